@@ -1,0 +1,1 @@
+"""Sources of face records, transforms and Grain pipelines."""

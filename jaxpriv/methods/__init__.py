@@ -1,0 +1,1 @@
+"""One module per privacy mechanism, and the baselines."""

@@ -1,0 +1,1 @@
+"""Flax linen modules; they know nothing of losses, data or files."""

@@ -1,0 +1,1 @@
+"""The HTML report, and data and model cards."""

@@ -1,0 +1,1 @@
+"""Method and its builders, and the one engine that trains them."""

@@ -1,0 +1,33 @@
+"""Method, the one abstraction: a NamedTuple of pure functions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Method(NamedTuple):
+  """A training algorithm in the image of `optax.GradientTransformation`.
+
+  Attributes:
+    init: (key, batch, frozen) -> state, any dict pytree. All of it is
+      checkpointed.
+    step: (state, frozen, batch, key) -> (state, metrics); pure and jittable.
+      metrics is a dict of scalars.
+    predict: name -> (state, frozen, batch) -> pytree with a leading batch axis.
+      "protect" is what is released.
+
+  `batch` holds float32 images in [0, 1] and `padding` as in
+  `jaxpriv.data.records`; `frozen` maps the names of earlier phases to their
+  finished states, read-only.
+  """
+
+  init: Callable[..., Any]
+  step: Callable[..., tuple[Any, dict]]
+  predict: Mapping[str, Callable[..., Any]] = {}
+
+
+class Phase(NamedTuple):
+  """One training run: a method, and the earlier phases whose states it reads."""
+
+  name: str
+  needs: tuple[str, ...]
+  method: Method
