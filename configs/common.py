@@ -1,0 +1,109 @@
+"""Settings that every config shares, with their defaults and meanings."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+SCALES = ("demo", "gpu", "paper")
+
+
+def parse(argument: str) -> tuple[str, set[str]]:
+  """Reads "demo" or "demo,option,..." after the colon of --config=file:..."""
+  scale, *options = (argument or "demo").split(",")
+  if scale not in SCALES:
+    raise ValueError(
+        f"unknown scale {scale!r}: use one of {', '.join(SCALES)}, as in"
+        " --config=configs/embedded_autoencoder.py:demo"
+    )
+  return scale, set(options)
+
+
+def base(method: str) -> ConfigDict:
+  """A config with everything but model and phases."""
+  config = ConfigDict()
+  config.method = method
+  config.seed = 0
+  # Compute precision; parameters, statistics and losses are float32.
+  config.dtype = "float32"
+  # A finished run directory of the same method to take parameters from.
+  config.pretrained = ""
+  config.data = data()
+  config.phases = ConfigDict()
+  config.train = train()
+  return config
+
+
+def data() -> ConfigDict:
+  """Where faces come from; see jaxpriv.data.sources."""
+  return ConfigDict(
+      dict(
+          source="procedural",  # or folder, tfds, array_record
+          path="",
+          name="",  # TFDS: celeb_a or lfw
+          split="",  # TFDS: one split; "" is all
+          sets=(),  # folder: values of the column "set"; () is all
+          attributes=(),  # () is the source's own choice
+          num_people=0,  # found in the data
+          image_size=64,
+          align="landmarks",  # or box, none
+          cache=True,  # decode once and keep in memory
+          num_workers=0,  # decoding processes when not cached
+          max_bad_share=0.01,  # stop when more images are unreadable
+          # Shares of people. attack trains the attackers, test scores them.
+          splits=dict(train=0.6, attack=0.2, test=0.2),
+          num_identities=2000,  # procedural
+          images_per_identity=10,
+          seed=0,
+          domain="human",
+      )
+  )
+
+
+def train() -> ConfigDict:
+  """Cadences of the training loop in steps; 0 is never."""
+  return ConfigDict(
+      dict(
+          log_every=20,
+          evaluate_every=0,
+          save_every=500,
+          keep=2,
+          profile=(0, 0),  # first and last step of a profiler trace
+          validation_images=512,
+      )
+  )
+
+
+def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
+  """Options of one phase."""
+  options = ConfigDict(
+      dict(
+          steps=steps,
+          batch_size=batch_size,
+          optimizer="adam",  # or sgd
+          learning_rate=1e-3,
+          schedule="cosine",  # or constant, polynomial
+          warmup_steps=0,
+          momentum=0.9,  # sgd
+          weight_decay=0.0,
+          clip_norm=0.0,  # of the whole gradient; 0 is off
+          accumulate=1,  # microbatches a step
+          ema=0.0,  # decay of averaged parameters; 0 is off
+          augment=True,
+          augmentation=augmentation(),
+      )
+  )
+  options.update(overrides)
+  return options
+
+
+def augmentation() -> ConfigDict:
+  """Strengths of random changes, on the device; 0 or False is off."""
+  return ConfigDict(
+      dict(
+          flip=True,
+          shift=0.05,
+          brightness=0.1,
+          contrast=0.1,
+          saturation=0.1,
+      )
+  )

@@ -1,0 +1,258 @@
+"""Frames faces: five-point similarity to the ArcFace template, or a box crop.
+
+The similarity is the least-squares one of Umeyama, "Least-squares estimation of
+transformation parameters between two point patterns", TPAMI 1991; the template
+is the 112 x 112 one that ArcFace (Deng et al., CVPR 2019) was trained on.
+
+Points are (x, y) in pixels; a matrix [2, 3] maps points of the photograph to
+points of the output.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxpriv.data import images
+from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError, Record
+
+ALIGNMENTS = ("landmarks", "box", "none")
+
+_TEMPLATE_112 = np.array(
+  [
+    [38.2946, 51.6963],
+    [73.5318, 51.5014],
+    [56.0252, 71.7366],
+    [41.5493, 92.3655],
+    [70.7299, 92.2041],
+  ]
+)
+
+# Pixels: a shift below what eight bits can show.
+_NEGLIGIBLE = 0.01
+
+
+class Framing(NamedTuple):
+  """Where the template's square lies relative to a face box.
+
+  Attributes:
+    x: centre of the square minus centre of the box, in box widths.
+    y: the same downwards, in box heights.
+    side: side of the square over sqrt(width * height) of the box.
+  """
+
+  x: float
+  y: float
+  side: float
+
+
+# Medians over 3,400 video frames with a tight box, from brows to chin.
+TIGHT_BOX = Framing(x=0.01, y=-0.26, side=1.34)
+
+
+class Photograph(NamedTuple):
+  """One face of one image before it is framed.
+
+  Attributes:
+    image: opened, not yet decoded.
+    fields: the record without its image.
+    square: x0, y0, x1, y1 of the crop to take where the five points are not
+      known; NaN where the box is not known either.
+    name: what to call it in an error.
+  """
+
+  image: Image.Image
+  fields: Record
+  square: np.ndarray
+  name: str
+
+
+def arcface_template(size: int) -> np.ndarray:
+  """The five points [5, 2] of `ARCFACE_LANDMARKS` in a square of `size`."""
+  return _TEMPLATE_112 * (size / 112)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """Least-squares similarity without reflection that takes source to target.
+
+  In the plane, rotation and scale are one complex factor and Umeyama's
+  singular value decomposition becomes a linear regression over the complex
+  numbers.
+
+  Args:
+    source: [..., N, 2] with at least two distinct points.
+    target: [..., N, 2].
+
+  Returns:
+    float64 [..., 2, 3].
+  """
+  source = np.asarray(source, np.float64) @ (1, 1j)
+  target = np.asarray(target, np.float64) @ (1, 1j)
+  mean = source.mean(-1, keepdims=True)
+  centred = source - mean
+  factor = (centred.conj() * target).sum(-1) / (np.abs(centred) ** 2).sum(-1)
+  shift = target.mean(-1) - factor * mean[..., 0]
+  rows = [[factor.real, -factor.imag, shift.real]]
+  rows += [[factor.imag, factor.real, shift.imag]]
+  return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def square_matrix(square: np.ndarray, size: int) -> np.ndarray:
+  """The matrix [2, 3] that maps a square x0, y0, x1, y1 to [0, size]^2."""
+  x0, y0, x1, _ = np.asarray(square, np.float64)
+  scale = size / (x1 - x0)
+  return np.array([[scale, 0, -scale * x0], [0, scale, -scale * y0]])
+
+
+def squares_of_boxes(boxes: np.ndarray, framing: Framing) -> np.ndarray:
+  """Crops [..., 4] that frame boxes [..., 4] as the template frames points."""
+  boxes = np.asarray(boxes, np.float64)
+  low, high = boxes[..., :2], boxes[..., 2:]
+  extent = high - low
+  centre = (low + high) / 2 + extent * (framing.x, framing.y)
+  half = framing.side * np.sqrt(extent.prod(-1, keepdims=True)) / 2
+  return np.concatenate([centre - half, centre + half], -1)
+
+
+def measure_framing(boxes: np.ndarray, five: np.ndarray) -> Framing:
+  """Median framing over faces whose box [N, 4] and five points are known."""
+  unit = similarity(five, np.broadcast_to(arcface_template(1), five.shape))
+  inverse = invert(unit)
+  centre = transform_points(inverse, np.full((len(five), 1, 2), 0.5))[:, 0]
+  extent = boxes[:, 2:] - boxes[:, :2]
+  offset = (centre - (boxes[:, :2] + boxes[:, 2:]) / 2) / extent
+  side = matrix_scale(inverse) / np.sqrt(extent.prod(-1))
+  medians = np.median(np.column_stack([offset, side]), axis=0)
+  return Framing(*(float(m) for m in medians))
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Applies a matrix [..., 2, 3] to points [..., N, 2]."""
+  linear = np.swapaxes(matrix[..., :2], -1, -2)
+  return points @ linear + matrix[..., None, :, 2]
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+  """The inverse of affine matrices [..., 2, 3]."""
+  linear = np.linalg.inv(matrix[..., :2])
+  return np.concatenate([linear, -linear @ matrix[..., 2:]], -1)
+
+
+def matrix_scale(matrix: np.ndarray) -> np.ndarray:
+  """How much longer lengths become under a similarity [..., 2, 3]."""
+  return np.hypot(matrix[..., 0, 0], matrix[..., 1, 0])
+
+
+def frame(photograph: Photograph, size: int, align: str) -> Record:
+  """Cuts the face out of a photograph and moves its geometry along.
+
+  Args:
+    photograph: the face.
+    size: side of the output in pixels.
+    align: "landmarks" for the similarity to the template where the five points
+      are known and the box otherwise, "box" for the box, "none" for the largest
+      central square, which is also what is taken of an image without a box.
+
+  Returns:
+    The record with image uint8 [size, size, 3]; landmarks, box and roll are
+    those of the face in it. The box moves and grows with the face but stays
+    upright.
+
+  Raises:
+    UnreadableImageError: the pixels cannot be decoded.
+  """
+  matrix = _placement(photograph, size, align)
+  if images.upright_size(photograph.image) == (size, size) and _is_identity(
+    matrix, size
+  ):
+    pixels = images.decode(photograph.image, name=photograph.name)
+    return dict(photograph.fields, image=np.asarray(pixels))
+  pixels = warp(photograph.image, matrix, size, photograph.name)
+  return dict(move_geometry(photograph.fields, matrix), image=pixels)
+
+
+def move_geometry(fields: Mapping, matrix: np.ndarray) -> Record:
+  """Landmarks, box and roll of a record under a similarity matrix [2, 3]."""
+  box = np.asarray(fields["box"], np.float64)
+  centre = transform_points(matrix, (box[:2] + box[2:])[None] / 2)[0]
+  half = (box[2:] - box[:2]) / 2 * matrix_scale(matrix)
+  roll = np.arctan2(matrix[1, 0], matrix[0, 0])
+  pose = np.asarray(fields["pose"], np.float64) + (0, 0, roll)
+  points = transform_points(matrix, np.asarray(fields["landmarks"]))
+  return dict(
+    fields,
+    landmarks=points.astype(np.float32),
+    box=np.concatenate([centre - half, centre + half]).astype(np.float32),
+    pose=pose.astype(np.float32),
+  )
+
+
+def warp(
+  image: Image.Image, matrix: np.ndarray, size: int, name: str = ""
+) -> np.ndarray:
+  """Resamples an image under a similarity [2, 3]; black outside the image.
+
+  A photograph more than twice as large as needed is first reduced by area,
+  otherwise its fine detail would alias.
+
+  Args:
+    image: an image of `images.open_image`, not decoded yet.
+    matrix: takes pixels of the upright image to pixels of the output.
+    size: side of the output.
+    name: what to call the image in an error.
+
+  Returns:
+    uint8 [size, size, 3].
+  """
+  width, height = images.upright_size(image)
+  pixels = images.decode(image, 1 / matrix_scale(matrix), name)
+  matrix = matrix * (width / pixels.width, height / pixels.height, 1)
+  factor = int(1 / matrix_scale(matrix))
+  if factor >= 2:
+    pixels = pixels.reduce(factor)
+    matrix = matrix * (factor, factor, 1)
+  return np.asarray(_resample(pixels, matrix, size))
+
+
+def _resample(image: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
+  inverse = invert(matrix)
+  box = transform_points(inverse, np.array([[0, 0], [size, size]])).ravel()
+  inside = np.clip(box, 0, image.size * 2)
+  turned = abs(inverse[1, 0]) * size > _NEGLIGIBLE
+  if not turned and np.abs(box - inside).max() < _NEGLIGIBLE:
+    return image.resize(
+      (size, size), Image.Resampling.BILINEAR, box=tuple(inside)
+    )
+  return image.transform(
+    (size, size),
+    Image.Transform.AFFINE,
+    tuple(inverse.ravel()),
+    Image.Resampling.BILINEAR,
+  )
+
+
+def _is_identity(matrix: np.ndarray, size: int) -> bool:
+  moved = np.abs(matrix - np.eye(2, 3)).max(0) * (size, size, 1)
+  return bool(moved.max() < _NEGLIGIBLE)
+
+
+def _placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
+  if align not in ALIGNMENTS:
+    raise DataError(
+      f"align is {align!r}; it must be one of {', '.join(ALIGNMENTS)}"
+    )
+  five = photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
+  if align == "landmarks" and np.isfinite(five).all() and np.ptp(five) > 1:
+    return similarity(five, arcface_template(size))
+  if align != "none" and np.isfinite(photograph.square).all():
+    return square_matrix(photograph.square, size)
+  return square_matrix(central_square(photograph.image), size)
+
+
+def central_square(image: Image.Image) -> np.ndarray:
+  """x0, y0, x1, y1 of the largest centred square of an image."""
+  width, height = images.upright_size(image)
+  side = min(width, height)
+  left, top = (width - side) / 2, (height - side) / 2
+  return np.array([left, top, left + side, top + side])

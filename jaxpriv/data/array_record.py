@@ -1,0 +1,276 @@
+"""Records packed into ArrayRecord files, for training far from the originals.
+
+A packed set is a folder:
+
+    index.json                             format, names, identities, shards
+    records-00000-of-00002.array_record    ArrayRecord, group_size:1
+
+One entry is the magic b"JPR1", the length of a JSON header (uint32, little
+endian), the header, and the bytes of the fields one after the other. The header
+lists for every field its name, its encoding ("raw", "jpeg" or "png"), the number
+of bytes and, for raw ones, dtype and shape; so a reader needs nothing else to
+understand an entry, and nothing in it is ever executed.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from array_record.python import array_record_data_source, array_record_module
+
+from jaxpriv.data import alignment, images
+from jaxpriv.data.records import DataError, Record, UnreadableImageError
+
+IMAGE_FORMATS = ("jpeg", "png")
+
+_FORMAT = "jaxpriv records"
+_VERSION = 1
+_MAGIC = b"JPR1"
+_HOW_TO_PACK = "Pack one with `python -m launch.pack`."
+
+
+def write(
+  path: str | os.PathLike,
+  records: Iterable[Mapping[str, np.ndarray]],
+  *,
+  attribute_names: Sequence[str] = (),
+  identity_names: Sequence[str] = (),
+  image_format: str = "jpeg",
+  framed: bool = True,
+  records_per_shard: int = 16384,
+) -> int:
+  """Packs records into a new folder, which appears only when it is complete.
+
+  Args:
+    path: the folder; it must not exist.
+    records: any dicts of arrays; uint8 [H, W, 3] under "image" is compressed.
+    attribute_names: names of `record["attributes"]`.
+    identity_names: the person behind each number of `record["identity"]`.
+    image_format: "jpeg" (quality 95) or "png" (lossless).
+    framed: the images are face crops already, not to be cut again by their box.
+    records_per_shard: size of a file, in records.
+
+  Returns:
+    How many records were written.
+
+  Raises:
+    DataError: the folder exists, or the image format is not known.
+  """
+  path = pathlib.Path(path).expanduser()
+  if image_format not in IMAGE_FORMATS:
+    raise DataError(
+      f"image_format is {image_format!r}; it must be one of"
+      f" {', '.join(IMAGE_FORMATS)}."
+    )
+  if path.exists():
+    raise DataError(f"{path} exists; remove it or choose another output.")
+  partial = path.with_name(path.name + ".partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  counts, identities, attributes = _write_shards(
+    partial, records, image_format, records_per_shard
+  )
+  index = dict(
+    format=_FORMAT,
+    version=_VERSION,
+    attribute_names=list(attribute_names),
+    identity_names=list(identity_names),
+    framed=framed,
+    shards=_name_shards(partial, counts),
+    identities=identities,
+    attributes=attributes,
+  )
+  (partial / "index.json").write_text(json.dumps(index))
+  partial.rename(path)
+  return len(identities)
+
+
+class ArrayRecordSource:
+  """Reads what `write` wrote.
+
+  Attributes:
+    attribute_names: names of the attributes.
+    attribute_values: int8 [N, A], -1 unknown.
+    identities: int32 [N].
+    identity_names: the person behind each number; may be empty.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    """Reads the index and the ends of the files.
+
+    Raises:
+      DataError: there is no such packed set, or it is foreign or damaged.
+    """
+    self.path = pathlib.Path(path).expanduser()
+    index = _read_index(self.path)
+    self.attribute_names = tuple(index["attribute_names"])
+    self.identity_names = tuple(index["identity_names"])
+    self._framed = index["framed"]
+    self.identities = np.array(index["identities"], np.int32)
+    self.attribute_values = np.array(index["attributes"], np.int8).reshape(
+      len(self.identities), len(self.attribute_names)
+    )
+    self._entries = _open_shards(self.path, index["shards"])
+    if len(self._entries) != len(self.identities):
+      raise DataError(
+        f"{self.path} holds {len(self._entries)} records but its index names"
+        f" {len(self.identities)}; pack it again."
+      )
+
+  def __len__(self) -> int:
+    return len(self.identities)
+
+  def __getitem__(self, index: int) -> Record:
+    fields, image = self._entry(index)
+    if image is None:
+      return fields
+    pixels = images.decode(image, name=self.describe(index))
+    return dict(fields, image=np.asarray(pixels))
+
+  def describe(self, index: int) -> str:
+    return f"{self.path}, record {index}"
+
+  def photograph(self, index: int) -> alignment.Photograph:
+    """Record `index` with its image opened but not decoded."""
+    fields, image = self._entry(index)
+    if image is None:
+      raise UnreadableImageError(f"{self.describe(index)}: has no image")
+    if self._framed:
+      square = np.full(4, np.nan)
+    else:
+      square = alignment.squares_of_boxes(fields["box"], alignment.TIGHT_BOX)
+    return alignment.Photograph(image, fields, square, self.describe(index))
+
+  def _entry(self, index: int):
+    name = self.describe(index)
+    try:
+      data = self._entries[index]
+    except (RuntimeError, ValueError) as error:
+      raise UnreadableImageError(f"{name}: {error}") from error
+    fields = decode(data, name)
+    encoded = fields.pop("image", None)
+    if encoded is None:
+      return fields, None
+    return fields, images.open_image(encoded, name)
+
+
+def encode(record: Mapping[str, np.ndarray], image_format: str) -> bytes:
+  """One record as bytes; see the module docstring."""
+  header, parts = [], []
+  for name, value in record.items():
+    value = np.asarray(value)
+    if name == "image":
+      part = images.encode(value, image_format)
+      field: dict[str, Any] = dict(name=name, encoding=image_format)
+    else:
+      dtype = value.dtype.newbyteorder("<").str
+      part = value.astype(dtype).tobytes()
+      field = dict(name=name, encoding="raw", dtype=dtype)
+      field["shape"] = value.shape
+    header.append(dict(field, size=len(part)))
+    parts.append(part)
+  text = json.dumps(header, separators=(",", ":")).encode()
+  return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *parts])
+
+
+def decode(data: bytes, name: str = "record") -> dict[str, Any]:
+  """Reads `encode`; the value of an image is its encoded bytes.
+
+  Raises:
+    UnreadableImageError: the bytes are not a record, or end too early.
+  """
+  if data[:4] != _MAGIC:
+    raise UnreadableImageError(f"{name}: not a record of {_FORMAT!r}")
+  start = 8 + int.from_bytes(data[4:8], "little")
+  try:
+    fields = {}
+    for field in json.loads(data[8:start]):
+      part = data[start : start + field["size"]]
+      start += field["size"]
+      if field["encoding"] == "raw":
+        array = np.frombuffer(part, field["dtype"])
+        part = array.reshape(field["shape"])
+      fields[field["name"]] = part
+  except (ValueError, KeyError, TypeError) as error:
+    raise UnreadableImageError(f"{name}: damaged ({error})") from error
+  if start != len(data):
+    raise UnreadableImageError(
+      f"{name}: {len(data)} bytes where its header promises {start}"
+    )
+  return fields
+
+
+def _write_shards(folder, records, image_format, records_per_shard):
+  counts, identities, attributes, writer = [], [], [], None
+  for number, record in enumerate(records):
+    if number % records_per_shard == 0:
+      if writer is not None:
+        writer.close()
+      writer = array_record_module.ArrayRecordWriter(
+        str(folder / f"{len(counts):05d}"), "group_size:1"
+      )
+      counts.append(0)
+    writer.write(encode(record, image_format))
+    counts[-1] += 1
+    identities.append(int(record.get("identity", -1)))
+    attributes.append(np.asarray(record.get("attributes", ())).tolist())
+  if writer is not None:
+    writer.close()
+  return counts, identities, attributes
+
+
+def _name_shards(folder, counts) -> list[dict[str, Any]]:
+  shards = []
+  for i, count in enumerate(counts):
+    name = f"records-{i:05d}-of-{len(counts):05d}.array_record"
+    (folder / f"{i:05d}").rename(folder / name)
+    shards.append(dict(file=name, records=count))
+  return shards
+
+
+def _read_index(path: pathlib.Path) -> dict[str, Any]:
+  if not path.is_dir():
+    raise DataError(f"There is no folder {path}. {_HOW_TO_PACK}")
+  file = path / "index.json"
+  if not file.is_file():
+    raise DataError(f"{path} has no index.json. {_HOW_TO_PACK}")
+  try:
+    index = json.loads(file.read_text())
+  except ValueError as error:
+    raise DataError(f"{file} is damaged: {error}; pack it again.") from error
+  if not isinstance(index, dict) or index.get("format") != _FORMAT:
+    raise DataError(f"{file} does not describe {_FORMAT}. {_HOW_TO_PACK}")
+  if index["version"] != _VERSION:
+    raise DataError(
+      f"{file} has version {index['version']}, this program reads version"
+      f" {_VERSION}; pack it again."
+    )
+  if not index["shards"]:
+    raise DataError(f"{path} holds no records.")
+  return index
+
+
+def _open_shards(path: pathlib.Path, shards):
+  for shard in shards:
+    file = path / shard["file"]
+    if not file.is_file():
+      raise DataError(f"{file}, named in index.json, is missing; pack again.")
+    try:
+      reader = array_record_module.ArrayRecordReader(str(file))
+      count = reader.num_records()
+      reader.close()
+    except (RuntimeError, ValueError) as error:
+      raise DataError(
+        f"{file} is truncated or not an ArrayRecord file: {error}"
+      ) from error
+    if count != shard["records"]:
+      raise DataError(
+        f"{file} holds {count} records, index.json says {shard['records']};"
+        " it is truncated or was replaced; pack again."
+      )
+  files = [str(path / shard["file"]) for shard in shards]
+  return array_record_data_source.ArrayRecordDataSource(files)

@@ -1,0 +1,83 @@
+"""Random flips, crops and colours on the device, by dm-pix.
+
+An example's augmentation is a function of the key and of its row in the global
+batch, whatever devices the batch lies on. Only pixels are changed: a method
+that learns landmarks or boxes sets flip and shift to zero.
+"""
+
+from typing import NamedTuple
+
+import dm_pix as pix
+import jax
+import jax.numpy as jnp
+
+
+class Augmentation(NamedTuple):
+  """How strongly images are varied; zero and False leave them as they are.
+
+  Attributes:
+    flip: mirror half of the images.
+    shift: largest shift as a share of the side, and largest relative change of
+      scale; what comes in from outside repeats the border.
+    brightness: largest change, of images in [0, 1].
+    contrast: largest relative change.
+    saturation: largest relative change.
+  """
+
+  flip: bool = True
+  shift: float = 0.04
+  brightness: float = 0.1
+  contrast: float = 0.1
+  saturation: float = 0.1
+
+
+def augment(
+  key: jax.Array, images: jax.Array, options: Augmentation
+) -> jax.Array:
+  """Varies each image of a batch on its own.
+
+  Args:
+    key: of the step.
+    images: float32 [B, H, W, 3] in [0, 1].
+    options: an `Augmentation`, or anything with its fields.
+
+  Returns:
+    float32 [B, H, W, 3] in [0, 1].
+  """
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
+  return jax.vmap(lambda k, x: _augment_one(k, x, options))(keys, images)
+
+
+def _augment_one(key, image, options):
+  keys = jax.random.split(key, 5)
+  if options.flip:
+    image = pix.random_flip_left_right(keys[0], image)
+  if options.shift:
+    image = _random_crop(keys[1], image, options.shift)
+  if options.brightness:
+    image = pix.random_brightness(keys[2], image, options.brightness)
+  if options.contrast:
+    low, high = 1 - options.contrast, 1 + options.contrast
+    image = pix.random_contrast(keys[3], image, low, high)
+  if options.saturation:
+    low, high = 1 - options.saturation, 1 + options.saturation
+    image = pix.random_saturation(keys[4], image, low, high)
+  return jnp.clip(image, 0, 1)
+
+
+def _random_crop(key, image, shift):
+  """A shift and scale by bilinear weights: two matrix products per image."""
+  height, width, _ = image.shape
+  x, y, scale = jax.random.uniform(key, (3,), minval=-shift, maxval=shift)
+  rows = _weights(height, y, 1 + scale)
+  columns = _weights(width, x, 1 + scale)
+  return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")
+
+
+def _weights(size, shift, scale):
+  """Bilinear weights [size, size] of input pixels for each output pixel."""
+  pixel = jnp.arange(size, dtype=jnp.float32)
+  middle = (size - 1) / 2
+  position = middle + (pixel - middle) / scale - shift * size
+  position = jnp.clip(position, 0, size - 1)
+  return jnp.maximum(0, 1 - jnp.abs(position[:, None] - pixel))

@@ -1,0 +1,223 @@
+"""Batches as a function of (seed, step), drawn through Grain.
+
+Grain shuffles, repeats and cuts record numbers; rows are gathered afterwards,
+by one `take` where a source is in memory and one by one where images must be
+decoded. Process p of P then holds the p-th part of the rows of a batch whose
+order does not depend on P, and a run resumes at a step without replaying any.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import logging
+
+from jaxpriv.data.records import Batch, DataError, Source
+from jaxpriv.data.records import UnreadableImageError
+from jaxpriv.data.sources import InMemory, check_bad_share
+
+_MAX_THREADS = 16
+
+
+def batches(
+  source: Source,
+  indices: np.ndarray,
+  *,
+  batch_size: int,
+  seed: int,
+  first_step: int = 0,
+  num_workers: int = 0,
+  process_index: int | None = None,
+  process_count: int | None = None,
+) -> Iterator[Batch]:
+  """Endless shuffled batches; every epoch has an order of its own.
+
+  Args:
+    source: where rows come from; all its records must have one size.
+    indices: the records to draw, a split of the source.
+    batch_size: rows over all processes.
+    seed: of the order.
+    first_step: the step whose batch comes first, at no cost.
+    num_workers: decoding processes; 0 decodes in threads. Without effect for a
+      source in memory. Workers are spawned: the caller needs a __main__ guard.
+    process_index: which part of the rows to yield; of `jax` by default.
+    process_count: into how many parts batches are cut; of `jax` by default.
+
+  Yields:
+    Rows [batch_size / process_count, ...]. A row whose image is unreadable is
+    zero with `padding` true; it is named once, in the log and in
+    `source.unreadable`.
+
+  Raises:
+    DataError: the batch cannot be cut evenly, there are fewer records than a
+      batch has rows, or too many images are unreadable.
+  """
+  process, count = _processes(process_index, process_count)
+  rows = _rows_per_process(batch_size, count)
+  indices = np.asarray(indices, np.int64)
+  if len(indices) < batch_size:
+    raise DataError(
+      f"A batch has {batch_size} rows but the split only {len(indices)}"
+      " records. Lower batch_size or use more images."
+    )
+  dataset = (
+    grain.MapDataset.source(indices)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .batch(batch_size, drop_remainder=True)
+    .map(_Gather(source, process * rows, (process + 1) * rows))
+  )[first_step:]
+  loaded = isinstance(source, InMemory)
+  threads = 1 if loaded else min(_MAX_THREADS, os.cpu_count() or 1)
+  iterator = dataset.to_iter_dataset(grain.ReadOptions(threads, threads + 1))
+  if num_workers and not loaded:
+    iterator = iterator.mp_prefetch(
+      grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
+    )
+  return _watched(iter(iterator), source)
+
+
+def epoch(
+  source: Source,
+  indices: np.ndarray,
+  *,
+  batch_size: int,
+  process_index: int | None = None,
+  process_count: int | None = None,
+) -> Iterator[Batch]:
+  """Every record once, in order.
+
+  The last batch is filled with zero rows whose `padding` is true and whose
+  `index` is -1. Arguments, rows and errors are otherwise those of `batches`.
+  """
+  process, count = _processes(process_index, process_count)
+  rows = _rows_per_process(batch_size, count)
+  indices = np.asarray(indices, np.int64)
+  steps = -(-len(indices) // batch_size)
+  padded = np.full(steps * batch_size, -1, np.int64)
+  padded[: len(indices)] = indices
+  if not steps:
+    return iter(())
+  dataset = (
+    grain.MapDataset.source(padded)
+    .batch(batch_size)
+    .map(_Gather(source, process * rows, (process + 1) * rows))
+  )
+  threads = min(_MAX_THREADS, os.cpu_count() or 1)
+  iterator = dataset.to_iter_dataset(grain.ReadOptions(threads, threads + 1))
+  return _watched(iter(iterator), source)
+
+
+def gather(source: Source, indices: np.ndarray) -> Batch:
+  """Stacks records [B]; index -1 and unreadable images become padding."""
+  indices = np.asarray(indices, np.int64)
+  padding = indices < 0
+  if hasattr(source, "batch"):
+    batch = dict(source.batch(np.maximum(indices, 0)))
+    if padding.any():
+      batch = {name: _blank(value, padding) for name, value in batch.items()}
+  else:
+    batch, padding = _read_rows(source, indices, padding)
+  return dict(batch, index=indices, padding=padding)
+
+
+class _Gather:
+  """A picklable `gather` of some of the indices of a batch."""
+
+  def __init__(self, source: Source, start: int, stop: int):
+    self._source = source
+    self._rows = slice(start, stop)
+
+  def __call__(self, indices: np.ndarray) -> Batch:
+    return gather(self._source, indices[self._rows])
+
+
+def _blank(values: np.ndarray, padding: np.ndarray) -> np.ndarray:
+  values = np.array(values)
+  values[padding] = 0
+  return values
+
+
+def _read_rows(source, indices, padding) -> tuple[Batch, np.ndarray]:
+  batch: dict[str, Any] = {}
+  padding = padding.copy()
+  for i in np.flatnonzero(~padding):
+    try:
+      row = source[int(indices[i])]
+    except UnreadableImageError:
+      padding[i] = True
+      continue
+    if not batch:
+      batch = {
+        name: np.zeros((len(indices), *value.shape), value.dtype)
+        for name, value in row.items()
+      }
+    for name, value in row.items():
+      batch[name][i] = value
+  return batch or _all_padding(source, len(indices)), padding
+
+
+def _all_padding(source, count: int) -> Batch:
+  """The rows of a batch, or a process's part of one, without any example."""
+  for index in range(len(source)):
+    try:
+      row = source[index]
+    except UnreadableImageError:
+      continue
+    return {
+      name: np.zeros((count, *value.shape), value.dtype)
+      for name, value in row.items()
+    }
+  raise DataError(
+    f"None of the {len(source)} images can be read, the first being"
+    f" {source.describe(0)}."
+  )
+
+
+def _watched(iterator: Iterator[Batch], source: Source) -> Iterator[Batch]:
+  """Names unreadable images, once each, where a worker process cannot."""
+  seen: set[int] = set()
+  try:
+    for batch in iterator:
+      bad = batch["index"][batch["padding"] & (batch["index"] >= 0)]
+      for index in set(bad.tolist()) - seen:
+        seen.add(index)
+        _note_unreadable(source, index)
+      yield {name: _own(value) for name, value in batch.items()}
+  finally:
+    iterator.close()
+
+
+def _own(value: np.ndarray) -> np.ndarray:
+  """Copies what workers hand over in shared memory, which they unlink."""
+  return value if type(value) is np.ndarray else np.array(value)
+
+
+def _note_unreadable(source, index: int) -> None:
+  name = source.describe(index)
+  noted = getattr(source, "unreadable", [])
+  if name not in noted:
+    noted.append(name)
+    logging.warning("Unreadable image left out: %s", name)
+    check_bad_share(noted, len(source), getattr(source, "max_bad_share", 0.05))
+
+
+def _rows_per_process(batch_size: int, count: int) -> int:
+  if batch_size % count:
+    raise DataError(
+      f"batch_size = {batch_size} cannot be divided among {count} processes;"
+      f" take a multiple of {count}."
+    )
+  return batch_size // count
+
+
+def _processes(index: int | None, count: int | None) -> tuple[int, int]:
+  if index is None or count is None:
+    import jax  # here only: decoding workers must not start a JAX backend
+
+    index = jax.process_index() if index is None else index
+    count = jax.process_count() if count is None else count
+  return index, count

@@ -1,0 +1,114 @@
+"""From factors to what is drawn: how attributes act on shapes and colours."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from jaxpriv.data.procedural.factors import MONK_SKIN_TONES
+from jaxpriv.data.procedural.shapes import hue_colour, mix
+
+Array = Any
+Palette = SimpleNamespace
+
+
+def _when(condition: Array) -> Array:
+  return condition.astype(np.float32)
+
+
+def express(params: dict[str, Array], xp) -> SimpleNamespace:
+  """Factors [B] of people and photographs to shapes [B, 1], for drawing.
+
+  An attribute moves a shape by more than one person differs from the next, yet
+  less than the shape's whole range, so that no single pixel tells it.
+  """
+  p = SimpleNamespace(**{k: v.reshape(-1, 1) for k, v in params.items()})
+  male, old = p.Male, 1.0 - p.Young
+  p.jaw = p.jaw + 0.25 * male
+  p.chin = p.chin + 0.02 * male
+  p.neck_width = p.neck_width + 0.05 * male
+  p.brow_thickness = p.brow_thickness * (
+      (0.85 + 0.25 * male) * (1.0 + 0.75 * p.Bushy_Eyebrows)
+  )
+  p.brow_gap = p.brow_gap - 0.015 * male
+  p.lash = 0.028 - 0.012 * male
+  p.nose_width = p.nose_width * (1.0 + 0.50 * p.Big_Nose)
+  p.nose_bridge = p.nose_bridge * (1.0 + 0.30 * p.Big_Nose)
+  p.nose_length = p.nose_length * (1.0 + 0.08 * p.Big_Nose)
+  fuller = (1.0 + 0.65 * p.Big_Lips) * (1.0 - 0.12 * male)
+  p.lip_upper = p.lip_upper * fuller
+  p.lip_lower = p.lip_lower * fuller
+  p.lip_red = p.lip_red * (1.0 - 0.5 * male)
+  p.hair_length = mix(p.hair_length, 0.25 * p.hair_length - 0.05, male)
+  p.curl = xp.maximum(p.hair_curl, 0.0)
+  long = xp.clip(2.0 * p.hair_length, 0.0, 1.0)
+  p.frame = mix(0.62, p.hair_frame, long)
+  p.facial_hair = male
+  p.collar_depth = 0.10 + 0.40 * p.collar
+  p.age = old
+  p.has_mole = _when(p.mole_size > 0.0)
+  p.has_spot = _when(p.spot_size > 0.0)
+  p.has_bun = _when(p.hair_bun > 0.12)
+  p.smile = mix(0.25 * p.smile - 0.05, 0.55 + 0.45 * p.smile, p.Smiling)
+  p.gap = p.Mouth_Slightly_Open * (0.030 + 0.045 * p.mouth_open)
+  p.mouth_width = p.mouth_width * (1.0 + 0.16 * p.smile)
+  p.eye_lower = p.eye_lower * (1.0 - 0.25 * p.Smiling)
+  return p
+
+
+def palette(p: SimpleNamespace, xp) -> Palette:
+  """Colours [B, 3] of skin, hair, eyes and things, before light and cast."""
+
+  def rgb(*values):
+    return xp.asarray(values, xp.float32)
+
+  tones = rgb(*MONK_SKIN_TONES) / 255.0
+  index = xp.clip(p.skin_tone[:, 0], 1, 10).astype(xp.int32) - 1
+  warm = rgb(0.05, -0.01, -0.08)
+  skin = tones[index] * (rgb(1.0, 0.94, 0.88) + p.undertone * warm)
+  hair = mix(rgb(0.09, 0.07, 0.07), rgb(0.42, 0.27, 0.17), p.hair_dark)
+  hair = mix(hair, rgb(0.62, 0.26, 0.10), p.hair_red**3)
+  blond = mix(rgb(0.90, 0.76, 0.48), rgb(0.74, 0.52, 0.26), p.hair_dark)
+  hair = mix(hair, blond, p.Blond_Hair)
+  grey = p.age * p.hair_grey * p.hair_grey * 0.85
+  hair = mix(hair, rgb(0.72, 0.72, 0.73), grey)
+  lips = mix(skin * rgb(0.80, 0.56, 0.54), rgb(0.72, 0.16, 0.22), 0.65 * p.lip_red)
+  iris = mix(rgb(0.30, 0.17, 0.08), rgb(0.25, 0.50, 0.30), p.iris_hue)
+  blue = mix(rgb(0.25, 0.48, 0.70), rgb(0.60, 0.66, 0.70), p.iris_light)
+  iris = mix(iris, blue, xp.clip(4.0 * p.iris_hue - 2.4, 0.0, 1.0))
+  return SimpleNamespace(
+      skin=skin,
+      skin_dark=skin * rgb(0.60, 0.44, 0.40),
+      skin_light=mix(skin, rgb(1.0, 0.98, 0.94), 0.45),
+      blush=mix(skin, rgb(0.85, 0.25, 0.28), 0.55) * (0.4 + 0.6 * skin),
+      hair=hair,
+      hair_dark=hair * 0.55,
+      hair_light=mix(hair, rgb(1.0, 0.92, 0.78), 0.28),
+      brow=hair * 0.62,
+      lips=lips,
+      lips_dark=lips * rgb(0.72, 0.62, 0.62),
+      lips_light=mix(lips, rgb(1.0, 0.9, 0.88), 0.3),
+      inside=mix(skin * 0.0, rgb(0.30, 0.07, 0.08), 1.0),
+      teeth=mix(skin * 0.0, rgb(0.95, 0.93, 0.88), 1.0),
+      iris=iris,
+      iris_dark=iris * 0.42,
+      sclera=mix(skin, rgb(0.96, 0.95, 0.94), 0.88),
+      black=skin * 0.0 + 0.04,
+      white=skin * 0.0 + 1.0,
+      mole=skin * rgb(0.42, 0.30, 0.28),
+      cloth=hue_colour(p.cloth_hue, p.cloth_colour, p.cloth_light, xp),
+      cloth_dark=0.55
+      * hue_colour(p.cloth_hue, p.cloth_colour, p.cloth_light, xp),
+      frame=hue_colour(p.frame_hue, 0.8 + 0.0 * p.frame_hue, p.frame_light, xp),
+      hat=hue_colour(p.hat_hue, 0.7 + 0.0 * p.hat_hue, p.hat_light, xp),
+      cover=hue_colour(p.cover_hue, 0.4 + 0.0 * p.cover_hue, p.cover_light, xp),
+      bar=hue_colour(p.bar_hue, 0.6 + 0.0 * p.bar_hue, p.bar_light, xp),
+      back=hue_colour(p.back_hue, p.back_colour, p.back_light, xp),
+      back2=hue_colour(p.back_hue2, p.back_colour, p.back_light2, xp),
+  )
+
+
+def cast(p: SimpleNamespace, colours: Array, xp) -> Array:
+  """Applies the colour cast and contrast of the photograph to [B, 3, K]."""
+  gains = xp.stack([p.cast_red, p.cast_green, p.cast_blue], 1)
+  return (0.45 + (colours - 0.45) * p.contrast[:, :, None]) * gains

@@ -1,0 +1,123 @@
+"""The renderer: a pure function from factors to images, over numpy or JAX.
+
+`render(params, size, xp=jax.numpy)` may be jitted (size and xp are static) and
+vmapped; it gives the image that numpy gives, to a grey level or two.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from jaxpriv.data.procedural import animal
+from jaxpriv.data.procedural import expression
+from jaxpriv.data.procedural import geometry
+from jaxpriv.data.procedural import headwear
+from jaxpriv.data.procedural import human
+from jaxpriv.data.procedural.shapes import composite, Layer
+
+Array = Any
+
+MIN_SIZE, MAX_SIZE = 32, 256
+# Pixels that numpy draws at once: a dozen arrays of these fit in a cache.
+_CHUNK_PIXELS = 4 * 64 * 64
+
+
+def _human_layers(p, c, v, xp) -> list[Layer]:
+  over = headwear.coverings(p, c, v, xp)
+  face = v.on_face(xp)
+  return [
+      *over.objects,
+      *over.hat,
+      *over.glasses,
+      *over.hair,
+      *human.eyes(p, c, face, xp),
+      *human.brows(p, c, face, xp),
+      *human.nose(p, c, face, xp),
+      *human.mouth(p, c, face, xp),
+      *human.facial_hair(p, c, face, xp),
+      *human.complexion(p, c, face, xp),
+      *human.head(p, c, v, xp),
+      *human.ears(p, c, v, xp),
+      *human.body(p, c, v, xp),
+      *over.back,
+      *human.background(p, c, v, xp),
+  ]
+
+
+def shading(p: SimpleNamespace, v: geometry.View, xp) -> Array:
+  """Light on the head as on an egg: ambient, plus one soft lamp. [B, P]."""
+  x = xp.clip(v.x * (0.85 / p.head_width), -1.0, 1.0)
+  y = xp.clip(v.y * 0.8, -0.9, 0.9)
+  norm = xp.sqrt(0.8 + p.light_x * p.light_x + p.light_y * p.light_y)
+  power = p.light_strength / norm
+  facing = x * (p.light_x * power) + y * (p.light_y * power)
+  facing = facing + (1.0 - 0.55 * x * x) * (0.9 * power)
+  return p.ambient + xp.clip(facing, -0.10, 9.0)
+
+
+def _noise(p: SimpleNamespace, shape: tuple[int, int, int], xp) -> Array:
+  """Grain of the film, [B, 3, P], a hash of pixel and photograph."""
+  _, channels, points = shape
+  pixel = xp.arange(points, dtype=xp.uint32) * xp.uint32(0x9E3779B1)
+  h = pixel[None, :] ^ (p.noise_seed.astype(xp.uint32) * xp.uint32(0x85EBCA6B))
+  h = (h ^ (h >> xp.uint32(15))) * xp.uint32(0x2C1B3C6D)
+  h = (h ^ (h >> xp.uint32(12))) * xp.uint32(0x297A2D39)
+  parts = [
+      (h >> xp.uint32(10 * i + 2)) & xp.uint32(1023) for i in range(channels)
+  ]
+  grain = xp.stack(parts, 1).astype(xp.float32) * (1.0 / 1023.0) - 0.5
+  return grain * (2.0 * p.noise[:, :, None])
+
+
+def _draw(params: dict[str, Array], size: int, domain: str, xp) -> Array:
+  """[B, size, size, 3] in [0, 1]."""
+  p = expression.express(params, xp)
+  c = expression.palette(p, xp)
+  x, y = geometry.pixel_grid(p, size, xp)
+  v = geometry.view(p, x, y, size, xp)
+  draw = _human_layers if domain == "human" else animal.layers
+  tint = lambda colours: expression.cast(p, colours, xp)
+  image = composite(draw(p, c, v, xp), shading(p, v, xp), tint, xp)
+  image = xp.clip(image + _noise(p, image.shape, xp), 0.0, 1.0)
+  return xp.moveaxis(image, 1, -1).reshape(-1, size, size, 3)
+
+
+def render(
+    params: dict[str, Array], size: int, xp=np, domain: str = "human"
+) -> Array:
+  """Draws faces.
+
+  Args:
+    params: person and photograph factors, each [B], or scalars for one face.
+    size: side of the image in pixels, 32 to 256; static under jit.
+    xp: numpy or jax.numpy.
+    domain: "human", "cat", "dog" or "wild"; the factors must be of it.
+
+  Returns:
+    float32 [B, size, size, 3], RGB in [0, 1]; without B for scalar factors.
+  """
+  if not MIN_SIZE <= size <= MAX_SIZE:
+    raise ValueError(
+        f"image size {size} is not in [{MIN_SIZE}, {MAX_SIZE}] pixels."
+    )
+  params = {k: xp.asarray(v, xp.float32) for k, v in params.items()}
+  single = params["yaw"].ndim == 0
+  if single:
+    params = {k: v[None] for k, v in params.items()}
+  if xp is np:
+    images = _draw_in_chunks(params, size, domain)
+  else:
+    images = _draw(params, size, domain, xp)
+  return images[0] if single else images
+
+
+def _draw_in_chunks(params, size: int, domain: str) -> np.ndarray:
+  total = len(params["yaw"])
+  chunk = max(1, _CHUNK_PIXELS // size**2)
+  images = np.empty((total, size, size, 3), np.float32)
+  for start in range(0, total, chunk):
+    part = slice(start, start + chunk)
+    some = {k: v[part] for k, v in params.items()}
+    images[part] = _draw(some, size, domain, np)
+  return images

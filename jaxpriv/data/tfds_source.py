@@ -1,0 +1,155 @@
+"""CelebA and LFW as TensorFlow Datasets prepared them, without TensorFlow.
+
+Read are builders prepared in the array_record format. CelebA can be prepared
+without TensorFlow; the LFW builder needs it, so that without it LFW is read as
+a folder (folder = person), which `launch.pack` packs for training.
+"""
+
+import functools
+import os
+
+import numpy as np
+from absl import logging
+
+from jaxpriv.data import alignment, images
+from jaxpriv.data.records import DataError, Record, record
+
+NAMES = ("celeb_a", "lfw")
+
+_CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+_CELEB_A_DEFAULT = ("Male", "Smiling", "Big_Nose", "Eyeglasses")
+
+_PREPARE = {
+  "celeb_a": (
+    'python -c "import tensorflow_datasets as tfds;'
+    " tfds.builder('celeb_a', data_dir='{dir}', file_format='array_record')"
+    '.download_and_prepare()"'
+  ),
+  "lfw": (
+    "python -m launch.pack --input=FOLDER_WITH_ONE_SUBFOLDER_PER_PERSON"
+    " --output=PACKED, then data.source=array_record (the TFDS builder of"
+    " lfw needs TensorFlow to be prepared)"
+  ),
+}
+
+
+_OPEN_ERRORS = (AssertionError, KeyError, NotImplementedError, OSError,
+                ValueError)  # fmt: skip
+
+
+class TfdsSource:
+  """A prepared split of celeb_a or lfw.
+
+  Attributes:
+    attribute_names: the 40 of CelebA; none for LFW.
+    default_attributes: those trained on unless the config names others.
+    identity_names: LFW: the people; CelebA has numbers only.
+  """
+
+  def __init__(self, name: str, split: str, data_dir: str = ""):
+    """Opens a split.
+
+    Args:
+      name: "celeb_a" or "lfw", or with a version, "celeb_a:2.1.0".
+      split: a TFDS split, "train" or "train[:10%]".
+      data_dir: where TFDS keeps data; its own default when empty.
+
+    Raises:
+      DataError: the set is not known, not prepared, or has no such split.
+    """
+    self._name = name.split(":")[0].split("/")[0]
+    if self._name not in NAMES:
+      raise DataError(
+        f"data.name is {name!r}; the TFDS sets that can be read are"
+        f" {', '.join(NAMES)}."
+      )
+    self._split = split or "train"
+    self._data, features = _open(name, self._name, self._split, data_dir)
+    self._has_identity = "identity" in features  # celeb_a since 2.1.0
+    self.attribute_names, self.default_attributes = (), ()
+    if self._name == "celeb_a":
+      self.attribute_names = tuple(features["attributes"])
+      self.default_attributes = _CELEB_A_DEFAULT
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def __getitem__(self, index: int) -> Record:
+    photograph = self.photograph(index)
+    pixels = images.decode(photograph.image, name=photograph.name)
+    return dict(photograph.fields, image=np.asarray(pixels))
+
+  def describe(self, index: int) -> str:
+    return f"TFDS {self._name}, split {self._split}, record {index}"
+
+  @functools.cached_property
+  def identities(self) -> np.ndarray:
+    return self._people[0]
+
+  @functools.cached_property
+  def identity_names(self) -> tuple[str, ...]:
+    return self._people[1]
+
+  def photograph(self, index: int) -> alignment.Photograph:
+    """Record `index` with its image opened but not decoded."""
+    example = self._data[int(index)]
+    image = images.open_image(example["image"], self.describe(index))
+    fields = dict(identity=self.identities[index])
+    if self._name == "celeb_a":
+      fields.update(_celeb_a_fields(example, self.attribute_names))
+    return alignment.Photograph(
+      image, record(None, **fields), np.full(4, np.nan), self.describe(index)
+    )
+
+  @functools.cached_property
+  def _people(self) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers and names of the people; reads the split once, undecoded."""
+    logging.info("Reading who is in TFDS %s, %s ...", self._name, self._split)
+    if self._name == "celeb_a":
+      if not self._has_identity:
+        return np.full(len(self), -1, np.int32), ()
+      numbers = [e["identity"]["Identity_No"] for e in self._data]
+      return np.array(numbers, np.int32), ()
+    labels = [_text(example["label"]) for example in self._data]
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers.astype(np.int32), tuple(names.tolist())
+
+
+def _celeb_a_fields(example, attribute_names):
+  points = example["landmarks"]
+  five = [
+    (points[f"{point}_x"], points[f"{point}_y"]) for point in _CELEB_A_POINTS
+  ]
+  landmarks = np.full((26, 2), np.nan, np.float32)
+  landmarks[:5] = five
+  visibility = np.full(26, -1, np.int8)
+  visibility[:5] = 1
+  values = [int(example["attributes"][name]) for name in attribute_names]
+  return dict(attributes=values, landmarks=landmarks, visibility=visibility)
+
+
+def _open(name: str, short: str, split: str, data_dir: str):
+  """The undecoded examples of a split, and the features of the set."""
+  import tensorflow_datasets as tfds  # slow to import
+
+  where = os.path.expanduser(data_dir) or None
+  try:
+    builder = tfds.builder(name, data_dir=where, file_format="array_record")
+  except (tfds.core.DatasetNotFoundError, AssertionError) as error:
+    raise DataError(f"TFDS set {name!r}: {error}") from error
+  try:
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    data = builder.as_data_source(split=split, decoders=decoders)
+  except _OPEN_ERRORS as error:
+    if not builder.info.splits or isinstance(error, NotImplementedError):
+      command = _PREPARE[short].format(dir=data_dir or "~/tensorflow_datasets")
+      raise DataError(
+        f"TFDS set {name!r} is not prepared in the array_record format below"
+        f" {data_dir or 'the TFDS default folder'}. Prepare it with:\n{command}"
+      ) from error
+    raise DataError(f"TFDS set {name!r}, split {split!r}: {error}") from error
+  return data, builder.info.features
+
+
+def _text(label) -> str:
+  return label.decode() if isinstance(label, bytes) else str(label)

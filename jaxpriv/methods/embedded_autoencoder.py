@@ -1,0 +1,198 @@
+"""Enhanced Embedded AutoEncoders (EEAE).
+
+Liu et al., "Enhanced Embedded AutoEncoders: An Attribute-Preserving Face
+De-identification Framework", 2023. Released are images without a face, from
+which chosen attributes can still be read:
+
+  r = E(x), y = I(r), x^ = D(y)
+
+E and D are the external autoencoder, trained first to reconstruct (6); I is the
+internal one, trained with everything else frozen to minimise (7)
+
+  MSE(d, y) + a1 * sum_n CE(t_n, FSN_n(x^)) + a2 * cos(PEN(x), PEN(x^))
+
+where FSN, the feature selection network, reads attributes and gives the desired
+feature map d from its trunk, and PEN, the privacy evaluation network, recognises
+people. With `config.model.internal = False` it is the paper's ablation, SPRN: one
+autoencoder trained by (8), in which the first term is MSE(x, x^).
+
+What the text leaves open and is decided here: L_i is the mean squared error; d
+is taken from the original image.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxpriv.models.autoencoder import ExternalAutoEncoder, InternalAutoEncoder
+from jaxpriv.models.feature_selection import FeatureSelectionNetwork
+from jaxpriv.models.heads import MarginRecogniser
+from jaxpriv.models.iresnet import IResNet
+from jaxpriv.training import tasks
+from jaxpriv.training.builders import variables
+from jaxpriv.training.method import Phase
+
+FSN, PEN, EXTERNAL, INTERNAL, SPRN = "fsn", "pen", "external", "internal", "sprn"
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """Procedures 1 to 3 of the paper, in order; the last phase protects.
+
+  Args:
+    config: with model, phases, data.attributes (the A attributes to keep) and
+      data.num_people (people in the training split).
+  """
+  networks = _networks(config)
+  options = config.phases
+  selection = tasks.attribute_prediction(FSN, networks[FSN], options[FSN])
+  evaluation = tasks.recognition(
+      PEN,
+      networks[PEN].backbone,
+      networks[PEN].classes,
+      options[PEN],
+      head=config.model.pen_head,
+      side=config.model.pen_side,
+  )
+  if config.model.internal:
+    return [
+        selection,
+        evaluation,
+        _external(networks, options),
+        _internal(networks, config),
+    ]
+  return [selection, evaluation, _single(networks, config)]
+
+
+def _networks(config: ConfigDict) -> dict[str, Any]:
+  model = config.model
+  dtype = jnp.dtype(config.dtype)
+  return {
+      FSN: FeatureSelectionNetwork(
+          len(config.data.attributes), dtype=dtype, **model.fsn
+      ),
+      PEN: MarginRecogniser(
+          IResNet(dtype=dtype, **model.pen),
+          config.data.num_people,
+          model.pen_side,
+      ),
+      EXTERNAL: ExternalAutoEncoder(dtype=dtype, **model.external),
+      INTERNAL: InternalAutoEncoder(
+          features=model.external.widths[-1], dtype=dtype, **model.code
+      ),
+  }
+
+
+def squared_error(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Mean squared error of each example, float32 [B]."""
+  difference = a.astype(jnp.float32) - b.astype(jnp.float32)
+  return jnp.mean(jnp.square(difference), axis=tuple(range(1, a.ndim)))
+
+
+def cosine_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Equation (5) for rows of two [B, D], float32 [B]."""
+  norms = jnp.linalg.norm(a, axis=1) * jnp.linalg.norm(b, axis=1)
+  return jnp.sum(a * b, axis=1) / jnp.maximum(norms, 1e-12)
+
+
+def _external(networks, options) -> Phase:
+  def loss(apply, batch, frozen):
+    return squared_error(batch["image"], apply(batch["image"])), {}
+
+  def sample(apply, batch, frozen):
+    x = batch["image"]
+    return {"original": x, "reconstructed": apply(x)}
+
+  return tasks.supervised_phase(
+      EXTERNAL,
+      networks[EXTERNAL],
+      loss,
+      options[EXTERNAL],
+      predict={"sample": sample},
+  )
+
+
+def _feedback(networks, config, batch, frozen, protected):
+  """The second and third term of (7) and (8), with their metrics, [B] each."""
+  fsn, pen = variables(frozen[FSN]), variables(frozen[PEN])
+  logits = networks[FSN].apply(fsn, protected, train=False)
+  utility = tasks.attribute_losses(logits, batch["attributes"])
+  embed = lambda x: networks[PEN].apply(pen, x, method="embed")
+  cosine = cosine_similarity(embed(batch["image"]), embed(protected))
+  # A floor of -1 is the paper's loss. It rewards embeddings that point away
+  # from the person as surely as others point at them; 0 rewards nothing there.
+  privacy = jnp.maximum(cosine, config.model.cosine_floor)
+  loss = config.model.alpha_1 * utility + config.model.alpha_2 * privacy
+  accuracy = tasks.attribute_accuracy(logits, batch["attributes"])
+  return loss, {
+      "utility_loss": utility,
+      "cosine": cosine,
+      "attribute_accuracy": accuracy,
+  }
+
+
+def _internal(networks, config) -> Phase:
+  external, selection = networks[EXTERNAL], networks[FSN]
+
+  def representation(batch, frozen):
+    weights = variables(frozen[EXTERNAL])
+    return external.apply(weights, batch["image"], method="encode")
+
+  def decode(y, frozen):
+    weights = variables(frozen[EXTERNAL])
+    return external.apply(weights, y, method="decode")
+
+  def loss(apply, batch, frozen):
+    d = selection.apply(
+        variables(frozen[FSN]), batch["image"], method="trunk"
+    )
+    y = apply(representation(batch, frozen))
+    distance = squared_error(d, y)
+    feedback, metrics = _feedback(
+        networks, config, batch, frozen, decode(y, frozen)
+    )
+    return distance + feedback, {"feature_distance": distance, **metrics}
+
+  def protect(apply, batch, frozen):
+    return decode(apply(representation(batch, frozen)), frozen)
+
+  def sample(apply, batch, frozen):
+    protected = protect(apply, batch, frozen)
+    return {"original": batch["image"], "protected": protected}
+
+  return tasks.supervised_phase(
+      INTERNAL,
+      networks[INTERNAL],
+      loss,
+      config.phases[INTERNAL],
+      needs=(FSN, PEN, EXTERNAL),
+      inputs=representation,
+      predict={"protect": protect, "sample": sample},
+  )
+
+
+def _single(networks, config) -> Phase:
+  """The ablation: one autoencoder under (8)."""
+
+  def loss(apply, batch, frozen):
+    protected = apply(batch["image"])
+    distance = squared_error(batch["image"], protected)
+    feedback, metrics = _feedback(networks, config, batch, frozen, protected)
+    return distance + feedback, {"reconstruction": distance, **metrics}
+
+  def protect(apply, batch, frozen):
+    return apply(batch["image"])
+
+  def sample(apply, batch, frozen):
+    protected = protect(apply, batch, frozen)
+    return {"original": batch["image"], "protected": protected}
+
+  return tasks.supervised_phase(
+      SPRN,
+      networks[EXTERNAL],
+      loss,
+      config.phases[SPRN],
+      needs=(FSN, PEN),
+      predict={"protect": protect, "sample": sample},
+  )

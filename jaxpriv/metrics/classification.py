@@ -1,0 +1,69 @@
+"""Accuracy of a predicted attribute, beside what a constant answer scores."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxpriv.metrics import statistics
+
+
+class Accuracy(NamedTuple):
+  """How often a prediction is right, over the rows whose label is known.
+
+  Attributes:
+    hits: right predictions.
+    total: rows with a known label.
+    rate: hits / total.
+    low: lower end of the 95% Wilson interval.
+    high: upper end.
+    majority: share of the most frequent label: what a constant answer scores.
+    balanced: mean over the labels of the rate among rows of that label; a
+      constant answer scores 1 / number of labels.
+  """
+
+  hits: int
+  total: int
+  rate: float
+  low: float
+  high: float
+  majority: float
+  balanced: float
+
+
+def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
+  """Scores the predictions of one attribute or class.
+
+  Args:
+    predicted: [N] integers or booleans.
+    labels: [N] integers; negative is unknown, and ignored.
+
+  Returns:
+    an `Accuracy`.
+
+  Raises:
+    ValueError: if the shapes are not [N] both, predictions are not integers, or
+      no label is known.
+  """
+  predicted, labels = np.asarray(predicted), np.asarray(labels)
+  if predicted.ndim != 1 or predicted.shape != labels.shape:
+    raise ValueError(
+        f"predictions {predicted.shape} and labels {labels.shape} must be [N]"
+        " both: score one attribute at a time"
+    )
+  if not np.issubdtype(predicted.dtype, np.integer) and predicted.dtype != bool:
+    raise ValueError(
+        f"predictions are {predicted.dtype}: pass class indices, not scores"
+    )
+  known = labels >= 0
+  if not known.any():
+    raise ValueError("no label is known, so there is no accuracy to speak of")
+  right, labels = (predicted == labels)[known], labels[known]
+  classes, members, counts = np.unique(
+      labels, return_inverse=True, return_counts=True
+  )
+  recalls = np.bincount(members, right, len(classes)) / counts
+  return Accuracy(
+      *statistics.proportion(int(right.sum()), len(right)),
+      majority=float(counts.max() / counts.sum()),
+      balanced=float(recalls.mean()),
+  )

@@ -1,0 +1,180 @@
+"""How alike images are.
+
+SSIM: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004, as in `dm_pix`.
+MS-SSIM: Wang, Simoncelli, Bovik, Asilomar 2003, equation (7).
+
+The negative trap: SSIM is a correlation, and runs from 1 to about -1. A
+photographic negative of a face scores near -1 though anybody recognises it, so
+a mechanism that *minimises* SSIM is rewarded for making negatives. As a privacy
+loss or figure take max(ssim, 0) or |ssim|, never ssim itself. `ms_ssim` is
+clipped at 0 at every scale, so it has no such sign, but it calls a negative as
+dissimilar as noise: report |ssim| beside it.
+"""
+
+from functools import partial
+
+import dm_pix
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+WINDOW = 11
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+@partial(jax.jit, static_argnames="max_val")
+def ssim(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
+  """Structural similarity, Gaussian 11 x 11 window of sigma 1.5.
+
+  Args:
+    a: [..., H, W, C] floats in [0, max_val]; H and W at least 11.
+    b: the same shape.
+    max_val: the largest value a pixel can have.
+
+  Returns:
+    [...] in [-1, 1], averaged over positions and channels.
+
+  Raises:
+    ValueError: if the shapes differ, or the images are integers or too small.
+  """
+  a, b, leading = _pair(a, b)
+  _require_window(a.shape)
+  return dm_pix.ssim(a, b, max_val=max_val).reshape(leading)
+
+
+@partial(jax.jit, static_argnames="max_val")
+def psnr(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
+  """Peak signal-to-noise ratio in dB, [..., H, W, C] -> [...]; inf if equal."""
+  a, b, leading = _pair(a, b)
+  return dm_pix.psnr(a / max_val, b / max_val).reshape(leading)
+
+
+@partial(jax.jit, static_argnames=("max_val", "scales"))
+def ms_ssim(
+    a: jax.Array,
+    b: jax.Array,
+    max_val: float = 1.0,
+    scales: int | None = None,
+) -> jax.Array:
+  """Multi-scale structural similarity, clipped at 0.
+
+  Args:
+    a: [..., H, W, C] floats in [0, max_val].
+    b: the same shape.
+    max_val: the largest value a pixel can have.
+    scales: how many of the five scales to use, weights renormalised; by default
+      as many as fit: all from 176 pixels, four at 112, three at 64. Figures at
+      different numbers of scales do not compare.
+
+  Returns:
+    [...] in [0, 1].
+
+  Raises:
+    ValueError: as `ssim`, or if the smallest scale would be below 11 pixels.
+  """
+  a, b, leading = _pair(a, b)
+  _require_window(a.shape)
+  if scales is None:
+    fitting = int(np.log2(min(a.shape[-3:-1]) / WINDOW)) + 1
+    scales = min(fitting, len(MS_SSIM_WEIGHTS))
+  if not 1 <= scales <= len(MS_SSIM_WEIGHTS):
+    raise ValueError(f"ms_ssim has 1 to 5 scales, not {scales}")
+  weights = np.array(MS_SSIM_WEIGHTS[:scales])
+  weights /= weights.sum()
+  product = jnp.ones(())
+  for scale, weight in enumerate(weights):
+    _require_window(a.shape, f" at scale {scale + 1} of {scales}")
+    last = scale == scales - 1
+    # Luminance counts at the coarsest scale alone; a huge k1 makes it 1.
+    similarity = dm_pix.ssim(
+        a, b, max_val=max_val, k1=0.01 if last else 1e4, return_map=True
+    ).mean((-3, -2))
+    # where twice: the power has no gradient at 0.
+    positive = similarity > 0
+    power = jnp.where(positive, similarity, 1.0) ** weight
+    product = product * jnp.where(positive, power, 0.0)
+    a, b = (nn.avg_pool(x, (2, 2), strides=(2, 2)) for x in (a, b))
+  return product.mean(-1).reshape(leading)
+
+
+def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
+  """How many different images there are among N.
+
+  Few outputs for many people are a picture code of what the outputs keep; as
+  many outputs as people leave room for an identity in each.
+
+  Args:
+    images: [N, H, W, C], uint8, or floats in [0, 1], which are rounded to uint8
+      as a PNG would be.
+    tolerance: mean absolute difference, in [0, 1], up to which two images count
+      as one. The first image covers all within `tolerance` of it, the first
+      left over covers the next, and so on: the count depends a little on the
+      order, and the images that represent the classes differ pairwise by more
+      than `tolerance`.
+
+  Returns:
+    the number of distinct images.
+  """
+  images = np.asarray(images)
+  if images.dtype != np.uint8:
+    if not np.isfinite(images).all():
+      raise ValueError("distinct_outputs: some pixels are not finite")
+    images = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+  first: dict[bytes, int] = {}
+  for i, image in enumerate(images):
+    first.setdefault(image.tobytes(), i)
+  left = images[list(first.values())]
+  if tolerance <= 0 or not len(left):
+    return len(left)
+  # Differences of block means bound the difference from below, so most pairs
+  # are told apart on a few numbers and only the rest are compared in full.
+  blocks = [np.array_split(np.arange(n), min(n, 8)) for n in left.shape[1:3]]
+  means = np.stack(
+      [
+          left[:, r[0] : r[-1] + 1, c[0] : c[-1] + 1].sum((1, 2))
+          for r in blocks[0]
+          for c in blocks[1]
+      ],
+      axis=1,
+  ).reshape(len(left), -1)
+  limit = tolerance * 255 * left[0].size
+  means = means.astype(np.int64)
+  count = 0
+  while len(left):
+    near = np.abs(means - means[0]).sum(1) <= limit
+    close = np.flatnonzero(near)
+    differences = np.maximum(left[close], left[0]) - np.minimum(
+        left[close], left[0]
+    )
+    near[close] = differences.reshape(len(close), -1).sum(1) <= limit
+    left, means = left[~near], means[~near]
+    count += 1
+  return count
+
+
+def _pair(a, b):
+  """Both as float32 [N, H, W, C], and the shape of what leads them."""
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  if a.shape != b.shape or a.ndim < 3:
+    raise ValueError(
+        f"images of shapes {a.shape} and {b.shape}: both must be"
+        " [..., height, width, channels]"
+    )
+  for x in (a, b):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(
+          f"images are {x.dtype}: convert them to floats in [0, max_val] first"
+      )
+  leading = a.shape[:-3]
+  a, b = (x.astype(jnp.float32).reshape(-1, *x.shape[-3:]) for x in (a, b))
+  return a, b, leading
+
+
+def _require_window(shape, where=""):
+  if min(shape[-3:-1]) < WINDOW:
+    raise ValueError(
+        f"images are {shape[-3]} x {shape[-2]}{where}: SSIM needs at least"
+        f" {WINDOW} x {WINDOW}"
+    )

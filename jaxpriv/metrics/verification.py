@@ -1,0 +1,147 @@
+"""Same person or not: the LFW protocol, and TAR at a fixed FAR.
+
+View 2 of LFW (Huang et al., technical report 07-49, 2007): for each of ten
+folds the threshold that is best on the other nine decides the fold.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Verification(NamedTuple):
+  """Accuracy over folds.
+
+  Attributes:
+    accuracy: mean over folds.
+    std: standard deviation over folds, ddof 0.
+    thresholds: the threshold of each fold; a pair is accepted when its
+      similarity is greater.
+    accuracies: of each fold.
+  """
+
+  accuracy: float
+  std: float
+  thresholds: tuple[float, ...]
+  accuracies: tuple[float, ...]
+
+
+def evaluate_pairs(
+    similarity: np.ndarray,
+    same: np.ndarray,
+    num_folds: int = 10,
+    thresholds: np.ndarray | None = None,
+) -> Verification:
+  """Verification accuracy by cross-validated threshold.
+
+  Args:
+    similarity: [N], greater is more alike.
+    same: [N] booleans, the pair shows one person. Folds are contiguous, in the
+      order given; where N does not divide, the first folds have one pair more.
+    num_folds: at least 2.
+    thresholds: candidates; by default those that can matter: midpoints between
+      the neighbouring distinct similarities of the training folds, and one
+      beyond each end. Among the best in training the first wins: the lowest, or
+      the first given.
+
+  Returns:
+    a `Verification`.
+
+  Raises:
+    ValueError: if there are fewer pairs than folds, shapes differ, or some
+      similarity is not finite.
+  """
+  similarity, same = _pairs(similarity, same)
+  if not 2 <= num_folds <= len(same):
+    raise ValueError(f"{len(same)} pairs cannot make {num_folds} folds")
+  if thresholds is not None:
+    thresholds = np.asarray(thresholds, np.float64)
+  chosen, accuracies = [], []
+  for fold in np.array_split(np.arange(len(same)), num_folds):
+    rest = np.delete(np.arange(len(same)), fold)
+    candidates = thresholds
+    if candidates is None:
+      candidates = _between(similarity[rest])
+    right = _right(candidates, similarity[rest], same[rest])
+    best = candidates[np.argmax(right)]
+    chosen.append(float(best))
+    hits = _right(best, similarity[fold], same[fold])
+    accuracies.append(float(hits / len(fold)))
+  return Verification(
+      float(np.mean(accuracies)),
+      float(np.std(accuracies)),
+      tuple(chosen),
+      tuple(accuracies),
+  )
+
+
+def threshold_at_far(
+    similarity: np.ndarray, same: np.ndarray, far: float
+) -> float:
+  """The lowest threshold that accepts at most far of the negatives.
+
+  It is the (floor(far * negatives) + 1)-th largest similarity of a pair of two
+  people; pairs are accepted when greater. -inf when far is 1.
+  """
+  similarity, same = _pairs(similarity, same)
+  if not 0 <= far <= 1:
+    raise ValueError(f"the false accept rate must lie in [0, 1], not {far}")
+  negatives = np.sort(similarity[~same])[::-1]
+  if not len(negatives):
+    raise ValueError("no pair shows two people: there is no false accept rate")
+  # 0.29 * 100 is 28.999999999999996: the slack makes it the 29 that was meant.
+  allowed = math.floor(far * len(negatives) + 1e-9)
+  return float(negatives[allowed]) if allowed < len(negatives) else -math.inf
+
+
+def tar_at_far(similarity: np.ndarray, same: np.ndarray, far: float) -> float:
+  """Share of same-person pairs accepted at a false accept rate.
+
+  Args:
+    similarity: [N], greater is more alike.
+    same: [N] booleans.
+    far: share of the two-person pairs that may be accepted, in [0, 1]. Below
+      1 / number of negatives the figure rests on the largest of them alone.
+
+  Returns:
+    the true accept rate at `threshold_at_far`, over all pairs (no folds).
+  """
+  threshold = threshold_at_far(similarity, same, far)
+  similarity, same = _pairs(similarity, same)
+  if not same.any():
+    raise ValueError("no pair shows one person: there is no true accept rate")
+  return float(np.mean(similarity[same] > threshold))
+
+
+def _pairs(similarity, same):
+  similarity = np.asarray(similarity, np.float64)
+  same = np.asarray(same, bool)
+  if similarity.ndim != 1 or similarity.shape != same.shape:
+    raise ValueError(
+        f"similarity {similarity.shape} and same {same.shape} must be [N] both"
+    )
+  bad = int((~np.isfinite(similarity)).sum())
+  if bad:
+    raise ValueError(
+        f"{bad} of {len(same)} similarities are not finite: an embedding failed"
+    )
+  return similarity, same
+
+
+def _between(similarity):
+  """Thresholds that part `similarity` in every possible way, ascending."""
+  values = np.unique(similarity)
+  low, high = values[:-1], values[1:]
+  middle = low / 2 + high / 2
+  # Between neighbouring floats there is no middle, and low itself parts them.
+  middle = np.where(middle < high, middle, low)
+  return np.concatenate([[values[0] - 1], middle, [values[-1] + 1]])
+
+
+def _right(thresholds, similarity, same):
+  """How many pairs each threshold decides rightly."""
+  positives = np.sort(similarity[same])
+  negatives = np.sort(similarity[~same])
+  accepted = len(positives) - np.searchsorted(positives, thresholds, "right")
+  return accepted + np.searchsorted(negatives, thresholds, "right")

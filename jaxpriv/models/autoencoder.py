@@ -1,0 +1,120 @@
+"""The Privacy Removal Network: an autoencoder inside an autoencoder.
+
+Liu et al., "Enhanced Embedded AutoEncoders: An Attribute-Preserving Face
+De-identification Framework", 2023, section III-A and Fig. 3. The paper states
+the numbers of layers and the shapes of x, r and y at 224 pixels; widths, kernels
+and strides, which it leaves open, are the fields below.
+
+| net | layer -> side at 224 px (3x3, norm, ReLU unless said) | parameters |
+|---|---|---|
+| external encoder | c64/2 112, c128/2 56, c256/2 28, c512/2 14, c512 14 | 3,912,256 |
+| external decoder | c512 14, t256 28, t128 56, t64 112, t3 224 sigmoid | 5,116,803 |
+| internal encoder | c512 14, c256/2 7, c256 7, c128 7, c128 7, c64 7 | 4,647,552 |
+| internal decoder | c128 7, c128 7, c256 7, c256 7, t512 14, c512 14 linear | 5,565,440 |
+
+c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2. The
+internal code, 7x7x64, is the bottleneck that everything released passes.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxpriv.models.layers import ConvBlock, Dtype, UpBlock
+
+DOWNSAMPLING = 16
+
+
+class ExternalAutoEncoder(nn.Module):
+  """Images [B, S, S, 3] <-> representations r [B, S/16, S/16, widths[-1]].
+
+  Attributes:
+    widths: channels of the five encoder layers; the decoder mirrors them.
+  """
+
+  widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+  norm: str = "batch"
+  dtype: Dtype = jnp.float32
+
+  def setup(self):
+    w = self.widths
+    if len(w) != 5:
+      raise ValueError(f"the external autoencoder has 5 widths, got {w}")
+    block = dict(norm=self.norm, dtype=self.dtype)
+    self.encoder = [ConvBlock(n, stride=2, **block) for n in w[:4]] + [
+        ConvBlock(w[4], **block)
+    ]
+    self.decoder = [ConvBlock(w[3], **block)] + [
+        UpBlock(n, **block) for n in w[2::-1]
+    ]
+    self.to_image = UpBlock(
+        3, norm="", activation=nn.sigmoid, dtype=self.dtype
+    )
+
+  def encode(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Returns r, equation (1)."""
+    if images.shape[1] % DOWNSAMPLING:
+      raise ValueError(
+          f"images of side {images.shape[1]}: the side must be a multiple of"
+          f" {DOWNSAMPLING}; set config.data.image_size"
+      )
+    x = (images * 2 - 1).astype(self.dtype)
+    for layer in self.encoder:
+      x = layer(x, train)
+    return x
+
+  def decode(self, r: jax.Array, train: bool = False) -> jax.Array:
+    """Returns images, float32 in [0, 1], equation (2)."""
+    for layer in self.decoder:
+      r = layer(r, train)
+    return self.to_image(r, train).astype(jnp.float32)
+
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    return self.decode(self.encode(images, train), train)
+
+
+class InternalAutoEncoder(nn.Module):
+  """r [B, s, s, C] -> y [B, s, s, C] through a code [B, s/2, s/2, code].
+
+  Attributes:
+    features: C.
+    widths: channels of the first five of the six encoder layers; the decoder
+      mirrors them.
+    code: channels of the sixth, the bottleneck: what is released holds no more
+      than its s/2 * s/2 * code numbers.
+  """
+
+  features: int = 512
+  widths: tuple[int, ...] = (512, 256, 256, 128, 128)
+  code: int = 64
+  norm: str = "batch"
+  dtype: Dtype = jnp.float32
+
+  def setup(self):
+    w = self.widths
+    if len(w) != 5:
+      raise ValueError(f"the internal autoencoder has 5 widths, got {w}")
+    block = dict(norm=self.norm, dtype=self.dtype)
+    strides = (1, 2, 1, 1, 1, 1)
+    self.encoder = [
+        ConvBlock(n, stride=s, **block)
+        for n, s in zip((*w, self.code), strides, strict=True)
+    ]
+    self.decoder = [ConvBlock(n, **block) for n in w[:0:-1]] + [
+        UpBlock(w[0], **block)
+    ]
+    # y is compared with d, which takes both signs: no norm, no activation.
+    self.to_features = ConvBlock(
+        self.features, norm="", activation=lambda x: x, dtype=self.dtype
+    )
+
+  def encode(self, r: jax.Array, train: bool = False) -> jax.Array:
+    for layer in self.encoder:
+      r = layer(r, train)
+    return r
+
+  def __call__(self, r: jax.Array, train: bool) -> jax.Array:
+    x = self.encode(r, train)
+    for layer in self.decoder:
+      x = layer(x, train)
+    return self.to_features(x, train)

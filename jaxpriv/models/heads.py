@@ -1,0 +1,56 @@
+"""Backbones with what training puts on top of them.
+
+A backbone is any module `(images [B, S, S, 3] in [0, 1], train) -> [B, D]`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class MarginRecogniser(nn.Module):
+  """Images [B, S, S, 3] -> (embeddings [B, D], weight [classes, D]).
+
+  Attributes:
+    backbone: images to embeddings.
+    classes: people of the training set; weight holds one centre for each.
+    side: images are resized to this side first, antialiased, as 112 px
+      recognisers of 224 px images need; 0 leaves them.
+  """
+
+  backbone: nn.Module
+  classes: int
+  side: int = 0
+
+  def setup(self):
+    self.weight = self.param(
+        "weight",
+        nn.initializers.normal(0.01),
+        (self.classes, self.backbone.features),
+        jnp.float32,
+    )
+
+  def embed(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Returns embeddings [B, D], float32, not normalised."""
+    if self.side and images.shape[1] != self.side:
+      shape = (images.shape[0], self.side, self.side, images.shape[3])
+      images = jax.image.resize(images, shape, "linear")
+    return self.backbone(images, train=train)
+
+  def __call__(
+      self, images: jax.Array, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    return self.embed(images, train), self.weight
+
+
+class AttributePredictor(nn.Module):
+  """Images [B, S, S, 3] -> logits [B, attributes, 2], float32."""
+
+  backbone: nn.Module
+  attributes: int
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    x = self.backbone(images, train=train)
+    logits = nn.Dense(2 * self.attributes, dtype=jnp.float32)(x)
+    return logits.reshape(-1, self.attributes, 2)

@@ -1,0 +1,65 @@
+"""A plain convolutional network: the second opinion on what images show.
+
+In the image of VGG (Simonyan, Zisserman, ICLR 2015; Parkhi et al., BMVC 2015),
+with norms and a pooled head, and nothing in common with IResNet but the
+convolution. Attackers read identity and attributes with it, so that no figure
+rests on the architecture that a loss was computed with. For depths (d1, ...,
+dn), width w and an image of side s:
+
+| layer | what | output |
+|---|---|---|
+| input | (x - .5) / .5 | s, s, 3 |
+| stage i | di times conv 3x3, norm, ReLU; max-pool 2 | s/2^i, s/2^i, min(2^(i-1), 8) w |
+| head | mean over positions, dropout, fc | features |
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxpriv.models import layers
+
+
+class VGGNet(nn.Module):
+  """Images [B, H, W, 3] in [0, 1] -> [B, features], float32.
+
+  Attributes:
+    depths: convolutions per stage; (2, 2, 3, 3, 3) are VGG-16's.
+    width: channels of the first stage: 64 in the paper.
+    features: outputs: an embedding's size, or the number of logits.
+    norm: "batch", or "group" for training with differential privacy.
+    dropout: rate before fc.
+    dtype: computed in; the head is float32 always.
+    param_dtype: of the convolutions.
+  """
+
+  depths: Sequence[int] = (1, 1, 2, 2)
+  width: int = 64
+  features: int = 512
+  norm: str = "batch"
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+  param_dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    x = ((images - 0.5) / 0.5).astype(self.dtype)
+    for stage, depth in enumerate(self.depths):
+      for _ in range(depth):
+        x = nn.Conv(
+            self.width * min(2**stage, 8),
+            (3, 3),
+            padding=1,
+            use_bias=False,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )(x)
+        x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
+      x = nn.max_pool(x, (2, 2), strides=(2, 2))
+    x = x.astype(jnp.float32).mean((1, 2))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.features, name="fc")(x)

@@ -1,0 +1,201 @@
+"""The results in sentences: what is hidden, what kept, what is not claimed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxpriv.reports import verdicts, wording
+
+Results = Mapping[str, Any]
+
+HEADLINES = {
+  "good": "Identity is hidden from every attack that was run",
+  "unclear": "The attacks do not settle whether identity is hidden",
+  "bad": "At least one attack still identifies people",
+}
+FEW_PEOPLE = 100
+
+
+class Finding(NamedTuple):
+  """One card of the summary."""
+
+  title: str
+  figure: str
+  word: str
+  level: str
+  sentence: str
+
+
+def headline(results: Results) -> str:
+  """Returns the summary in one line."""
+  rows = results.get("identification", [])
+  verdict = verdicts.overall(rows, results.get("mechanism", ""))
+  if verdict.word == "not measured":
+    return "Whether identity is hidden was not measured"
+  return HEADLINES[verdict.level]
+
+
+def findings(results: Results) -> list[Finding]:
+  """Returns the cards for whatever was measured of the run's mechanism."""
+  made = [identity(results), attributes(results), outputs(results)]
+  return [finding for finding in made if finding]
+
+
+def describe_attack(row: Mapping[str, Any]) -> str:
+  used = ", which the loss knows" if row.get("used_in_loss") else ""
+  return (
+    f"the {row['attack']} attack by {row['recogniser']}{used}, on the"
+    f" {row['gallery'].replace(' ', '-')} gallery"
+  )
+
+
+def identity(results: Results) -> Finding | None:
+  """Says what the strongest attack reaches, beside chance and the original."""
+  rows = results.get("identification", [])
+  row = verdicts.strongest(rows, results.get("mechanism", ""))
+  if row is None:
+    return None
+  verdict = verdicts.identification(row, rows)
+  found = [
+    verdicts.identification(r, rows).word
+    for r in verdicts.attacks(rows, row["mechanism"])
+  ]
+  hits = wording.of(row["hits"], row["total"]).replace("/", "of")
+  sentence = (
+    f"{found.count('protects')} of {len(found)} attacks are held off. The"
+    f" strongest is {describe_attack(row)}: the right person comes first for"
+    f" {hits} images, {wording.times(row['rate'], row['chance'])} chance"
+    f" (95% interval {wording.interval(row['low'], row['high'])})."
+  )
+  witness = verdicts.reference(row, rows)
+  if witness:
+    sentence += (
+      f" Without protection it is {wording.percent(witness['rate'])} of images."
+    )
+  if verdict.level == "unclear":
+    sentence += f" Unclear: {verdict.reason}."
+  return Finding(
+    "Identity, strongest attack",
+    wording.percent(row["rate"]),
+    verdict.word,
+    verdict.level,
+    sentence,
+  )
+
+
+def _independent(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """Returns the rows of predictors that no loss has seen, if there are any."""
+  fresh = [r for r in rows if "loss" not in r["predictor"].lower()]
+  return fresh or list(rows)
+
+
+def attributes(results: Results) -> Finding | None:
+  """Says how many attributes are kept, by the predictor that keeps fewest."""
+  mine = results.get("mechanism")
+  rows = [r for r in results.get("attributes", []) if r["mechanism"] == mine]
+  if not rows:
+    return None
+  rows = _independent(rows)
+  words: dict[str, list] = {}
+  for row in rows:
+    words.setdefault(row["attribute"], []).append(verdicts.attribute(row))
+  kept = [
+    n for n, found in words.items() if all(v.word == "kept" for v in found)
+  ]
+  lost = any(v.level == "bad" for found in words.values() for v in found)
+  level = "good" if len(kept) == len(words) else "bad" if lost else "unclear"
+  worst = min(rows, key=lambda r: r["rate"] - r["original"])
+  change = wording.points(worst["rate"] - worst["original"])
+  return Finding(
+    "Attributes kept",
+    f"{len(kept)} of {len(words)}",
+    "kept" if level == "good" else "some lost" if lost else "some weakened",
+    level,
+    f"Kept means within two points of the original images, by every predictor"
+    f" that no loss has used. The largest change is {change} points:"
+    f" {worst['attribute']} by {worst['predictor']},"
+    f" {wording.percent(worst['original'])} to"
+    f" {wording.percent(worst['rate'])}.",
+  )
+
+
+def outputs(results: Results) -> Finding | None:
+  """Says how many different images were released."""
+  mine = results.get("mechanism")
+  rows = [r for r in results.get("outputs", []) if r["mechanism"] == mine]
+  if not rows:
+    return None
+  row = rows[0]
+  share = row["distinct"] / max(row["total"], 1)
+  sentence = (
+    f"{wording.count(row['total'])} images became"
+    f" {wording.count(row['distinct'])} different ones."
+  )
+  if share < 0.05:
+    sentence += " Most images share theirs with many others."
+  return Finding(
+    "Distinct outputs", wording.percent(share), "information", "plain", sentence
+  )
+
+
+def not_claimed(results: Results) -> list[str]:
+  """Returns what nobody may read into the figures: some hold always."""
+  rows = results.get("identification", [])
+  people = results.get("data", {}).get("people", {}).get("test")
+  source = results.get("data", {}).get("source")
+  said = list(results.get("not_claimed", []))
+  said.append(
+    "These are measurements, not a proof. An attacker with more data, another"
+    " network or knowledge that was not modelled here may do better."
+  )
+  if source:
+    said.append(
+      f"They hold for the data they were taken on ({source}). Other people,"
+      " cameras, poses or crops need their own measurement."
+    )
+  said.append(
+    "Only the face is examined. Clothes, places, other people in the picture,"
+    " the order and the number of images can give a person away as well."
+  )
+  if results.get("attributes"):
+    said.append(
+      "Attributes that are kept stay readable on purpose. Together they can"
+      " single out a person in a small group."
+    )
+  if any(r.get("used_in_loss") for r in rows):
+    said.append(
+      "A recogniser that the loss has seen is no independent witness: rely on"
+      " the others."
+    )
+  if people is not None and people < FEW_PEOPLE:
+    said.append(
+      f"Only {people} people were in the test: identification is easier, and"
+      " the intervals wider, than in a real gallery."
+    )
+  return said
+
+
+def comparison(results: Results) -> list[dict[str, Any]]:
+  """Returns one row per mechanism: its strongest attack and what it keeps."""
+  rows = results.get("identification", [])
+  table = []
+  for mechanism in verdicts.mechanisms(results):
+    read = _independent(
+      [r for r in results.get("attributes", []) if r["mechanism"] == mechanism]
+    )
+    changes = [r["rate"] - r["original"] for r in read]
+    row = verdicts.strongest(rows, mechanism)
+    table.append(
+      {
+        "mechanism": mechanism,
+        "attack": row,
+        "verdict": verdicts.overall(rows, mechanism),
+        "change": sum(changes) / len(changes) if changes else None,
+        "outputs": _first(results.get("outputs", []), mechanism),
+        "similarity": _first(results.get("similarity", []), mechanism),
+      }
+    )
+  return table
+
+
+def _first(rows: Sequence[Mapping[str, Any]], mechanism: str):
+  return next((r for r in rows if r["mechanism"] == mechanism), None)

@@ -1,0 +1,102 @@
+"""Numbers as people read them: rates, intervals, ratios, counts, sizes."""
+
+import datetime
+import math
+from collections.abc import Mapping
+from typing import TypeGuard
+
+NOTHING = "–"
+
+
+def known(value: float | None) -> TypeGuard[float]:
+  """Tells whether there is a number at all."""
+  return value is not None and not math.isnan(value)
+
+
+def percent(value: float | None, unit: str = "%") -> str:
+  """Formats a rate in [0, 1]: 0.912 -> "91.2%", 0.0004 -> "0.04%"."""
+  if not known(value):
+    return NOTHING
+  decimals = 1
+  if 0 < abs(value) < 0.001:
+    decimals = 1 - math.floor(math.log10(abs(value) * 100))
+  return (
+    f"{value * 100:.{decimals}f}".rstrip("0" if decimals > 1 else "") + unit
+  )
+
+
+def interval(low: float | None, high: float | None) -> str:
+  """Formats both ends: 0.002, 0.012 -> "0.2 – 1.2%"."""
+  if not (known(low) and known(high)):
+    return NOTHING
+  return f"{percent(low, '')} – {percent(high)}"
+
+
+def times(rate: float | None, chance: float | None) -> str:
+  """Formats how many times chance a rate is: "1.2×", "182×"."""
+  if not (known(rate) and known(chance)) or not chance:
+    return NOTHING
+  ratio = rate / chance
+  return f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"
+
+
+def points(difference: float | None) -> str:
+  """Formats a difference of rates in percentage points: "+0.4", "−4.1"."""
+  if not known(difference):
+    return NOTHING
+  text = f"{difference * 100:+.1f}"
+  return "±0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def count(value: int | None) -> str:
+  return NOTHING if value is None else f"{value:,}"
+
+
+def of(hits: int | None, total: int | None) -> str:
+  """Formats "12 / 1,000"."""
+  if hits is None or total is None:
+    return NOTHING
+  return f"{hits:,} / {total:,}"
+
+
+def real(value: float | None, digits: int = 3) -> str:
+  """Formats any number to so many significant digits, without exponents where
+  it can be read without one.
+  """
+  if not known(value):
+    return NOTHING
+  if isinstance(value, float) and math.isinf(value):
+    return "∞" if value > 0 else "−∞"
+  magnitude = 0 if not value else math.floor(math.log10(abs(value)))
+  if not -4 <= magnitude < 7:
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+  return f"{value:,.{max(0, digits - 1 - magnitude)}f}".replace("-", "−")
+
+
+def fixed(value: float | None, decimals: int) -> str:
+  """Formats to so many decimals, so that a column lines up."""
+  return f"{value:.{decimals}f}".replace("-", "−") if known(value) else NOTHING
+
+
+def tick(value: float) -> str:
+  """Formats a number beside an axis, without needless zeros: "0.75", "20k"."""
+  if abs(value) >= 10_000:
+    return f"{tick(value / 1000)}k"
+  return f"{value:.3g}".replace("-", "−").replace("e−0", "e−")
+
+
+def date(iso: str | None) -> str:
+  """Formats an ISO time as "21 November 2026, 12:25"; other text stays."""
+  try:
+    moment = datetime.datetime.fromisoformat(iso or "")
+  except ValueError:
+    return iso or ""
+  return f"{moment.day} {moment:%B %Y, %H:%M}"
+
+
+def name(identifier: str, names: Mapping[str, str] | None = None) -> str:
+  """Writes a name for people: as `names` has it, else "k_same" -> "K same"."""
+  if names and identifier in names:
+    return names[identifier]
+  text = identifier.replace("_", " ").strip()
+  return text[:1].upper() + text[1:]

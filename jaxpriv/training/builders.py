@@ -1,0 +1,255 @@
+"""Builders of methods: `supervised` and `adversarial`; what they compose of."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxpriv.training.method import Method
+
+# loss(apply, batch, frozen) -> (losses [B], metrics); see `supervised`.
+Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+
+def variables(state: Mapping[str, Any]) -> dict[str, Any]:
+  """The Flax variables of a state to predict with: averaged if it has EMA."""
+  params = state["ema"] if "ema" in state else state["params"]
+  return {"params": params, "batch_stats": state["batch_stats"]}
+
+
+def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+  """Mean of [B] values over the rows that are examples; 0 if none is."""
+  keep = jnp.logical_not(batch["padding"]).astype(values.dtype)
+  # where, not a product: a padding row may hold inf or nan.
+  total = jnp.sum(jnp.where(keep > 0, values, 0))
+  return total / jnp.maximum(keep.sum(), 1)
+
+
+def value_and_grad(objective: Callable) -> Callable:
+  """The plain gradient: (params, batch) -> ((value, aux), grads)."""
+  return jax.value_and_grad(objective, has_aux=True)
+
+
+def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
+  """The gradient over `count` microbatches, one after the other.
+
+  Equals `value_and_grad` where rows do not see each other (no BatchNorm), no
+  key is drawn and no row is padding; memory falls by about `count`.
+
+  Args:
+    count: number of microbatches; must divide the batch of every device.
+  """
+
+  def grad(objective):
+    one = value_and_grad(objective)
+
+    def accumulated(params, batch):
+      # Strided microbatches: a device's rows stay on that device.
+      parts = jax.tree.map(
+          lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
+      )
+      total = None
+      # Unrolled: convolution gradients inside a scan crawl on CPU.
+      for i in range(count):
+        part = one(params, jax.tree.map(lambda x, i=i: x[:, i], parts))
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+      return jax.tree.map(lambda x: x / count, total)
+
+    return accumulated
+
+  return grad
+
+
+def supervised(
+    model: nn.Module,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    inputs: Callable = lambda batch, frozen: batch["image"],
+    grad: Callable[[Callable], Callable] = value_and_grad,
+    predict: Mapping[str, Callable] | None = None,
+) -> Method:
+  """A method that minimises one loss over one model.
+
+  Args:
+    model: a module whose `__call__` takes `train`; it may hold BatchNorm
+      statistics and use the `dropout` key.
+    loss: (apply, batch, frozen) -> (losses [B], metrics), where `apply(*args,
+      **kwargs)` runs the model at the current parameters and metrics maps names
+      to [B] or scalar arrays. The mean of losses over the examples of the batch
+      is minimised.
+    optimizer: an optax transformation.
+    inputs: (batch, frozen) -> the model's input, to initialise it.
+    grad: objective -> ((params, batch) -> ((value, aux), grads)).
+    predict: name -> (apply, batch, frozen) -> pytree. "losses", the loss and
+      metrics of each example in evaluation mode, is always there.
+
+  Returns:
+    a Method whose state is {"params", "batch_stats", "opt"}.
+  """
+
+  def init(key, batch, frozen):
+    shown = model.init(key, inputs(batch, frozen), train=False)
+    params = shown["params"]
+    return {
+        "params": params,
+        "batch_stats": shown.get("batch_stats", {}),
+        "opt": optimizer.init(params),
+    }
+
+  def step(state, frozen, batch, key):
+    def objective(params, batch):
+      stats = state["batch_stats"]
+
+      def apply(*args, **kwargs):
+        nonlocal stats
+        kwargs = {"train": True, **kwargs}
+        output, updated = model.apply(
+            {"params": params, "batch_stats": stats},
+            *args,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+            **kwargs,
+        )
+        stats = {**stats, **updated.get("batch_stats", {})}
+        return output
+
+      losses, metrics = loss(apply, batch, frozen)
+      metrics = {
+          name: masked_mean(value, batch) if value.ndim else value
+          for name, value in metrics.items()
+      }
+      return masked_mean(losses, batch), (metrics, stats)
+
+    (value, (metrics, stats)), grads = grad(objective)(state["params"], batch)
+    updates, opt = optimizer.update(grads, state["opt"], state["params"])
+    new = {
+        **state,
+        "params": optax.apply_updates(state["params"], updates),
+        "batch_stats": stats,
+        "opt": opt,
+    }
+    norm = optax.tree.norm(grads)
+    return new, {"loss": value, **metrics, "gradient_norm": norm}
+
+  def evaluated(fn):
+    def predict_fn(state, frozen, batch):
+      def apply(*args, **kwargs):
+        kwargs = {"train": False, **kwargs}
+        return model.apply(variables(state), *args, **kwargs)
+
+      return fn(apply, batch, frozen)
+
+    return predict_fn
+
+  def losses_of(apply, batch, frozen):
+    values, metrics = loss(apply, batch, frozen)
+    rows = {name: value for name, value in metrics.items() if value.ndim}
+    return {"loss": values, **rows}
+
+  functions = {"losses": losses_of, **(predict or {})}
+  return Method(
+      init, step, {name: evaluated(fn) for name, fn in functions.items()}
+  )
+
+
+class Player(NamedTuple):
+  """One side of an adversarial game.
+
+  Attributes:
+    model: a module whose `__call__` takes `train`.
+    loss: (applies, batch, frozen, key) -> (scalar, metrics), where `applies`
+      maps every player's name to its apply function. Gradients flow to this
+      player's parameters only.
+    optimizer: an optax transformation.
+    inputs: (batch, frozen, key) -> the model's input, to initialise it.
+  """
+
+  model: nn.Module
+  loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+  optimizer: optax.GradientTransformation
+  inputs: Callable = lambda batch, frozen, key: batch["image"]
+
+
+def adversarial(
+    players: Mapping[str, Player],
+    predict: Mapping[str, Callable] | None = None,
+) -> Method:
+  """A method in which players with losses of their own take turns.
+
+  Within one step the players move in the order given, each against the others
+  as they stand after their moves.
+
+  Args:
+    players: name -> Player; models have no BatchNorm statistics.
+    predict: name -> (applies, batch, frozen) -> pytree.
+
+  Returns:
+    a Method whose state is {"params", "batch_stats", "opt"}, each (the
+    statistics excepted, which are empty) with one entry a player.
+  """
+
+  def applies_of(params, key=None):
+    def bound(name):
+      def apply(*args, **kwargs):
+        kwargs = {"train": key is not None, **kwargs}
+        rngs = None if key is None else {"dropout": key}
+        return players[name].model.apply(
+            {"params": params[name]}, *args, rngs=rngs, **kwargs
+        )
+
+      return apply
+
+    return {name: bound(name) for name in players}
+
+  def init(key, batch, frozen):
+    params = {}
+    for i, (name, player) in enumerate(players.items()):
+      own = jax.random.fold_in(key, i)
+      shown = player.model.init(
+          own, player.inputs(batch, frozen, own), train=False
+      )
+      if set(shown) != {"params"}:
+        raise ValueError(
+            f"player {name!r} keeps {sorted(set(shown) - {'params'})}; an "
+            "adversarial player must be stateless: use GroupNorm or"
+            " InstanceNorm in place of BatchNorm"
+        )
+      params[name] = shown["params"]
+    opt = {n: players[n].optimizer.init(params[n]) for n in players}
+    return {"params": params, "batch_stats": {}, "opt": opt}
+
+  def step(state, frozen, batch, key):
+    params, opt = dict(state["params"]), dict(state["opt"])
+    metrics = {}
+    for i, (name, player) in enumerate(players.items()):
+      own = jax.random.fold_in(key, i)
+
+      def objective(mine, name=name, player=player, own=own):
+        applies = applies_of({**params, name: mine}, own)
+        return player.loss(applies, batch, frozen, own)
+
+      (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(
+          params[name]
+      )
+      updates, opt[name] = player.optimizer.update(
+          grads, opt[name], params[name]
+      )
+      params[name] = optax.apply_updates(params[name], updates)
+      metrics[f"{name}/loss"] = value
+      metrics[f"{name}/gradient_norm"] = optax.tree.norm(grads)
+      metrics |= {f"{name}/{key}": value for key, value in extra.items()}
+    return {**state, "params": params, "opt": opt}, metrics
+
+  def evaluated(fn):
+    def predict_fn(state, frozen, batch):
+      return fn(applies_of(variables(state)["params"]), batch, frozen)
+
+    return predict_fn
+
+  return Method(
+      init, step, {n: evaluated(fn) for n, fn in (predict or {}).items()}
+  )

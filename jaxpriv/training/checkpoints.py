@@ -1,0 +1,87 @@
+"""Checkpoints of one phase: Orbax, asynchronous, by step, on any mesh."""
+
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from jaxpriv.training import mesh as mesh_lib
+
+
+def open_manager(
+    directory: epath.PathLike, keep: int = 2
+) -> ocp.CheckpointManager:
+  """Opens, or makes, the checkpoints of a phase; the last `keep` are kept."""
+  options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+  # Orbax wants an absolute path.
+  path = epath.Path(directory).absolute()
+  return ocp.CheckpointManager(path, options=options)
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
+  """Saves in the background; a step that is already saved is left alone."""
+  if manager.latest_step() != step:
+    manager.save(step, args=ocp.args.StandardSave(state), force=True)
+
+
+def abstract(shapes: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Gives a tree of shapes and dtypes the shardings they have on `mesh`."""
+  return jax.tree.map(
+      lambda x, sharding: jax.ShapeDtypeStruct(
+          x.shape, x.dtype, sharding=sharding
+      ),
+      shapes,
+      mesh_lib.infer_shardings(shapes, mesh),
+  )
+
+
+def restore(
+    manager: ocp.CheckpointManager, step: int, shapes: Any, mesh: Any
+) -> Any:
+  """Restores a state of known structure, whatever mesh it was saved on."""
+  target = abstract(shapes, mesh)
+  return manager.restore(step, args=ocp.args.StandardRestore(target))
+
+
+def latest_step(directory: epath.PathLike) -> int | None:
+  """The newest saved step below `directory`; None if there is none."""
+  if not epath.Path(directory).exists():
+    return None
+  with open_manager(directory) as manager:
+    return manager.latest_step()
+
+
+def load(directory: epath.PathLike, mesh: Any) -> Any:
+  """Restores what is needed to predict: all of a state but its optimizer.
+
+  Args:
+    directory: of one phase, as given to `open_manager`.
+    mesh: the mesh to restore on.
+
+  Returns:
+    the state without "opt".
+
+  Raises:
+    FileNotFoundError: if nothing was saved there.
+  """
+  step = latest_step(directory)
+  if step is None:
+    raise FileNotFoundError(
+        f"no checkpoint in {directory}: train this phase first"
+    )
+  # This handler, unlike the standard one, tells the saved structure.
+  with ocp.CheckpointManager(
+      epath.Path(directory).absolute(),
+      item_handlers=ocp.PyTreeCheckpointHandler(),
+  ) as manager:
+    saved = manager.item_metadata(step).tree
+    target = abstract({k: v for k, v in saved.items() if k != "opt"}, mesh)
+    return manager.restore(
+        step,
+        args=ocp.args.PyTreeRestore(
+            target,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+            partial_restore=True,
+        ),
+    )

@@ -1,0 +1,61 @@
+"""Combinators `Method -> Method`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxpriv.training.method import Method
+
+
+def with_ema(method: Method, decay: float) -> Method:
+  """Keeps an exponential moving average of the parameters to predict with.
+
+  The average is debiased by a warm-up: the decay at step t is
+  min(decay, (1 + t) / (10 + t)), as in TensorFlow's and Kauldron's averages.
+
+  Args:
+    method: a method whose state has "params".
+    decay: in [0, 1).
+
+  Returns:
+    a Method whose state has "ema" and "ema_steps" besides.
+  """
+  if not 0 <= decay < 1:
+    raise ValueError(f"ema decay must be in [0, 1), got {decay}")
+
+  def init(key, batch, frozen):
+    state = method.init(key, batch, frozen)
+    # A copy: two leaves of a donated state must not share one buffer.
+    ema = jax.tree.map(jnp.copy, state["params"])
+    return {**state, "ema": ema, "ema_steps": jnp.zeros((), jnp.int32)}
+
+  def step(state, frozen, batch, key):
+    new, metrics = method.step(state, frozen, batch, key)
+    count = state["ema_steps"].astype(jnp.float32)
+    rate = 1 - jnp.minimum(decay, (1 + count) / (10 + count))
+    ema = jax.tree.map(
+        lambda old, now: old + rate.astype(old.dtype) * (now - old),
+        state["ema"],
+        new["params"],
+    )
+    return {**new, "ema": ema, "ema_steps": state["ema_steps"] + 1}, metrics
+
+  return Method(init, step, method.predict)
+
+
+def with_transform(
+    method: Method, transform: Callable[[jax.Array, dict], dict]
+) -> Method:
+  """Transforms each training batch on the device, as augmentation does.
+
+  Args:
+    method: any method.
+    transform: (key, batch) -> batch.
+  """
+
+  def step(state, frozen, batch, key):
+    draw, key = jax.random.split(key)
+    return method.step(state, frozen, transform(draw, batch), key)
+
+  return Method(method.init, step, method.predict)

@@ -1,0 +1,299 @@
+"""The one training loop: any phase of any method, on any mesh."""
+
+import contextlib
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jaxpriv.training import checkpoints, inference, pictures, preemption
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import progress as progress_lib
+from jaxpriv.training import writers
+from jaxpriv.training.method import Phase
+
+HostBatches = Iterator[dict[str, np.ndarray]]
+
+
+class NonFiniteError(FloatingPointError):
+  """A metric became nan or infinite; the last good checkpoint is kept."""
+
+
+class Options(NamedTuple):
+  """How often the loop does what, in steps; 0 is never.
+
+  Attributes:
+    log_every: metrics are written, and checked to be finite.
+    evaluate_every: losses on validation batches and a sample grid are written;
+      both are written at the end in any case.
+    save_every: a checkpoint is saved; one is saved at the end in any case.
+    keep: how many checkpoints are kept.
+    profile: (first, last) step of a profiler trace in workdir/profile; (0, 0)
+      is none.
+  """
+
+  log_every: int = 20
+  evaluate_every: int = 0
+  save_every: int = 500
+  keep: int = 2
+  profile: tuple[int, int] = (0, 0)
+
+
+def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
+  return epath.Path(workdir) / "phases" / name
+
+
+def phase_seed(seed: int, name: str) -> int:
+  """A seed of its own for each phase, the same on every machine."""
+  return zlib.crc32(f"{seed}/{name}".encode())
+
+
+def train(
+    phase: Phase,
+    batches: Callable[[int], HostBatches],
+    *,
+    steps: int,
+    seed: int,
+    workdir: epath.PathLike,
+    mesh: jax.sharding.Mesh,
+    frozen: Mapping[str, Any] | None = None,
+    validation: Callable[[], HostBatches] | None = None,
+    start: Callable[[Any], Any] | None = None,
+    options: Options = Options(),
+) -> Any:
+  """Trains one phase to `steps`, from its newest checkpoint if it has one.
+
+  The order within a step is: evaluate, save, next batch, step, log the step
+  before; so a resumed run repeats an uninterrupted one bit for bit, and the
+  device never waits for the host to read a metric.
+
+  Args:
+    phase: what to train.
+    batches: first step -> endless iterator over this process's rows of the
+      batch of each step from there on.
+    steps: number of steps in all.
+    seed: of initialisation and of every step's key.
+    workdir: the run directory; see DESIGN of a run in docs.
+    mesh: the mesh.
+    frozen: finished states of the phases that `phase.needs`.
+    validation: () -> held-out batches, for losses and samples.
+    start: state -> state, applied to a fresh state (not to a resumed one), such
+      as parameters taken over from another run.
+    options: cadences.
+
+  Returns:
+    the finished state without its optimizer, as `checkpoints.load` gives it.
+
+  Raises:
+    NonFiniteError: a metric is nan or infinite.
+    preemption.Preempted: SIGTERM came; the state was saved.
+  """
+  directory = phase_directory(workdir, phase.name)
+  first = checkpoints.latest_step(directory) or 0
+  if first >= steps:
+    logging.info("%s: finished before, at step %d", phase.name, first)
+    return checkpoints.load(directory, mesh)
+  frozen = dict(frozen or {})
+  seed = phase_seed(seed, phase.name)
+  stream = batches(first)
+  host_batch = next(stream)
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(jax.set_mesh(mesh))
+    manager = stack.enter_context(
+        checkpoints.open_manager(directory, options.keep)
+    )
+    batch = mesh_lib.put_batch(host_batch, mesh)
+    state = _initial_state(
+        phase, manager, first, batch, frozen, seed, mesh, start
+    )
+    step_fn = _compiled_step(phase, state, frozen, batch, seed, mesh)
+    write = _writer(stack, workdir, phase.name, first)
+    advance = stack.enter_context(
+        progress_lib.bar(phase.name, steps, first)
+    ) if jax.process_index() == 0 else lambda *args: None
+    stop_requested = stack.enter_context(preemption.watch())
+    evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
+    meter = _meter(step_fn.flops, _rows(batch))
+
+    pending = None
+
+    def log(pending):
+      step, metrics = pending
+      values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
+      _check_finite(phase.name, step, values, manager, directory)
+      write(step, {**values, **meter(step)})
+      advance(step + 1, f"loss {values['loss']:.4g}" if "loss" in values else "")
+
+    for step in range(first, steps):
+      if step > first and _due(step, options.evaluate_every):
+        write(step, evaluate(state, step))
+      stop = stop_requested(step)
+      if step > first and (stop or _due(step, options.save_every)):
+        if pending:
+          log(pending)
+          pending = None
+        checkpoints.save(manager, step, state)
+      if stop:
+        manager.wait_until_finished()
+        raise preemption.Preempted(
+            f"{phase.name}: asked to stop; saved step {step} of {steps} in"
+            f" {directory}. Run the same command to go on."
+        )
+      if step > first:
+        batch = mesh_lib.put_batch(next(stream), mesh)
+      _profile(step, options.profile, workdir)
+      with jax.profiler.StepTraceAnnotation(phase.name, step_num=step):
+        state, metrics = step_fn(state, frozen, batch, np.int32(step))
+      if pending:
+        log(pending)
+      pending = (step, metrics) if _logged(step, steps, options) else None
+    if pending:
+      log(pending)
+    checkpoints.save(manager, steps, state)
+    scores = evaluate(state, steps)
+    if scores:
+      write(steps, scores)
+    _profile(steps, options.profile, workdir)
+    manager.wait_until_finished()
+  return {name: value for name, value in state.items() if name != "opt"}
+
+
+def _due(step: int, every: int) -> bool:
+  return bool(every) and step % every == 0
+
+
+def _logged(step: int, steps: int, options: Options) -> bool:
+  return _due(step, options.log_every) or step == steps - 1
+
+
+def _rows(batch: Mapping[str, jax.Array]) -> int:
+  return len(batch["padding"])
+
+
+def _initial_state(phase, manager, first, batch, frozen, seed, mesh, start):
+  """A state born sharded on the mesh: restored, or fresh and then `start`ed."""
+  key = jax.random.key(seed)
+
+  def init(key, batch, frozen):
+    return phase.method.init(key, inference.as_float(batch), frozen)
+
+  shapes = jax.eval_shape(init, key, batch, frozen)
+  if first:
+    logging.info("%s: resuming at step %d", phase.name, first)
+    return checkpoints.restore(manager, first, shapes, mesh)
+  shardings = mesh_lib.infer_shardings(shapes, mesh)
+  state = jax.jit(init, out_shardings=shardings)(key, batch, frozen)
+  return start(state) if start else state
+
+
+class _Step(NamedTuple):
+  run: Callable
+  flops: float
+
+  def __call__(self, *args):
+    return self.run(*args)
+
+
+def _compiled_step(phase, state, frozen, batch, seed, mesh) -> _Step:
+  key = jax.random.key(seed)
+
+  def step_fn(state, frozen, batch, step):
+    return phase.method.step(
+        state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
+    )
+
+  jitted = jax.jit(
+      step_fn,
+      donate_argnums=0,
+      out_shardings=(
+          mesh_lib.infer_shardings(state, mesh),
+          mesh_lib.replicated(mesh),
+      ),
+  )
+  compiled = jitted.lower(state, frozen, batch, np.int32(0)).compile()
+  cost = compiled.cost_analysis() or {}
+  # The analysis counts one device.
+  return _Step(jitted, cost.get("flops", 0.0) * mesh.size)
+
+
+def _writer(stack, workdir, name, first):
+  if jax.process_index():
+    return lambda step, scalars: None
+  return stack.enter_context(writers.metric_writer(workdir, name, first))
+
+
+def _meter(flops: float, rows: int) -> Callable[[int], dict[str, float]]:
+  """Speed between two calls, counted in steps; nothing on the first call."""
+  last: list[tuple[int, float]] = []
+
+  def speed(step):
+    now = time.perf_counter()
+    last.append((step, now))
+    if len(last) < 2:
+      return {}
+    (step_before, then), _ = last[-2:]
+    del last[:-1]
+    rate = (step - step_before) / max(now - then, 1e-9)
+    scalars = {"images_per_second": rate * rows}
+    if flops:
+      scalars["teraflops_per_second"] = rate * flops / 1e12
+    return scalars
+
+  return speed
+
+
+def _check_finite(name, step, values, manager, directory):
+  bad = sorted(k for k, v in values.items() if not math.isfinite(v))
+  if bad:
+    last = manager.latest_step()
+    kept = "no checkpoint was saved yet" if last is None else (
+        f"the last good checkpoint is step {last} in {directory}"
+    )
+    raise NonFiniteError(
+        f"{name}: {', '.join(bad)} not finite at step {step}; {kept}. Lower"
+        f" config.phases.{name}.learning_rate, or clip its gradient with"
+        f" config.phases.{name}.clip_norm, and run again."
+    )
+
+
+def _evaluator(phase, frozen, validation, workdir, mesh):
+  """(state, step) -> validation scalars; writes a sample grid on the side."""
+  predict = phase.method.predict
+  if validation is None:
+    return lambda state, step: {}
+
+  def evaluate(state, step):
+    scalars = {}
+    if "losses" in predict:
+      rows = inference.predict(
+          predict["losses"], state, frozen, validation(), mesh
+      )
+      scalars = {
+          f"validation/{name}": float(np.mean(value, dtype=np.float64))
+          for name, value in rows.items()
+      }
+    if "sample" in predict:
+      first = [next(iter(validation()))]
+      columns = inference.predict(
+          predict["sample"], state, frozen, first, mesh
+      )
+      if jax.process_index() == 0:
+        path = epath.Path(workdir) / "samples" / phase.name
+        pictures.save_grid(path / f"{step:08d}.png", columns)
+    return scalars
+
+  return evaluate
+
+
+def _profile(step: int, window: tuple[int, int], workdir) -> None:
+  first, last = window
+  if last > first and step == first:
+    jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
+  if last > first and step == last:
+    jax.profiler.stop_trace()

@@ -1,0 +1,108 @@
+"""The device mesh: one axis, `data`, and shardings by inference.
+
+XLA compiles some convolutions on meshes of two axes, and per-example
+convolution gradients outside `shard_map`, to silently wrong numbers. Hence one
+axis, parameters sharded by shape, and the batch by its first dimension.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+DATA = "data"
+
+# Leaves below this size are replicated: gathering them costs more than storing.
+MIN_SHARDED_BYTES = 2**16
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+  """Returns a mesh of the first `num_devices` (default: all) devices."""
+  devices = jax.devices()[:num_devices]
+  # Auto is asked for: the default, Explicit, rejects sharding constraints.
+  return jax.make_mesh(
+      (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, P(DATA))
+
+
+def infer_shardings(
+    tree: Any, mesh: Mesh, min_bytes: int = MIN_SHARDED_BYTES
+) -> Any:
+  """Shards every large leaf over its largest dimension that divides evenly.
+
+  Args:
+    tree: arrays or `jax.ShapeDtypeStruct`s.
+    mesh: the mesh.
+    min_bytes: leaves smaller than this are replicated.
+
+  Returns:
+    a tree of `NamedSharding`.
+  """
+  size = mesh.shape[DATA]
+
+  def infer(leaf):
+    spec: list[str | None] = [None] * len(leaf.shape)
+    if np.prod(leaf.shape, dtype=int) * leaf.dtype.itemsize >= min_bytes:
+      for axis in np.argsort(leaf.shape)[::-1]:
+        if leaf.shape[axis] % size == 0:
+          spec[axis] = DATA
+          break
+    return NamedSharding(mesh, P(*spec))
+
+  return jax.tree.map(infer, tree)
+
+
+def constrain(x: jax.Array) -> jax.Array:
+  """Shards a tensor born on the device (noise, dense to image) as a batch.
+
+  Outside `jax.set_mesh`, and inside `shard_map`, it returns `x` unchanged, so
+  that modules stay pure.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or AxisType.Manual in mesh.axis_types:
+    return x
+  return jax.lax.with_sharding_constraint(x, P(DATA))
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """Puts this process's rows of a batch on its devices as global arrays."""
+  sharding = batch_sharding(mesh)
+  return {
+      name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+      for name, value in batch.items()
+  }
+
+
+def put_replicated(tree: Any, mesh: Mesh) -> Any:
+  """Puts a tree of host arrays, the same on every process, on all devices."""
+  return jax.device_put(tree, replicated(mesh))
+
+
+def fetch(tree: Any) -> Any:
+  """Returns a tree of (possibly sharded) arrays as numpy on every process."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def initialize_distributed() -> None:
+  """Joins the other processes of a cluster (Slurm, TPU, k8s, MPI), if any."""
+  if jax.distributed.is_initialized():
+    return
+  try:
+    jax.distributed.initialize()
+  except ValueError as error:
+    # What JAX says when it finds no cluster around it; the rest is real.
+    if "coordinator_address should be defined" not in str(error):
+      raise

@@ -1,0 +1,48 @@
+"""Optimizers and schedules from plain config values."""
+
+import optax
+from ml_collections import ConfigDict
+
+
+def learning_rate(options: ConfigDict) -> optax.Schedule:
+  """Linear warm-up over `warmup_steps`, then the named schedule to `steps`."""
+  peak, warmup = options.learning_rate, options.warmup_steps
+  rest = max(options.steps - warmup, 1)
+  schedules = {
+      "constant": optax.constant_schedule(peak),
+      "cosine": optax.cosine_decay_schedule(peak, rest),
+      "polynomial": optax.polynomial_schedule(peak, 0.0, 1.0, rest),
+  }
+  if options.schedule not in schedules:
+    raise ValueError(
+        f"schedule {options.schedule!r} is unknown; one of {sorted(schedules)}"
+    )
+  main = schedules[options.schedule]
+  if not warmup:
+    return main
+  # From the first fraction, not from 0: no step is spent standing still.
+  ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+  return optax.join_schedules([ramp, main], [warmup])
+
+
+def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
+  """An optax optimizer from the options of one phase; see configs.common."""
+  rate = learning_rate(options)
+  optimizers = {
+      "sgd": lambda: optax.chain(
+          optax.add_decayed_weights(options.weight_decay),
+          optax.sgd(rate, momentum=options.momentum),
+      ),
+      "adam": lambda: optax.adamw(rate, weight_decay=options.weight_decay),
+  }
+  if options.optimizer not in optimizers:
+    raise ValueError(
+        f"optimizer {options.optimizer!r} is unknown; one of"
+        f" {sorted(optimizers)}"
+    )
+  optimizer = optimizers[options.optimizer]()
+  if options.clip_norm:
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip_norm), optimizer
+    )
+  return optimizer

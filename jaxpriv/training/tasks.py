@@ -1,0 +1,162 @@
+"""Phases that mechanisms and attackers share: recognition and attributes.
+
+Each takes the options of one phase (`configs.common.phase`), so that EMA,
+augmentation, accumulation and the optimizer are settings of any of them.
+"""
+
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from jaxpriv.data import augmentation
+from jaxpriv.models import heads, margin
+from jaxpriv.training import builders, combinators
+from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.optimizers import make_optimizer
+
+
+def supervised_phase(
+    name: str,
+    model: nn.Module,
+    loss: builders.Loss,
+    options: ConfigDict,
+    *,
+    needs: tuple[str, ...] = (),
+    **arguments,
+) -> Phase:
+  """A supervised phase with the combinators its options ask for."""
+  grad = (
+      builders.accumulated_grad(options.accumulate)
+      if options.accumulate > 1
+      else builders.value_and_grad
+  )
+  method = builders.supervised(
+      model, loss, make_optimizer(options), grad=grad, **arguments
+  )
+  return Phase(name, needs, _combined(method, options))
+
+
+def _combined(method: Method, options: ConfigDict) -> Method:
+  if options.ema:
+    method = combinators.with_ema(method, options.ema)
+  if options.augment:
+
+    def transform(key, batch):
+      image = augmentation.augment(key, batch["image"], options.augmentation)
+      return {**batch, "image": image}
+
+    method = combinators.with_transform(method, transform)
+  return method
+
+
+HEADS: Mapping[str, Callable] = {
+    "arcface": margin.arcface_loss,
+    "cosface": margin.cosface_loss,
+    "magface": margin.magface_loss,
+}
+
+
+def recognition(
+    name: str,
+    backbone: nn.Module,
+    classes: int,
+    options: ConfigDict,
+    *,
+    head: ConfigDict,
+    side: int = 0,
+) -> Phase:
+  """A recogniser trained by a margin loss on identities 0 .. classes - 1.
+
+  Rows whose identity is outside that range add nothing. Its predict function
+  "embed" returns [B, D]: the embeddings of the image and of its mirror image
+  added, as is the custom in face verification.
+
+  Args:
+    name: of the phase.
+    backbone: images to embeddings.
+    classes: people in training.
+    options: of the phase.
+    head: kind ("arcface", "cosface", "magface") and the options of its loss.
+    side: see `heads.MarginRecogniser`.
+  """
+  model = heads.MarginRecogniser(backbone, classes, side)
+  settings = {k: v for k, v in head.items() if k != "kind"}
+  margin_loss = HEADS[head.kind]
+
+  def loss(apply, batch, frozen):
+    embeddings, weight = apply(batch["image"])
+    labels = batch["identity"]
+    known = (labels >= 0) & (labels < classes)
+    labels = jnp.where(known, labels, 0)
+    losses = margin_loss(
+        embeddings, weight, labels, reduction="none", **settings
+    )
+    right = jnp.argmax(cosine(embeddings, weight), axis=1) == labels
+    return losses * known, {"accuracy": (right & known).astype(jnp.float32)}
+
+  def embed(apply, batch, frozen):
+    image = batch["image"]
+    return apply(image, method="embed") + apply(image[:, :, ::-1], method="embed")
+
+  phase = supervised_phase(name, model, loss, options, predict={"embed": embed})
+  # Held-out people are no classes: a validation loss would mean nothing.
+  predict = {"embed": phase.method.predict["embed"]}
+  return phase._replace(method=phase.method._replace(predict=predict))
+
+
+def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Cosines [N, M] between the rows of a [N, D] and b [M, D]."""
+  unit = lambda x: x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-12)
+  return unit(a) @ unit(b).T
+
+
+def attribute_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Cross-entropy summed over the known attributes of each example.
+
+  Equation (4) of Liu et al. 2023, without its mean.
+
+  Args:
+    logits: [B, A, 2].
+    labels: [B, A] in {0, 1}, -1 unknown.
+
+  Returns:
+    [B]
+  """
+  known = labels >= 0
+  losses = optax.softmax_cross_entropy_with_integer_labels(
+      logits, jnp.where(known, labels, 0).astype(jnp.int32)
+  )
+  return jnp.sum(losses * known, axis=1)
+
+
+def attribute_accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Share of the known attributes of each example read right, [B]."""
+  known = labels >= 0
+  right = (jnp.argmax(logits, axis=-1) == labels) & known
+  return right.sum(1) / jnp.maximum(known.sum(1), 1)
+
+
+def attribute_prediction(
+    name: str, model: nn.Module, options: ConfigDict
+) -> Phase:
+  """A predictor of binary attributes: model maps images to [B, A, 2].
+
+  Its predict function "attributes" returns the predicted labels [B, A].
+  """
+
+  def loss(apply, batch, frozen):
+    logits = apply(batch["image"])
+    labels = batch["attributes"]
+    accuracy = attribute_accuracy(logits, labels)
+    return attribute_losses(logits, labels), {"accuracy": accuracy}
+
+  def attributes(apply, batch, frozen):
+    return jnp.argmax(apply(batch["image"]), axis=-1).astype(jnp.int8)
+
+  return supervised_phase(
+      name, model, loss, options, predict={"attributes": attributes}
+  )

@@ -1,0 +1,71 @@
+"""Metric files of a run: one JSON line a step, and TensorBoard events."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+
+from etils import epath
+from tensorboardX import SummaryWriter
+
+Write = Callable[[int, dict[str, float]], None]
+
+
+def metrics_path(workdir: epath.PathLike, phase: str) -> epath.Path:
+  return epath.Path(workdir) / "metrics" / f"{phase}.jsonl"
+
+
+@contextlib.contextmanager
+def metric_writer(
+    workdir: epath.PathLike, phase: str, first_step: int = 0
+) -> Iterator[Write]:
+  """Yields write(step, scalars) for one phase.
+
+  Lines of an earlier, interrupted run at or after `first_step` are dropped, so
+  that no step stands twice.
+
+  Args:
+    workdir: the run directory.
+    phase: its name; the files are metrics/<phase>.jsonl and
+      metrics/<phase>/events...
+    first_step: where this run starts or resumes.
+  """
+  path = metrics_path(workdir, phase)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  kept = [line for line in read_metrics(workdir, phase) if line["step"] < first_step]
+  partial = path.with_suffix(".partial")
+  partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+  partial.replace(path)
+  events = SummaryWriter(
+      str(path.with_suffix("")), purge_step=first_step, write_to_disk=True
+  )
+  try:
+    with path.open("a") as lines:
+
+      def write(step, scalars):
+        scalars = {name: float(value) for name, value in scalars.items()}
+        # JSON has no nan; null is read back as None.
+        row = {
+            name: value if math.isfinite(value) else None
+            for name, value in scalars.items()
+        }
+        lines.write(json.dumps({"step": step, **row}) + "\n")
+        lines.flush()
+        for name, value in scalars.items():
+          events.add_scalar(name, value, step)
+
+      yield write
+  finally:
+    events.close()
+
+
+def read_metrics(workdir: epath.PathLike, phase: str) -> list[dict]:
+  """The lines of a phase's metrics; a line cut short by a crash is dropped."""
+  path = metrics_path(workdir, phase)
+  if not path.exists():
+    return []
+  lines = []
+  for line in path.read_text().splitlines():
+    with contextlib.suppress(json.JSONDecodeError):
+      lines.append(json.loads(line))
+  return lines

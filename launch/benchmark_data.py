@@ -1,0 +1,136 @@
+"""Measures how fast photographs become batches, decoding included.
+
+python -m launch.benchmark_data
+"""
+
+import pathlib
+import tempfile
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from jaxpriv.data import alignment, array_record, images, pipeline
+from jaxpriv.data import records, sources
+from jaxpriv.data.array_record import ArrayRecordSource
+from jaxpriv.data.folder import FolderSource
+
+_SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
+_SECONDS = flags.DEFINE_float("decode_seconds", 4.0, "Length of one run.", 0)
+
+
+def benchmark_decode(
+  image_size: int = 128,
+  *,
+  num_images: int = 2048,
+  batch_size: int = 128,
+  workers: Sequence[int] = (0, 1, 2),
+  seconds: float = 4.0,
+) -> list[dict]:
+  """Images per second through `pipeline.batches` from JPEG files.
+
+  The files are synthetic, with about as many bytes per pixel as photographs of
+  faces; nothing is cached between epochs but what the system caches of files.
+
+  Args:
+    image_size: side of the files and of the batches.
+    num_images: how many files there are.
+    batch_size: rows of a batch.
+    workers: numbers of decoding processes to try; 0 decodes in threads.
+    seconds: time measured for each row, after a warm-up.
+
+  Returns:
+    One dict per case: source, workers, images_per_second, bytes_per_image.
+  """
+  results = []
+  with tempfile.TemporaryDirectory() as folder:
+    files, packed = _make_files(pathlib.Path(folder), image_size, num_images)
+    size = sum(f.stat().st_size for f in files.glob("*.jpg")) / num_images
+    for name, raw, align in (
+      ("folder", FolderSource(files), "none"),
+      ("folder, five-point alignment", FolderSource(files), "landmarks"),
+      ("array_record", ArrayRecordSource(packed), "none"),
+    ):
+      source = sources.Framed(raw, image_size, align)
+      for count in workers:
+        rate = _images_per_second(source, batch_size, count, seconds)
+        results.append(
+          dict(
+            source=name,
+            workers=count,
+            images_per_second=round(rate),
+            bytes_per_image=round(size),
+          )
+        )
+  return results
+
+
+def _images_per_second(source, batch_size, workers, seconds) -> float:
+  batches = pipeline.batches(
+    source,
+    np.arange(len(source)),
+    batch_size=batch_size,
+    seed=0,
+    num_workers=workers,
+    process_index=0,
+    process_count=1,
+  )
+  # Long enough for workers to start and for read-ahead to be used up.
+  for _ in range(8 + 8 * workers):
+    next(batches)
+  start, count = time.perf_counter(), 0
+  while time.perf_counter() - start < seconds:
+    count += len(next(batches)["padding"])
+  rate = count / (time.perf_counter() - start)
+  batches.close()
+  return rate
+
+
+def _make_files(folder, image_size, num_images):
+  rng = np.random.default_rng(0)
+  files = folder / "files"
+  files.mkdir()
+
+  lines = ["file,n_points,points"]
+
+  def make():
+    for i in range(num_images):
+      pixels = _texture(rng, image_size)
+      name = f"{i:05d}.jpg"
+      (files / name).write_bytes(images.encode(pixels))
+      points = alignment.arcface_template(image_size)
+      points = points + rng.normal(0, image_size / 30, points.shape)
+      cell = ";".join(f"{x:.1f},{y:.1f}" for x, y in points)
+      lines.append(f'{name},5,"{cell}"')
+      yield records.record(pixels)
+
+  array_record.write(folder / "packed", make())
+  (files / "labels.csv").write_text("\n".join(lines))
+  return files, folder / "packed"
+
+
+def _texture(rng, size) -> np.ndarray:
+  """Detail at every scale, falling off like that of photographs."""
+  total = np.full((size, size, 3), 128.0)
+  cells, strength = 4, 40.0
+  while cells <= size:
+    noise = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
+    big = Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)
+    total += (np.asarray(big, np.float64) - 128) * (strength / 128)
+    cells, strength = cells * 2, strength * 0.45
+  return np.clip(total, 0, 255).astype(np.uint8)
+
+
+def main(argv):
+  del argv
+  for row in benchmark_decode(_SIZE.value, seconds=_SECONDS.value):
+    print(
+      "{source:>28}, {workers} workers: {images_per_second:6d} JPEG/s of"
+      " {bytes_per_image} bytes".format(**row)
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,69 @@
+"""What the programs share: errors in the user's words, and finding methods."""
+
+import importlib
+import logging as python_logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import app, logging
+from ml_collections import ConfigDict
+
+from jaxpriv.data.records import DataError
+from jaxpriv.training import loop, preemption, run as run_lib
+from jaxpriv.training.method import Phase
+
+# Errors that say all there is to say: shown without a traceback.
+USER_ERRORS = (
+    DataError,
+    FileNotFoundError,
+    loop.NonFiniteError,
+    run_lib.ConfigMismatchError,
+)
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+  """absl's app.run, with user errors as one message and exit status 1."""
+
+  def guarded(argv):
+    try:
+      main(argv)
+    except preemption.Preempted as stop:
+      logging.warning("%s", stop)
+      raise
+    except USER_ERRORS as error:
+      logging.debug("traceback", exc_info=True)
+      print(f"error: {error}", file=sys.stderr)
+      sys.exit(1)
+
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_logger().addFilter(_ours_or_a_warning)
+  logging.get_absl_handler().setFormatter(
+      python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+  )
+  app.run(guarded)
+
+
+def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
+  """Libraries that log through absl tell of every checkpoint file; hush them."""
+  ours = {"jaxpriv", "launch"} & set(pathlib.Path(record.pathname).parts[-3:-1])
+  return bool(ours) or record.levelno >= python_logging.WARNING
+
+
+def no_arguments(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(
+        f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value"
+    )
+
+
+def phases_of(config: ConfigDict) -> list[Phase]:
+  """The phases of `config.method`, a module of jaxpriv.methods."""
+  name = f"jaxpriv.methods.{config.method}"
+  try:
+    module = importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    if error.name != name:
+      raise
+    raise DataError(f"config.method: there is no {name}") from error
+  return module.phases(config)

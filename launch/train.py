@@ -1,0 +1,51 @@
+"""Trains all phases of a privacy mechanism.
+
+  python -m launch.train --config=configs/embedded_autoencoder.py:demo \
+    --workdir=runs/demo [--config.data.source=folder --config.data.path=...]
+
+The same command goes on where an earlier one stopped. On a cluster, start one
+process a node (Slurm, TPU pods and MPI are recognised); on a laptop it just runs.
+"""
+
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from launch import common
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import preemption, run
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, as in configs/embedded_autoencoder.py:demo.",
+    lock_config=True,
+)  # fmt: skip
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory, made if need be.")
+
+
+def main(argv: list[str]) -> None:
+  common.no_arguments(argv)
+  mesh_lib.initialize_distributed()
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  mesh = mesh_lib.make_mesh()
+  logging.info(
+      "%d devices (%s), %d processes",
+      mesh.size, jax.devices()[0].device_kind, jax.process_count(),
+  )  # fmt: skip
+  data = run.open_data(config)
+  config = run.resolve(config, data)
+  phases = common.phases_of(config)
+  run.save_config(workdir, config)
+  for split in data.splits:
+    logging.info(
+        "%s: %d images of %d people",
+        split, len(data.splits[split]), data.people(split),
+    )  # fmt: skip
+  run.train_phases(phases, config, data, workdir, mesh)
+  logging.info("Trained. Next: python -m launch.evaluate --workdir=%s", workdir)
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  common.run(main)

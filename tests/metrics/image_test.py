@@ -1,0 +1,167 @@
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.ndimage import correlate1d
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from jaxpriv.metrics import image
+
+
+def pictures(seed, *shape):
+  rng = np.random.default_rng(seed)
+  x = rng.random(shape)
+  for axis in (-3, -2):
+    x = correlate1d(x, np.ones(5) / 5, axis)
+  return x.astype(np.float32)
+
+
+def noisy(x, amount, seed=9):
+  noise = np.random.default_rng(seed).normal(size=x.shape)
+  return np.clip(x + amount * noise, 0, 1).astype(np.float32)
+
+
+def test_ssim_equals_dm_pix_and_scikit_image():
+  a = pictures(0, 2, 3, 32, 40, 3)
+  b = noisy(a, 0.1)
+  got = image.ssim(a, b)
+  assert got.shape == (2, 3)
+  np.testing.assert_allclose(got[1], dm_pix.ssim(a[1], b[1]), atol=1e-6)
+  expected = structural_similarity(
+      a[1, 2].astype(float),
+      b[1, 2].astype(float),
+      data_range=1,
+      channel_axis=-1,
+      gaussian_weights=True,
+      use_sample_covariance=False,
+  )
+  # scikit-image crops the border by the same 5 pixels.
+  assert float(got[1, 2]) == pytest.approx(expected, abs=2e-4)
+  assert image.ssim(a[0, 0], b[0, 0]).shape == ()
+
+
+def test_range():
+  a = pictures(1, 32, 32, 1)
+  b = noisy(a, 0.05)
+  for fn in (image.ssim, image.psnr, image.ms_ssim):
+    assert float(fn(255 * a, 255 * b, max_val=255.0)) == pytest.approx(
+        float(fn(a, b)), rel=1e-3
+    )
+
+
+def test_the_negative_trap():
+  x = np.random.default_rng(0).random((64, 64, 3)).astype(np.float32)
+  assert float(image.ssim(x, 1 - x)) < -0.9
+  assert float(image.ms_ssim(x, 1 - x)) == 0
+
+
+def test_psnr():
+  a = pictures(2, 4, 24, 24, 3)
+  b = noisy(a, 0.1)
+  expected = [
+      peak_signal_noise_ratio(x, y, data_range=1) for x, y in zip(a, b)
+  ]
+  np.testing.assert_allclose(image.psnr(a, b), expected, rtol=1e-5)
+  assert np.isinf(image.psnr(a, a)).all()
+
+
+def reference_ms_ssim(a, b, weights):
+  """Equation (7) of the paper per channel, in float64."""
+  taps = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
+  taps /= taps.sum()
+
+  def blur(x):
+    x = correlate1d(correlate1d(x, taps, 0), taps, 1)
+    return x[5:-5, 5:-5]
+
+  a, b = a.astype(np.float64), b.astype(np.float64)
+  product = 1.0
+  for i, weight in enumerate(weights):
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    cov = blur(a * b) - mean_a * mean_b
+    value = (2 * cov + 0.03**2) / (var_a + var_b + 0.03**2)
+    if i == len(weights) - 1:
+      luminance = 2 * mean_a * mean_b + 0.01**2
+      value = value * luminance / (mean_a**2 + mean_b**2 + 0.01**2)
+    product = product * np.maximum(value.mean((0, 1)), 0) ** weight
+    h, w = a.shape[0] // 2 * 2, a.shape[1] // 2 * 2
+    a, b = (
+        x[:h, :w].reshape(h // 2, 2, w // 2, 2, -1).mean((1, 3))
+        for x in (a, b)
+    )
+  return product.mean()
+
+
+@pytest.mark.parametrize(
+    "side, scales", [(180, 5), (112, 4), (65, 3), (64, 2), (11, 1)]
+)
+def test_ms_ssim_equals_the_paper(side, scales):
+  a = pictures(3, side, side, 3)
+  b = noisy(a, 0.15)
+  weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+  weights /= weights.sum()
+  given = scales if side == 64 else None
+  got = float(image.ms_ssim(a, b, scales=given))
+  assert got == pytest.approx(reference_ms_ssim(a, b, weights), abs=2e-4)
+  assert 0.05 < got < 0.999
+
+
+def test_gradients_are_finite():
+  a = jnp.asarray(pictures(4, 2, 32, 32, 3))
+  for fn in (image.ssim, image.ms_ssim):
+    grad = jax.grad(lambda x, fn=fn: fn(x, 1 - a).sum())
+    assert np.isfinite(grad(a)).all()
+    assert np.isfinite(grad(a * 0 + 0.5)).all()
+
+
+def test_rejects():
+  a = pictures(5, 16, 16, 3)
+  with pytest.raises(ValueError, match="floats"):
+    image.ssim((a * 255).astype(np.uint8), (a * 255).astype(np.uint8))
+  with pytest.raises(ValueError, match="10 x 16"):
+    image.ssim(a[:10], a[:10])
+  with pytest.raises(ValueError, match="scale 2 of 2"):
+    image.ms_ssim(a, a, scales=2)
+  with pytest.raises(ValueError, match="shapes"):
+    image.psnr(a, a[:8])
+
+
+def slow_cover(images, tolerance):
+  left = [x.astype(int) for x in images]
+  count = 0
+  while left:
+    first = left[0]
+    left = [x for x in left if np.abs(x - first).mean() > 255 * tolerance]
+    count += 1
+  return count
+
+
+def test_distinct_is_exact_after_rounding():
+  base = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3))
+  base = base.astype(np.uint8)
+  images = base[[0, 1, 0, 2, 1, 3, 3, 4]]
+  assert image.distinct_outputs(images) == 5
+  assert image.distinct_outputs(images / 255 + 0.001) == 5
+  changed = images.copy()
+  changed[2, 5, 5, 1] ^= 1
+  assert image.distinct_outputs(changed) == 6
+  assert image.distinct_outputs(images[:0]) == 0
+  with pytest.raises(ValueError, match="finite"):
+    image.distinct_outputs(np.full((2, 4, 4, 3), np.nan))
+
+
+@pytest.mark.parametrize("tolerance", [0.004, 0.02, 0.1, 1.0])
+@pytest.mark.parametrize("side", [5, 20])
+def test_distinct_covers_greedily(tolerance, side):
+  rng = np.random.default_rng(side)
+  centres = rng.integers(0, 256, (6, side, side, 3))
+  jitter = rng.integers(-12, 13, (60, side, side, 3))
+  jitter = jitter * rng.integers(0, 2, (60, 1, 1, 1))
+  images = np.clip(centres[rng.integers(6, size=60)] + jitter, 0, 255)
+  images = images.astype(np.uint8)
+  seen = {x.tobytes(): x for x in images[::-1]}
+  unique = [x for x in images if seen.pop(x.tobytes(), None) is not None]
+  got = image.distinct_outputs(images, tolerance)
+  assert got == slow_cover(unique, tolerance)

@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from jaxpriv.metrics import statistics
+
+
+@given(
+    st.integers(1, 20_000).flatmap(
+        lambda n: st.tuples(st.integers(0, n), st.just(n))
+    ),
+    st.sampled_from([0.5, 0.9, 0.95, 0.99]),
+)
+def test_wilson_equals_scipy(counts, confidence):
+  k, n = counts
+  expected = binomtest(k, n).proportion_ci(confidence, method="wilson")
+  low, high = statistics.wilson_interval(k, n, confidence)
+  assert low == pytest.approx(expected.low, abs=1e-12)
+  assert high == pytest.approx(expected.high, abs=1e-12)
+  assert 0 <= low <= k / n <= high <= 1
+
+
+def test_wilson_at_the_ends():
+  assert statistics.wilson_interval(0, 0) == (0.0, 1.0)
+  assert statistics.wilson_interval(0, 50)[0] == 0.0
+  assert statistics.wilson_interval(50, 50)[1] == 1.0
+  # Zero hits of 1143 do not show a rate below .3%.
+  assert statistics.wilson_interval(0, 1143)[1] == pytest.approx(0.00335, abs=1e-5)
+
+
+@pytest.mark.parametrize("k, n, c", [(-1, 3, 0.9), (4, 3, 0.9), (1, 3, 95)])
+def test_wilson_rejects(k, n, c):
+  with pytest.raises(ValueError):
+    statistics.wilson_interval(k, n, c)
+
+
+def test_proportion_is_plain_python():
+  value = statistics.proportion(3, 4)
+  assert value[:3] == (3, 4, 0.75)
+  assert [type(x) for x in value] == [int, int, float, float, float]
+  with pytest.raises(ValueError, match="no trial"):
+    statistics.proportion(0, 0)

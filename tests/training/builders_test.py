@@ -1,0 +1,217 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+
+from jaxpriv.training import builders, combinators
+from tests.training import toys
+
+
+def test_supervised_step_equals_a_step_by_hand():
+  # Arrange: no norm statistics, plain SGD.
+  model = toys.Net(norm="group")
+  method = builders.supervised(model, toys.regression_loss, optax.sgd(0.1))
+  batch = toys.float_batch()
+  key = jax.random.key(0)
+  state = jax.jit(method.init)(key, batch, {})
+
+  new, metrics = jax.jit(method.step)(state, {}, batch, key)
+
+  def objective(params):
+    output = model.apply({"params": params}, batch["image"], train=True)
+    target = batch["image"].mean((1, 2, 3))
+    return jnp.mean((output - target) ** 2)
+
+  value, grads = jax.value_and_grad(objective)(state["params"])
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, state["params"], grads)
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+      new["params"],
+      expected,
+  )
+  np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+  norm = np.sqrt(sum((g**2).sum() for g in toys.leaves(grads)))
+  np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-5)
+
+
+def test_padding_rows_change_nothing():
+  method = toys.regression(norm="group")
+  batch = toys.float_batch(rows=8)
+  key = jax.random.key(0)
+  state = jax.jit(method.init)(key, batch, {})
+  garbage = np.full((4, *batch["image"].shape[1:]), np.nan, np.float32)
+  padded = {
+      "image": np.concatenate([batch["image"], np.zeros_like(garbage)]),
+      "padding": np.arange(12) >= 8,
+  }
+  alone, metrics = jax.jit(method.step)(state, {}, batch, key)
+  with_padding, padded_metrics = jax.jit(method.step)(state, {}, padded, key)
+  for a, b in zip(toys.leaves(alone), toys.leaves(with_padding), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+  np.testing.assert_allclose(metrics["loss"], padded_metrics["loss"], rtol=1e-6)
+  assert builders.masked_mean(jnp.array([1.0, jnp.nan]), {
+      "padding": jnp.array([False, True])
+  }) == 1.0
+
+
+def test_batch_statistics_are_updated_and_used():
+  method = toys.regression(norm="batch")
+  batch = toys.float_batch()
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  new, _ = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
+  old_stats, new_stats = map(
+      lambda s: toys.leaves(s["batch_stats"]), (state, new)
+  )
+  assert any(not np.allclose(a, b) for a, b in zip(old_stats, new_stats, strict=True))
+  evaluated = method.predict["losses"]
+  changed = {**new, "batch_stats": state["batch_stats"]}
+  assert not np.allclose(
+      evaluated(new, {}, batch)["loss"], evaluated(changed, {}, batch)["loss"]
+  )
+
+
+def test_dropout_follows_the_key():
+  method = toys.regression(norm="group", dropout=0.5)
+  batch = toys.float_batch()
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  step = jax.jit(method.step)
+  loss = lambda key: step(state, {}, batch, key)[1]["loss"]
+  assert loss(jax.random.key(1)) == loss(jax.random.key(1))
+  assert loss(jax.random.key(1)) != loss(jax.random.key(2))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_accumulated_gradient_equals_the_whole(count):
+  whole = toys.regression(norm="group")
+  parts = toys.regression(norm="group", grad=builders.accumulated_grad(count))
+  batch = toys.float_batch()
+  key = jax.random.key(0)
+  state = jax.jit(whole.init)(key, batch, {})
+  a, metrics_a = jax.jit(whole.step)(state, {}, batch, key)
+  b, metrics_b = jax.jit(parts.step)(state, {}, batch, key)
+  for x, y in zip(toys.leaves(a), toys.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, atol=2e-6)
+  np.testing.assert_allclose(metrics_a["loss"], metrics_b["loss"], rtol=1e-5)
+
+
+def test_ema_follows_its_formula_and_is_what_predicts():
+  method = combinators.with_ema(toys.regression(norm="group"), decay=0.5)
+  batch = toys.float_batch()
+  key = jax.random.key(0)
+  state = jax.jit(method.init)(key, batch, {})
+  expected = toys.leaves(state["params"])
+  step_fn = jax.jit(method.step)
+  for step in range(4):
+    state, _ = step_fn(state, {}, batch, key)
+    decay = min(0.5, (1 + step) / (10 + step))
+    now = toys.leaves(state["params"])
+    expected = [
+        decay * e + (1 - decay) * n
+        for e, n in zip(expected, now, strict=True)
+    ]
+  for a, b in zip(toys.leaves(state["ema"]), expected, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+  plain = {k: v for k, v in state.items() if k != "ema"}
+  predict = method.predict["losses"]
+  assert not np.allclose(
+      predict(state, {}, batch)["loss"], predict(plain, {}, batch)["loss"]
+  )
+
+
+def test_ema_refuses_a_decay_of_one():
+  with pytest.raises(ValueError, match=r"in \[0, 1\), got 1"):
+    combinators.with_ema(toys.regression(), decay=1)
+
+
+def test_transform_sees_training_batches_only():
+  def black(key, batch):
+    return {**batch, "image": jnp.zeros_like(batch["image"])}
+
+  plain = toys.regression(norm="group")
+  method = combinators.with_transform(plain, black)
+  batch = toys.float_batch()
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  _, metrics = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
+  _, expected = jax.jit(plain.step)(
+      state, {}, black(None, batch), jax.random.key(0)
+  )
+  np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
+  np.testing.assert_allclose(
+      method.predict["losses"](state, {}, batch)["loss"],
+      plain.predict["losses"](state, {}, batch)["loss"],
+  )
+
+
+def game():
+  """A small GAN: d tells images from what g makes."""
+
+  def discriminate(applies, batch, frozen, key):
+    noise = jax.random.normal(key, (batch["image"].shape[0], 4))
+    fake = jax.lax.stop_gradient(applies["g"](noise))
+    real_logits, fake_logits = applies["d"](batch["image"]), applies["d"](fake)
+    loss = jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)
+    return loss.mean(), {"margin": (real_logits - fake_logits).mean()}
+
+  def generate(applies, batch, frozen, key):
+    noise = jax.random.normal(key, (batch["image"].shape[0], 4))
+    return jax.nn.softplus(-applies["d"](applies["g"](noise))).mean(), {}
+
+  return builders.adversarial(
+      {
+          "d": builders.Player(
+              toys.Net("group"), discriminate, optax.adam(1e-2)
+          ),
+          "g": builders.Player(
+              toys.Generator(),
+              generate,
+              optax.adam(1e-2),
+              inputs=lambda batch, frozen, key: jnp.zeros(
+                  (batch["image"].shape[0], 4)
+              ),
+          ),
+      },
+      predict={
+          "sample": lambda applies, batch, frozen: {
+              "made": applies["g"](jnp.ones((batch["image"].shape[0], 4)))
+          }
+      },
+  )
+
+
+def test_players_take_turns_each_against_the_others_as_they_stand():
+  method = game()
+  batch = toys.float_batch()
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  step = jax.jit(method.step)
+  key = jax.random.key(1)
+  new, metrics = step(state, {}, batch, key)
+  assert set(metrics) == {
+      "d/loss", "d/gradient_norm", "d/margin", "g/loss", "g/gradient_norm"
+  }  # fmt: skip
+  # g's loss is taken after d has moved.
+  noise = jax.random.normal(jax.random.fold_in(key, 1), (16, 4))
+  fake = toys.Generator().apply(
+      {"params": state["params"]["g"]}, noise, train=True
+  )
+  logits = toys.Net("group").apply(
+      {"params": new["params"]["d"]}, fake, train=True
+  )
+  expected = jax.nn.softplus(-logits).mean()
+  np.testing.assert_allclose(metrics["g/loss"], expected, rtol=1e-4)
+  losses = []
+  for i in range(60):
+    state, metrics = step(state, {}, batch, jax.random.key(i))
+    losses.append(float(metrics["d/margin"]))
+  assert np.mean(losses[-5:]) > np.mean(losses[:5])
+  assert method.predict["sample"](state, {}, batch)["made"].shape == (16, 8, 8, 3)
+
+
+def test_a_player_with_statistics_is_refused():
+  player = builders.Player(
+      toys.Net("batch"), lambda *args: None, optax.sgd(1e-2)
+  )
+  method = builders.adversarial({"d": player})
+  with pytest.raises(ValueError, match="'d' keeps .*batch_stats"):
+    method.init(jax.random.key(0), toys.float_batch(), {})

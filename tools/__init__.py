@@ -1,0 +1,1 @@
+"""Programs for working on jaxpriv itself; not part of what is installed."""

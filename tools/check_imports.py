@@ -1,0 +1,182 @@
+"""Checks that imports go down only, by reading the source, not running it.
+
+    launch, configs -> methods, attacks, reports -> training
+                    -> data, models, privacy, metrics
+
+A package imports itself and what is below it. Further: no method imports
+another, nothing in metrics holds state, TensorFlow and PyTorch are never
+imported, and whatever else is imported is a dependency of pyproject.toml.
+
+Usage: python tools/check_imports.py [folder of the checkout]
+"""
+
+import ast
+import pathlib
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+GROUND = frozenset({"data", "models", "privacy", "metrics"})
+MIDDLE = GROUND | {"training"}
+TOP = MIDDLE | {"methods", "attacks", "reports"}
+BELOW = {
+  **dict.fromkeys(GROUND, frozenset()),
+  "training": GROUND,
+  "methods": MIDDLE,
+  "attacks": MIDDLE,
+  "reports": MIDDLE,
+  "configs": TOP,
+  "launch": TOP | {"configs"},
+}
+FORBIDDEN = frozenset({"tensorflow", "torch", "torchvision", "clu"})
+# Where the name that is imported is not the name that is installed.
+DISTRIBUTIONS = {
+  "absl": "absl-py",
+  "PIL": "pillow",
+  "orbax": "orbax-checkpoint",
+}
+
+
+class Import(NamedTuple):
+  """One imported dotted name and the line that does it."""
+
+  name: str
+  line: int
+
+
+def imports(
+  tree: ast.Module, module: str, is_package: bool
+) -> Iterator[Import]:
+  """Yields every imported name, absolute, also those inside functions.
+
+  `from a import b` yields a.b, which may be a module or something in one.
+  """
+  parts = module.split(".")
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield Import(alias.name, node.lineno)
+    elif isinstance(node, ast.ImportFrom):
+      base = parts[: len(parts) - node.level + is_package] if node.level else []
+      base += node.module.split(".") if node.module else []
+      for alias in node.names:
+        yield Import(".".join([*base, alias.name]), node.lineno)
+
+
+def layer(name: str) -> str | None:
+  """Returns the layer of a name, "" for the root package, None if not ours."""
+  root, *rest = name.split(".")
+  if root in ("configs", "launch"):
+    return root
+  if root != "jaxpriv":
+    return None
+  return rest[0] if rest and rest[0] in BELOW else ""
+
+
+def direction_error(module: str, name: str) -> str | None:
+  """Says what is wrong with `module` importing our own `name`, if anything."""
+  here, there = layer(module), layer(name)
+  if there is None or there == "":
+    return None
+  if here == "":
+    return f"the root of the package imports {name}: it is below everything"
+  if here == there == "methods":
+    mine, other = module.split(".")[2:3], name.split(".")[2:3]
+    if mine and other and mine != other:
+      return f"imports the method {name}: move what both need down a layer"
+    return None
+  if here == there or there in BELOW[here]:
+    return None
+  return f"imports {name}: {there} is not below {here}"
+
+
+def outside_error(name: str, declared: frozenset[str]) -> str | None:
+  """Says what is wrong with importing `name` from outside, if anything."""
+  root = name.split(".")[0]
+  if root in FORBIDDEN:
+    return f"imports {root}: not needed at run time, and not to be"
+  if root in sys.stdlib_module_names or layer(name) is not None:
+    return None
+  if normalized(DISTRIBUTIONS.get(root, root)) in declared:
+    return None
+  return f"imports {root}: not among the dependencies in pyproject.toml"
+
+
+def state_errors(tree: ast.Module) -> Iterator[Import]:
+  """Yields what holds state: `global`, and classes that are not tuples."""
+  for node in ast.walk(tree):
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+      yield Import("rebinds an outer name", node.lineno)
+    elif isinstance(node, ast.ClassDef):
+      bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
+      if not bases & {"NamedTuple", "Protocol"}:
+        yield Import(f"class {node.name} is not a NamedTuple", node.lineno)
+
+
+def normalized(name: str) -> str:
+  return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def dependencies(root: pathlib.Path) -> frozenset[str]:
+  """Returns the normalized names of the run-time dependencies."""
+  project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+  names = (re.match(r"[\w.-]+", line) for line in project["dependencies"])
+  return frozenset(normalized(name[0]) for name in names if name)
+
+
+def check_file(
+  root: pathlib.Path, path: pathlib.Path, declared: frozenset[str]
+) -> Iterator[str]:
+  """Yields one line per thing wrong in one file."""
+  relative = path.relative_to(root)
+  is_package = path.name == "__init__.py"
+  parts = (
+    relative.parent.parts if is_package else relative.with_suffix("").parts
+  )
+  module = ".".join(parts)
+  tree = ast.parse(path.read_text(), filename=str(relative))
+  found = [
+    (line, error)
+    for name, line in imports(tree, module, is_package)
+    for error in (direction_error(module, name), outside_error(name, declared))
+    if error
+  ]
+  if layer(module) == "metrics":
+    found += [
+      (line, f"{name}: metrics hold no state")
+      for name, line in state_errors(tree)
+    ]
+  for line, error in sorted(set(found)):
+    yield f"{relative}:{line}: {error}"
+
+
+def check(root: pathlib.Path) -> tuple[list[str], int]:
+  """Returns the errors under `root` and the number of files read."""
+  declared = dependencies(root)
+  paths = sorted(
+    path
+    for package in ("jaxpriv", "configs", "launch")
+    for path in (root / package).rglob("*.py")
+  )
+  return [e for path in paths for e in check_file(root, path, declared)], len(
+    paths
+  )
+
+
+def main(argv: list[str]) -> int:
+  root = pathlib.Path(argv[1] if len(argv) > 1 else __file__).resolve()
+  root = root if root.is_dir() else root.parent.parent
+  errors, count = check(root)
+  for error in errors:
+    print(error)
+  if not count:
+    print(f"{root}: no Python files under jaxpriv, configs or launch")
+    return 1
+  print(f"{count} files: {len(errors)} imports that go the wrong way")
+  return 1 if errors else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

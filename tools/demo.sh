@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# From nothing to a measured release, on procedural faces: trains the embedded
+# autoencoder at demo scale, attacks it, and releases a small protected folder.
+# Run again after an interruption, it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run=${1:-runs/demo}
+python=${PYTHON:-python3}
+
+"$python" -m launch.train \
+  --config=configs/embedded_autoencoder.py:demo --workdir="$run"
+"$python" -m launch.evaluate --workdir="$run"
+"$python" -m tools.make_faces --output="$run/input"
+"$python" -m launch.release \
+  --workdir="$run" --input="$run/input" --output="$run/release"
+
+echo
+echo "Report:  $run/evaluation/report.html"
+echo "Release: $run/release"
