@@ -30,6 +30,8 @@ def base(method: str) -> ConfigDict:
   config.data = data()
   config.phases = ConfigDict()
   config.train = train()
+  config.evaluation = evaluation()
+  config.release = release()
   return config
 
 
@@ -105,5 +107,60 @@ def augmentation() -> ConfigDict:
           brightness=0.1,
           contrast=0.1,
           saturation=0.1,
+      )
+  )
+
+
+def evaluation() -> ConfigDict:
+  """Attackers and what is compared; see jaxpriv.attacks.evaluation."""
+  options = ConfigDict()
+  options.batch_size = 128
+  # People the attackers learn on; the test people are never among them.
+  options.attacker_splits = ("train", "attack")
+  options.max_attacker_images = 50_000
+  options.max_test_images = 20_000
+  # Baselines attacked beside the mechanism, with their strength; k for k_same.
+  options.compare = dict(
+      black_box=0.25,
+      gaussian_blur=0.08,
+      pixelation=0.125,
+      k_same=5,
+      k_same_eigen=5,
+      k_same_select=5,
+  )
+  # Which of those also face the attackers that learn from their outputs.
+  options.attack_in_full = ("gaussian_blur",)
+  # A recogniser that no loss has used, and its margin loss.
+  options.recogniser = dict(
+      architecture="vgg", depths=(1, 1, 2, 2), width=16, features=128
+  )
+  options.head = dict(kind="cosface", scale=32.0, margin=0.2)
+  # Attribute predictors that the mechanism has not seen.
+  options.predictors = dict(
+      fsn=dict(
+          architecture="fsn",
+          widths=(16, 32, 64, 64, 64, 64),
+          group_units=(64, 64),
+      ),
+      vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=16, features=64),
+  )
+  options.phases = dict(
+      recogniser=phase(1500, 64, learning_rate=2e-3),
+      parrot=phase(800, 64, learning_rate=1e-3),
+      fsn=phase(400, 64, learning_rate=2e-3),
+      vgg=phase(400, 64, learning_rate=2e-3),
+  )
+  return options
+
+
+def release() -> ConfigDict:
+  """What launch.release writes; see there."""
+  return ConfigDict(
+      dict(
+          batch_size=128,
+          # Attributes that go into labels.csv; () is those the mechanism keeps.
+          attributes=(),
+          predicted_attributes=False,  # labels read by the FSN, if unknown
+          terms="",  # one sentence for the card: who may use this, how
       )
   )

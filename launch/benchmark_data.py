@@ -12,8 +12,14 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from jaxpriv.data import alignment, array_record, images, pipeline
-from jaxpriv.data import records, sources
+from jaxpriv.data import (
+  alignment,
+  array_record,
+  images,
+  pipeline,
+  records,
+  sources,
+)
 from jaxpriv.data.array_record import ArrayRecordSource
 from jaxpriv.data.folder import FolderSource
 

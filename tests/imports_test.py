@@ -18,6 +18,11 @@ BROKEN = [
   ("jaxpriv/models/a.py", "from jaxpriv import training", "training is not"),
   ("jaxpriv/models/a.py", "from ..data import records", "data.records"),
   ("jaxpriv/metrics/a.py", "from jaxpriv.models import b", "not below metrics"),
+  (
+    "jaxpriv/models/__init__.py",
+    "from ..data import b",
+    "jaxpriv.data.b: data",
+  ),
   ("jaxpriv/training/a.py", "from jaxpriv.methods import b", "not below train"),
   ("jaxpriv/attacks/a.py", "from jaxpriv.methods import b", "not below attack"),
   ("jaxpriv/reports/a.py", "import launch.train", "launch is not below"),

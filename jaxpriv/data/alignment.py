@@ -29,8 +29,12 @@ _TEMPLATE_112 = np.array(
   ]
 )
 
+# Bilinear sampling below this scale would skip pixels.
+_MIN_SCALE = 0.8
 # Pixels: a shift below what eight bits can show.
 _NEGLIGIBLE = 0.01
+# The image of a record whose pixels are not decoded yet.
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Framing(NamedTuple):
@@ -56,7 +60,7 @@ class Photograph(NamedTuple):
 
   Attributes:
     image: opened, not yet decoded.
-    fields: the record without its image.
+    fields: the record, with `NO_IMAGE` for its image.
     square: x0, y0, x1, y1 of the crop to take where the five points are not
       known; NaN where the box is not known either.
     name: what to call it in an error.
@@ -193,8 +197,8 @@ def warp(
 ) -> np.ndarray:
   """Resamples an image under a similarity [2, 3]; black outside the image.
 
-  A photograph more than twice as large as needed is first reduced by area,
-  otherwise its fine detail would alias.
+  A photograph larger than needed is shrunk with a filter as wide as the
+  shrinking asks for, otherwise its fine detail would alias.
 
   Args:
     image: an image of `images.open_image`, not decoded yet.
@@ -208,11 +212,16 @@ def warp(
   width, height = images.upright_size(image)
   pixels = images.decode(image, 1 / matrix_scale(matrix), name)
   matrix = matrix * (width / pixels.width, height / pixels.height, 1)
-  factor = int(1 / matrix_scale(matrix))
-  if factor >= 2:
-    pixels = pixels.reduce(factor)
-    matrix = matrix * (factor, factor, 1)
   return np.asarray(_resample(pixels, matrix, size))
+
+
+def _shrink(image: Image.Image, matrix: np.ndarray):
+  """Resizes an image so that the matrix, adapted to it, has scale 1."""
+  scale = float(matrix_scale(matrix))
+  size = tuple(max(1, round(side * scale)) for side in image.size)
+  small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+  ratio = (image.width / small.width, image.height / small.height, 1)
+  return small, matrix * ratio
 
 
 def _resample(image: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
@@ -224,10 +233,12 @@ def _resample(image: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
     return image.resize(
       (size, size), Image.Resampling.BILINEAR, box=tuple(inside)
     )
+  if matrix_scale(matrix) < _MIN_SCALE:
+    image, matrix = _shrink(image, matrix)
   return image.transform(
     (size, size),
     Image.Transform.AFFINE,
-    tuple(inverse.ravel()),
+    tuple(invert(matrix).ravel()),
     Image.Resampling.BILINEAR,
   )
 

@@ -5,13 +5,10 @@ A packed set is a folder:
     index.json                             format, names, identities, shards
     records-00000-of-00002.array_record    ArrayRecord, group_size:1
 
-One entry is the magic b"JPR1", the length of a JSON header (uint32, little
-endian), the header, and the bytes of the fields one after the other. The header
-lists for every field its name, its encoding ("raw", "jpeg" or "png"), the number
-of bytes and, for raw ones, dtype and shape; so a reader needs nothing else to
-understand an entry, and nothing in it is ever executed.
+The entries are those of `jaxpriv.data.serialization`.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -22,14 +19,12 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
-from jaxpriv.data import alignment, images
+from jaxpriv.data import alignment, images, serialization
 from jaxpriv.data.records import DataError, Record, UnreadableImageError
 
 IMAGE_FORMATS = ("jpeg", "png")
 
-_FORMAT = "jaxpriv records"
 _VERSION = 1
-_MAGIC = b"JPR1"
 _HOW_TO_PACK = "Pack one with `python -m launch.pack`."
 
 
@@ -75,7 +70,7 @@ def write(
     partial, records, image_format, records_per_shard
   )
   index = dict(
-    format=_FORMAT,
+    format=serialization.FORMAT,
     version=_VERSION,
     attribute_names=list(attribute_names),
     identity_names=list(identity_names),
@@ -151,74 +146,27 @@ class ArrayRecordSource:
       data = self._entries[index]
     except (RuntimeError, ValueError) as error:
       raise UnreadableImageError(f"{name}: {error}") from error
-    fields = decode(data, name)
+    fields = serialization.decode(data, name)
     encoded = fields.pop("image", None)
     if encoded is None:
       return fields, None
     return fields, images.open_image(encoded, name)
 
 
-def encode(record: Mapping[str, np.ndarray], image_format: str) -> bytes:
-  """One record as bytes; see the module docstring."""
-  header, parts = [], []
-  for name, value in record.items():
-    value = np.asarray(value)
-    if name == "image":
-      part = images.encode(value, image_format)
-      field: dict[str, Any] = dict(name=name, encoding=image_format)
-    else:
-      dtype = value.dtype.newbyteorder("<").str
-      part = value.astype(dtype).tobytes()
-      field = dict(name=name, encoding="raw", dtype=dtype)
-      field["shape"] = value.shape
-    header.append(dict(field, size=len(part)))
-    parts.append(part)
-  text = json.dumps(header, separators=(",", ":")).encode()
-  return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *parts])
-
-
-def decode(data: bytes, name: str = "record") -> dict[str, Any]:
-  """Reads `encode`; the value of an image is its encoded bytes.
-
-  Raises:
-    UnreadableImageError: the bytes are not a record, or end too early.
-  """
-  if data[:4] != _MAGIC:
-    raise UnreadableImageError(f"{name}: not a record of {_FORMAT!r}")
-  start = 8 + int.from_bytes(data[4:8], "little")
-  try:
-    fields = {}
-    for field in json.loads(data[8:start]):
-      part = data[start : start + field["size"]]
-      start += field["size"]
-      if field["encoding"] == "raw":
-        array = np.frombuffer(part, field["dtype"])
-        part = array.reshape(field["shape"])
-      fields[field["name"]] = part
-  except (ValueError, KeyError, TypeError) as error:
-    raise UnreadableImageError(f"{name}: damaged ({error})") from error
-  if start != len(data):
-    raise UnreadableImageError(
-      f"{name}: {len(data)} bytes where its header promises {start}"
-    )
-  return fields
-
-
 def _write_shards(folder, records, image_format, records_per_shard):
-  counts, identities, attributes, writer = [], [], [], None
-  for number, record in enumerate(records):
-    if number % records_per_shard == 0:
-      if writer is not None:
-        writer.close()
-      writer = array_record_module.ArrayRecordWriter(
-        str(folder / f"{len(counts):05d}"), "group_size:1"
-      )
-      counts.append(0)
-    writer.write(encode(record, image_format))
-    counts[-1] += 1
-    identities.append(int(record.get("identity", -1)))
-    attributes.append(np.asarray(record.get("attributes", ())).tolist())
-  if writer is not None:
+  """Writes numbered files; returns their sizes and what the index lists."""
+  counts, identities, attributes = [], [], []
+  remaining = iter(records)
+  while shard := list(itertools.islice(remaining, 1)):
+    file = str(folder / f"{len(counts):05d}")
+    writer = array_record_module.ArrayRecordWriter(file, "group_size:1")
+    counts.append(0)
+    rest = itertools.islice(remaining, records_per_shard - 1)
+    for record in itertools.chain(shard, rest):
+      writer.write(serialization.encode(record, image_format))
+      counts[-1] += 1
+      identities.append(int(record.get("identity", -1)))
+      attributes.append(np.asarray(record.get("attributes", ())).tolist())
     writer.close()
   return counts, identities, attributes
 
@@ -242,8 +190,8 @@ def _read_index(path: pathlib.Path) -> dict[str, Any]:
     index = json.loads(file.read_text())
   except ValueError as error:
     raise DataError(f"{file} is damaged: {error}; pack it again.") from error
-  if not isinstance(index, dict) or index.get("format") != _FORMAT:
-    raise DataError(f"{file} does not describe {_FORMAT}. {_HOW_TO_PACK}")
+  if not isinstance(index, dict) or index.get("format") != serialization.FORMAT:
+    raise DataError(f"{file} is not the index of a packed set. {_HOW_TO_PACK}")
   if index["version"] != _VERSION:
     raise DataError(
       f"{file} has version {index['version']}, this program reads version"

@@ -78,6 +78,6 @@ def _weights(size, shift, scale):
   """Bilinear weights [size, size] of input pixels for each output pixel."""
   pixel = jnp.arange(size, dtype=jnp.float32)
   middle = (size - 1) / 2
-  position = middle + (pixel - middle) / scale - shift * size
+  position = middle + (pixel - middle - shift * size) / scale
   position = jnp.clip(position, 0, size - 1)
   return jnp.maximum(0, 1 - jnp.abs(position[:, None] - pixel))

@@ -78,10 +78,10 @@ _FROM_189 = (
   (93,),
   (129,),
 )
-_EYES_NOSE_MOUTH_OF_AFLW = ("left_eye_center", "right_eye_center", "nose_center",
-                            "mouth_left", "mouth_right")  # fmt: skip
+_FIVE_OF_AFLW = ("left_eye_center", "right_eye_center", "nose_center",
+                 "mouth_left", "mouth_right")  # fmt: skip
 _FROM_21 = tuple(
-  (AFLW_LANDMARKS.index(name),) for name in _EYES_NOSE_MOUTH_OF_AFLW
+  (AFLW_LANDMARKS.index(name),) for name in _FIVE_OF_AFLW
 ) + tuple((i,) for i in range(21))
 _FROM_5 = tuple((i,) for i in range(5)) + ((),) * 21
 _FROM_26 = tuple((i,) for i in range(26))

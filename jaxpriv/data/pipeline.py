@@ -7,16 +7,15 @@ order does not depend on P, and a run resumes at a step without replaying any.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import grain
 import numpy as np
 from absl import logging
 
-from jaxpriv.data.records import Batch, DataError, Source
-from jaxpriv.data.records import UnreadableImageError
-from jaxpriv.data.sources import InMemory, check_bad_share
+from jaxpriv.data.memory import InMemory, check_bad_share
+from jaxpriv.data.records import Batch, DataError, Source, UnreadableImageError
 
 _MAX_THREADS = 16
 
@@ -31,7 +30,7 @@ def batches(
   num_workers: int = 0,
   process_index: int | None = None,
   process_count: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
   """Endless shuffled batches; every epoch has an order of its own.
 
   Args:
@@ -177,7 +176,7 @@ def _all_padding(source, count: int) -> Batch:
   )
 
 
-def _watched(iterator: Iterator[Batch], source: Source) -> Iterator[Batch]:
+def _watched(iterator, source: Source) -> Generator[Batch, None, None]:
   """Names unreadable images, once each, where a worker process cannot."""
   seen: set[int] = set()
   try:

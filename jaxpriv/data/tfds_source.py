@@ -7,6 +7,7 @@ a folder (folder = person), which `launch.pack` packs for training.
 
 import functools
 import os
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -66,7 +67,8 @@ class TfdsSource:
     self._split = split or "train"
     self._data, features = _open(name, self._name, self._split, data_dir)
     self._has_identity = "identity" in features  # celeb_a since 2.1.0
-    self.attribute_names, self.default_attributes = (), ()
+    self.attribute_names: tuple[str, ...] = ()
+    self.default_attributes: tuple[str, ...] = ()
     if self._name == "celeb_a":
       self.attribute_names = tuple(features["attributes"])
       self.default_attributes = _CELEB_A_DEFAULT
@@ -94,11 +96,12 @@ class TfdsSource:
     """Record `index` with its image opened but not decoded."""
     example = self._data[int(index)]
     image = images.open_image(example["image"], self.describe(index))
-    fields = dict(identity=self.identities[index])
+    known: dict[str, Any] = dict(identity=self.identities[index])
     if self._name == "celeb_a":
-      fields.update(_celeb_a_fields(example, self.attribute_names))
+      known.update(_celeb_a_fields(example, self.attribute_names))
+    fields = record(alignment.NO_IMAGE, **known)
     return alignment.Photograph(
-      image, record(None, **fields), np.full(4, np.nan), self.describe(index)
+      image, fields, np.full(4, np.nan), self.describe(index)
     )
 
   @functools.cached_property
@@ -111,8 +114,8 @@ class TfdsSource:
       numbers = [e["identity"]["Identity_No"] for e in self._data]
       return np.array(numbers, np.int32), ()
     labels = [_text(example["label"]) for example in self._data]
-    names, numbers = np.unique(labels, return_inverse=True)
-    return numbers.astype(np.int32), tuple(names.tolist())
+    names, people = np.unique(labels, return_inverse=True)
+    return people.astype(np.int32), tuple(names.tolist())
 
 
 def _celeb_a_fields(example, attribute_names):

@@ -1,8 +1,9 @@
 """Black box, Gaussian blur, pixelation: what people use without measuring.
 
 They need no training and protect little: recognisers trained on their outputs
-identify blurred faces almost as well as clear ones (Hao et al., 2019, "Robustness
-Analysis of Face Obscuration"). They are here to be attacked like everything else.
+identify blurred faces almost as well as clear ones (Hao et al., "Robustness
+Analysis of Face Obscuration", 2019). They are here to be attacked like
+everything else.
 
 The three are also plain functions of images [B, H, W, C] in [0, 1].
 """
@@ -30,20 +31,20 @@ def phases(config: ConfigDict) -> list[Phase]:
       side of a pixelation block.
 
   Returns:
-    a phase "baseline", whose "protect" returns images as they came, [B, H, W, C].
+    a phase "baseline", whose "protect" returns images [B, H, W, C].
   """
   kind, strength = config.model.kind, config.model.strength
   if kind not in KINDS:
     raise ValueError(f"config.model.kind is one of {KINDS}, not {kind!r}")
   if not 0 < strength <= 1:
     raise ValueError(
-        "config.model.strength is a share of the image side, in (0, 1], not"
-        f" {strength}"
+      "config.model.strength is a share of the image side, in (0, 1], not"
+      f" {strength}"
     )
   method = Method(
-      init=lambda key, batch, frozen: {},
-      step=lambda state, frozen, batch, key: (state, {}),
-      predict={"protect": partial(_protect, kind, strength)},
+    init=lambda key, batch, frozen: {},
+    step=lambda state, frozen, batch, key: (state, {}),
+    predict={"protect": partial(_protect, kind, strength)},
   )
   return [Phase("baseline", (), method)]
 
@@ -58,7 +59,7 @@ def _protect(kind, strength, state, frozen, batch):
 
 
 def black_box(
-    images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
+  images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
 ) -> jax.Array:
   """Covers both eyes with a black bar along the line through them.
 
@@ -89,7 +90,7 @@ def black_box(
   # A profile may show both eyes in one place: the bar is then level.
   distance = jnp.linalg.norm(between, axis=-1, keepdims=True)
   along = jnp.where(
-      distance > 0, between / jnp.maximum(distance, 1e-6), jnp.array([1.0, 0])
+    distance > 0, between / jnp.maximum(distance, 1e-6), jnp.array([1.0, 0])
   )
   # A bar shorter than it is high would not cover a face seen from the side.
   reach = jnp.maximum(distance, height * side)[:, None]
@@ -108,7 +109,7 @@ def gaussian_blur(images: jax.Array, sigma: float) -> jax.Array:
   radius = math.ceil(3 * sigma)
   # Edges are repeated: zeros would darken the border.
   padded = jnp.pad(
-      images, ((0, 0), (radius, radius), (radius, radius), (0, 0)), "edge"
+    images, ((0, 0), (radius, radius), (radius, radius), (0, 0)), "edge"
   )
   return dm_pix.gaussian_blur(padded, sigma, 2 * radius + 1, padding="VALID")
 
@@ -121,7 +122,7 @@ def pixelate(images: jax.Array, blocks: int) -> jax.Array:
   rows, columns = images.shape[1:3]
   if not 1 <= blocks <= min(rows, columns):
     raise ValueError(
-        f"{blocks} blocks do not fit a side of {min(rows, columns)} pixels"
+      f"{blocks} blocks do not fit a side of {min(rows, columns)} pixels"
     )
   row, column = (jnp.arange(n) * blocks // n for n in (rows, columns))
 
@@ -130,10 +131,10 @@ def pixelate(images: jax.Array, blocks: int) -> jax.Array:
     return member / member.sum(1, keepdims=True)
 
   means = jnp.einsum(
-      "ph,qw,bhwc->bpqc",
-      averaging(row),
-      averaging(column),
-      images,
-      precision="highest",
+    "ph,qw,bhwc->bpqc",
+    averaging(row),
+    averaging(column),
+    images,
+    precision="highest",
   )
   return means[:, row][:, :, column]

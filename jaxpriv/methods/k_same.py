@@ -15,9 +15,10 @@ the same image for k people and names at most one of them: rank-1 <= 1/k.
 
 Groups are of people, not images. A person is the mean of their images, and all
 images of a group's people are released as the one average of its people. Were
-images grouped, two of one person could meet in a group of k = 2 and hide nobody.
-So the bound holds for people: averaged over people, rank-1 <= 1/k, and over
-images too if everyone has equally many.
+images grouped, two of one person could meet in a group of k = 2 and hide
+nobody; were one person in two groups, what the groups share would name them. So
+the bound holds for people: averaged over people, rank-1 <= 1/k, and over images
+too if everyone has equally many.
 
 Where it does not hold: for people outside the set, for the same people released
 again in other groups (groups intersect), and for implementations that average
@@ -59,8 +60,8 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   Returns:
     a phase "k_same". Its "protect" is a function of the whole set: give it one
-    batch with everybody in it. It returns images [B, H, W, C], zeros for padding
-    rows.
+    batch with everybody in it. It returns images [B, H, W, C], zeros for
+    padding rows.
   """
   model = config.model
   if model.kind not in KINDS:
@@ -72,30 +73,30 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   def protect(state, frozen, batch):
     return k_same(
-        batch["image"],
-        model.k,
-        identity=batch.get("identity"),
-        attributes=batch["attributes"] if by_attributes else None,
-        components=components,
-        padding=batch.get("padding"),
+      batch["image"],
+      model.k,
+      identity=batch.get("identity"),
+      attributes=batch["attributes"] if by_attributes else None,
+      components=components,
+      padding=batch.get("padding"),
     )
 
   method = Method(
-      init=lambda key, batch, frozen: {},
-      step=lambda state, frozen, batch, key: (state, {}),
-      predict={"protect": protect},
+    init=lambda key, batch, frozen: {},
+    step=lambda state, frozen, batch, key: (state, {}),
+    predict={"protect": protect},
   )
   return [Phase("k_same", (), method)]
 
 
 def k_same(
-    images: jax.Array,
-    k: int,
-    *,
-    identity: jax.Array | None = None,
-    attributes: jax.Array | None = None,
-    components: int | None = None,
-    padding: jax.Array | None = None,
+  images: jax.Array,
+  k: int,
+  *,
+  identity: jax.Array | None = None,
+  attributes: jax.Array | None = None,
+  components: int | None = None,
+  padding: jax.Array | None = None,
 ) -> jax.Array:
   """Releases a closed set of faces.
 
@@ -126,13 +127,13 @@ def k_same(
   if padding is None:
     padding = jnp.zeros(count, bool)
   if not isinstance(identity, jax.core.Tracer) and not isinstance(
-      padding, jax.core.Tracer
+    padding, jax.core.Tracer
   ):
     _check(_people(identity, padding), k)
   elif count < k:
     raise ValueError(
-        f"a batch of {count} rows cannot hold k = {k} people: give it the whole"
-        " set"
+      f"a batch of {count} rows cannot hold k = {k} people: give it the whole"
+      " set"
     )
   return _k_same(images, identity, attributes, padding, k, components)
 
@@ -141,13 +142,13 @@ def _check(people, k):
   total = int(people.present.sum())
   if not people.known:
     raise ValueError(
-        "k-Same groups people, but the identity of some images is unknown (-1)."
-        " Label them, or pass no identity if no person has two images"
+      "k-Same groups people, but the identity of some images is unknown (-1)."
+      " Label them, or pass no identity if no person has two images"
     )
   if total < k:
     raise ValueError(
-        f"k-Same with k = {k} needs at least {k} people, and the set has"
-        f" {total}: lower k or give the whole set in one batch"
+      f"k-Same with k = {k} needs at least {k} people, and the set has"
+      f" {total}: lower k or give the whole set in one batch"
     )
 
 
@@ -180,7 +181,7 @@ def _k_same(images, identity, attributes, padding, k, components):
 
 
 def groups(
-    points: jax.Array, present: jax.Array, part: jax.Array, k: int
+  points: jax.Array, present: jax.Array, part: jax.Array, k: int
 ) -> jax.Array:
   """Parts people into groups of k to 2k - 1 near ones.
 
@@ -214,7 +215,7 @@ def groups(
 
 
 def parts(
-    attributes: jax.Array, people: People, padding: jax.Array, k: int
+  attributes: jax.Array, people: People, padding: jax.Array, k: int
 ) -> jax.Array:
   """Parts people by attributes; parts of fewer than k join the nearest part.
 
@@ -230,7 +231,7 @@ def parts(
   told = (attributes >= 0) & ~padding[:, None]
   votes = jax.ops.segment_sum(told.astype(jnp.int32), people.slot, len(told))
   yes = jax.ops.segment_sum(
-      jnp.where(told, attributes, 0).astype(jnp.int32), people.slot, len(told)
+    jnp.where(told, attributes, 0).astype(jnp.int32), people.slot, len(told)
   )
   value = jnp.where(votes > 0, 2 * yes > votes, -1)
   kinds, part = jnp.unique(value, axis=0, size=len(told), return_inverse=True)
@@ -239,7 +240,7 @@ def parts(
 
   def sizes(part):
     return jax.ops.segment_sum(
-        people.present.astype(jnp.int32), part, len(told)
+      people.present.astype(jnp.int32), part, len(told)
     )
 
   def too_small(part):
@@ -262,10 +263,10 @@ def _people(identity, padding) -> People:
   identity, padding = jnp.asarray(identity), jnp.asarray(padding)
   nobody = jnp.iinfo(identity.dtype).max
   values, slot = jnp.unique(
-      jnp.where(padding, nobody, identity),
-      size=len(identity),
-      fill_value=nobody,
-      return_inverse=True,
+    jnp.where(padding, nobody, identity),
+    size=len(identity),
+    fill_value=nobody,
+    return_inverse=True,
   )
   known = jnp.all(padding | (identity >= 0))
   return People(slot.astype(jnp.int32), values != nobody, known)

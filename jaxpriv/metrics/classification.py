@@ -47,23 +47,23 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
   predicted, labels = np.asarray(predicted), np.asarray(labels)
   if predicted.ndim != 1 or predicted.shape != labels.shape:
     raise ValueError(
-        f"predictions {predicted.shape} and labels {labels.shape} must be [N]"
-        " both: score one attribute at a time"
+      f"predictions {predicted.shape} and labels {labels.shape} must be [N]"
+      " both: score one attribute at a time"
     )
   if not np.issubdtype(predicted.dtype, np.integer) and predicted.dtype != bool:
     raise ValueError(
-        f"predictions are {predicted.dtype}: pass class indices, not scores"
+      f"predictions are {predicted.dtype}: pass class indices, not scores"
     )
   known = labels >= 0
   if not known.any():
     raise ValueError("no label is known, so there is no accuracy to speak of")
   right, labels = (predicted == labels)[known], labels[known]
   classes, members, counts = np.unique(
-      labels, return_inverse=True, return_counts=True
+    labels, return_inverse=True, return_counts=True
   )
   recalls = np.bincount(members, right, len(classes)) / counts
   return Accuracy(
-      *statistics.proportion(int(right.sum()), len(right)),
-      majority=float(counts.max() / counts.sum()),
-      balanced=float(recalls.mean()),
+    *statistics.proportion(int(right.sum()), len(right)),
+    majority=float(counts.max() / counts.sum()),
+    balanced=float(recalls.mean()),
   )

@@ -53,10 +53,10 @@ def psnr(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("max_val", "scales"))
 def ms_ssim(
-    a: jax.Array,
-    b: jax.Array,
-    max_val: float = 1.0,
-    scales: int | None = None,
+  a: jax.Array,
+  b: jax.Array,
+  max_val: float = 1.0,
+  scales: int | None = None,
 ) -> jax.Array:
   """Multi-scale structural similarity, clipped at 0.
 
@@ -89,7 +89,7 @@ def ms_ssim(
     last = scale == scales - 1
     # Luminance counts at the coarsest scale alone; a huge k1 makes it 1.
     similarity = dm_pix.ssim(
-        a, b, max_val=max_val, k1=0.01 if last else 1e4, return_map=True
+      a, b, max_val=max_val, k1=0.01 if last else 1e4, return_map=True
     ).mean((-3, -2))
     # where twice: the power has no gradient at 0.
     positive = similarity > 0
@@ -128,29 +128,29 @@ def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
   left = images[list(first.values())]
   if tolerance <= 0 or not len(left):
     return len(left)
-  # Differences of block means bound the difference from below, so most pairs
+  # Differences of block sums bound the difference from below, so most pairs
   # are told apart on a few numbers and only the rest are compared in full.
   blocks = [np.array_split(np.arange(n), min(n, 8)) for n in left.shape[1:3]]
-  means = np.stack(
-      [
-          left[:, r[0] : r[-1] + 1, c[0] : c[-1] + 1].sum((1, 2))
-          for r in blocks[0]
-          for c in blocks[1]
-      ],
-      axis=1,
+  sums = np.stack(
+    [
+      left[:, r[0] : r[-1] + 1, c[0] : c[-1] + 1].sum((1, 2))
+      for r in blocks[0]
+      for c in blocks[1]
+    ],
+    axis=1,
   ).reshape(len(left), -1)
+  sums = sums.astype(np.int32)
   limit = tolerance * 255 * left[0].size
-  means = means.astype(np.int64)
   count = 0
-  while len(left):
-    near = np.abs(means - means[0]).sum(1) <= limit
-    close = np.flatnonzero(near)
-    differences = np.maximum(left[close], left[0]) - np.minimum(
-        left[close], left[0]
-    )
-    near[close] = differences.reshape(len(close), -1).sum(1) <= limit
-    left, means = left[~near], means[~near]
-    count += 1
+  uncovered = np.ones(len(left), bool)
+  for i, image in enumerate(left):
+    if uncovered[i]:
+      near = uncovered & (np.abs(sums - sums[i]).sum(1) <= limit)
+      close = left[near]
+      differences = np.maximum(close, image) - np.minimum(close, image)
+      total = differences.reshape(len(close), -1).sum(1)
+      uncovered[near] = total > limit
+      count += 1
   return count
 
 
@@ -159,13 +159,13 @@ def _pair(a, b):
   a, b = jnp.asarray(a), jnp.asarray(b)
   if a.shape != b.shape or a.ndim < 3:
     raise ValueError(
-        f"images of shapes {a.shape} and {b.shape}: both must be"
-        " [..., height, width, channels]"
+      f"images of shapes {a.shape} and {b.shape}: both must be"
+      " [..., height, width, channels]"
     )
   for x in (a, b):
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(
-          f"images are {x.dtype}: convert them to floats in [0, max_val] first"
+        f"images are {x.dtype}: convert them to floats in [0, max_val] first"
       )
   leading = a.shape[:-3]
   a, b = (x.astype(jnp.float32).reshape(-1, *x.shape[-3:]) for x in (a, b))
@@ -175,6 +175,6 @@ def _pair(a, b):
 def _require_window(shape, where=""):
   if min(shape[-3:-1]) < WINDOW:
     raise ValueError(
-        f"images are {shape[-3]} x {shape[-2]}{where}: SSIM needs at least"
-        f" {WINDOW} x {WINDOW}"
+      f"images are {shape[-3]} x {shape[-2]}{where}: SSIM needs at least"
+      f" {WINDOW} x {WINDOW}"
     )

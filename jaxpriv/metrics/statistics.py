@@ -16,7 +16,7 @@ class Proportion(NamedTuple):
 
 
 def wilson_interval(
-    k: int, n: int, confidence: float = 0.95
+  k: int, n: int, confidence: float = 0.95
 ) -> tuple[float, float]:
   """Score interval of a binomial proportion (Wilson, JASA 22, 1927).
 

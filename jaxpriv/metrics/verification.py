@@ -28,10 +28,10 @@ class Verification(NamedTuple):
 
 
 def evaluate_pairs(
-    similarity: np.ndarray,
-    same: np.ndarray,
-    num_folds: int = 10,
-    thresholds: np.ndarray | None = None,
+  similarity: np.ndarray,
+  same: np.ndarray,
+  num_folds: int = 10,
+  thresholds: np.ndarray | None = None,
 ) -> Verification:
   """Verification accuracy by cross-validated threshold.
 
@@ -69,15 +69,15 @@ def evaluate_pairs(
     hits = _right(best, similarity[fold], same[fold])
     accuracies.append(float(hits / len(fold)))
   return Verification(
-      float(np.mean(accuracies)),
-      float(np.std(accuracies)),
-      tuple(chosen),
-      tuple(accuracies),
+    float(np.mean(accuracies)),
+    float(np.std(accuracies)),
+    tuple(chosen),
+    tuple(accuracies),
   )
 
 
 def threshold_at_far(
-    similarity: np.ndarray, same: np.ndarray, far: float
+  similarity: np.ndarray, same: np.ndarray, far: float
 ) -> float:
   """The lowest threshold that accepts at most far of the negatives.
 
@@ -119,12 +119,12 @@ def _pairs(similarity, same):
   same = np.asarray(same, bool)
   if similarity.ndim != 1 or similarity.shape != same.shape:
     raise ValueError(
-        f"similarity {similarity.shape} and same {same.shape} must be [N] both"
+      f"similarity {similarity.shape} and same {same.shape} must be [N] both"
     )
   bad = int((~np.isfinite(similarity)).sum())
   if bad:
     raise ValueError(
-        f"{bad} of {len(same)} similarities are not finite: an embedding failed"
+      f"{bad} of {len(same)} similarities are not finite: an embedding failed"
     )
   return similarity, same
 

@@ -29,10 +29,10 @@ import jax.numpy as jnp
 from jaxpriv.models import layers
 
 STAGES = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 14, 3),
-    100: (3, 13, 30, 3),
+  18: (2, 2, 2, 2),
+  34: (3, 4, 6, 3),
+  50: (3, 4, 14, 3),
+  100: (3, 13, 30, 3),
 }
 
 # He's fan-out rule, as MagFace, and not N(0, .1), as arcface_torch: the latter
@@ -48,10 +48,10 @@ class PReLU(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     slope = self.param(
-        "slope",
-        nn.initializers.constant(0.25),
-        x.shape[-1:],
-        self.param_dtype,
+      "slope",
+      nn.initializers.constant(0.25),
+      x.shape[-1:],
+      self.param_dtype,
     )
     return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
@@ -118,12 +118,12 @@ class IResNet(nn.Module):
     for stage, depth in enumerate(self.depths):
       for i in range(depth):
         x = Block(
-            self.width * 2**stage,
-            1 if i else 2,
-            self.norm,
-            self.dtype,
-            self.param_dtype,
-            name=f"stage{stage + 1}_block{i + 1}",
+          self.width * 2**stage,
+          1 if i else 2,
+          self.norm,
+          self.dtype,
+          self.param_dtype,
+          name=f"stage{stage + 1}_block{i + 1}",
         )(x, train)
     x = layers.norm(self.norm, train, self.dtype)(x)
     x = x.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -131,11 +131,11 @@ class IResNet(nn.Module):
     x = nn.Dense(self.features, name="fc")(x)
     if self.norm == "batch":
       x = nn.BatchNorm(
-          use_running_average=not train,
-          momentum=0.9,
-          epsilon=1e-5,
-          use_scale=False,
-          name="embedding_norm",
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        use_scale=False,
+        name="embedding_norm",
       )(x)
     return x
 
@@ -143,12 +143,12 @@ class IResNet(nn.Module):
 def _conv(features, size, stride, dtype, param_dtype):
   # Padding by number: "SAME" would pad strided convolutions unevenly.
   return nn.Conv(
-      features,
-      (size, size),
-      strides=stride,
-      padding=size // 2,
-      use_bias=False,
-      kernel_init=CONV_INIT,
-      dtype=dtype,
-      param_dtype=param_dtype,
+    features,
+    (size, size),
+    strides=stride,
+    padding=size // 2,
+    use_bias=False,
+    kernel_init=CONV_INIT,
+    dtype=dtype,
+    param_dtype=param_dtype,
   )

@@ -13,14 +13,14 @@ the other classes and
 
 Beyond theta_y + m = pi, where cos(theta + m) would rise again, ArcFace and
 MagFace go on as cos(theta_y) - m sin(m), which falls: insightface's branch for
-easy_margin=False. MagFace's authors train with easy_margin=True, no margin where
-cos(theta_y) <= 0; ask for it by name.
+easy_margin=False. MagFace's authors train with easy_margin=True, no margin
+where cos(theta_y) <= 0; ask for it by name.
 
 Everything is computed in float32 at least, whatever the inputs are. At
 cos(theta) = +-1, where d sin / d cos is infinite, sin counts as constant, so
 that gradients stay finite. A label outside [0, classes) is unknown and costs
-nothing. Label logits are picked by a masked sum, so class weights may be sharded
-over their first dimension.
+nothing. Label logits are picked by a masked sum, so class weights may be
+sharded over their first dimension.
 """
 
 import math
@@ -32,13 +32,13 @@ GRADIENTS = ("exact", "straight_through")
 
 
 def arcface_loss(
-    embeddings: jax.Array,
-    weight: jax.Array,
-    labels: jax.Array,
-    scale: float = 64.0,
-    margin: float = 0.5,
-    gradient: str = "exact",
-    reduction: str = "mean",
+  embeddings: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array,
+  scale: float = 64.0,
+  margin: float = 0.5,
+  gradient: str = "exact",
+  reduction: str = "mean",
 ) -> jax.Array:
   """Additive angular margin.
 
@@ -67,12 +67,12 @@ def arcface_loss(
 
 
 def cosface_loss(
-    embeddings: jax.Array,
-    weight: jax.Array,
-    labels: jax.Array,
-    scale: float = 64.0,
-    margin: float = 0.4,
-    reduction: str = "mean",
+  embeddings: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array,
+  scale: float = 64.0,
+  margin: float = 0.4,
+  reduction: str = "mean",
 ) -> jax.Array:
   """Additive cosine margin; its exact gradient is the straight-through one."""
   cosine = cosine_logits(embeddings, weight)
@@ -81,17 +81,17 @@ def cosface_loss(
 
 
 def magface_loss(
-    embeddings: jax.Array,
-    weight: jax.Array,
-    labels: jax.Array,
-    scale: float = 64.0,
-    lower: float = 10.0,
-    upper: float = 110.0,
-    lower_margin: float = 0.45,
-    upper_margin: float = 0.8,
-    lambda_g: float = 35.0,
-    easy_margin: bool = False,
-    reduction: str = "mean",
+  embeddings: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array,
+  scale: float = 64.0,
+  lower: float = 10.0,
+  upper: float = 110.0,
+  lower_margin: float = 0.45,
+  upper_margin: float = 0.8,
+  lambda_g: float = 35.0,
+  easy_margin: bool = False,
+  reduction: str = "mean",
 ) -> jax.Array:
   """Margin that grows with the embedding's norm, and a pull to longer norms.
 

@@ -9,8 +9,10 @@ dn), width w and an image of side s:
 | layer | what | output |
 |---|---|---|
 | input | (x - .5) / .5 | s, s, 3 |
-| stage i | di times conv 3x3, norm, ReLU; max-pool 2 | s/2^i, s/2^i, min(2^(i-1), 8) w |
+| stage i | di times conv 3x3, norm, ReLU; max-pool 2 | s/2^i, s/2^i, wi |
 | head | mean over positions, dropout, fc | features |
+
+with wi = min(2^(i-1), 8) w.
 """
 
 from collections.abc import Sequence
@@ -50,13 +52,13 @@ class VGGNet(nn.Module):
     for stage, depth in enumerate(self.depths):
       for _ in range(depth):
         x = nn.Conv(
-            self.width * min(2**stage, 8),
-            (3, 3),
-            padding=1,
-            use_bias=False,
-            kernel_init=nn.initializers.he_normal(),
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+          self.width * min(2**stage, 8),
+          (3, 3),
+          padding=1,
+          use_bias=False,
+          kernel_init=nn.initializers.he_normal(),
+          dtype=self.dtype,
+          param_dtype=self.param_dtype,
         )(x)
         x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
       x = nn.max_pool(x, (2, 2), strides=(2, 2))

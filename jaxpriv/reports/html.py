@@ -14,7 +14,7 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
-from jaxpriv.reports import drawing, files, summary, verdicts, wording
+from jaxpriv.reports import drawing, files, summary, tables, verdicts, wording
 from jaxpriv.reports import results as results_lib
 
 Rows = Sequence[Mapping[str, Any]]
@@ -105,15 +105,16 @@ def _view(results, images, curves) -> dict[str, Any]:
     headline=summary.headline(results),
     verdict=verdicts.overall(rows, mechanism),
     findings=summary.findings(results),
-    comparison=_comparison(results),
+    comparison=summary.comparison(results),
     strips=list(_strips(images.get("strips", []))),
-    groups=list(_identification(rows, mechanism)),
-    predictors=_unique(results.get("attributes", []), "predictor"),
-    attribute_groups=list(_attributes(results)),
-    output_rows=list(_outputs(results)),
+    groups=list(tables.identification(results)),
+    predictors=tables.unique(results.get("attributes", []), "predictor"),
+    attribute_groups=list(tables.attributes(results)),
+    output_rows=list(tables.outputs(results)),
     not_claimed=summary.not_claimed(results),
     phases=list(_phases(curves)),
-    tables=list(_tables(results)),
+    settings_tables=list(_settings(results)),
+    bar=functools.partial(_bar, rows=rows),
     axis=drawing.axis(),
     legend=_legend(),
   )
@@ -130,13 +131,9 @@ def _view(results, images, curves) -> dict[str, Any]:
   return view
 
 
-def _people(people: Mapping[str, int]) -> list[tuple[str, int]]:
-  verbs = {"train": "train on", "attack": "train attacks on", "test": "test on"}
-  return [(verbs.get(k, k), n) for k, n in people.items() if n is not None]
-
-
-def _unique(rows: Rows, key: str) -> list[str]:
-  return list(dict.fromkeys(row[key] for row in rows))
+def _people(people: Mapping[str, int]) -> str:
+  """Says how many people are in each split: "800 train, 200 test"."""
+  return ", ".join(f"{n:,} {split}" for split, n in people.items() if n)
 
 
 def _legend() -> Markup:
@@ -148,27 +145,17 @@ def _legend() -> Markup:
   ).format(sample)
 
 
-def _bar(row: Mapping[str, Any], rows: Rows, level: str) -> Markup:
+def _bar(row: Mapping[str, Any], rows: Rows) -> Markup:
   undisguised = row["attack"] == verdicts.UNDISGUISED
   witness = None if undisguised else verdicts.reference(row, rows)
-  beside = witness["rate"] if witness else None
   return drawing.bar(
     row["rate"],
     row["low"],
     row["high"],
-    level,
+    verdicts.identification(row, rows).level,
     chance=row["chance"],
-    witness=beside,
+    witness=witness["rate"] if witness else None,
   )
-
-
-def _comparison(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-  rows = results.get("identification", [])
-  table = summary.comparison(results)
-  for line in table:
-    if line["attack"]:
-      line["bar"] = _bar(line["attack"], rows, line["verdict"].level)
-  return table
 
 
 def _strips(strips: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
@@ -180,101 +167,6 @@ def _strips(strips: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
       {"source": drawing.png(picture), "role": role, "caption": caption}
       for picture, role, caption in zip(pictures, ROLES, captions)
     ]
-
-
-def _identification(rows: Rows, mechanism: str) -> Iterator[dict[str, Any]]:
-  """Yields one group per recogniser and gallery, undisguised rows first."""
-  keys = dict.fromkeys((r["recogniser"], r["gallery"]) for r in rows)
-  for recogniser, gallery in keys:
-    mine = [
-      row
-      for row in rows
-      if (row["recogniser"], row["gallery"]) == (recogniser, gallery)
-    ]
-    undisguised = [r for r in mine if r["attack"] == verdicts.UNDISGUISED]
-    blocks = [undisguised] if undisguised else []
-    names = _unique(mine, "mechanism")
-    for name in sorted(names, key=lambda name: name != mechanism):
-      blocks.append(verdicts.attacks(mine, name))
-    yield {
-      "recogniser": recogniser,
-      "gallery": gallery,
-      "used_in_loss": any(row.get("used_in_loss") for row in mine),
-      "blocks": [
-        [_identification_row(row, rows, mechanism) for row in block]
-        for block in blocks
-        if block
-      ],
-    }
-
-
-def _identification_row(row, rows: Rows, mechanism: str) -> dict[str, Any]:
-  verdict = verdicts.identification(row, rows)
-  witness = verdicts.reference(row, rows)
-  undisguised = row["attack"] == verdicts.UNDISGUISED
-  same = witness is not None and all(
-    witness[key] == row[key] for key in ("gallery", "recogniser")
-  )
-  mine = row["mechanism"] == mechanism
-  borrowed = "" if same or witness is None else _place(witness, row)
-  return dict(
-    row,
-    undisguised=undisguised,
-    kind="reference" if undisguised else "mine" if mine else "",
-    verdict=verdict,
-    witness=witness,
-    borrowed=borrowed,
-    bar=_bar(row, rows, verdict.level),
-  )
-
-
-def _place(witness: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-  """Names where a reference was taken, if not where the figure was."""
-  keys = ("recogniser", "gallery")
-  return ", ".join(str(witness[k]) for k in keys if witness[k] != row[k])
-
-
-def _attributes(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  rows = results.get("attributes", [])
-  predictors = _unique(rows, "predictor")
-  for mechanism in verdicts.mechanisms(results):
-    mine = [row for row in rows if row["mechanism"] == mechanism]
-    cells = {
-      (row["attribute"], row["predictor"]): dict(
-        row, verdict=verdicts.attribute(row)
-      )
-      for row in mine
-    }
-    if mine:
-      yield {
-        "mechanism": mechanism,
-        "rows": [
-          {
-            "attribute": attribute,
-            "majority": next(
-              r["majority"] for r in mine if r["attribute"] == attribute
-            ),
-            "cells": [cells.get((attribute, p)) for p in predictors],
-          }
-          for attribute in _unique(mine, "attribute")
-        ],
-      }
-
-
-def _outputs(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  for row in summary.comparison(results):
-    outputs, similarity = row["outputs"] or {}, row["similarity"] or {}
-    if outputs or similarity:
-      total = outputs.get("total")
-      yield {
-        "mechanism": row["mechanism"],
-        "distinct": outputs.get("distinct"),
-        "total": total,
-        "share": outputs["distinct"] / total if total else None,
-        "tolerance": outputs.get("tolerance", wording.NOTHING),
-        "ssim": similarity.get("ssim"),
-        "psnr": similarity.get("psnr"),
-      }
 
 
 def _phases(curves: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -296,7 +188,7 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     yield prefix, f"{tree:.6g}" if isinstance(tree, float) else str(tree)
 
 
-def _tables(
+def _settings(
   results: Mapping[str, Any],
 ) -> Iterator[tuple[str, list[tuple[str, str]], bool]]:
   data = results.get("data", {})

@@ -23,7 +23,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from jaxpriv.reports import files
@@ -50,7 +49,7 @@ def plain(value: Any) -> Any:
     return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, (list, tuple, set, frozenset)):
     return [plain(item) for item in value]
-  if isinstance(value, (np.ndarray, np.generic)):
+  if hasattr(value, "tolist"):  # Arrays and scalars, NumPy's and JAX's.
     return plain(value.tolist())
   if value is None or isinstance(value, (str, bool, int)):
     return value

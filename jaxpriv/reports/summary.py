@@ -83,7 +83,7 @@ def identity(results: Results) -> Finding | None:
 
 
 def _independent(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-  """Returns the rows of predictors that no loss has seen, if there are any."""
+  """Returns the rows of predictors that no loss has used, if there are any."""
   fresh = [r for r in rows if "loss" not in r["predictor"].lower()]
   return fresh or list(rows)
 
@@ -163,8 +163,8 @@ def not_claimed(results: Results) -> list[str]:
     )
   if any(r.get("used_in_loss") for r in rows):
     said.append(
-      "A recogniser that the loss has seen is no independent witness: rely on"
-      " the others."
+      "A recogniser that is used in the loss is no independent witness: rely"
+      " on the others."
     )
   if people is not None and people < FEW_PEOPLE:
     said.append(

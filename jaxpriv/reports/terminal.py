@@ -1,106 +1,143 @@
 """The identification and attribute tables for a terminal, by rich."""
 
-from collections.abc import Mapping
 import functools
+from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxpriv.reports import html, summary, verdicts, wording
+from jaxpriv.reports import results as results_lib
+from jaxpriv.reports import summary, tables, verdicts, wording
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "plain": "dim"}
-MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "plain": ""}
+MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "plain": "  "}
 
 
 def print_tables(
-  results: Mapping[str, Any], console: Console | None = None
+  results: Mapping[str, Any],
+  console: Console | None = None,
+  everything: bool = False,
 ) -> None:
-  """Prints what an evaluation measured, and the headline below it."""
+  """Prints what an evaluation measured, then the headline.
+
+  Args:
+    results: see `jaxpriv.reports.results`.
+    console: where to; standard output unless given.
+    everything: the attacks on the other mechanisms too, not only the strongest.
+
+  Raises:
+    ResultsError: a row lacks a column or contradicts itself.
+  """
   console = console or Console()
+  results = results_lib.plain(results)
+  results_lib.check(results)
   name = functools.partial(wording.name, names=results.get("names", {}))
-  for table in (_identification(results, name), _attributes(results, name)):
-    if table.row_count:
-      console.print(table)
-  verdict = verdicts.overall(
-    results.get("identification", []), results.get("mechanism", "")
+  for group in tables.identification(results):
+    console.print(_identification(group, name, everything))
+  for group in tables.attributes(results):
+    if everything or group["mechanism"] == results.get("mechanism"):
+      console.print(_attributes(group, results, name))
+  if len(verdicts.mechanisms(results)) > 1:
+    console.print(_comparison(results, name))
+  rows = results.get("identification", [])
+  level = verdicts.overall(rows, results.get("mechanism", "")).level
+  headline = summary.headline(results)
+  console.print(Text(f"{headline}.", f"bold {STYLES[level]}"))
+
+
+def _table(title: str, *columns: str, numbers: tuple[str, ...]) -> Table:
+  table = Table(
+    title=Text(title),
+    title_justify="left",
+    title_style="bold",
+    box=box.SIMPLE_HEAD,
+    pad_edge=False,
+    padding=(0, 1, 0, 0),
+    min_width=72,
   )
-  console.print(
-    Text(summary.headline(results) + ".", f"bold {STYLES[verdict.level]}")
-  )
+  for column in columns:
+    table.add_column(
+      Text(column),
+      justify="right" if column in numbers else "left",
+      no_wrap=column != columns[0],
+    )
+  return table
 
 
 def _word(verdict: verdicts.Verdict) -> Text:
   return Text(MARKS[verdict.level] + verdict.word, STYLES[verdict.level])
 
 
-def _table(title: str, *columns: str, numbers: tuple[str, ...]) -> Table:
-  table = Table(title=title, title_justify="left", title_style="bold", box=None)
-  for column in columns:
-    justify = "right" if column in numbers else "left"
-    table.add_column(column, justify=justify)
-  return table
-
-
-def _identification(results: Mapping[str, Any], name) -> Table:
-  rows = results.get("identification", [])
+def _identification(group: Mapping[str, Any], name, everything: bool) -> Table:
+  """Returns the attacks of one group; who they attack, only where it varies."""
+  used = "used in the loss" if group["used_in_loss"] else "used in no loss"
+  who = ("Mechanism",) if everything else ()
+  numbers = ("Rank-1", "95% interval", "Undisguised", "Chance")
   table = _table(
-    "Identification: the right person comes first",
-    *("Mechanism", "Attack", "Rank-1", "95%", "Plain", "Chance", "Verdict"),
-    numbers=("Rank-1", "95%", "Plain", "Chance"),
+    f"{group['recogniser']} ({used}), {group['gallery']} in the gallery",
+    *(*who, "Attack", *numbers, "Verdict"),
+    numbers=numbers,
   )
-  groups = html.identification_groups(rows, results.get("mechanism", ""))
-  for group in groups:
-    used = "used in the loss" if group["used_in_loss"] else "used in no loss"
-    table.add_row()
-    # One cell would make its column as wide as the heading: so print it short.
+  for row in (row for block in group["blocks"] for row in block):
+    if not (everything or row["mine"] or row["undisguised"]):
+      continue
+    witness = row["witness"]
     table.add_row(
-      Text(group["recogniser"], "bold", overflow="fold"),
-      Text(group["gallery"], "bold"),
-      Text(),
-      Text(used, "dim"),
+      *(Text(name(row["mechanism"])) for _ in who),
+      Text(row["attack"]),
+      wording.percent(row["rate"]),
+      wording.interval(row["low"], row["high"]),
+      wording.percent(witness["rate"]) if witness else wording.NOTHING,
+      wording.percent(row["chance"]),
+      _word(row["verdict"]),
     )
-    for block in group["blocks"]:
-      for row in block:
-        witness = row["witness"]
-        table.add_row(
-          "  unprotected" if row["undisguised"] else f"  {name(row['mechanism'])}",
-          row["attack"],
-          wording.percent(row["rate"]),
-          wording.interval(row["low"], row["high"]),
-          wording.percent(witness["rate"]) if witness else wording.NOTHING,
-          wording.percent(row["chance"]),
-          _word(row["verdict"]),
-        )
   return table
 
 
-def _attributes(results: Mapping[str, Any], name) -> Table:
-  rows = results.get("attributes", [])
-  predictors = list(dict.fromkeys(row["predictor"] for row in rows))
+def _comparison(results: Mapping[str, Any], name) -> Table:
+  numbers = ("Rank-1", "Attributes", "Distinct")
   table = _table(
-    "Attributes: read right, and the change in points from the originals",
-    *("Mechanism", "Attribute", "Majority", *predictors),
-    numbers=("Majority", *predictors),
+    "Every mechanism: its strongest attack, and the attributes' mean change",
+    *("Mechanism", "Attack", *numbers, "Verdict"),
+    numbers=numbers,
   )
-  for group in html.attribute_groups(results):
-    for row in group["rows"]:
-      cells = [
-        Text(
-          f"{wording.percent(cell['rate'])} "
-          f"{wording.points(cell['rate'] - cell['original'])} "
-          f"{cell['verdict'].word}",
-          STYLES[cell["verdict"].level],
-        )
-        if cell
-        else Text(wording.NOTHING)
-        for cell in row["cells"]
-      ]
-      table.add_row(
-        name(group["mechanism"]),
-        row["attribute"],
-        wording.percent(row["majority"]),
-        *cells,
-      )
+  for row in summary.comparison(results):
+    attack, made = row["attack"] or {}, row["outputs"] or {}
+    table.add_row(
+      Text(name(row["mechanism"])),
+      Text(attack.get("attack", wording.NOTHING)),
+      wording.percent(attack.get("rate")),
+      wording.points(row["change"]),
+      wording.count(made.get("distinct")),
+      _word(row["verdict"]),
+    )
   return table
+
+
+def _attributes(
+  group: Mapping[str, Any], results: Mapping[str, Any], name
+) -> Table:
+  predictors = tables.unique(results["attributes"], "predictor")
+  table = _table(
+    f"Attributes after {name(group['mechanism'])}: read right, and change",
+    *("Attribute", "Majority", *predictors),
+    numbers=("Majority",),
+  )
+  for row in group["rows"]:
+    table.add_row(
+      Text(name(row["attribute"])),
+      wording.percent(row["majority"]),
+      *(_cell(cell) for cell in row["cells"]),
+    )
+  return table
+
+
+def _cell(cell: Mapping[str, Any] | None) -> Text:
+  if cell is None:
+    return Text(wording.NOTHING)
+  change = wording.points(cell["rate"] - cell["original"])
+  rate, verdict = wording.percent(cell["rate"]), cell["verdict"]
+  return Text(f"{rate} {change} {verdict.word}", STYLES[verdict.level])

@@ -24,6 +24,9 @@ from jaxpriv.data.records import Batch, Source
 from jaxpriv.training import checkpoints, loop, progress
 from jaxpriv.training.method import Phase
 
+# People to train mechanisms on, to train attackers on besides, and to score on.
+SPLITS = ("train", "attack", "test")
+
 # Parts of a config that may change between calls on one run directory: they
 # say nothing about what is trained.
 MUTABLE = ("evaluation", "release", "train")
@@ -91,7 +94,9 @@ def open_data(config: ConfigDict) -> Data:
       advance(done, total=total)
 
     source = sources.open_source(config.data, progress=report)
-  return split_data(source, config.data.splits.to_dict(), config.seed)
+  # In this order: a ConfigDict sorts its keys.
+  shares = {name: config.data.splits[name] for name in SPLITS}
+  return split_data(source, shares, config.seed)
 
 
 def split_data(source: Source, shares: Mapping[str, float], seed: int) -> Data:

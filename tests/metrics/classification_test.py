@@ -43,12 +43,12 @@ def test_booleans_are_classes():
 
 
 @pytest.mark.parametrize(
-    "predicted, labels, message",
-    [
-        (np.zeros(3, int), np.full(3, -1), "no label is known"),
-        (np.zeros((3, 2), int), np.zeros((3, 2), int), "one attribute"),
-        (np.zeros(3), np.zeros(3, int), "not scores"),
-    ],
+  "predicted, labels, message",
+  [
+    (np.zeros(3, int), np.full(3, -1), "no label is known"),
+    (np.zeros((3, 2), int), np.zeros((3, 2), int), "one attribute"),
+    (np.zeros(3), np.zeros(3, int), "not scores"),
+  ],
 )
 def test_rejects(predicted, labels, message):
   with pytest.raises(ValueError, match=message):

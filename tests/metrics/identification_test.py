@@ -20,24 +20,24 @@ def embeddings(seed, people, per_person, dim=16, spread=1.0):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 10**6),
-    st.integers(1, 12),
-    st.integers(1, 4),
-    st.sampled_from([0.3, 3.0]),
+  st.integers(0, 10**6),
+  st.integers(1, 12),
+  st.integers(1, 4),
+  st.sampled_from([0.3, 3.0]),
 )
 def test_equals_brute_force(seed, people, per_person, spread):
   gallery, gallery_ids = embeddings(seed, people, per_person, spread=spread)
   rng = np.random.default_rng(seed + 1)
   pick = rng.integers(len(gallery), size=30)
   probes = gallery[pick] + 0.5 * spread * np.abs(gallery[pick]).mean(
-      1, keepdims=True
+    1, keepdims=True
   ) * rng.normal(size=(30, 16)).astype(np.float32)
   got = identification.rank1(gallery, gallery_ids, probes, gallery_ids[pick])
   nearest = []
   for p in probes.astype(np.float64):
     cosines = [
-        p @ g / np.linalg.norm(p) / np.linalg.norm(g)
-        for g in gallery.astype(np.float64)
+      p @ g / np.linalg.norm(p) / np.linalg.norm(g)
+      for g in gallery.astype(np.float64)
     ]
     nearest.append(int(np.argmax(cosines)))
   assert got.nearest.tolist() == nearest
@@ -67,10 +67,10 @@ def test_a_constant_scores_chance(value):
   constant = np.full(32, value, np.float32)
   constant[::3] *= -0.7
   got = identification.rank1(
-      np.tile(constant, (80, 1)),
-      gallery_ids,
-      np.tile(constant, (4000, 1)),
-      probe_ids,
+    np.tile(constant, (80, 1)),
+    gallery_ids,
+    np.tile(constant, (4000, 1)),
+    probe_ids,
   )
   assert got.invalid == 0
   assert got.low <= got.chance <= got.high

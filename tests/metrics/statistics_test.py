@@ -7,10 +7,10 @@ from jaxpriv.metrics import statistics
 
 
 @given(
-    st.integers(1, 20_000).flatmap(
-        lambda n: st.tuples(st.integers(0, n), st.just(n))
-    ),
-    st.sampled_from([0.5, 0.9, 0.95, 0.99]),
+  st.integers(1, 20_000).flatmap(
+    lambda n: st.tuples(st.integers(0, n), st.just(n))
+  ),
+  st.sampled_from([0.5, 0.9, 0.95, 0.99]),
 )
 def test_wilson_equals_scipy(counts, confidence):
   k, n = counts
@@ -26,7 +26,9 @@ def test_wilson_at_the_ends():
   assert statistics.wilson_interval(0, 50)[0] == 0.0
   assert statistics.wilson_interval(50, 50)[1] == 1.0
   # Zero hits of 1143 do not show a rate below .3%.
-  assert statistics.wilson_interval(0, 1143)[1] == pytest.approx(0.00335, abs=1e-5)
+  assert statistics.wilson_interval(0, 1143)[1] == pytest.approx(
+    0.00335, abs=1e-5
+  )
 
 
 @pytest.mark.parametrize("k, n, c", [(-1, 3, 0.9), (4, 3, 0.9), (1, 3, 95)])

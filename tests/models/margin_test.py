@@ -50,7 +50,7 @@ def magface_golden(embeddings, weight, labels, scale):
   a = np.clip(np.linalg.norm(embeddings, axis=1), 10, 110)
   m = 0.45 + (0.8 - 0.45) * (a - 10) / (110 - 10)
   losses = golden(
-      embeddings, weight, labels, scale, lambda theta: angular(theta, m)
+    embeddings, weight, labels, scale, lambda theta: angular(theta, m)
   )
   return losses + 35 * (a / 110**2 + 1 / a)
 
@@ -69,13 +69,19 @@ def test_arcface_value(scale, m, gradient):
 def test_defaults_are_the_papers():
   args = problem(2)
   arc = golden(*args, 64, lambda theta: np.cos(theta + 0.5))
-  assert float(margin.arcface_loss(*args)) == pytest.approx(arc.mean(), rel=1e-5)
+  assert float(margin.arcface_loss(*args)) == pytest.approx(
+    arc.mean(), rel=1e-5
+  )
   cos = golden(*args, 64, lambda theta: np.cos(theta) - 0.4)
-  assert float(margin.cosface_loss(*args)) == pytest.approx(cos.mean(), rel=1e-5)
+  assert float(margin.cosface_loss(*args)) == pytest.approx(
+    cos.mean(), rel=1e-5
+  )
   mag = magface_golden(*args, 64)
-  assert float(margin.magface_loss(*args)) == pytest.approx(mag.mean(), rel=1e-5)
+  assert float(margin.magface_loss(*args)) == pytest.approx(
+    mag.mean(), rel=1e-5
+  )
   np.testing.assert_allclose(
-      margin.magface_loss(*args, reduction="none"), mag, rtol=2e-5
+    margin.magface_loss(*args, reduction="none"), mag, rtol=2e-5
   )
 
 
@@ -89,7 +95,7 @@ def line(theta):
 def test_arcface_falls_beyond_pi():
   theta = np.linspace(2.0, np.pi, 200)
   losses = np.asarray(
-      margin.arcface_loss(*line(theta), scale=4.0, reduction="none")
+    margin.arcface_loss(*line(theta), scale=4.0, reduction="none")
   )
   expected = golden(*line(theta), 4.0, lambda theta: angular(theta, 0.5))
   np.testing.assert_allclose(losses, expected, atol=1e-3)
@@ -104,7 +110,7 @@ def test_magface_easy_margin():
   args = (10 * embeddings, weight, labels)
   got = margin.magface_loss(*args, 8.0, easy_margin=True, reduction="none")
   easy = lambda theta: np.where(
-      theta < np.pi / 2, np.cos(theta + 0.45), np.cos(theta)
+    theta < np.pi / 2, np.cos(theta + 0.45), np.cos(theta)
   )
   expected = golden(*args, 8.0, easy) + 35 * (10 / 110**2 + 1 / 10)
   np.testing.assert_allclose(got, expected, rtol=1e-5)
@@ -174,7 +180,10 @@ def test_gradients_at_the_poles(loss, sign):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_float32_inside(loss):
   embeddings, weight, labels = problem(5)
-  half = (jnp.asarray(embeddings, jnp.bfloat16), jnp.asarray(weight, jnp.bfloat16))
+  half = (
+    jnp.asarray(embeddings, jnp.bfloat16),
+    jnp.asarray(weight, jnp.bfloat16),
+  )
   got = loss(*half, labels)
   assert got.dtype == jnp.float32
   same = loss(*(x.astype(jnp.float32) for x in half), labels)
@@ -204,7 +213,7 @@ def test_sharded_equals_unsharded(loss, weight_spec):
   fn = jax.jit(jax.value_and_grad(loss, (0, 1)))
   value, grads = fn(*args, labels)
   sharded_value, sharded_grads = fn(
-      put(args[0], P("data")), put(args[1], weight_spec), put(labels, P("data"))
+    put(args[0], P("data")), put(args[1], weight_spec), put(labels, P("data"))
   )
   np.testing.assert_allclose(sharded_value, value, rtol=1e-5)
   for a, b in zip(sharded_grads, grads):

@@ -9,7 +9,7 @@ def run(model, images, train=False, variables=None):
   """(output, variables), with fresh variables unless given."""
   if variables is None:
     variables = jax.jit(model.init, static_argnames="train")(
-        jax.random.key(0), images, train=False
+      jax.random.key(0), images, train=False
     )
   fn = lambda variables: model.apply(variables, images, train=train)
   return jax.jit(fn)(variables), variables

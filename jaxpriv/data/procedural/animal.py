@@ -4,6 +4,7 @@ The same head as a person's, wider, with a muzzle that stands out, ears from
 round to pointed to hanging, and fur with stripes, a patch and a blaze.
 """
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ def fur(p: SimpleNamespace, c: Palette, xp) -> SimpleNamespace:
     return xp.asarray(values, xp.float32)
 
   dark = mix(rgb(0.16, 0.14, 0.14), rgb(0.36, 0.20, 0.11), p.fur_hue)
-  pale = mix(rgb(0.72, 0.71, 0.70), rgb(0.88, 0.62, 0.34), p.fur_hue)
+  pale = mix(rgb(0.80, 0.79, 0.78), rgb(0.95, 0.66, 0.34), p.fur_hue)
   coat = mix(dark, pale, p.fur_light)
   return SimpleNamespace(
       coat=coat,
@@ -84,7 +85,7 @@ def muzzle(p, c: Palette, f, v: View, xp) -> list[Layer]:
   cleft = xp.minimum(0.014 - n, 0.12 - xp.abs(y - 0.12))
   lips = edge(xp.maximum(lips, cleft), v.sharp, xp)
   gap = ellipse(x, y - 0.30, 0.34 * w, 1.6 * p.gap + 0.005)
-  gap = edge(gap, v.sharp, xp) * (p.gap > 0.01)
+  gap = edge(gap, v.sharp, xp) * xp.clip(99.0 * p.gap, 0.0, 1.0)
   tongue = edge(ellipse(x, y - 0.35, 0.22 * w, 1.2 * p.gap + 0.005), v.sharp, xp)
   dots = xp.sin(x * 34.0) * xp.sin(y * 34.0)
   dots = xp.clip(dots * 4.0 - 2.4, 0.0, 1.0)
@@ -114,9 +115,9 @@ def coat(p, f, v: View, xp) -> list[Layer]:
   stripe = stripe + xp.clip(2.5 * forehead - 1.0, 0.0, 1.0) * top
   side = side_of(p.patch, xp)
   patch = ellipse(v.X - side * 0.36, v.Y + 0.05, 0.30, 0.34)
-  patch = edge(patch, 0.5 * v.sharp, xp) * (xp.abs(p.patch) > 0.55)
+  patch = edge(patch, 0.5 * v.sharp, xp) * xp.clip(99.0 * xp.abs(p.patch) - 54.0, 0.0, 1.0)
   blaze = ellipse(v.X, v.Y + 0.25, 0.10 + 0.08 * p.blaze, 0.75)
-  blaze = edge(blaze, 0.4 * v.sharp, xp) * (p.blaze > 0.1)
+  blaze = edge(blaze, 0.4 * v.sharp, xp) * xp.clip(99.0 * p.blaze - 9.0, 0.0, 1.0)
   strong = xp.clip(2.0 * p.stripes, 0.0, 0.9)
   head = edge(v.inside, v.sharp, xp)
   return [
@@ -141,10 +142,9 @@ def ears(p, f, v: View, xp) -> list[Layer]:
   upright = mix(round_, point, p.ear_point)
   lx = n - p.head_width - 0.02
   hang = ellipse(lx - 0.12 * v.y, v.y + 0.05, 0.42 * length, length)
-  drop = p.ear_drop > 0.5
-  ear = xp.where(drop, hang, upright)
+  ear = mix(upright, hang, p.has_drop)
   flap = edge(ear, v.sharp, xp)
-  inner = edge(ear - 0.09, 0.5 * v.sharp, xp) * xp.where(drop, 0.0, 0.85)
+  inner = edge(ear - 0.09, 0.5 * v.sharp, xp) * (0.85 - 0.85 * p.has_drop)
   colour = mix(f.coat, f.dark, 0.55 * p.ear_drop + 0.15)
   return [Layer(inner, f.pink), Layer(flap, colour)]
 
@@ -154,7 +154,7 @@ def body(p, f, v: View, xp) -> list[Layer]:
   angle = xp.sin(9.0 * v.x + 4.0 * v.y) * xp.sin(8.0 * v.y - 5.0 * v.x)
   reach = p.head_width + p.mane + 0.06
   mane = ellipse(v.xs, v.y - 0.05, reach + 0.05, 1.05 + p.mane) + 0.03 * angle
-  mane = edge(mane, v.sharp, xp) * (p.mane > 0.12)
+  mane = edge(mane, v.sharp, xp) * xp.clip(99.0 * p.mane - 11.0, 0.0, 1.0)
   fold = xp.abs(v.x)
   chest = xp.minimum(v.y - 0.55, 0.62 + 0.25 * v.y - fold) + 0.02 * angle
   shadow = xp.clip(1.6 - v.y, 0.0, 0.6)
@@ -167,19 +167,15 @@ def body(p, f, v: View, xp) -> list[Layer]:
   ]
 
 
-def layers(p: SimpleNamespace, c: Palette, v: View, xp) -> list[Layer]:
+def layers(p, c: Palette, v: View, xp) -> Iterator[list[Layer]]:
   """Front to back; the ears stand before the head only when they hang."""
   f = fur(p, c, xp)
   on_face = v.on_face(xp)
   ear = ears(p, f, v, xp)
-  hanging = [m._replace(mask=m.mask * (p.ear_drop > 0.5)) for m in ear]
-  return [
-      *headwear.objects(p, c, v, xp),
-      *eyes(p, c, f, on_face, xp),
-      *muzzle(p, c, f, on_face, xp),
-      *hanging,
-      *coat(p, f, v, xp),
-      *ear,
-      *body(p, f, v, xp),
-      *background(p, c, v, xp),
-  ]
+  hanging = [m._replace(mask=m.mask * p.has_drop) for m in ear]
+  yield headwear.objects(p, c, v, xp)
+  yield eyes(p, c, f, on_face, xp)
+  yield muzzle(p, c, f, on_face, xp)
+  yield hanging + coat(p, f, v, xp) + ear
+  yield body(p, f, v, xp)
+  yield background(p, c, v, xp)

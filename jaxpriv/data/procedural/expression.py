@@ -35,6 +35,8 @@ def express(params: dict[str, Array], xp) -> SimpleNamespace:
   p.nose_width = p.nose_width * (1.0 + 0.50 * p.Big_Nose)
   p.nose_bridge = p.nose_bridge * (1.0 + 0.30 * p.Big_Nose)
   p.nose_length = p.nose_length * (1.0 + 0.08 * p.Big_Nose)
+  base = p.eye_y + p.nose_length
+  p.mouth_y = base + p.philtrum * (p.chin - base)
   fuller = (1.0 + 0.65 * p.Big_Lips) * (1.0 - 0.12 * male)
   p.lip_upper = p.lip_upper * fuller
   p.lip_lower = p.lip_lower * fuller
@@ -42,6 +44,7 @@ def express(params: dict[str, Array], xp) -> SimpleNamespace:
   p.hair_length = mix(p.hair_length, 0.25 * p.hair_length - 0.05, male)
   p.curl = xp.maximum(p.hair_curl, 0.0)
   long = xp.clip(2.0 * p.hair_length, 0.0, 1.0)
+  p.taper = (1.0 - long) * (1.5 * p.hair_side - 0.01)
   p.frame = mix(0.62, p.hair_frame, long)
   p.facial_hair = male
   p.collar_depth = 0.10 + 0.40 * p.collar
@@ -53,6 +56,8 @@ def express(params: dict[str, Array], xp) -> SimpleNamespace:
   p.gap = p.Mouth_Slightly_Open * (0.030 + 0.045 * p.mouth_open)
   p.mouth_width = p.mouth_width * (1.0 + 0.16 * p.smile)
   p.eye_lower = p.eye_lower * (1.0 - 0.25 * p.Smiling)
+  if "ear_drop" in params:
+    p.has_drop = _when(p.ear_drop > 0.5)
   return p
 
 

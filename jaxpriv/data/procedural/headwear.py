@@ -13,8 +13,10 @@ def _crown(p, v: View, side: Array, top: Array, xp) -> Array:
   """Distance to the head's outline grown by `side` and `top`."""
   up = xp.clip(v.y, -9.0, 0.0) * (1.0 / (1.0 + top))
   up = up * up
+  # Short hair lies closer to the head the further down it comes.
+  close = xp.clip(v.y + 0.45, 0.0, 0.7) * p.taper
   width = p.head_width + side + 0.03
-  x = v.x * (1.0 / width)
+  x = v.x / (width - close)
   return ((1.0 - up) * (1.0 + 0.35 * up) - x * x) * (0.5 * width)
 
 
@@ -119,18 +121,6 @@ def objects(p, c, v: View, xp) -> list[Layer]:
   bar = ellipse(along, across, p.bar_width, p.bar_width)
   bar = edge(bar, v.sharp, xp) * p.bar
   return [Layer(bar, c.bar), Layer(cover, c.cover)]
-
-
-def coverings(p, c, v: View, xp) -> SimpleNamespace:
-  """Everything that can hide a point of the face, and the hair behind it."""
-  front, back = hair(p, c, v, xp)
-  return SimpleNamespace(
-      objects=objects(p, c, v, xp),
-      hat=hat(p, c, v, xp),
-      glasses=glasses(p, c, v, xp),
-      hair=front,
-      back=back,
-  )
 
 
 def ear_place(

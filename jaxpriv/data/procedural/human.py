@@ -54,7 +54,7 @@ def eyes(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
 def brows(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   bx = xp.abs(v.X) - p.eye_spacing - 0.02
   by = v.Y - p.eye_y + p.brow_gap + (p.brow_tilt - p.brow_arch * bx) * bx
-  t = bx * (1.0 / p.brow_length)
+  t = xp.clip(bx * (1.0 / p.brow_length), -1.3, 1.3)
   t2 = t * t
   thick = p.brow_thickness * (1.15 - 0.45 * t) * (1.0 - t2 * t2 * t2)
   brow = edge(thick - xp.abs(by), v.sharp, xp)

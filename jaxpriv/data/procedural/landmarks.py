@@ -122,11 +122,10 @@ def _covered(p, x: Array, y: Array, size: int, domain: str) -> Array:
   """How far each point is hidden by things before it, [B, K]."""
   v = geometry.view(p, x, y, size, np)
   c = expression.palette(p, np)
+  before = headwear.objects(p, c, v, np)
   if domain == "human":
-    over = headwear.coverings(p, c, v, np)
-    before = [*over.objects, *over.hat, *over.hair, *over.glasses[-1:]]
-  else:
-    before = headwear.objects(p, c, v, np)
+    before += headwear.hat(p, c, v, np) + headwear.hair(p, c, v, np)[0]
+    before += headwear.glasses(p, c, v, np)[-1:]
   hidden = np.max([layer.mask for layer in before], 0)
   head = v.inside > 0.03
   for index in _EARS:

@@ -4,6 +4,7 @@
 vmapped; it gives the image that numpy gives, to a grey level or two.
 """
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,29 +21,25 @@ Array = Any
 
 MIN_SIZE, MAX_SIZE = 32, 256
 # Pixels that numpy draws at once: a dozen arrays of these fit in a cache.
-_CHUNK_PIXELS = 4 * 64 * 64
+_CHUNK_PIXELS = 8 * 64 * 64
+_KEEP_BYTES = 2**23
 
 
-def _human_layers(p, c, v, xp) -> list[Layer]:
-  over = headwear.coverings(p, c, v, xp)
+def _human_layers(p, c, v, xp) -> Iterator[list[Layer]]:
+  """Front to back, in groups."""
   face = v.on_face(xp)
-  return [
-      *over.objects,
-      *over.hat,
-      *over.glasses,
-      *over.hair,
-      *human.eyes(p, c, face, xp),
-      *human.brows(p, c, face, xp),
-      *human.nose(p, c, face, xp),
-      *human.mouth(p, c, face, xp),
-      *human.facial_hair(p, c, face, xp),
-      *human.complexion(p, c, face, xp),
-      *human.head(p, c, v, xp),
-      *human.ears(p, c, v, xp),
-      *human.body(p, c, v, xp),
-      *over.back,
-      *human.background(p, c, v, xp),
-  ]
+  hair_front, hair_back = headwear.hair(p, c, v, xp)
+  yield headwear.objects(p, c, v, xp)
+  yield headwear.hat(p, c, v, xp)
+  yield headwear.glasses(p, c, v, xp)
+  yield hair_front
+  yield human.eyes(p, c, face, xp)
+  yield human.brows(p, c, face, xp) + human.nose(p, c, face, xp)
+  yield human.mouth(p, c, face, xp) + human.facial_hair(p, c, face, xp)
+  yield human.complexion(p, c, face, xp)
+  yield human.head(p, c, v, xp) + human.ears(p, c, v, xp)
+  yield human.body(p, c, v, xp) + hair_back
+  yield human.background(p, c, v, xp)
 
 
 def shading(p: SimpleNamespace, v: geometry.View, xp) -> Array:
@@ -116,6 +113,10 @@ def _draw_in_chunks(params, size: int, domain: str) -> np.ndarray:
   total = len(params["yaw"])
   chunk = max(1, _CHUNK_PIXELS // size**2)
   images = np.empty((total, size, size, 3), np.float32)
+  # Freeing one large block makes the C library keep the small ones that
+  # follow, instead of returning them to the system and faulting them in again.
+  large = np.empty(_KEEP_BYTES, np.uint8)
+  del large
   for start in range(0, total, chunk):
     part = slice(start, start + chunk)
     some = {k: v[part] for k, v in params.items()}

@@ -42,7 +42,8 @@ def uniform(
   return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def _person_table(domain: str) -> tables.Table:
+def person_table(domain: str) -> tables.Table:
+  """Every person factor of a domain and its range."""
   table = dict(tables.PERSON)
   if domain != "human":
     table |= tables.ANIMAL_SHARED | tables.ANIMALS[domain]
@@ -74,7 +75,7 @@ def check(domain: str, correlate: Correlations | None) -> None:
 
 
 def _levels(domain: str) -> dict[str, int]:
-  people = list(_person_table(domain)) + list(tables.PERSON_ATTRIBUTES)
+  people = list(person_table(domain)) + list(tables.PERSON_ATTRIBUTES)
   photos = list(tables.PHOTOGRAPH) + list(tables.PHOTOGRAPH_ATTRIBUTES)
   return dict.fromkeys(people, 0) | dict.fromkeys(photos, 1)
 
@@ -116,9 +117,16 @@ def _scale(u: Factors, table: tables.Table, chances: Mapping) -> Factors:
   return out
 
 
+def _keys(names: Sequence[str], domain: str) -> list[str]:
+  """Cat 7 shall not have the eyes, nor the walls, of person 7."""
+  return [f"{domain} {name}" for name in names]
+
+
 def _person_ranks(seed, ids, domain, correlate) -> Factors:
-  names = [*_person_table(domain), *tables.PERSON_ATTRIBUTES]
-  columns = np.ascontiguousarray(uniform(seed, names, ids).T)
+  names = [*person_table(domain), *tables.PERSON_ATTRIBUTES]
+  columns = np.ascontiguousarray(
+      uniform(seed, _keys(names, domain), ids).T
+  )
   u = dict(zip(names, columns, strict=True))
   return _correlated(u, {}, seed, domain, correlate, ids, None)
 
@@ -136,7 +144,7 @@ def sample_people(
   check(domain, correlate)
   ids = np.asarray(ids)
   u = _person_ranks(seed, ids, domain, correlate)
-  people = _scale(u, _person_table(domain), tables.PERSON_ATTRIBUTES)
+  people = _scale(u, person_table(domain), tables.PERSON_ATTRIBUTES)
   people["skin_tone"] = np.floor(people["skin_tone"])
   pale = people["skin_tone"] <= tables.PALE_LEVELS
   people["Pale_Skin"] = pale.astype(np.float32)
@@ -154,7 +162,9 @@ def sample_photographs(
   check(domain, correlate)
   ids, numbers = np.asarray(ids), np.asarray(numbers)
   names = [*tables.PHOTOGRAPH, *tables.PHOTOGRAPH_ATTRIBUTES]
-  columns = np.ascontiguousarray(uniform(seed, names, ids, numbers).T)
+  columns = np.ascontiguousarray(
+      uniform(seed, _keys(names, domain), ids, numbers).T
+  )
   u = dict(zip(names, columns, strict=True))
   leaders = _person_ranks(seed, ids, domain, correlate) if correlate else {}
   u = _correlated(u, leaders, seed, domain, correlate, ids, numbers)

@@ -6,14 +6,12 @@ the product of these weights with the colours of the layers: two passes over the
 pixels for a layer, however many channels.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = Any
-
-# Layers multiplied at once, so that they fit in a processor's cache.
-_GROUP = 50
 
 
 class Layer(NamedTuple):
@@ -69,30 +67,24 @@ def hue_colour(hue: Array, colourful: Array, light: Array, xp) -> Array:
   return light * (1.0 - colourful + colourful * wave)
 
 
-def _weights(layers: list[Layer]) -> list[Array]:
-  """What each layer, front to back, adds to each point."""
-  weights, rest = [layers[0].mask], 1.0 - layers[0].mask
-  for layer in layers[1:-1]:
-    weights.append(layer.mask * rest)
-    rest = rest - weights[-1]
-  return [*weights, layers[-1].mask * rest]
-
-
-def composite(layers: list[Layer], shade: Array, tint, xp) -> Array:
-  """The image [B, 3, P] of layers front to back, the last one opaque.
+def composite(
+    groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
+) -> Array:
+  """The image [B, 3, P] of layers, front to back in groups, the last opaque.
 
   `shade` [B, P] multiplies what is lit, `tint` maps the colours [B, 3, K].
+  A group is summed before the next is drawn, so a generator of groups keeps
+  few pixels in memory at a time.
   """
-  colours = tint(xp.stack([layer.colour for layer in layers], -1))
-  weights = _weights(layers)
-
-  def total(lit: bool) -> Array:
-    rows = [i for i, layer in enumerate(layers) if layer.lit == lit]
-    image = 0.0
-    for start in range(0, len(rows), _GROUP):
-      some = rows[start : start + _GROUP]
-      stack = xp.stack([weights[i] for i in some], 1)
-      image = image + xp.matmul(colours[:, :, np.array(some)], stack)
-    return image
-
-  return total(True) * shade[:, None, :] + total(False)
+  rest: Array = 1.0
+  image: Array = 0.0  # [B, 6, P]: what is lit and what is not
+  for layers in groups:
+    weights = []
+    for layer in layers:
+      weights.append(layer.mask * rest)
+      rest = rest - weights[-1]
+    lit = np.array([layer.lit for layer in layers], np.float32)
+    colours = tint(xp.stack([layer.colour for layer in layers], -1))
+    colours = xp.concatenate([colours * lit, colours * (1.0 - lit)], 1)
+    image = image + xp.matmul(colours, xp.stack(weights, 1))
+  return image[:, :3] * shade[:, None, :] + image[:, 3:]

@@ -1,0 +1,255 @@
+"""labels.csv: one row per face, in columns that are understood by name.
+
+| column | meaning |
+|---|---|
+| file | path below the folder; the only column that must be there |
+| set | a name to choose images by |
+| identity | any name; cat, dog and wild give the domain instead |
+| domain | one of `records.DOMAINS` |
+| gender | M or F: Male |
+| age | years: Young is under 30 |
+| glasses, smile | 0 or 1: Eyeglasses, Smiling |
+| x0, y0, x1, y1 | face box in pixels of the upright image |
+| n_points, points | "x,y;x,y;..." 5, 21, 26, 68 or 189 landmarks |
+
+Every other column of 0 and 1 is an attribute of that name. An empty cell, or
+NA, is unknown. CelebA draws no line for Young; 30 years is this project's.
+"""
+
+import csv
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from jaxpriv.data import landmarks
+from jaxpriv.data.records import DOMAINS, LANDMARKS, DataError
+
+Row = dict[str, str]
+
+_KNOWN_COLUMNS = ("file", "set", "identity", "domain", "gender", "age",
+                  "glasses", "smile", "x0", "y0", "x1", "y1", "n_points",
+                  "points")  # fmt: skip
+_BOX = ("x0", "y0", "x1", "y1")
+_YOUNG_YEARS = 30
+_UNKNOWN = ("", "na", "nan")
+
+
+class Labels(NamedTuple):
+  """What is known of N faces.
+
+  Attributes:
+    files: paths below the folder [N].
+    sets: names of sets [N], "" unknown.
+    identities: int32 [N], -1 unknown.
+    identity_names: the person behind each number.
+    attribute_names: as CelebA spells them.
+    attribute_values: int8 [N, A], -1 unknown.
+    domains: int32 [N].
+    boxes: float32 [N, 4], NaN unknown.
+    landmarks: float32 [N, 26, 2], NaN unknown.
+    visibility: int8 [N, 26].
+    pose: float32 [N, 3], NaN unknown; from 68 points only.
+  """
+
+  files: list[str]
+  sets: list[str]
+  identities: np.ndarray
+  identity_names: tuple[str, ...]
+  attribute_names: tuple[str, ...]
+  attribute_values: np.ndarray
+  domains: np.ndarray
+  boxes: np.ndarray
+  landmarks: np.ndarray
+  visibility: np.ndarray
+  pose: np.ndarray
+
+
+def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
+  """The rows of a labels.csv that belong to the sets, or all.
+
+  Raises:
+    DataError: there is no column `file`, no row, or no such set.
+  """
+  with open(path, newline="", encoding="utf-8-sig") as file:
+    reader = csv.DictReader(file)
+    columns = reader.fieldnames or ()
+    if "file" not in columns:
+      raise DataError(
+        f"{path} has no column `file`; its columns are"
+        f" {', '.join(columns) or 'none'}."
+      )
+    if sets and "set" not in columns:
+      raise DataError(
+        f"data.sets={tuple(sets)} needs a column `set`, which {path} does"
+        f" not have; its columns are {', '.join(columns)}."
+      )
+    rows = [row for row in reader if _cell(row, "file")]
+  if not rows:
+    raise DataError(f"{path} has a header and no rows.")
+  present = sorted({_cell(row, "set") for row in rows})
+  for name in sets:
+    if name not in present:
+      raise DataError(
+        f"{path} has no set {name!r}; its sets are {', '.join(present)}."
+      )
+  return [row for row in rows if not sets or _cell(row, "set") in sets]
+
+
+def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
+  """Turns the cells of rows into arrays; `path` is named in errors.
+
+  Raises:
+    DataError: a cell cannot be understood.
+  """
+  identities, identity_names, domains = _people(rows, path)
+  attribute_names, attribute_values = _attributes(rows, path)
+  points, pose = _points(rows, path)
+  return Labels(
+    files=[_cell(row, "file") for row in rows],
+    sets=[_cell(row, "set") for row in rows],
+    identities=identities,
+    identity_names=identity_names,
+    attribute_names=attribute_names,
+    attribute_values=attribute_values,
+    domains=domains,
+    boxes=_boxes(rows, path),
+    landmarks=points,
+    visibility=landmarks.visibility_of(points, pose),
+    pose=pose,
+  )
+
+
+def _cell(row: Row, column: str) -> str:
+  """A cell without surrounding space, "" where it says unknown."""
+  value = (row.get(column) or "").strip()
+  return "" if value.lower() in _UNKNOWN else value
+
+
+def _people(rows, path):
+  names = [_cell(row, "identity") for row in rows]
+  domains = [
+    _cell(row, "domain") or (name if name in DOMAINS else DOMAINS[0])
+    for row, name in zip(rows, names)
+  ]
+  for domain in domains:
+    if domain not in DOMAINS:
+      raise DataError(
+        f"{path}, column domain: {domain!r} is not one of {', '.join(DOMAINS)}."
+      )
+  names = ["" if n == "-1" or n in DOMAINS else n for n in names]
+  people = tuple(sorted(set(names) - {""}))
+  number = {name: i for i, name in enumerate(people)} | {"": -1}
+  identities = np.array([number[name] for name in names], np.int32)
+  return identities, people, np.array([*map(DOMAINS.index, domains)], np.int32)
+
+
+def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
+  readers = {
+    "gender": ("Male", _male),
+    "glasses": ("Eyeglasses", _binary),
+    "smile": ("Smiling", _binary),
+    "age": ("Young", _young),
+  }
+  extra = [c for c in rows[0] if c and c not in _KNOWN_COLUMNS]
+  readers |= {column: (column, _binary) for column in extra}
+  names, columns = [], []
+  for column, (name, read) in readers.items():
+    if column not in rows[0]:
+      continue
+    try:
+      columns.append([read(_cell(row, column)) for row in rows])
+      names.append(name)
+    except ValueError as error:
+      if column not in extra:
+        raise DataError(f"{path}, column {column}: {error}.") from error
+      logging.info("%s: column %s is no attribute: %s", path, column, error)
+  values = np.array(columns, np.int8).reshape(len(names), len(rows)).T
+  return tuple(names), values
+
+
+def _binary(cell: str) -> int:
+  if cell not in ("", "-1", "0", "1"):
+    raise ValueError(f"{cell!r} is not 0, 1 or empty")
+  return int(cell or -1)
+
+
+def _male(cell: str) -> int:
+  known = {"": -1, "m": 1, "male": 1, "f": 0, "female": 0}
+  if cell.lower() not in known:
+    raise ValueError(f"{cell!r} is not M, F or empty")
+  return known[cell.lower()]
+
+
+def _young(cell: str) -> int:
+  try:
+    return int(float(cell) < _YOUNG_YEARS) if cell else -1
+  except ValueError:
+    raise ValueError(f"{cell!r} is not a number of years") from None
+
+
+def _boxes(rows, path) -> np.ndarray:
+  boxes = np.full((len(rows), 4), np.nan, np.float32)
+  for i, row in enumerate(rows):
+    cells = [_cell(row, column) for column in _BOX]
+    if not all(cells):
+      continue
+    boxes[i] = _numbers(cells, row, path)
+    if not (boxes[i, :2] < boxes[i, 2:]).all():
+      raise DataError(
+        f"{path}, {row['file']}: the box {', '.join(cells)} is empty; x0 < x1"
+        " and y0 < y1 are needed."
+      )
+  return boxes
+
+
+def _points(rows, path) -> tuple[np.ndarray, np.ndarray]:
+  """Standard landmarks [N, 26, 2] and pose [N, 3] of whatever is marked."""
+  points = np.full((len(rows), len(LANDMARKS), 2), np.nan, np.float32)
+  pose = np.full((len(rows), 3), np.nan, np.float32)
+  for count, (where, drawn) in _points_by_markup(rows, path).items():
+    standard = landmarks.standard_landmarks(drawn)
+    if standard is None:
+      logging.warning(
+        "%s: %d rows have %d points, which is no known markup; their points"
+        " are ignored.",
+        path,
+        len(where),
+        count,
+      )
+      continue
+    points[where] = standard
+    if count == 68:
+      pose[where] = landmarks.pose_of_68(drawn)
+  return points, pose
+
+
+def _points_by_markup(rows, path):
+  """Number of points -> (rows [M], points [M, K, 2])."""
+  groups: dict[int, tuple[list, list]] = {}
+  for i, row in enumerate(rows):
+    cell = _cell(row, "points")
+    if not cell:
+      continue
+    flat = _numbers(cell.replace(";", ",").split(","), row, path)
+    if len(flat) % 2:
+      raise DataError(
+        f"{path}, {row['file']}: the column points holds {len(flat)} numbers;"
+        ' pairs "x,y;x,y" are needed.'
+      )
+    where, drawn = groups.setdefault(len(flat) // 2, ([], []))
+    where.append(i)
+    drawn.append(flat)
+  return {
+    count: (where, np.array(drawn).reshape(-1, count, 2))
+    for count, (where, drawn) in groups.items()
+  }
+
+
+def _numbers(cells, row, path) -> list[float]:
+  try:
+    return [float(cell) for cell in cells]
+  except ValueError as error:
+    raise DataError(f"{path}, {row['file']}: {error}.") from error

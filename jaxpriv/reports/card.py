@@ -1,0 +1,210 @@
+"""The card of a release: card.json for programs, CARD.md for people.
+
+| key | value |
+|---|---|
+| mechanism, created, version | strings |
+| config | nested dict; its hash is added as config_sha256 |
+| parameters_sha256 | string |
+| counts | dict: read, written, unreadable |
+| unreadable | one line for each image that could not be read |
+| results | as in `jaxpriv.reports.results`: what the attacks measured |
+| not_protected | sentences to add to what is always said |
+| terms | licence or conditions of use |
+
+What is passed is published: give no original file name, path or identity.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from jaxpriv.reports import files, summary, tables, verdicts, wording
+from jaxpriv.reports import results as results_lib
+
+NO_TERMS = (
+  "None were given. Ask whoever made this release before you pass it on."
+)
+NO_FIGURES = (
+  "**No attack was run on this mechanism: nothing here shows that it protects"
+  " anyone.** Run an evaluation and release again."
+)
+
+
+def write(directory: str | os.PathLike, card: Mapping[str, Any]) -> epath.Path:
+  """Writes card.json and CARD.md into `directory`; returns the latter's path.
+
+  Raises:
+    ResultsError: a row of the results lacks a column or contradicts itself.
+  """
+  complete = results_lib.plain(card)
+  results_lib.check(complete.get("results", {}))
+  complete["config_sha256"] = config_hash(complete.get("config", {}))
+  complete["not_protected"] = limits(complete)
+  complete["terms"] = complete.get("terms") or NO_TERMS
+  text = json.dumps(complete, indent=2, allow_nan=False) + "\n"
+  files.write_text(epath.Path(directory) / "card.json", text)
+  return files.write_text(epath.Path(directory) / "CARD.md", markdown(complete))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+  """Returns the SHA-256 of the config as JSON with sorted keys."""
+  text = json.dumps(results_lib.plain(config), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def limits(card: Mapping[str, Any]) -> list[str]:
+  """Returns what is not protected: what was given, then what always holds."""
+  results = dict(card.get("results", {}))
+  given = card.get("not_protected", []) + results.get("not_claimed", [])
+  results["not_claimed"] = list(dict.fromkeys(given))
+  return summary.not_claimed(results)
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+  """Returns CARD.md."""
+  name = functools.partial(
+    wording.name, names=card.get("results", {}).get("names", {})
+  )
+  parts = [
+    f"# Protected images: {_text(name(card.get('mechanism', '')))}",
+    _origin(card),
+    "## What was measured",
+    *_measured(card.get("results", {}), name),
+    "## What is not protected",
+    _bullets(card["not_protected"]),
+    "## What is missing",
+    _missing(card),
+    "## Terms",
+    _text(card["terms"]),
+    "## How it was made",
+    _made(card),
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def _text(value: Any) -> str:
+  """Escapes what Markdown would read as markup."""
+  text = " ".join(str(value).split())
+  return "".join("\\" + c if c in "\\`*_[]<>|#" else c for c in text)
+
+
+def _code(value: Any) -> str:
+  text = " ".join(str(value).split()).replace("`", "'")
+  return f"`{text}`"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+  return "\n".join(f"- {_text(line)}" for line in lines)
+
+
+def _origin(card: Mapping[str, Any]) -> str:
+  by = f"jaxpriv {card.get('version', '')}".strip()
+  when = wording.date(card.get("created"))
+  counts = card.get("counts", {})
+  said = f"Made by {by}{f' on {when}' if when else ''}."
+  if "written" in counts:
+    said += f" {wording.count(counts['written'])} images were written"
+    read = counts.get("read")
+    said += f" of {wording.count(read)} read." if read is not None else "."
+  return _text(said)
+
+
+def _measured(results: Mapping[str, Any], name) -> Iterator[str]:
+  if not results.get("identification"):
+    yield NO_FIGURES
+  else:
+    yield f"**{_text(summary.headline(results))}.**"
+    for finding in summary.findings(results):
+      yield (
+        f"{_text(finding.title)}: **{finding.figure}**."
+        f" {_text(finding.sentence)}"
+      )
+    yield _identification(results, name)
+  if results.get("attributes"):
+    yield _attributes(results, name)
+
+
+def _row(cells: Sequence[str]) -> str:
+  return "| " + " | ".join(cells) + " |"
+
+
+def _header(*columns: str) -> list[str]:
+  return [_row(columns), _row(["---"] * len(columns))]
+
+
+def _identification(results: Mapping[str, Any], name) -> str:
+  """Returns the attacks on the mechanism of the run, with their references."""
+  lines = _header(
+    *("Attack", "Recogniser", "Gallery", "Correct", "Rank-1", "95% interval"),
+    *("Undisguised", "Chance", "Verdict"),
+  )
+  for group in tables.identification(results):
+    for row in (row for block in group["blocks"] for row in block):
+      if not row["mine"]:
+        continue
+      used = " (used in the loss)" if row.get("used_in_loss") else ""
+      witness = row["witness"]
+      lines.append(
+        _row(
+          [
+            _text(row["attack"]),
+            _text(row["recogniser"] + used),
+            _text(row["gallery"]),
+            wording.of(row["hits"], row["total"]),
+            wording.percent(row["rate"]),
+            wording.interval(row["low"], row["high"]),
+            wording.percent(witness["rate"]) if witness else wording.NOTHING,
+            wording.percent(row["chance"]),
+            row["verdict"].word,
+          ]
+        )
+      )
+  return "\n".join(lines)
+
+
+def _attributes(results: Mapping[str, Any], name) -> str:
+  lines = _header(
+    *("Attribute", "Predictor", "Read right", "95% interval", "Original"),
+    *("Change", "Majority", "Verdict"),
+  )
+  for row in results["attributes"]:
+    if row["mechanism"] != results.get("mechanism"):
+      continue
+    lines.append(
+      _row(
+        [
+          _text(name(row["attribute"])),
+          _text(row["predictor"]),
+          wording.percent(row["rate"]),
+          wording.interval(row["low"], row["high"]),
+          wording.percent(row["original"]),
+          wording.points(row["rate"] - row["original"]),
+          wording.percent(row["majority"]),
+          verdicts.attribute(row).word,
+        ]
+      )
+    )
+  return "\n".join(lines)
+
+
+def _missing(card: Mapping[str, Any]) -> str:
+  unreadable = card.get("unreadable", [])
+  if not unreadable:
+    return "Nothing: every image could be read."
+  count = wording.count(len(unreadable))
+  noun = "image" if len(unreadable) == 1 else "images"
+  return f"{count} {noun} could not be read:\n\n{_bullets(unreadable)}"
+
+
+def _made(card: Mapping[str, Any]) -> str:
+  lines = [f"- mechanism: {_code(card.get('mechanism', ''))}"]
+  for key in ("parameters_sha256", "config_sha256"):
+    if card.get(key):
+      lines.append(f"- {key.replace('_', ' ')}: {_code(card[key])}")
+  lines.append("- the whole configuration: `card.json`")
+  return "\n".join(lines)

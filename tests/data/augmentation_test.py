@@ -1,0 +1,91 @@
+"""Augmentation: bounded, a function of the row, and really there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxpriv.data.augmentation import Augmentation, augment
+
+NONE = Augmentation(
+  flip=False, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0
+)
+
+
+@pytest.fixture
+def images():
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.uniform(0.3, 0.7, (16, 24, 24, 3)), jnp.float32)
+
+
+def test_nothing_asked_for_changes_nothing(images):
+  np.testing.assert_array_equal(
+    augment(jax.random.key(0), images, NONE), images
+  )
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("flip", True), ("shift", 0.1), ("brightness", 0.2), ("contrast", 0.3),
+     ("saturation", 0.5)],
+)  # fmt: skip
+def test_each_part_varies_images_one_by_one(images, field, value):
+  same = jnp.broadcast_to(images[:1], images.shape)
+  result = augment(jax.random.key(1), same, NONE._replace(**{field: value}))
+  changed = np.abs(result - same).max((1, 2, 3)) > 1e-4
+  assert changed.any()
+  distinct = len(np.unique(np.asarray(result).reshape(16, -1), axis=0))
+  assert distinct == 2 if field == "flip" else distinct == 16
+  assert result.shape == images.shape and result.dtype == jnp.float32
+  assert result.min() >= 0 and result.max() <= 1
+
+
+def test_a_flip_mirrors(images):
+  result = augment(jax.random.key(2), images, NONE._replace(flip=True))
+  flipped = np.array(
+    [np.array_equal(r, x[:, ::-1]) for r, x in zip(result, images)]
+  )
+  kept = np.array([np.array_equal(r, x) for r, x in zip(result, images)])
+  assert (flipped ^ kept).all() and 2 < flipped.sum() < 14
+
+
+def test_a_shift_moves_a_blob_by_no_more_than_asked():
+  y, x = np.mgrid[:41, :41]
+  blob = np.exp(-((x - 20) ** 2 + (y - 20) ** 2) / 18.0)
+  images = jnp.asarray(np.repeat(blob[None, ..., None], 64, 0), jnp.float32)
+  images = jnp.repeat(images, 3, -1)
+  result = np.asarray(
+    augment(jax.random.key(3), images, NONE._replace(shift=0.1))
+  )
+  gray = result[..., 0]
+  mass = gray.sum((1, 2))
+  moved_x = (gray * x).sum((1, 2)) / mass - 20
+  moved_y = (gray * y).sum((1, 2)) / mass - 20
+  for moved in (moved_x, moved_y):
+    assert np.abs(moved).max() < 4.2  # a tenth of 41 pixels
+    assert moved.max() > 2 and moved.min() < -2
+  # The scale varies the area by its square.
+  area = mass / blob.sum()
+  assert 0.8 < area.min() < 0.95 and 1.05 < area.max() < 1.22
+
+
+def test_the_sharding_does_not_matter(images):
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  options = Augmentation()
+  step = jax.jit(lambda key, x: augment(key, x, options))
+  alone = step(jax.random.key(4), images)
+  sharded = jax.device_put(images, NamedSharding(mesh, P("data")))
+  np.testing.assert_allclose(step(jax.random.key(4), sharded), alone, atol=1e-6)
+
+
+def test_the_key_makes_the_variation(images):
+  options = Augmentation()
+  first = augment(jax.random.key(5), images, options)
+  np.testing.assert_array_equal(
+    first, augment(jax.random.key(5), images, options)
+  )
+  assert (
+    np.abs(first - augment(jax.random.key(6), images, options)).max() > 0.01
+  )

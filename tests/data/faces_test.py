@@ -1,0 +1,80 @@
+"""Real photographs: counts, people, and faces where they should be."""
+
+import numpy as np
+import pytest
+
+from jaxpriv.data import alignment, sources
+from jaxpriv.data.folder import FolderSource
+
+pytestmark = pytest.mark.faces
+
+TEMPLATE = alignment.arcface_template(112)
+
+
+@pytest.mark.parametrize(
+  "name, images, people, varied",
+  [
+    ("ytf_keypoints", 3414, 280, ("Male",)),
+    ("london", 204, 102, ("Male", "Smiling", "Young")),
+    ("orl", 400, 40, ("Male", "Eyeglasses")),
+  ],
+)
+def test_sets_are_whole(faces, data_config, name, images, people, varied):
+  config = data_config(
+    path=str(faces), sets=(name,), image_size=64, max_bad_share=0.0
+  )
+  source = sources.open_source(config)
+  assert len(source) == images and source.unreadable == []
+  assert len(np.unique(source.identities)) == people
+  assert (source.identities >= 0).all()
+  assert source.attribute_names == varied
+  pixels = source.batch(np.arange(images))["image"]
+  assert pixels.shape == (images, 64, 64, 3)
+  assert (pixels.std((1, 2, 3)) > 10).all()
+
+
+@pytest.mark.parametrize("name", ["ytf_keypoints", "london", "canada"])
+def test_aligned_points_are_near_the_template(faces, name):
+  source = sources.Framed(FolderSource(faces, (name,)), 112)
+  landmarks = np.array(
+    [source[i]["landmarks"][:5] for i in range(0, len(source), 7)]
+  )
+  known = landmarks[np.isfinite(landmarks).all((1, 2))]
+  assert len(known) > 4
+  error = np.linalg.norm(known - TEMPLATE, axis=-1).mean(1)
+  assert np.median(error) < 5
+
+
+@pytest.mark.parametrize("name", ["ytf_keypoints", "london", "canada"])
+def test_box_crops_frame_like_the_template(faces, name):
+  source = sources.Framed(FolderSource(faces, (name,)), 112, "box")
+  landmarks = np.array(
+    [source[i]["landmarks"][:5] for i in range(0, len(source), 7)]
+  )
+  known = landmarks[np.isfinite(landmarks).all((1, 2))]
+  assert np.abs(np.median(known, axis=0) - TEMPLATE).max() < 6
+
+
+def test_smiling_photographs_are_framed_like_neutral_ones(faces):
+  source = FolderSource(faces, ("london",))
+  photographs = [source.photograph(i) for i in range(len(source))]
+  boxes = np.array([photograph.fields["box"] for photograph in photographs])
+  assert np.isnan(boxes).all(1).sum() == 102  # the smiling ones
+  squares = np.array([photograph.square for photograph in photographs])
+  assert np.isfinite(squares).all()
+  spread = np.abs(squares - np.median(squares, axis=0))
+  assert np.percentile(spread, 95) < 40  # of 512 pixels
+
+
+def test_group_photographs_give_a_record_per_face(faces):
+  source = sources.Framed(FolderSource(faces, ("dlib_groups",)), 64)
+  assert len(source) == 41
+  assert len({source.describe(i) for i in range(41)}) == 8
+
+
+def test_pose_of_video_frames_is_plausible(faces):
+  source = FolderSource(faces, ("ytf_keypoints",))
+  pose = np.array([source.photograph(i).fields["pose"] for i in range(500)])
+  assert np.isfinite(pose).all()
+  assert np.abs(np.median(pose, axis=0)).max() < np.deg2rad(8)
+  assert np.percentile(np.abs(pose[:, 0]), 99) < np.deg2rad(90)

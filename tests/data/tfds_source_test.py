@@ -1,0 +1,165 @@
+"""CelebA and LFW: mocked, and a CelebA prepared from made-up files."""
+
+import importlib.resources
+import importlib.resources.abc  # noqa: F401  (TFDS asks for its members)
+import pathlib
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.testing import mocking
+
+from jaxpriv.data import alignment, images, pipeline, sources
+from jaxpriv.data.records import DataError
+from jaxpriv.data.tfds_source import TfdsSource
+
+FIVE = np.array([[69, 109], [106, 113], [88, 135], [73, 152], [103, 154]])
+
+
+def _undecoded(builder, split, decoders=None, **kwargs):
+  """Fake examples of the builder's features, images as encoded bytes.
+
+  The fake that TFDS makes itself needs TensorFlow to encode images.
+  """
+  del split, kwargs
+  assert isinstance(decoders["image"], tfds.decode.SkipDecoding)
+  fake = mocking.RandomFakeGenerator(builder.info.features, num_examples=6)
+  examples = list(fake)
+  for example in examples:
+    example["image"] = images.encode(example["image"])
+  return examples
+
+
+def _mocked():
+  return tfds.testing.mock_data(as_data_source_fn=_undecoded)
+
+
+def test_mocked_celeb_a_has_identity_attributes_and_landmarks(data_config):
+  with _mocked():
+    source = TfdsSource("celeb_a", "train")
+    examples = _undecoded(
+      tfds.builder("celeb_a"), "", {"image": tfds.decode.SkipDecoding()}
+    )
+    config = data_config(source="tfds", name="celeb_a", image_size=32)
+    opened = sources.open_source(config)
+  assert len(source) == 6 and len(source.attribute_names) == 40
+  assert source.default_attributes == (
+      "Male", "Smiling", "Big_Nose", "Eyeglasses")  # fmt: skip
+  assert opened.attribute_names == source.default_attributes
+  column = source.attribute_names.index("Smiling")
+  for index, example in enumerate(examples):
+    record = source[index]
+    assert record["image"].shape == (218, 178, 3)
+    assert record["identity"] == example["identity"]["Identity_No"]
+    assert record["attributes"][column] == example["attributes"]["Smiling"]
+    points = example["landmarks"]
+    assert tuple(record["landmarks"][2]) == (points["nose_x"], points["nose_y"])
+    assert np.isnan(record["landmarks"][5:]).all()
+    assert opened[index]["attributes"][1] == example["attributes"]["Smiling"]
+    assert opened[index]["image"].shape == (32, 32, 3)
+
+
+def test_mocked_lfw_has_people():
+  with _mocked():
+    source = TfdsSource("lfw", "train")
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    labels = [e["label"] for e in _undecoded(tfds.builder("lfw"), "", decoders)]
+  assert source.attribute_names == () and len(source) == 6
+  names = [source.identity_names[number] for number in source.identities]
+  assert names == [label.decode() if isinstance(label, bytes)
+                   else label for label in labels]  # fmt: skip
+  assert source[1]["image"].shape == (250, 250, 3)
+
+
+@pytest.fixture(scope="module")
+def celeb_a(tmp_path_factory) -> pathlib.Path:
+  """A CelebA of six made-up pictures, prepared by its TFDS builder."""
+  folder = tmp_path_factory.mktemp("celeb_a")
+  builder = tfds.builder(
+    "celeb_a", data_dir=str(folder / "data"), file_format="array_record"
+  )
+  files = [f"{i:06d}.jpg" for i in range(1, 7)]
+  rng = np.random.default_rng(0)
+  for file in files:
+    pixels = rng.integers(0, 255, (218, 178, 3)).astype(np.uint8)
+    (folder / file).write_bytes(images.encode(pixels))
+  names = tuple(builder.info.features["attributes"])
+  male = names.index("Male")
+  values = -np.ones((6, 40), int)
+  values[:, male] = [1, 1, -1, -1, 1, 1]
+  points = [f"{p}_{c}" for p in ("lefteye", "righteye", "nose", "leftmouth",
+                                 "rightmouth") for c in "xy"]  # fmt: skip
+  tables = dict(
+    list_attr_celeba=_table(names, files, values),
+    landmarks_celeba=_table(points, files, [FIVE.ravel()] * 6),
+    identity_celeba="".join(
+      f"{f} {70 + i // 2}\n" for i, f in enumerate(files)
+    ),
+    list_eval_partition="".join(
+      f"{f} {int(i > 3) + int(i > 4)}\n" for i, f in enumerate(files)
+    ),
+  )
+  for name, text in tables.items():
+    (folder / name).write_text(text)
+
+  def archive(manager, path):
+    del manager, path
+    return [(f"img_align_celeba/{f}", open(folder / f, "rb")) for f in files]
+
+  manager = tfds.download.DownloadManager
+  download = lambda self, urls: {name: folder / name for name in urls}
+  # TFDS asks for this backport although the standard library has it.
+  backport = {"importlib_resources": importlib.resources}
+  with (
+    mock.patch.dict(sys.modules, backport),
+    mock.patch.object(manager, "download", download),
+    mock.patch.object(manager, "iter_archive", archive),
+  ):
+    builder.download_and_prepare()
+  return folder / "data"
+
+
+def _table(names, files, rows) -> str:
+  lines = [str(len(files)), " ".join(names)]
+  lines += [f"{f} {' '.join(map(str, row))}" for f, row in zip(files, rows)]
+  return "\n".join(lines) + "\n"
+
+
+def test_prepared_celeb_a_is_read_from_its_files(celeb_a, data_config):
+  source = TfdsSource("celeb_a", "train", str(celeb_a))
+  assert len(source) == 4
+  assert sorted(source.identities) == [70, 70, 71, 71]
+  male = source.attribute_names.index("Male")
+  for index in range(4):
+    record = source[index]
+    np.testing.assert_array_equal(record["landmarks"][:5], FIVE)
+    assert record["attributes"][male] == (record["identity"] == 70)
+    assert record["attributes"].sum() == record["attributes"][male]
+  config = data_config(
+      source="tfds", name="celeb_a", path=str(celeb_a), split="train",
+      image_size=112, cache=False)  # fmt: skip
+  opened = sources.open_source(config)
+  expected = alignment.arcface_template(112)
+  assert np.abs(opened[0]["landmarks"][:5] - expected).max() < 8
+  (batch,) = pipeline.epoch(
+    opened, np.arange(4), batch_size=4, process_index=0, process_count=1
+  )
+  assert batch["image"].shape == (4, 112, 112, 3)
+  assert "celeb_a, split train, record 2" in opened.describe(2)
+
+
+def test_what_cannot_be_opened_is_explained(celeb_a, tmp_path):
+  with pytest.raises(DataError, match="'trian'.*train.*validation.*test"):
+    TfdsSource("celeb_a", "trian", str(celeb_a))
+  with pytest.raises(DataError, match="'mnist'.*celeb_a, lfw"):
+    TfdsSource("mnist", "train", str(tmp_path))
+  with pytest.raises(DataError, match="(?s)not prepared.*download_and_prepare"):
+    TfdsSource("celeb_a", "train", str(tmp_path))
+  with pytest.raises(
+    DataError, match="(?s)not prepared.*launch.pack.*needs Ten"
+  ):
+    TfdsSource("lfw", "train", str(tmp_path))
+  with pytest.raises(DataError, match="9.9.9"):
+    TfdsSource("celeb_a:9.9.9", "train", str(tmp_path))

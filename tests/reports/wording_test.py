@@ -1,0 +1,51 @@
+"""Numbers read well, and none is lost in rounding."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from jaxpriv.reports import wording
+
+
+@pytest.mark.parametrize(
+  ("written", "expected"),
+  [
+    (wording.percent(0.9124), "91.2%"),
+    (wording.percent(0.0), "0.0%"),
+    (wording.percent(1.0), "100.0%"),
+    (wording.percent(1 / 10575), "0.0095%"),
+    (wording.percent(0.0004), "0.04%"),
+    (wording.percent(None), "–"),
+    (wording.percent(float("nan")), "–"),
+    (wording.interval(0.002, 0.0117), "0.2 – 1.2%"),
+    (wording.interval(None, 0.1), "–"),
+    (wording.times(0.006, 0.005), "1.2×"),
+    (wording.times(0.912, 0.005), "182×"),
+    (wording.times(0.5, 0), "–"),
+    (wording.points(-0.041), "−4.1"),
+    (wording.points(0.004), "+0.4"),
+    (wording.points(-0.0001), "±0.0"),
+    (wording.of(12, 1000), "12 / 1,000"),
+    (wording.fixed(0.2171, 2), "0.22"),
+    (wording.fixed(None, 2), "–"),
+    (wording.tick(20_000), "20k"),
+    (wording.tick(0.75), "0.75"),
+    (wording.tick(-1e-05), "−1e−5"),
+    (wording.real(0.001), "0.00100"),
+    (wording.real(1234.5), "1,234"),
+    (wording.real(float("inf")), "∞"),
+    (wording.date("2026-03-02T10:05:00+00:00"), "2 March 2026, 10:05"),
+    (wording.date("yesterday"), "yesterday"),
+    (wording.name("k_same"), "K same"),
+    (wording.name("sprn", {"sprn": "SPRN"}), "SPRN"),
+  ],
+)
+def test_as_people_write_them(written, expected):
+  assert written == expected
+
+
+@hypothesis.given(st.floats(1e-6, 1))
+def test_a_rate_above_zero_never_reads_as_zero(rate):
+  text = wording.percent(rate)
+  assert float(text.rstrip("%")) == pytest.approx(rate * 100, rel=0.5)
+  assert float(text.rstrip("%")) > 0

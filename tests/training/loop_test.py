@@ -1,0 +1,222 @@
+"""The loop in this process; kill, preemption and clusters in process_test."""
+
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+
+from jaxpriv.training import builders, checkpoints, loop, writers
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Phase
+from tests.training import toys
+
+
+def train(workdir, steps, mesh, phase=None, **options):
+  options = {"log_every": 1, "save_every": 4, **options}
+  return loop.train(
+      phase or toys.phase(norm="group", dropout=0.5),
+      toys.batches,
+      steps=steps,
+      seed=0,
+      workdir=workdir,
+      mesh=mesh,
+      options=loop.Options(**options),
+  )
+
+
+def losses(workdir):
+  return [line["loss"] for line in writers.read_metrics(workdir, "toy")]
+
+
+def test_training_learns_and_writes_what_it_did(tmp_path, mesh):
+  train(tmp_path, 40, mesh)
+  found = losses(tmp_path)
+  assert len(found) == 40
+  assert np.mean(found[-5:]) < 0.5 * np.mean(found[:5])
+  line = writers.read_metrics(tmp_path, "toy")[-1]
+  assert line["images_per_second"] > 0
+  assert line["teraflops_per_second"] > 0
+  events = event_accumulator.EventAccumulator(str(tmp_path / "metrics/toy"))
+  events.Reload()
+  written = [e.value for e in events.Scalars("loss")]
+  np.testing.assert_allclose(written, found, rtol=1e-6)
+
+
+def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(
+    tmp_path, mesh
+):
+  whole = train(tmp_path / "whole", 10, mesh)
+  train(tmp_path / "parts", 6, mesh)
+  parts = train(tmp_path / "parts", 10, mesh)
+  for a, b in zip(toys.leaves(whole), toys.leaves(parts), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_a_finished_phase_is_loaded_and_not_trained_again(tmp_path, mesh):
+  first = train(tmp_path, 6, mesh)
+
+  def no_batches(step):
+    raise AssertionError("a finished phase asked for data")
+
+  again = loop.train(
+      toys.phase(norm="group", dropout=0.5),
+      no_batches,
+      steps=6,
+      seed=0,
+      workdir=tmp_path,
+      mesh=mesh,
+  )
+  assert "opt" not in again
+  for a, b in zip(toys.leaves(first), toys.leaves(again), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_goes_on_on_another_number_of_devices(tmp_path, mesh):
+  whole = train(tmp_path / "whole", 9, mesh)
+  train(tmp_path / "parts", 3, mesh)
+  train(tmp_path / "parts", 6, mesh_lib.make_mesh(2))
+  parts = train(tmp_path / "parts", 9, mesh_lib.make_mesh(1))
+  for a, b in zip(toys.leaves(whole), toys.leaves(parts), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_large_parameters_are_sharded_and_small_ones_replicated(mesh):
+  shapes = {
+      "large": jax.ShapeDtypeStruct((24, 4096), jnp.float32),
+      "odd": jax.ShapeDtypeStruct((4097, 24), jnp.float32),
+      "small": jax.ShapeDtypeStruct((64, 8), jnp.float32),
+      "indivisible": jax.ShapeDtypeStruct((257, 257), jnp.float32),
+  }
+  specs = {
+      name: tuple(s.spec)
+      for name, s in mesh_lib.infer_shardings(shapes, mesh).items()
+  }
+  assert specs == {
+      "large": (None, "data"),
+      "odd": (None, "data"),
+      "small": (None, None),
+      "indivisible": (None, None),
+  }
+
+
+def bomb(step_of_nan):
+  """A phase whose loss is nan from a step on."""
+  base = toys.regression(norm="group")
+
+  def init(key, batch, frozen):
+    state = base.init(key, batch, frozen)
+    return {**state, "count": jnp.zeros((), jnp.int32)}
+
+  def step(state, frozen, batch, key):
+    inner = {k: v for k, v in state.items() if k != "count"}
+    new, metrics = base.step(inner, frozen, batch, key)
+    bad = state["count"] >= step_of_nan
+    poison = jnp.where(bad, jnp.nan, 0.0)
+    new["params"] = jax.tree.map(lambda p: p + poison, new["params"])
+    metrics = {k: v + poison for k, v in metrics.items()}
+    return {**new, "count": state["count"] + 1}, metrics
+
+  return Phase("toy", (), base._replace(init=init, step=step))
+
+
+@pytest.mark.parametrize("log_every", [1, 5, 1000])
+def test_nan_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path, mesh, log_every
+):
+  with pytest.raises(loop.NonFiniteError) as error:
+    train(tmp_path, 20, mesh, bomb(7), save_every=2, log_every=log_every)
+  assert "toy: gradient_norm, loss" in str(error.value) or "loss" in str(
+      error.value
+  )
+  assert "config.phases.toy.learning_rate" in str(error.value)
+  directory = loop.phase_directory(tmp_path, "toy")
+  step = checkpoints.latest_step(directory)
+  assert step is not None and step <= 7
+  state = checkpoints.load(directory, mesh)
+  assert all(np.isfinite(leaf).all() for leaf in toys.leaves(state))
+
+
+def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
+    tmp_path, mesh
+):
+  method = builders.supervised(
+      toys.Net("group"),
+      toys.regression_loss,
+      optax.adam(1e-2),
+      predict={
+          "sample": lambda apply, batch, frozen: {
+              "original": batch["image"],
+              "negative": 1 - batch["image"],
+          }
+      },
+  )
+  held_out = toys.batch(rows=12, seed=99)
+  held_out["padding"][10:] = True
+  state = loop.train(
+      Phase("toy", (), method),
+      toys.batches,
+      steps=4,
+      seed=0,
+      workdir=tmp_path,
+      mesh=mesh,
+      validation=lambda: iter([held_out]),
+      options=loop.Options(log_every=1, evaluate_every=2),
+  )
+  lines = writers.read_metrics(tmp_path, "toy")
+  found = {m["step"]: m for m in lines if "validation/loss" in m}
+  assert sorted(found) == [2, 4]
+  batch = toys.float_batch(rows=12, seed=99)
+  expected = method.predict["losses"](state, {}, batch)["loss"][:10].mean()
+  np.testing.assert_allclose(found[4]["validation/loss"], expected, rtol=1e-5)
+  grid = np.asarray(Image.open(tmp_path / "samples/toy/00000004.png"))
+  assert grid.shape == (2 * (toys.SIDE + 2), 10 * (toys.SIDE + 2), 3)
+  top = grid[: toys.SIDE, : toys.SIDE]
+  np.testing.assert_array_equal(top, held_out["image"][0])
+  np.testing.assert_array_equal(
+      grid[toys.SIDE + 2 :][: toys.SIDE, : toys.SIDE], 255 - top
+  )
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
+  path = writers.metrics_path(tmp_path, "toy")
+  path.parent.mkdir()
+  path.write_text('{"step": 0, "loss": 1.0}\n{"step": 5, "loss": 2.0}\n{"st')
+  with writers.metric_writer(tmp_path, "toy", first_step=5) as write:
+    write(5, {"loss": 3.0, "other": float("nan")})
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert lines == [
+      {"step": 0, "loss": 1.0},
+      {"step": 5, "loss": 3.0, "other": None},
+  ]
+
+
+def test_the_profiler_leaves_a_trace(tmp_path, mesh):
+  train(tmp_path, 4, mesh, profile=(1, 3))
+  assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_nothing_in_the_loop_waits_for_the_host(tmp_path, mesh):
+  """Between log steps no value is fetched: transfers are guarded against."""
+  phase = toys.phase(norm="group")
+  fetched = []
+  original = mesh_lib.fetch
+
+  def spy(tree):
+    fetched.append(tree)
+    return original(tree)
+
+  logging.disable(logging.CRITICAL)
+  try:
+    mesh_lib.fetch = spy
+    train(tmp_path, 20, mesh, phase, log_every=10, save_every=0)
+  finally:
+    mesh_lib.fetch = original
+    logging.disable(logging.NOTSET)
+  assert len(fetched) == 3  # steps 0, 10 and 19

@@ -1,0 +1,117 @@
+"""Real processes: killed, asked to stop, and two working as one."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def start(workdir, steps, *options):
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  return subprocess.Popen(
+      [sys.executable, "-m", "tests.training.worker", str(workdir), str(steps)]
+      + [str(option) for option in options],
+      cwd=ROOT,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+
+
+def result(process):
+  out, err = process.communicate(timeout=180)
+  assert process.returncode == 0, err
+  return json.loads(out.strip().splitlines()[-1])
+
+
+def wait_for_lines(workdir, count, process):
+  path = pathlib.Path(workdir) / "metrics" / "toy.jsonl"
+  deadline = time.time() + 120
+  while time.time() < deadline:
+    assert process.poll() is None, process.stderr.read()
+    if path.exists() and len(path.read_text().splitlines()) >= count:
+      return
+    time.sleep(0.02)
+  raise AssertionError("the worker wrote no metrics in time")
+
+
+def test_kill_and_resume_is_bit_equal(tmp_path):
+  whole = start(tmp_path / "whole", 16)
+  killed = start(tmp_path / "killed", 16, "--slow", 0.2)
+  wait_for_lines(tmp_path / "killed", 10, killed)
+  killed.send_signal(signal.SIGKILL)
+  killed.communicate()
+  assert killed.returncode == -signal.SIGKILL
+  saved = [
+      int(p.name) for p in (tmp_path / "killed/phases/toy").glob("[0-9]*")
+      if p.name.isdigit()
+  ]  # fmt: skip
+  assert saved and max(saved) < 16
+  resumed = result(start(tmp_path / "killed", 16))
+  assert resumed == result(whole)
+  assert len(resumed["losses"]) == 16
+
+
+def test_sigterm_saves_and_exits_cleanly(tmp_path):
+  asked = start(tmp_path, 200, "--slow", 0.05, "--save-every", 0)
+  wait_for_lines(tmp_path, 5, asked)
+  asked.send_signal(signal.SIGTERM)
+  out, err = asked.communicate(timeout=60)
+  assert asked.returncode == 128 + signal.SIGTERM, err
+  assert "saved step" in out and "Run the same command" in out
+  step = int(out.split("saved step ")[1].split()[0])
+  assert (tmp_path / "phases/toy" / str(step)).is_dir()
+  steps = step + 3
+  resumed = result(start(tmp_path, steps))
+  assert resumed == result(start(tmp_path / "whole", steps))
+
+
+def free_port():
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    return s.getsockname()[1]
+
+
+def test_two_processes_train_as_one(tmp_path):
+  port = free_port()
+  cluster = [
+      start(
+          tmp_path / "two", 8, "--devices", 2, "--processes", 2,
+          "--process", i, "--port", port,
+      )
+      for i in range(2)
+  ]  # fmt: skip
+  alone = start(tmp_path / "one", 8, "--devices", 4)
+  first, second = [result(process) for process in cluster]
+  one = result(alone)
+  # Both processes end with the same parameters; one of them writes metrics.
+  assert first["hash"] == second["hash"]
+  assert len(one["losses"]) == 8
+  np.testing.assert_allclose(first["losses"], one["losses"], rtol=1e-5)
+
+
+def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
+  port = free_port()
+  cluster = [
+      start(
+          tmp_path, 400, "--devices", 1, "--processes", 2, "--process", i,
+          "--port", port, "--slow", 0.05, "--save-every", 0,
+      )
+      for i in range(2)
+  ]  # fmt: skip
+  wait_for_lines(tmp_path, 5, cluster[0])
+  cluster[1].send_signal(signal.SIGTERM)
+  ends = [process.communicate(timeout=90) for process in cluster]
+  codes = [process.returncode for process in cluster]
+  assert codes == [143, 143], ends
+  steps = {out.split("saved step ")[1].split()[0] for out, _ in ends}
+  assert len(steps) == 1

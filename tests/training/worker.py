@@ -1,0 +1,65 @@
+"""A training process for tests: worker.py WORKDIR STEPS [options].
+
+Prints the losses of all logged steps and a hash of the final parameters as one
+line of JSON. With --slow it sleeps at each batch, to be killed in time.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+
+import jax
+
+from jaxpriv.training import loop, preemption, writers
+from jaxpriv.training import mesh as mesh_lib
+from tests.training import toys
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser()
+  parser.add_argument("workdir")
+  parser.add_argument("steps", type=int)
+  parser.add_argument("--devices", type=int, default=1)
+  parser.add_argument("--slow", type=float, default=0.0)
+  parser.add_argument("--save-every", type=int, default=4)
+  parser.add_argument("--process", type=int, default=0)
+  parser.add_argument("--processes", type=int, default=1)
+  parser.add_argument("--port", type=int, default=0)
+  args = parser.parse_args()
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", args.devices)
+  if args.processes > 1:
+    jax.distributed.initialize(
+        f"localhost:{args.port}", args.processes, args.process
+    )
+
+  def batches(first):
+    rows = 16 // args.processes
+    mine = slice(args.process * rows, (args.process + 1) * rows)
+    for batch in toys.batches(first):
+      time.sleep(args.slow)
+      yield {name: value[mine] for name, value in batch.items()}
+
+  try:
+    state = loop.train(
+        toys.phase(norm="group", dropout=0.5),
+        batches,
+        steps=args.steps,
+        seed=0,
+        workdir=args.workdir,
+        mesh=mesh_lib.make_mesh(),
+        options=loop.Options(log_every=1, save_every=args.save_every),
+    )
+  except preemption.Preempted as stop:
+    print(stop, flush=True)
+    raise
+  digest = hashlib.sha256()
+  for leaf in toys.leaves(mesh_lib.fetch(state)):
+    digest.update(leaf.tobytes())
+  losses = [m["loss"] for m in writers.read_metrics(args.workdir, "toy")]
+  print(json.dumps({"losses": losses, "hash": digest.hexdigest()}), flush=True)
+
+
+if __name__ == "__main__":
+  main()
