@@ -1,22 +1,30 @@
 """What the programs share: errors in the user's words, and finding methods."""
 
+import hashlib
 import importlib
 import logging as python_logging
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
+import numpy as np
 from absl import app, logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
-from jaxpriv.training import loop, preemption, run as run_lib
+from jaxpriv.reports.results import ResultsError
+from jaxpriv.training import loop, preemption
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import run as run_lib
 from jaxpriv.training.method import Phase
 
 # Errors that say all there is to say: shown without a traceback.
 USER_ERRORS = (
     DataError,
     FileNotFoundError,
+    ResultsError,
     loop.NonFiniteError,
     run_lib.ConfigMismatchError,
 )
@@ -37,7 +45,7 @@ def run(main: Callable[[list[str]], None]) -> None:
       sys.exit(1)
 
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_logger().addFilter(_ours_or_a_warning)
+  logging.get_absl_handler().addFilter(_ours_or_a_warning)
   logging.get_absl_handler().setFormatter(
       python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
@@ -55,6 +63,24 @@ def no_arguments(argv: list[str]) -> None:
     raise app.UsageError(
         f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value"
     )
+
+
+def parameters_sha256(states: Mapping[str, Any]) -> str:
+  """A hash of all trained parameters, names and values."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(states):
+    digest.update(jax.tree_util.keystr(path).encode())
+    value = np.ascontiguousarray(mesh_lib.fetch(leaf))
+    digest.update(value.tobytes())
+  return digest.hexdigest()
+
+
+def public_config(config: ConfigDict) -> dict[str, Any]:
+  """The config as it may be published: without paths of this machine."""
+  public = config.to_dict()
+  public["data"]["path"] = pathlib.Path(config.data.path).name
+  public["pretrained"] = pathlib.Path(config.pretrained).name
+  return public
 
 
 def phases_of(config: ConfigDict) -> list[Phase]:

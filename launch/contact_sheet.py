@@ -5,34 +5,32 @@
 draws the picture of the README: people, then one row for each other domain.
 """
 
-from absl import app
-from absl import flags
-from absl import logging
-from etils import epath
 import numpy as np
+from absl import app, flags, logging
+from etils import epath
 from PIL import Image
 
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DOMAINS
 
 _OUTPUT = flags.DEFINE_string(
-    "output", "docs/procedural_faces.png", "The PNG file to write."
+  "output", "docs/procedural_faces.png", "The PNG file to write."
 )
 _DOMAINS = flags.DEFINE_list(
-    "domains", list(DOMAINS), "Domains to draw, in order, from the top."
+  "domains", list(DOMAINS), "Domains to draw, in order, from the top."
 )
 _PEOPLE = flags.DEFINE_integer(
-    "people", 6, "Rows of the first domain, a person each.", lower_bound=1
+  "people", 6, "Rows of the first domain, a person each.", lower_bound=1
 )
 _PHOTOGRAPHS = flags.DEFINE_integer(
-    "photographs", 8, "Columns: photographs of a person.", lower_bound=1
+  "photographs", 8, "Columns: photographs of a person.", lower_bound=1
 )
 _SIZE = flags.DEFINE_integer("size", 112, "Side of a photograph in pixels.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the people.")
 
 
 def rows(
-    domain: str, people: int, photographs: int, size: int, seed: int
+  domain: str, people: int, photographs: int, size: int, seed: int
 ) -> np.ndarray:
   """uint8 [people * size, photographs * size, 3], a row a person."""
   source = ProceduralFaces(people, photographs, size, seed, domain)
@@ -43,9 +41,12 @@ def rows(
 
 def varied(domain: str, photographs: int, size: int, seed: int) -> np.ndarray:
   """uint8 [size, photographs * size, 3], one photograph of each of a row."""
-  return rows(domain, photographs, 1, size, seed).reshape(
-      photographs, size, size, 3
-  ).swapaxes(0, 1).reshape(size, photographs * size, 3)
+  return (
+    rows(domain, photographs, 1, size, seed)
+    .reshape(photographs, size, size, 3)
+    .swapaxes(0, 1)
+    .reshape(size, photographs * size, 3)
+  )
 
 
 def main(argv: list[str]) -> None:

@@ -8,7 +8,6 @@ goes on where it was.
 """
 
 import datetime
-import hashlib
 import platform
 from collections.abc import Callable
 
@@ -49,8 +48,8 @@ def main(argv: list[str]) -> None:
   results = {
       "mechanism": config.method,
       "created": datetime.datetime.now(datetime.UTC).isoformat(),
-      "config": config.to_dict(),
-      "parameters_sha256": parameters_sha256(states),
+      "config": common.public_config(config),
+      "parameters_sha256": common.parameters_sha256(states),
       "environment": environment(mesh),
       "data": _describe(config, data, setting),
       **results,
@@ -136,15 +135,6 @@ def _baseline(name: str, strength, config, mesh) -> evaluation.Protect:
     )
 
   return protect
-
-
-def parameters_sha256(states) -> str:
-  """A hash of all trained parameters, names and values."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(states):
-    digest.update(jax.tree_util.keystr(path).encode())
-    digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
-  return digest.hexdigest()
 
 
 def environment(mesh) -> dict:

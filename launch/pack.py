@@ -35,7 +35,7 @@ _ALIGN = flags.DEFINE_enum(
 )
 _SETS = flags.DEFINE_list("sets", [], "Folder: only these sets of labels.csv.")
 _NAME = flags.DEFINE_string("name", "celeb_a", "TFDS: the data set.")
-_SPLIT = flags.DEFINE_string("split", "train", "TFDS: the split.")
+_SPLIT = flags.DEFINE_string("split", "", "TFDS: a split; all when empty.")
 _FORMAT = flags.DEFINE_enum(
   "format", "jpeg", array_record.IMAGE_FORMATS, "jpeg (quality 95) or png."
 )

@@ -170,8 +170,8 @@ def frame(photograph: Photograph, size: int, align: str) -> Record:
   if images.upright_size(photograph.image) == (size, size) and _is_identity(
     matrix, size
   ):
-    pixels = images.decode(photograph.image, name=photograph.name)
-    return dict(photograph.fields, image=np.asarray(pixels))
+    whole = images.decode(photograph.image, name=photograph.name)
+    return dict(photograph.fields, image=np.asarray(whole))
   pixels = warp(photograph.image, matrix, size, photograph.name)
   return dict(move_geometry(photograph.fields, matrix), image=pixels)
 
@@ -210,7 +210,7 @@ def warp(
     uint8 [size, size, 3].
   """
   width, height = images.upright_size(image)
-  pixels = images.decode(image, 1 / matrix_scale(matrix), name)
+  pixels = images.decode(image, float(1 / matrix_scale(matrix)), name)
   matrix = matrix * (width / pixels.width, height / pixels.height, 1)
   return np.asarray(_resample(pixels, matrix, size))
 
@@ -218,8 +218,10 @@ def warp(
 def _shrink(image: Image.Image, matrix: np.ndarray):
   """Resizes an image so that the matrix, adapted to it, has scale 1."""
   scale = float(matrix_scale(matrix))
-  size = tuple(max(1, round(side * scale)) for side in image.size)
-  small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+  width, height = (max(1, round(side * scale)) for side in image.size)
+  small = image.resize(
+    (width, height), Image.Resampling.BILINEAR, reducing_gap=2.0
+  )
   ratio = (image.width / small.width, image.height / small.height, 1)
   return small, matrix * ratio
 

@@ -155,7 +155,8 @@ class ArrayRecordSource:
 
 def _write_shards(folder, records, image_format, records_per_shard):
   """Writes numbered files; returns their sizes and what the index lists."""
-  counts, identities, attributes = [], [], []
+  counts: list[int] = []
+  identities, attributes = [], []
   remaining = iter(records)
   while shard := list(itertools.islice(remaining, 1)):
     file = str(folder / f"{len(counts):05d}")

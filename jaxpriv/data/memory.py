@@ -77,11 +77,12 @@ def in_memory(
   if max_bad_share is None:
     max_bad_share = getattr(source, "max_bad_share", 0.05)
   read = _rendered if hasattr(source, "batch") else _decoded
-  arrays, failures = None, {}
+  arrays: Batch = {}
+  failures: dict[int, str] = {}
   for start in range(0, len(source), _CHUNK):
     indices = np.arange(start, min(start + _CHUNK, len(source)))
     for index, row in read(source, indices, failures):
-      if arrays is None:
+      if not arrays:
         arrays = {
           name: np.zeros((len(source), *value.shape), value.dtype)
           for name, value in row.items()

@@ -52,7 +52,7 @@ def decode(data: bytes, name: str = "record") -> dict[str, Any]:
   try:
     fields = {}
     for field in json.loads(data[8:start]):
-      part = data[start : start + field["size"]]
+      part: Any = data[start : start + field["size"]]
       start += field["size"]
       if field["encoding"] == "raw":
         array = np.frombuffer(part, field["dtype"])

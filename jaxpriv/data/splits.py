@@ -40,8 +40,10 @@ def split_by_identity(
       f"Shares of splits must be positive and sum to 1; got {dict(shares)}."
     )
   identities = np.asarray(identities)
-  people = np.unique(identities[identities >= 0])
-  people = sorted(people.tolist(), key=lambda person: _rank(seed, person))
+  people = sorted(
+    set(identities[identities >= 0].tolist()),
+    key=lambda person: _rank(seed, person),
+  )
   # Rounding the running total keeps every split within one of its share.
   cuts = np.rint(np.cumsum(list(shares.values())) * len(people)).astype(int)
   splits, start = {}, 0

@@ -5,7 +5,6 @@ without TensorFlow; the LFW builder needs it, so that without it LFW is read as
 a folder (folder = person), which `launch.pack` packs for training.
 """
 
-import functools
 import os
 from typing import Any
 
@@ -52,7 +51,7 @@ class TfdsSource:
 
     Args:
       name: "celeb_a" or "lfw", or with a version, "celeb_a:2.1.0".
-      split: a TFDS split, "train" or "train[:10%]".
+      split: a TFDS split, "train" or "train[:10%]"; all of them when empty.
       data_dir: where TFDS keeps data; its own default when empty.
 
     Raises:
@@ -64,7 +63,7 @@ class TfdsSource:
         f"data.name is {name!r}; the TFDS sets that can be read are"
         f" {', '.join(NAMES)}."
       )
-    self._split = split or "train"
+    self._split = split or "all"
     self._data, features = _open(name, self._name, self._split, data_dir)
     self._has_identity = "identity" in features  # celeb_a since 2.1.0
     self.attribute_names: tuple[str, ...] = ()
@@ -72,6 +71,7 @@ class TfdsSource:
     if self._name == "celeb_a":
       self.attribute_names = tuple(features["attributes"])
       self.default_attributes = _CELEB_A_DEFAULT
+    self.identities, self.identity_names = self._people()
 
   def __len__(self) -> int:
     return len(self._data)
@@ -83,14 +83,6 @@ class TfdsSource:
 
   def describe(self, index: int) -> str:
     return f"TFDS {self._name}, split {self._split}, record {index}"
-
-  @functools.cached_property
-  def identities(self) -> np.ndarray:
-    return self._people[0]
-
-  @functools.cached_property
-  def identity_names(self) -> tuple[str, ...]:
-    return self._people[1]
 
   def photograph(self, index: int) -> alignment.Photograph:
     """Record `index` with its image opened but not decoded."""
@@ -104,7 +96,6 @@ class TfdsSource:
       image, fields, np.full(4, np.nan), self.describe(index)
     )
 
-  @functools.cached_property
   def _people(self) -> tuple[np.ndarray, tuple[str, ...]]:
     """Numbers and names of the people; reads the split once, undecoded."""
     logging.info("Reading who is in TFDS %s, %s ...", self._name, self._split)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method
 
 # loss(apply, batch, frozen) -> (losses [B], metrics); see `supervised`.
@@ -17,7 +18,9 @@ Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 def variables(state: Mapping[str, Any]) -> dict[str, Any]:
   """The Flax variables of a state to predict with: averaged if it has EMA."""
   params = state["ema"] if "ema" in state else state["params"]
-  return {"params": params, "batch_stats": state["batch_stats"]}
+  return mesh_lib.gather(
+      {"params": params, "batch_stats": state["batch_stats"]}
+  )
 
 
 def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -102,7 +105,7 @@ def supervised(
 
   def step(state, frozen, batch, key):
     def objective(params, batch):
-      stats = state["batch_stats"]
+      params, stats = mesh_lib.gather((params, state["batch_stats"]))
 
       def apply(*args, **kwargs):
         nonlocal stats
@@ -193,6 +196,8 @@ def adversarial(
   """
 
   def applies_of(params, key=None):
+    params = mesh_lib.gather(params)
+
     def bound(name):
       def apply(*args, **kwargs):
         kwargs = {"train": key is not None, **kwargs}

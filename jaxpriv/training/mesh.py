@@ -69,10 +69,21 @@ def constrain(x: jax.Array) -> jax.Array:
   Outside `jax.set_mesh`, and inside `shard_map`, it returns `x` unchanged, so
   that modules stay pure.
   """
+  return jax.lax.with_sharding_constraint(x, P(DATA)) if _auto() else x
+
+
+def gather(tree: Any) -> Any:
+  """Gathers sharded parameters for use; a no-op where `constrain` is one.
+
+  Without it the compiler is free to split single convolutions over channels or
+  rows to suit the parameters, which is slow, and on some meshes wrong.
+  """
+  return jax.lax.with_sharding_constraint(tree, P()) if _auto() else tree
+
+
+def _auto() -> bool:
   mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or AxisType.Manual in mesh.axis_types:
-    return x
-  return jax.lax.with_sharding_constraint(x, P(DATA))
+  return not (mesh.empty or AxisType.Manual in mesh.axis_types)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

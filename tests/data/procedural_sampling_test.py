@@ -1,4 +1,4 @@
-"""Factors: functions of (seed, person, photograph), independent unless asked."""
+"""Factors: functions of seed, person and photograph, and independent."""
 
 import itertools
 
@@ -13,7 +13,7 @@ MANY = np.arange(20_000)
 
 def _draw(seed, ids, numbers, **options):
   return sampling.sample_people(
-      seed, ids, **options
+    seed, ids, **options
   ) | sampling.sample_photographs(seed, ids, numbers, **options)
 
 
@@ -86,15 +86,15 @@ def test_attributes_are_pairwise_independent():
 
 
 @pytest.mark.parametrize(
-    ("pair", "r"),
-    [
-        (("Male", "Smiling"), 0.8),
-        (("Smiling", "Male"), 0.8),  # the order of a pair does not matter
-        (("Male", "Big_Nose"), -0.5),
-        (("Smiling", "Mouth_Slightly_Open"), 0.4),
-        (("light_x", "yaw"), 0.6),
-        (("skin_tone", "ambient"), -0.7),
-    ],
+  ("pair", "r"),
+  [
+    (("Male", "Smiling"), 0.8),
+    (("Smiling", "Male"), 0.8),  # the order of a pair does not matter
+    (("Male", "Big_Nose"), -0.5),
+    (("Smiling", "Mouth_Slightly_Open"), 0.4),
+    (("light_x", "yaw"), 0.6),
+    (("skin_tone", "ambient"), -0.7),
+  ],
 )
 def test_a_correlation_asked_for_is_the_one_obtained(pair, r):
   drawn = _draw(0, MANY, MANY % 5, correlate={pair: r})
@@ -107,18 +107,18 @@ def test_a_correlation_asked_for_is_the_one_obtained(pair, r):
   # What follows keeps its own distribution.
   (follower,) = changed
   assert drawn[follower].mean() == pytest.approx(
-      free[follower].mean(), abs=float(0.03 * np.ptp(free[follower]))
+    free[follower].mean(), abs=float(0.03 * np.ptp(free[follower]))
   )
 
 
 @pytest.mark.parametrize(
-    ("correlate", "message"),
-    [
-        ({("Male", "Beautiful"): 0.5}, "Beautiful"),
-        ({("Male", "Smiling"): 1.5}, "1.5"),
-        ({("Male", "Young"): 0.5, ("Bangs", "Young"): 0.5}, "Young"),
-        ({("Male", "Male"): 0.5}, "Male"),
-    ],
+  ("correlate", "message"),
+  [
+    ({("Male", "Beautiful"): 0.5}, "Beautiful"),
+    ({("Male", "Smiling"): 1.5}, "1.5"),
+    ({("Male", "Young"): 0.5, ("Bangs", "Young"): 0.5}, "Young"),
+    ({("Male", "Male"): 0.5}, "Male"),
+  ],
 )
 def test_impossible_correlations_are_named(correlate, message):
   with pytest.raises(ValueError, match=message):

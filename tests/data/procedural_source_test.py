@@ -17,8 +17,8 @@ def test_records_have_the_shapes_of_the_contract(domain):
   for index in (0, 7, 17):
     record = source[index]
     empty = records.record(
-        record["image"],
-        attributes=(0,) * len(source.attribute_names),
+      record["image"],
+      attributes=(0,) * len(source.attribute_names),
     )
     assert record.keys() == empty.keys()
     for name, value in empty.items():
@@ -65,7 +65,7 @@ def test_boxes_hold_the_face():
 def test_landmarks_of_people_are_known_and_ordered():
   batch = ProceduralFaces(60, 2, 64).batch(np.arange(120))
   points = {
-      name: batch["landmarks"][:, i] for i, name in enumerate(records.LANDMARKS)
+    name: batch["landmarks"][:, i] for i, name in enumerate(records.LANDMARKS)
   }
   assert np.isfinite(batch["landmarks"]).all()
   assert set(np.unique(batch["visibility"])) == {0, 1}
@@ -119,13 +119,13 @@ def test_correlation_reaches_the_records():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(image_size=300), "300"),
-        (dict(num_identities=0), "num_identities"),
-        (dict(domain="fish"), "fish"),
-        (dict(correlate={("Male", "Tall"): 0.1}), "Tall"),
-    ],
+  ("options", "message"),
+  [
+    (dict(image_size=300), "300"),
+    (dict(num_identities=0), "num_identities"),
+    (dict(domain="fish"), "fish"),
+    (dict(correlate={("Male", "Tall"): 0.1}), "Tall"),
+  ],
 )
 def test_wrong_options_are_named(options, message):
   with pytest.raises(ValueError, match=message):

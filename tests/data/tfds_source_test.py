@@ -150,6 +150,11 @@ def test_prepared_celeb_a_is_read_from_its_files(celeb_a, data_config):
   assert "celeb_a, split train, record 2" in opened.describe(2)
 
 
+def test_without_a_split_all_are_read(celeb_a):
+  source = TfdsSource("celeb_a", "", str(celeb_a))
+  assert sorted(source.identities) == [70, 70, 71, 71, 72, 72]
+
+
 def test_what_cannot_be_opened_is_explained(celeb_a, tmp_path):
   with pytest.raises(DataError, match="'trian'.*train.*validation.*test"):
     TfdsSource("celeb_a", "trian", str(celeb_a))

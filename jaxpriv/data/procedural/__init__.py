@@ -11,11 +11,11 @@ from jaxpriv.data.procedural.sampling import sample_people, sample_photographs
 from jaxpriv.data.procedural.source import ProceduralFaces
 
 __all__ = (
-    "ATTRIBUTE_NAMES",
-    "ProceduralFaces",
-    "SKIN_TONE_NAMES",
-    "locate",
-    "render",
-    "sample_people",
-    "sample_photographs",
+  "ATTRIBUTE_NAMES",
+  "ProceduralFaces",
+  "SKIN_TONE_NAMES",
+  "locate",
+  "render",
+  "sample_people",
+  "sample_photographs",
 )

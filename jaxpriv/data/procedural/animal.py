@@ -13,13 +13,13 @@ from jaxpriv.data.procedural.expression import Palette
 from jaxpriv.data.procedural.geometry import View
 from jaxpriv.data.procedural.human import background
 from jaxpriv.data.procedural.shapes import (
-    blob,
-    edge,
-    ellipse,
-    Layer,
-    mix,
-    positive,
-    side_of,
+  Layer,
+  blob,
+  edge,
+  ellipse,
+  mix,
+  positive,
+  side_of,
 )
 
 Array = Any
@@ -37,12 +37,12 @@ def fur(p: SimpleNamespace, c: Palette, xp) -> SimpleNamespace:
   pale = mix(rgb(0.80, 0.79, 0.78), rgb(0.95, 0.66, 0.34), p.fur_hue)
   coat = mix(dark, pale, p.fur_light)
   return SimpleNamespace(
-      coat=coat,
-      dark=coat * 0.45,
-      pale=mix(coat, rgb(0.98, 0.96, 0.92), 0.45 + 0.5 * p.muzzle_light),
-      pink=mix(coat, rgb(0.86, 0.55, 0.52), 0.7 + 0.0 * p.fur_hue),
-      nose=mix(rgb(0.72, 0.42, 0.40), rgb(0.10, 0.09, 0.09), p.nose_dark),
-      eye=mix(c.iris, rgb(0.85, 0.72, 0.25), 0.6 + 0.0 * p.fur_hue),
+    coat=coat,
+    dark=coat * 0.45,
+    pale=mix(coat, rgb(0.98, 0.96, 0.92), 0.45 + 0.5 * p.muzzle_light),
+    pink=mix(coat, rgb(0.86, 0.55, 0.52), 0.7 + 0.0 * p.fur_hue),
+    nose=mix(rgb(0.72, 0.42, 0.40), rgb(0.10, 0.09, 0.09), p.nose_dark),
+    eye=mix(c.iris, rgb(0.85, 0.72, 0.25), 0.6 + 0.0 * p.fur_hue),
   )
 
 
@@ -58,10 +58,10 @@ def eyes(p, c: Palette, f, v: View, xp) -> list[Layer]:
   pupil = edge(ellipse(px, y, wide, 0.085 + 0.0 * wide), v.sharp, xp)
   glint = ellipse(v.X - side * p.eye_spacing + 0.02, y + 0.045, 0.03, 0.03)
   return [
-      Layer(edge(glint, v.sharp, xp), c.white, False),
-      Layer(shape * pupil, c.black),
-      Layer(shape, f.eye),
-      Layer(rim, c.black),
+    Layer(edge(glint, v.sharp, xp), c.white, False),
+    Layer(shape * pupil, c.black),
+    Layer(shape, f.eye),
+    Layer(rim, c.black),
   ]
 
 
@@ -86,20 +86,22 @@ def muzzle(p, c: Palette, f, v: View, xp) -> list[Layer]:
   lips = edge(xp.maximum(lips, cleft), v.sharp, xp)
   gap = ellipse(x, y - 0.30, 0.34 * w, 1.6 * p.gap + 0.005)
   gap = edge(gap, v.sharp, xp) * xp.clip(99.0 * p.gap, 0.0, 1.0)
-  tongue = edge(ellipse(x, y - 0.35, 0.22 * w, 1.2 * p.gap + 0.005), v.sharp, xp)
+  tongue = edge(
+    ellipse(x, y - 0.35, 0.22 * w, 1.2 * p.gap + 0.005), v.sharp, xp
+  )
   dots = xp.sin(x * 34.0) * xp.sin(y * 34.0)
   dots = xp.clip(dots * 4.0 - 2.4, 0.0, 1.0)
   soft = edge(xp.maximum(pads, chin), 0.35 * v.sharp, xp)
   below = blob(x, y - 0.20, 1.25 * w, 0.42 + 0.0 * w, xp)
   return [
-      Layer(nose * shine * 0.6, c.white, False),
-      Layer(nose, f.nose),
-      Layer(lips * 0.9, c.black),
-      Layer(gap * tongue, f.pink),
-      Layer(gap, c.inside),
-      Layer(soft * dots * 0.4, f.dark),
-      Layer(soft * 0.9, f.pale),
-      Layer(below * 0.35, f.dark),
+    Layer(nose * shine * 0.6, c.white, False),
+    Layer(nose, f.nose),
+    Layer(lips * 0.9, c.black),
+    Layer(gap * tongue, f.pink),
+    Layer(gap, c.inside),
+    Layer(soft * dots * 0.4, f.dark),
+    Layer(soft * 0.9, f.pale),
+    Layer(below * 0.35, f.dark),
   ]
 
 
@@ -115,16 +117,20 @@ def coat(p, f, v: View, xp) -> list[Layer]:
   stripe = stripe + xp.clip(2.5 * forehead - 1.0, 0.0, 1.0) * top
   side = side_of(p.patch, xp)
   patch = ellipse(v.X - side * 0.36, v.Y + 0.05, 0.30, 0.34)
-  patch = edge(patch, 0.5 * v.sharp, xp) * xp.clip(99.0 * xp.abs(p.patch) - 54.0, 0.0, 1.0)
+  patch = edge(patch, 0.5 * v.sharp, xp) * xp.clip(
+    99.0 * xp.abs(p.patch) - 54.0, 0.0, 1.0
+  )
   blaze = ellipse(v.X, v.Y + 0.25, 0.10 + 0.08 * p.blaze, 0.75)
-  blaze = edge(blaze, 0.4 * v.sharp, xp) * xp.clip(99.0 * p.blaze - 9.0, 0.0, 1.0)
+  blaze = edge(blaze, 0.4 * v.sharp, xp) * xp.clip(
+    99.0 * p.blaze - 9.0, 0.0, 1.0
+  )
   strong = xp.clip(2.0 * p.stripes, 0.0, 0.9)
   head = edge(v.inside, v.sharp, xp)
   return [
-      Layer(blaze * 0.9, f.pale),
-      Layer(patch * head * 0.85, f.dark),
-      Layer(xp.minimum(stripe, 1.0) * strong * head, f.dark),
-      Layer(head, f.coat),
+    Layer(blaze * 0.9, f.pale),
+    Layer(patch * head * 0.85, f.dark),
+    Layer(xp.minimum(stripe, 1.0) * strong * head, f.dark),
+    Layer(head, f.coat),
   ]
 
 
@@ -160,10 +166,10 @@ def body(p, f, v: View, xp) -> list[Layer]:
   shadow = xp.clip(1.6 - v.y, 0.0, 0.6)
   chest = edge(chest, v.sharp, xp)
   return [
-      Layer(mane * xp.clip(0.4 + 0.5 * angle, 0.0, 0.8), f.dark),
-      Layer(mane, f.coat * 0.75),
-      Layer(chest * shadow, f.dark),
-      Layer(chest, f.coat),
+    Layer(mane * xp.clip(0.4 + 0.5 * angle, 0.0, 0.8), f.dark),
+    Layer(mane, f.coat * 0.75),
+    Layer(chest * shadow, f.dark),
+    Layer(chest, f.coat),
   ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpriv.data.procedural.source import ProceduralFaces
 
-_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 class Probe(NamedTuple):
@@ -31,7 +31,7 @@ def pixels(source: ProceduralFaces, indices: np.ndarray) -> np.ndarray:
 
 
 def ridge_scores(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray
+  train: np.ndarray, targets: np.ndarray, test: np.ndarray
 ) -> list[np.ndarray]:
   """Predictions [M, K] of ridge regression, one array per penalty.
 
@@ -47,13 +47,13 @@ def ridge_scores(
   cross = (test @ train.T).astype(np.float64) @ vectors
   largest = values[-1]
   return [
-      cross @ (rotated / (values + penalty * largest)[:, None]) + offset
-      for penalty in _PENALTIES
+    cross @ (rotated / (values + penalty * largest)[:, None]) + offset
+    for penalty in PENALTIES
   ]
 
 
 def identity_probe(
-    people: int = 200, train: int = 8, test: int = 2, seed: int = 0
+  people: int = 200, train: int = 8, test: int = 2, seed: int = 0
 ) -> Probe:
   """Rank-1 of a linear probe on other photographs of the people it learnt."""
   shots = train + test
@@ -62,16 +62,14 @@ def identity_probe(
   known = np.flatnonzero(numbers < train)
   unknown = np.flatnonzero(numbers >= train)
   targets = np.eye(people)[source.identities[known]]
-  scores = ridge_scores(
-      pixels(source, known), targets, pixels(source, unknown)
-  )
+  scores = ridge_scores(pixels(source, known), targets, pixels(source, unknown))
   truth = source.identities[unknown]
   best = max(np.mean(score.argmax(1) == truth) for score in scores)
   return Probe(float(best), 1.0 / people)
 
 
 def attribute_probes(
-    people: int = 1000, shots: int = 4, seed: int = 0
+  people: int = 1000, shots: int = 4, seed: int = 0
 ) -> dict[str, Probe]:
   """Linear readings of every attribute on people not seen in training."""
   source = ProceduralFaces(people, shots, 64, seed)
@@ -79,12 +77,12 @@ def attribute_probes(
   unknown = np.flatnonzero(source.identities >= 0.75 * people)
   labels = source.batch(np.arange(len(source)))["attributes"]
   scores = ridge_scores(
-      pixels(source, known), 2.0 * labels[known] - 1.0, pixels(source, unknown)
+    pixels(source, known), 2.0 * labels[known] - 1.0, pixels(source, unknown)
   )
   truth = labels[unknown] > 0
   best = np.max([np.mean((s > 0) == truth, 0) for s in scores], 0)
   share = truth.mean(0)
   return {
-      name: Probe(float(best[i]), float(max(share[i], 1.0 - share[i])))
-      for i, name in enumerate(source.attribute_names)
+    name: Probe(float(best[i]), float(max(share[i], 1.0 - share[i])))
+    for i, name in enumerate(source.attribute_names)
   }

@@ -92,15 +92,15 @@ def _turn(p: SimpleNamespace, xp) -> _Turn:
   k = xp.sqrt(c * c + DEPTH**2 * s * s)
   cp, sp = xp.cos(p.pitch), xp.sin(p.pitch)
   return _Turn(
-      k=k,
-      cos_f=c / k,
-      sin_f=DEPTH * s / k,
-      z_q=DEPTH / k,
-      z_s=(DEPTH**2 - 1.0) * s * c / k,
-      cos_pitch=cp,
-      sin_pitch=sp,
-      chin=p.chin * cp - SWING * sp,
-      swing=SWING * s,
+    k=k,
+    cos_f=c / k,
+    sin_f=DEPTH * s / k,
+    z_q=DEPTH / k,
+    z_s=(DEPTH**2 - 1.0) * s * c / k,
+    cos_pitch=cp,
+    sin_pitch=sp,
+    chin=p.chin * cp - SWING * sp,
+    swing=SWING * s,
   )
 
 
@@ -125,20 +125,20 @@ def view(p: SimpleNamespace, x: Array, y: Array, size: int, xp) -> View:
   q = xp.sqrt(1.0 - s * s)
   z = a * (q * turn.z_q + s * turn.z_s)
   return View(
-      x=x,
-      y=y,
-      xs=xs,
-      s=s,
-      q=q,
-      X=a * (s * turn.cos_f - q * turn.sin_f),
-      Y=(y + z * turn.sin_pitch) / turn.cos_pitch,
-      inside=inside,
-      sharp=size * p.scale / p.blur,
+    x=x,
+    y=y,
+    xs=xs,
+    s=s,
+    q=q,
+    X=a * (s * turn.cos_f - q * turn.sin_f),
+    Y=(y + z * turn.sin_pitch) / turn.cos_pitch,
+    inside=inside,
+    sharp=size * p.scale / p.blur,
   )
 
 
 def project(
-    p: SimpleNamespace, X: Array, Y: Array, xp
+  p: SimpleNamespace, X: Array, Y: Array, xp
 ) -> tuple[Array, Array, Array]:
   """Surface points [B, K] to image (x, y) in upright head units.
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from jaxpriv.data.procedural.geometry import View
-from jaxpriv.data.procedural.shapes import blob, edge, ellipse, Layer, mix
+from jaxpriv.data.procedural.shapes import Layer, blob, edge, ellipse, mix
 
 Array = Any
 
@@ -60,12 +60,12 @@ def hair(p, c, v: View, xp) -> tuple[list[Layer], list[Layer]]:
   gloss = xp.clip(gloss, 0.0, 0.7)
   shade = xp.clip(-0.22 * strand, 0.0, 1.0)
   return (
-      [
-          Layer(front * gloss, c.hair_light),
-          Layer(front * shade, c.hair_dark),
-          Layer(front, c.hair),
-      ],
-      [Layer(back * gloss * 0.5, c.hair), Layer(back, c.hair_dark)],
+    [
+      Layer(front * gloss, c.hair_light),
+      Layer(front * shade, c.hair_dark),
+      Layer(front, c.hair),
+    ],
+    [Layer(back * gloss * 0.5, c.hair), Layer(back, c.hair_dark)],
   )
 
 
@@ -90,9 +90,9 @@ def glasses(p, c, v: View, xp) -> list[Layer]:
   glass = edge(lens, v.sharp, xp)
   glare = xp.clip(1.0 - 9.0 * xp.abs(lx + 0.8 * ly + 0.35), 0.0, 1.0)
   return [
-      Layer(metal * edge(v.inside + 0.03, v.sharp, xp) * worn, c.frame, False),
-      Layer(glass * glare * worn * 0.30, c.white, False),
-      Layer(glass * dark * worn, c.black, False),
+    Layer(metal * edge(v.inside + 0.03, v.sharp, xp) * worn, c.frame, False),
+    Layer(glass * glare * worn * 0.30, c.white, False),
+    Layer(glass * dark * worn, c.black, False),
   ]
 
 
@@ -124,7 +124,7 @@ def objects(p, c, v: View, xp) -> list[Layer]:
 
 
 def ear_place(
-    p: SimpleNamespace, human: bool, xp
+  p: SimpleNamespace, human: bool, xp
 ) -> tuple[tuple[Array, Array], Array]:
   """(middle, reach) of the two ears, and their height, upright, [B, 1].
 

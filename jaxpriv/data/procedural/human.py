@@ -6,12 +6,12 @@ from typing import Any
 from jaxpriv.data.procedural.geometry import View
 from jaxpriv.data.procedural.headwear import ear_place
 from jaxpriv.data.procedural.shapes import (
-    blob,
-    edge,
-    ellipse,
-    Layer,
-    positive,
-    side_of,
+  Layer,
+  blob,
+  edge,
+  ellipse,
+  positive,
+  side_of,
 )
 
 Array = Any
@@ -41,13 +41,13 @@ def eyes(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   glint = ellipse(gx, iy + 0.35 * radius, 0.3 * radius, 0.3 * radius)
   crease = edge(0.014 - xp.abs(ey + upper + 0.055), v.sharp, xp)
   return [
-      Layer(shape * edge(glint, v.sharp, xp) * 0.9, c.white, False),
-      Layer(shape * pupil, c.black),
-      Layer(shape * iris * 0.85, c.iris),
-      Layer(shape * limb, c.iris_dark),
-      Layer(shape * 0.96, c.sclera),
-      Layer(lash, c.black),
-      Layer(crease * xp.clip(opening * 99.0, 0.0, 1.0) * 0.5, c.skin_dark),
+    Layer(shape * edge(glint, v.sharp, xp) * 0.9, c.white, False),
+    Layer(shape * pupil, c.black),
+    Layer(shape * iris * 0.85, c.iris),
+    Layer(shape * limb, c.iris_dark),
+    Layer(shape * 0.96, c.sclera),
+    Layer(lash, c.black),
+    Layer(crease * xp.clip(opening * 99.0, 0.0, 1.0) * 0.5, c.skin_dark),
   ]
 
 
@@ -68,7 +68,7 @@ def nose(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   y = v.Y - p.eye_y - p.nose_length + t * (0.14 * xp.sin(p.pitch))
   n = xp.abs(x)
   w = p.nose_width
-  nostril = edge(ellipse(n - 0.52 * w, y, 0.30 * w, 0.028), v.sharp, xp)
+  nostril = edge(ellipse(n - 0.52 * w, y, 0.30 * w, 0.022 + 0.09 * w), v.sharp, xp)
   tip = blob(x + 0.02 * p.light_x, y + 0.10, 0.55 * w, 0.075, xp)
   width = p.nose_bridge + (w - p.nose_bridge) * t * t * t
   across = (n - width) * 16.0
@@ -80,13 +80,13 @@ def nose(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   wing = wing * edge(n - 0.8 * w, v.sharp, xp)
   under = blob(x, y - 0.035, 1.1 * w, 0.085, xp)
   bridge = blob(x, y + 0.26, 0.5 * p.nose_bridge + 0.01, 0.24, xp)
-  side = ridge * window * (0.18 + 0.45 * shaded)
+  side = ridge * window * (0.25 + 0.50 * shaded)
   return [
-      Layer(nostril * 0.85, c.mole),
-      Layer(tip * 0.8 + bridge * 0.45, c.skin_light),
-      Layer(wing * 0.55, c.skin_dark),
-      Layer(under * 0.55, c.skin_dark),
-      Layer(side, c.skin_dark),
+    Layer(nostril * 0.95, c.mole),
+    Layer(tip * 0.9 + bridge * 0.5, c.skin_light),
+    Layer(wing * 0.75, c.skin_dark),
+    Layer(under * 0.70, c.skin_dark),
+    Layer(side, c.skin_dark),
   ]
 
 
@@ -94,7 +94,7 @@ def mouth(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   x = v.X * (1.0 / p.mouth_width)
   e = x * x
   opening = 1.0 - e
-  y = v.Y - p.mouth_y + p.smile * 0.13 * (e - 0.35)
+  y = v.Y - p.mouth_y + p.curve * (e - 0.35)
   gap = p.gap * opening
   lower = p.lip_lower * opening
   bow = opening * (1.0 - 0.55 * positive(1.0 - 14.0 * e, xp))
@@ -102,7 +102,9 @@ def mouth(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   gap_up = 0.45 * gap
   lips = xp.minimum(y + gap_up + upper, lower + gap - y)
   hole = xp.minimum(y + gap_up, gap - y)
-  line = edge(0.011 - xp.abs(hole), v.sharp, xp) * xp.clip(99.0 * opening + 9.9, 0.0, 1.0)
+  line = edge(0.011 - xp.abs(hole), v.sharp, xp) * xp.clip(
+    99.0 * opening + 9.9, 0.0, 1.0
+  )
   lips = edge(lips, v.sharp, xp) * xp.clip(opening * 99.0, 0.0, 1.0)
   hole = edge(hole - 0.005, v.sharp, xp) * lips
   teeth = edge(0.022 + 0.018 * p.smile - y, v.sharp, xp)
@@ -110,13 +112,13 @@ def mouth(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   shine = blob(v.X, y - gap - 0.5 * p.lip_lower, 0.09, 0.035, xp)
   chin = blob(v.X, v.Y - p.mouth_y - 0.15, 0.16, 0.06, xp)
   return [
-      Layer(hole * teeth * 0.95, c.teeth),
-      Layer(hole, c.inside),
-      Layer(line * 0.8, c.inside),
-      Layer(shine * lips * 0.7, c.lips_light),
-      Layer(lips * top, c.lips_dark),
-      Layer(lips, c.lips),
-      Layer(chin * 0.35, c.skin_dark),
+    Layer(hole * teeth * 0.95, c.teeth),
+    Layer(hole, c.inside),
+    Layer(line * 0.8, c.inside),
+    Layer(shine * lips * 0.7, c.lips_light),
+    Layer(lips * top, c.lips_dark),
+    Layer(lips, c.lips),
+    Layer(chin * 0.35, c.skin_dark),
   ]
 
 
@@ -133,8 +135,8 @@ def facial_hair(p, c, v: View, xp) -> list[Layer]:
   beard = xp.minimum(beard, v.Y - 0.12) * 7.0
   beard = xp.clip(beard, 0.0, 1.0) * edge(v.inside, v.sharp, xp)
   return [
-      Layer(moustache, c.brow),
-      Layer(beard * (amount * 0.8), c.hair_dark),
+    Layer(moustache, c.brow),
+    Layer(beard * (amount * 0.8), c.hair_dark),
   ]
 
 
@@ -142,16 +144,16 @@ def complexion(p, c, v: View, xp) -> list[Layer]:
   """Moles, freckles, blush, wrinkles, and the soft relief of the face."""
   fold = xp.abs(v.X)
   mole = edge(
-      ellipse(v.X - p.mole_x, v.Y - p.mole_y, 0.03, 0.03)
-      + xp.minimum(p.mole_size - 0.01, 0.012),
-      v.sharp,
-      xp,
+    ellipse(v.X - p.mole_x, v.Y - p.mole_y, 0.03, 0.03)
+    + xp.minimum(p.mole_size - 0.01, 0.012),
+    v.sharp,
+    xp,
   )
   spot = edge(
-      ellipse(v.X - p.spot_x, v.Y - p.spot_y, 0.03, 0.03)
-      + xp.minimum(p.spot_size - 0.01, 0.012),
-      v.sharp,
-      xp,
+    ellipse(v.X - p.spot_x, v.Y - p.spot_y, 0.03, 0.03)
+    + xp.minimum(p.spot_size - 0.01, 0.012),
+    v.sharp,
+    xp,
   )
   cheek = blob(fold - 0.36, v.Y - 0.34, 0.24, 0.19, xp)
   dots = xp.sin(41.0 * v.X + 9.0 * v.Y) * xp.sin(37.0 * v.Y - 11.0 * v.X)
@@ -170,13 +172,13 @@ def complexion(p, c, v: View, xp) -> list[Layer]:
   forehead = blob(v.X, v.Y + 0.38, 0.40, 0.30, xp)
   blush = cheek * (0.12 + 0.50 * p.Rosy_Cheeks)
   return [
-      Layer(mole * (0.9 * p.has_mole), c.mole),
-      Layer(spot * (0.9 * p.has_spot), c.mole),
-      Layer(dots * xp.maximum(p.freckles, 0.0) * 0.8, c.mole),
-      Layer(xp.clip(age, 0.0, 0.8), c.skin_dark),
-      Layer(blush, c.blush),
-      Layer(forehead * 0.25, c.skin_light),
-      Layer(socket * 0.30, c.skin_dark),
+    Layer(mole * (0.9 * p.has_mole), c.mole),
+    Layer(spot * (0.9 * p.has_spot), c.mole),
+    Layer(dots * xp.maximum(p.freckles, 0.0) * 0.8, c.mole),
+    Layer(xp.clip(age, 0.0, 0.8), c.skin_dark),
+    Layer(blush, c.blush),
+    Layer(forehead * 0.25, c.skin_light),
+    Layer(socket * 0.30, c.skin_dark),
   ]
 
 
@@ -207,10 +209,10 @@ def body(p, c, v: View, xp) -> list[Layer]:
   seam = xp.clip(1.0 + opening * 12.0, 0.0, 1.0)
   chest = edge(xp.minimum(shoulder, opening), v.sharp, xp)
   return [
-      Layer(cloth * seam * 0.5, c.cloth_dark),
-      Layer(cloth, c.cloth),
-      Layer(xp.maximum(neck, chest) * shadow, c.skin_dark),
-      Layer(xp.maximum(neck, chest), c.skin),
+    Layer(cloth * seam * 0.5, c.cloth_dark),
+    Layer(cloth, c.cloth),
+    Layer(xp.maximum(neck, chest) * shadow, c.skin_dark),
+    Layer(xp.maximum(neck, chest), c.skin),
   ]
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data.procedural import expression
-from jaxpriv.data.procedural import geometry
-from jaxpriv.data.procedural import headwear
+from jaxpriv.data.procedural import expression, geometry, headwear
 from jaxpriv.data.procedural.animal import NOSE_Y
 from jaxpriv.data.procedural.shapes import blob
 from jaxpriv.data.records import LANDMARKS
@@ -25,11 +23,11 @@ _COVERED = 0.5
 _EARS = (LANDMARKS.index("left_ear"), LANDMARKS.index("right_ear"))
 # The five ArcFace points are AFLW points too.
 _SAME = {
-    "left_eye": "left_eye_center",
-    "right_eye": "right_eye_center",
-    "nose": "nose_center",
-    "left_mouth": "mouth_left",
-    "right_mouth": "mouth_right",
+  "left_eye": "left_eye_center",
+  "right_eye": "right_eye_center",
+  "nose": "nose_center",
+  "left_mouth": "mouth_left",
+  "right_mouth": "mouth_right",
 }
 
 
@@ -67,10 +65,10 @@ def _human_points(p) -> Points:
   points["nose_center"] = (across, base - 0.05)
   points["nose_left"] = (across - 0.9 * p.nose_width, base - 0.02)
   points["nose_right"] = (across + 0.9 * p.nose_width, base - 0.02)
-  corner = p.mouth_y - 0.0845 * p.smile
+  corner = p.mouth_y - 0.65 * p.curve
   points["mouth_left"] = (-p.mouth_width, corner)
   points["mouth_right"] = (p.mouth_width, corner)
-  middle = p.mouth_y + 0.0455 * p.smile + 0.25 * p.gap
+  middle = p.mouth_y + 0.35 * p.curve + 0.25 * p.gap
   points["mouth_center"] = (0.0 * p.yaw, middle)
   return points
 
@@ -81,12 +79,12 @@ def _animal_points(p) -> Points:
   w = p.muzzle_width
   nostril = 0.3 * w
   on_muzzle = {
-      "nose_center": (0.0 * w, -0.03),
-      "nose_left": (-nostril, -0.03),
-      "nose_right": (nostril, -0.03),
-      "mouth_left": (-0.62 * w, 0.19),
-      "mouth_center": (0.0 * w, 0.14),
-      "mouth_right": (0.62 * w, 0.19),
+    "nose_center": (0.0 * w, -0.03),
+    "nose_left": (-nostril, -0.03),
+    "nose_right": (nostril, -0.03),
+    "mouth_left": (-0.62 * w, 0.19),
+    "mouth_center": (0.0 * w, 0.14),
+    "mouth_right": (0.62 * w, 0.19),
   }
   for name, (x, y) in on_muzzle.items():
     X, Y = x, y + NOSE_Y + 0.0 * w
@@ -150,7 +148,7 @@ def _box(p, size: int, domain: str) -> Array:
 
 
 def locate(
-    params: dict[str, np.ndarray], size: int, domain: str = "human"
+  params: dict[str, np.ndarray], size: int, domain: str = "human"
 ) -> SimpleNamespace:
   """Landmarks [B, 26, 2] in pixels, visibility int8 [B, 26], box [B, 4]."""
   p = expression.express(params, np)
@@ -165,7 +163,5 @@ def locate(
   seen = inside & (facing > _FACING) & (hidden < _COVERED)
   visibility = np.where(known, seen, -1).astype(np.int8)
   return SimpleNamespace(
-      landmarks=points, visibility=visibility, box=_box(p, size, domain)
+    landmarks=points, visibility=visibility, box=_box(p, size, domain)
   )
-
-

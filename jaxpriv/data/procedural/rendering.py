@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data.procedural import animal
-from jaxpriv.data.procedural import expression
-from jaxpriv.data.procedural import geometry
-from jaxpriv.data.procedural import headwear
-from jaxpriv.data.procedural import human
-from jaxpriv.data.procedural.shapes import composite, Layer
+from jaxpriv.data.procedural import (
+  animal,
+  expression,
+  geometry,
+  headwear,
+  human,
+)
+from jaxpriv.data.procedural.shapes import Layer, composite
 
 Array = Any
 
@@ -61,7 +63,7 @@ def _noise(p: SimpleNamespace, shape: tuple[int, int, int], xp) -> Array:
   h = (h ^ (h >> xp.uint32(15))) * xp.uint32(0x2C1B3C6D)
   h = (h ^ (h >> xp.uint32(12))) * xp.uint32(0x297A2D39)
   parts = [
-      (h >> xp.uint32(10 * i + 2)) & xp.uint32(1023) for i in range(channels)
+    (h >> xp.uint32(10 * i + 2)) & xp.uint32(1023) for i in range(channels)
   ]
   grain = xp.stack(parts, 1).astype(xp.float32) * (1.0 / 1023.0) - 0.5
   return grain * (2.0 * p.noise[:, :, None])
@@ -81,7 +83,7 @@ def _draw(params: dict[str, Array], size: int, domain: str, xp) -> Array:
 
 
 def render(
-    params: dict[str, Array], size: int, xp=np, domain: str = "human"
+  params: dict[str, Array], size: int, xp=np, domain: str = "human"
 ) -> Array:
   """Draws faces.
 
@@ -96,7 +98,7 @@ def render(
   """
   if not MIN_SIZE <= size <= MAX_SIZE:
     raise ValueError(
-        f"image size {size} is not in [{MIN_SIZE}, {MAX_SIZE}] pixels."
+      f"image size {size} is not in [{MIN_SIZE}, {MAX_SIZE}] pixels."
     )
   params = {k: xp.asarray(v, xp.float32) for k, v in params.items()}
   single = params["yaw"].ndim == 0

@@ -6,8 +6,8 @@ which other factors exist. A generator object per identity would cost some 20
 microseconds each; the hash does whole batches at once.
 """
 
-from collections.abc import Mapping, Sequence
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,10 +26,10 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(
-    seed: int,
-    names: Sequence[str],
-    ids: np.ndarray,
-    numbers: np.ndarray | None = None,
+  seed: int,
+  names: Sequence[str],
+  ids: np.ndarray,
+  numbers: np.ndarray | None = None,
 ) -> np.ndarray:
   """Uniform numbers in [0, 1), float32 [N, len(names)], for counters [N]."""
   keys = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
@@ -60,16 +60,16 @@ def check(domain: str, correlate: Correlations | None) -> None:
     for name in (a, b):
       if name not in ranks:
         raise ValueError(
-            f"correlate names {name!r}, which is no factor of domain"
-            f" {domain!r}; choose from {sorted(ranks)}."
+          f"correlate names {name!r}, which is no factor of domain"
+          f" {domain!r}; choose from {sorted(ranks)}."
         )
     if not -1.0 <= r <= 1.0:
       raise ValueError(f"correlate[{a!r}, {b!r}] = {r} is not in [-1, 1].")
     follower = _ordered(ranks, a, b)[1]
     if a == b or follower in seen:
       raise ValueError(
-          f"correlate makes {follower!r} follow two factors; a factor can"
-          " follow one other factor only."
+        f"correlate makes {follower!r} follow two factors; a factor can"
+        " follow one other factor only."
       )
     seen.add(follower)
 
@@ -86,7 +86,7 @@ def _ordered(ranks: Mapping[str, int], a: str, b: str) -> tuple[str, str]:
 
 
 def _correlated(
-    u: Factors, leaders: Factors, seed, domain, correlate, ids, numbers
+  u: Factors, leaders: Factors, seed, domain, correlate, ids, numbers
 ) -> Factors:
   """Lets followers copy their leaders' ranks with probability |r|.
 
@@ -124,18 +124,16 @@ def _keys(names: Sequence[str], domain: str) -> list[str]:
 
 def _person_ranks(seed, ids, domain, correlate) -> Factors:
   names = [*person_table(domain), *tables.PERSON_ATTRIBUTES]
-  columns = np.ascontiguousarray(
-      uniform(seed, _keys(names, domain), ids).T
-  )
+  columns = np.ascontiguousarray(uniform(seed, _keys(names, domain), ids).T)
   u = dict(zip(names, columns, strict=True))
   return _correlated(u, {}, seed, domain, correlate, ids, None)
 
 
 def sample_people(
-    seed: int,
-    ids: np.ndarray,
-    domain: str = "human",
-    correlate: Correlations | None = None,
+  seed: int,
+  ids: np.ndarray,
+  domain: str = "human",
+  correlate: Correlations | None = None,
 ) -> Factors:
   """The person factors of identities `ids` [N]: a dict of float32 [N].
 
@@ -152,18 +150,18 @@ def sample_people(
 
 
 def sample_photographs(
-    seed: int,
-    ids: np.ndarray,
-    numbers: np.ndarray,
-    domain: str = "human",
-    correlate: Correlations | None = None,
+  seed: int,
+  ids: np.ndarray,
+  numbers: np.ndarray,
+  domain: str = "human",
+  correlate: Correlations | None = None,
 ) -> Factors:
   """The photograph factors of photographs `numbers` [N] of people `ids` [N]."""
   check(domain, correlate)
   ids, numbers = np.asarray(ids), np.asarray(numbers)
   names = [*tables.PHOTOGRAPH, *tables.PHOTOGRAPH_ATTRIBUTES]
   columns = np.ascontiguousarray(
-      uniform(seed, _keys(names, domain), ids, numbers).T
+    uniform(seed, _keys(names, domain), ids, numbers).T
   )
   u = dict(zip(names, columns, strict=True))
   leaders = _person_ranks(seed, ids, domain, correlate) if correlate else {}

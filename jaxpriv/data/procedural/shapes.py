@@ -1,15 +1,11 @@
-"""Soft masks, and the composition of layers as one matrix product.
+"""Soft masks, and the composition of layers of flat colour.
 
-A picture is a list of layers, front to back. What a layer adds to a pixel is
-its mask times the light that the layers before it let through, so the image is
-the product of these weights with the colours of the layers: two passes over the
-pixels for a layer, however many channels.
+A picture is a list of layers, front to back. What a layer adds to a point is
+its colour times its mask times what the layers before it let through.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 Array = Any
 
@@ -68,7 +64,7 @@ def hue_colour(hue: Array, colourful: Array, light: Array, xp) -> Array:
 
 
 def composite(
-    groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
+  groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
 ) -> Array:
   """The image [B, 3, P] of layers, front to back in groups, the last opaque.
 
@@ -76,15 +72,14 @@ def composite(
   A group is summed before the next is drawn, so a generator of groups keeps
   few pixels in memory at a time.
   """
-  rest: Array = 1.0
-  image: Array = 0.0  # [B, 6, P]: what is lit and what is not
+  batch, points = shade.shape
+  rest = xp.ones((batch, points), xp.float32)
+  images = [xp.zeros((batch, 3, points), xp.float32) for _ in range(2)]
   for layers in groups:
-    weights = []
-    for layer in layers:
-      weights.append(layer.mask * rest)
-      rest = rest - weights[-1]
-    lit = np.array([layer.lit for layer in layers], np.float32)
     colours = tint(xp.stack([layer.colour for layer in layers], -1))
-    colours = xp.concatenate([colours * lit, colours * (1.0 - lit)], 1)
-    image = image + xp.matmul(colours, xp.stack(weights, 1))
-  return image[:, :3] * shade[:, None, :] + image[:, 3:]
+    for i, layer in enumerate(layers):
+      weight = layer.mask * rest
+      rest = rest - weight
+      # In place in numpy; JAX arrays are replaced.
+      images[layer.lit] += colours[:, :, i, None] * weight[:, None, :]
+  return images[True] * shade[:, None, :] + images[False]

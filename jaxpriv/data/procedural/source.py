@@ -27,22 +27,22 @@ class ProceduralFaces:
   attribute_names = tables.ATTRIBUTE_NAMES
 
   def __init__(
-      self,
-      num_identities: int = 2000,
-      images_per_identity: int = 10,
-      image_size: int = 64,
-      seed: int = 0,
-      domain: str = "human",
-      correlate: sampling.Correlations | None = None,
+    self,
+    num_identities: int = 2000,
+    images_per_identity: int = 10,
+    image_size: int = 64,
+    seed: int = 0,
+    domain: str = "human",
+    correlate: sampling.Correlations | None = None,
   ):
     if num_identities < 1 or images_per_identity < 1:
       raise ValueError(
-          "num_identities and images_per_identity must be at least 1, not"
-          f" {num_identities} and {images_per_identity}."
+        "num_identities and images_per_identity must be at least 1, not"
+        f" {num_identities} and {images_per_identity}."
       )
     if not MIN_SIZE <= image_size <= MAX_SIZE:
       raise ValueError(
-          f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
+        f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
       )
     domains = records.DOMAINS if domain == "all" else (domain,)
     for name in domains:
@@ -50,7 +50,7 @@ class ProceduralFaces:
     self.image_size = image_size
     self.images_per_identity = images_per_identity
     self.identities = np.repeat(
-        np.arange(num_identities, dtype=np.int32), images_per_identity
+      np.arange(num_identities, dtype=np.int32), images_per_identity
     )
     self._seed = seed
     self._domains = domains
@@ -62,17 +62,17 @@ class ProceduralFaces:
   def __repr__(self) -> str:
     # Grain compares sources by this when it restores an iterator.
     return (
-        f"ProceduralFaces(num_identities={self.identities[-1] + 1},"
-        f" images_per_identity={self.images_per_identity},"
-        f" image_size={self.image_size}, seed={self._seed},"
-        f" domains={self._domains}, correlate={self._correlate})"
+      f"ProceduralFaces(num_identities={self.identities[-1] + 1},"
+      f" images_per_identity={self.images_per_identity},"
+      f" image_size={self.image_size}, seed={self._seed},"
+      f" domains={self._domains}, correlate={self._correlate})"
     )
 
   def describe(self, index: int) -> str:
     person, number = divmod(int(index), self.images_per_identity)
     domain = self._domains[person % len(self._domains)]
     return (
-        f"procedural {domain} {person}, photograph {number}, seed {self._seed}"
+      f"procedural {domain} {person}, photograph {number}, seed {self._seed}"
     )
 
   def __getitem__(self, index: int) -> records.Record:
@@ -85,8 +85,8 @@ class ProceduralFaces:
     """What Grain calls to read a batch at once."""
     batch = self.batch(indices)
     return [
-        {name: value[i] for name, value in batch.items()}
-        for i in range(len(indices))
+      {name: value[i] for name, value in batch.items()}
+      for i in range(len(indices))
     ]
 
   def params(self, indices: np.ndarray, domain: str) -> sampling.Factors:
@@ -94,7 +94,7 @@ class ProceduralFaces:
     ids, numbers = np.divmod(np.asarray(indices), self.images_per_identity)
     drawn = (domain, self._correlate)
     return sampling.sample_people(
-        self._seed, ids, *drawn
+      self._seed, ids, *drawn
     ) | sampling.sample_photographs(self._seed, ids, numbers, *drawn)
 
   def batch(self, indices: Sequence[int] | np.ndarray) -> records.Batch:
@@ -125,14 +125,12 @@ class ProceduralFaces:
       attributes = np.full_like(attributes, -1)
     pose = [params[name] for name in ("yaw", "pitch", "roll")]
     return dict(
-        image=images.astype(np.uint8),
-        identity=self.identities[indices],
-        attributes=attributes,
-        landmarks=where.landmarks,
-        visibility=where.visibility,
-        pose=np.stack(pose, -1).astype(np.float32),
-        box=where.box,
-        domain=np.full(
-            len(indices), records.DOMAINS.index(domain), np.int32
-        ),
+      image=images.astype(np.uint8),
+      identity=self.identities[indices],
+      attributes=attributes,
+      landmarks=where.landmarks,
+      visibility=where.visibility,
+      pose=np.stack(pose, -1).astype(np.float32),
+      box=where.box,
+      domain=np.full(len(indices), records.DOMAINS.index(domain), np.int32),
     )

@@ -1,0 +1,114 @@
+"""Eight devices compute what one computes, for every phase of every method.
+
+XLA compiles some sharded convolutions to silently wrong numbers, so this is
+checked, not assumed. A phase that is added to METHODS is in all of it.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxpriv.methods import baselines, embedded_autoencoder, k_same
+from jaxpriv.training import inference
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Phase
+from ml_collections import ConfigDict
+from tests import tiny
+from tests.training import builders_test
+
+
+def eeae():
+  return embedded_autoencoder.phases(tiny.embedded_autoencoder())
+
+
+def sprn():
+  return embedded_autoencoder.phases(tiny.embedded_autoencoder("demo,sprn"))
+
+
+def plain(kind, strength):
+  config = ConfigDict(dict(model=dict(kind=kind, strength=strength)))
+  return baselines.phases(config)
+
+
+def same(kind):
+  config = ConfigDict(dict(model=dict(kind=kind, k=2, components=4)))
+  return k_same.phases(config)
+
+
+METHODS = {
+    "eeae": eeae,
+    "sprn": sprn,
+    "game": lambda: [Phase("game", (), builders_test.game())],
+    "black_box": lambda: plain("black_box", 0.2),
+    "gaussian_blur": lambda: plain("gaussian_blur", 0.1),
+    "pixelation": lambda: plain("pixelation", 0.125),
+    "k_same": lambda: same("pixel"),
+    "k_same_eigen": lambda: same("eigen"),
+    "k_same_select": lambda: same("select"),
+}
+
+
+def run(phases, devices, batches):
+  """Trains every phase on the batches and predicts on the first of them."""
+  mesh = mesh_lib.make_mesh(devices)
+  finished, outputs = {}, {}
+  with jax.set_mesh(mesh):
+    for phase in phases:
+      method = phase.method
+      frozen = {name: finished[name] for name in phase.needs}
+      key = jax.random.key(0)
+      first = mesh_lib.put_batch(batches[0], mesh)
+
+      def init(key, batch, frozen, method=method):
+        return method.init(key, inference.as_float(batch), frozen)
+
+      shapes = jax.eval_shape(init, key, first, frozen)
+      shardings = mesh_lib.infer_shardings(shapes, mesh, min_bytes=256)
+      state = jax.jit(init, out_shardings=shardings)(key, first, frozen)
+      step = jax.jit(
+          lambda s, f, b, k, method=method: method.step(
+              s, f, inference.as_float(b), k
+          ),
+          out_shardings=(shardings, mesh_lib.replicated(mesh)),
+      )
+      metrics = {}
+      for i, batch in enumerate(batches):
+        on_device = mesh_lib.put_batch(batch, mesh)
+        state, metrics = step(
+            state, frozen, on_device, jax.random.fold_in(key, i)
+        )
+      finished[phase.name] = state
+      outputs[phase.name] = {
+          "state": mesh_lib.fetch({k: v for k, v in state.items() if k != "opt"}),
+          "metrics": mesh_lib.fetch(metrics),
+          "predict": {
+              name: inference.predict(fn, state, frozen, [batches[0]], mesh)
+              for name, fn in method.predict.items()
+          },
+      }
+  return outputs
+
+
+@functools.cache
+def results(name):
+  side = 8 if name == "game" else tiny.SIDE
+  batches = [tiny.batch(16, seed, side) for seed in range(2)]
+  return [run(METHODS[name](), devices, batches) for devices in (1, 8)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_eight_devices_equal_one(name):
+  one, eight = results(name)
+  assert one.keys() == eight.keys()
+  for phase in one:
+    flat, tree = jax.tree.flatten(one[phase])
+    other, other_tree = jax.tree.flatten(eight[phase])
+    assert tree == other_tree
+    for a, b in zip(flat, other, strict=True):
+      # Sums in another order, then two Adam steps, which divide by their size.
+      np.testing.assert_allclose(
+          np.asarray(a, np.float64), np.asarray(b, np.float64),
+          rtol=2e-3, atol=2e-3, err_msg=f"{name}/{phase}",
+      )  # fmt: skip
