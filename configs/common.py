@@ -12,8 +12,8 @@ def parse(argument: str) -> tuple[str, set[str]]:
   scale, *options = (argument or "demo").split(",")
   if scale not in SCALES:
     raise ValueError(
-        f"unknown scale {scale!r}: use one of {', '.join(SCALES)}, as in"
-        " --config=configs/embedded_autoencoder.py:demo"
+      f"unknown scale {scale!r}: use one of {', '.join(SCALES)}, as in"
+      " --config=configs/embedded_autoencoder.py:demo"
     )
   return scale, set(options)
 
@@ -38,61 +38,61 @@ def base(method: str) -> ConfigDict:
 def data() -> ConfigDict:
   """Where faces come from; see jaxpriv.data.sources."""
   return ConfigDict(
-      dict(
-          source="procedural",  # or folder, tfds, array_record
-          path="",
-          name="",  # TFDS: celeb_a or lfw
-          split="",  # TFDS: one split; "" is all
-          sets=(),  # folder: values of the column "set"; () is all
-          attributes=(),  # () is the source's own choice
-          num_people=0,  # found in the data
-          image_size=64,
-          align="landmarks",  # or box, none
-          cache=True,  # decode once and keep in memory
-          num_workers=0,  # decoding processes when not cached
-          max_bad_share=0.01,  # stop when more images are unreadable
-          # Shares of people. attack trains the attackers, test scores them.
-          splits=dict(train=0.6, attack=0.2, test=0.2),
-          num_identities=2000,  # procedural
-          images_per_identity=10,
-          seed=0,
-          domain="human",
-      )
+    dict(
+      source="procedural",  # or folder, tfds, array_record
+      path="",
+      name="",  # TFDS: celeb_a or lfw
+      split="",  # TFDS: one split; "" is all
+      sets=(),  # folder: values of the column "set"; () is all
+      attributes=(),  # () is the source's own choice
+      num_people=0,  # found in the data
+      image_size=64,
+      align="landmarks",  # or box, none
+      cache=True,  # decode once and keep in memory
+      num_workers=0,  # decoding processes when not cached
+      max_bad_share=0.01,  # stop when more images are unreadable
+      # Shares of people. attack trains the attackers, test scores them.
+      splits=dict(train=0.6, attack=0.2, test=0.2),
+      num_identities=2000,  # procedural
+      images_per_identity=10,
+      seed=0,
+      domain="human",
+    )
   )
 
 
 def train() -> ConfigDict:
   """Cadences of the training loop in steps; 0 is never."""
   return ConfigDict(
-      dict(
-          log_every=20,
-          evaluate_every=0,
-          save_every=500,
-          keep=2,
-          profile=(0, 0),  # first and last step of a profiler trace
-          validation_images=512,
-      )
+    dict(
+      log_every=20,
+      evaluate_every=0,
+      save_every=500,
+      keep=2,
+      profile=(0, 0),  # first and last step of a profiler trace
+      validation_images=512,
+    )
   )
 
 
 def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
   """Options of one phase."""
   options = ConfigDict(
-      dict(
-          steps=steps,
-          batch_size=batch_size,
-          optimizer="adam",  # or sgd
-          learning_rate=1e-3,
-          schedule="cosine",  # or constant, polynomial
-          warmup_steps=0,
-          momentum=0.9,  # sgd
-          weight_decay=0.0,
-          clip_norm=0.0,  # of the whole gradient; 0 is off
-          accumulate=1,  # microbatches a step
-          ema=0.0,  # decay of averaged parameters; 0 is off
-          augment=True,
-          augmentation=augmentation(),
-      )
+    dict(
+      steps=steps,
+      batch_size=batch_size,
+      optimizer="adam",  # or sgd
+      learning_rate=1e-3,
+      schedule="cosine",  # or constant, polynomial
+      warmup_steps=0,
+      momentum=0.9,  # sgd
+      weight_decay=0.0,
+      clip_norm=0.0,  # of the whole gradient; 0 is off
+      accumulate=1,  # microbatches a step
+      ema=0.0,  # decay of averaged parameters; 0 is off
+      augment=True,
+      augmentation=augmentation(),
+    )
   )
   options.update(overrides)
   return options
@@ -101,13 +101,13 @@ def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
 def augmentation() -> ConfigDict:
   """Strengths of random changes, on the device; 0 or False is off."""
   return ConfigDict(
-      dict(
-          flip=True,
-          shift=0.05,
-          brightness=0.1,
-          contrast=0.1,
-          saturation=0.1,
-      )
+    dict(
+      flip=True,
+      shift=0.05,
+      brightness=0.1,
+      contrast=0.1,
+      saturation=0.1,
+    )
   )
 
 
@@ -121,34 +121,34 @@ def evaluation() -> ConfigDict:
   options.max_test_images = 20_000
   # Baselines attacked beside the mechanism, with their strength; k for k_same.
   options.compare = dict(
-      black_box=0.25,
-      gaussian_blur=0.08,
-      pixelation=0.125,
-      k_same=5,
-      k_same_eigen=5,
-      k_same_select=5,
+    black_box=0.25,
+    gaussian_blur=0.08,
+    pixelation=0.125,
+    k_same=5,
+    k_same_eigen=5,
+    k_same_select=5,
   )
   # Which of those also face the attackers that learn from their outputs.
   options.attack_in_full = ("gaussian_blur",)
   # A recogniser that no loss has used, and its margin loss.
   options.recogniser = dict(
-      architecture="vgg", depths=(1, 1, 2, 2), width=16, features=128
+    architecture="vgg", depths=(1, 1, 2, 2), width=16, features=128
   )
   options.head = dict(kind="cosface", scale=32.0, margin=0.2)
   # Attribute predictors that the mechanism has not seen.
   options.predictors = dict(
-      fsn=dict(
-          architecture="fsn",
-          widths=(16, 32, 64, 64, 64, 64),
-          group_units=(64, 64),
-      ),
-      vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=16, features=64),
+    fsn=dict(
+      architecture="fsn",
+      widths=(16, 32, 64, 64, 64, 64),
+      group_units=(64, 64),
+    ),
+    vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=16, features=64),
   )
   options.phases = dict(
-      recogniser=phase(1500, 64, learning_rate=2e-3),
-      parrot=phase(800, 64, learning_rate=1e-3),
-      fsn=phase(400, 64, learning_rate=2e-3),
-      vgg=phase(400, 64, learning_rate=2e-3),
+    recogniser=phase(1500, 64, learning_rate=2e-3),
+    parrot=phase(800, 64, learning_rate=1e-3),
+    fsn=phase(400, 64, learning_rate=2e-3),
+    vgg=phase(400, 64, learning_rate=2e-3),
   )
   return options
 
@@ -156,11 +156,11 @@ def evaluation() -> ConfigDict:
 def release() -> ConfigDict:
   """What launch.release writes; see there."""
   return ConfigDict(
-      dict(
-          batch_size=128,
-          # Attributes that go into labels.csv; () is those the mechanism keeps.
-          attributes=(),
-          predicted_attributes=False,  # labels read by the FSN, if unknown
-          terms="",  # one sentence for the card: who may use this, how
-      )
+    dict(
+      batch_size=128,
+      # Attributes that go into labels.csv; () is those the mechanism keeps.
+      attributes=(),
+      predicted_attributes=False,  # labels read by the FSN, if unknown
+      terms="",  # one sentence for the card: who may use this, how
+    )
   )

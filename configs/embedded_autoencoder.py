@@ -1,9 +1,9 @@
 """Enhanced Embedded AutoEncoders.
 
-  --config=configs/embedded_autoencoder.py:demo        64 px, minutes on a CPU
-  --config=configs/embedded_autoencoder.py:gpu         112 px, one accelerator
-  --config=configs/embedded_autoencoder.py:paper       224 px, as published
-  --config=configs/embedded_autoencoder.py:demo,sprn   the paper's ablation
+--config=configs/embedded_autoencoder.py:demo        64 px, minutes on a CPU
+--config=configs/embedded_autoencoder.py:gpu         112 px, one accelerator
+--config=configs/embedded_autoencoder.py:paper       224 px, as published
+--config=configs/embedded_autoencoder.py:demo,sprn   the paper's ablation
 """
 
 from ml_collections import ConfigDict
@@ -17,8 +17,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   scale, options = common.parse(argument)
   if options - OPTIONS:
     raise ValueError(
-        f"unknown option {sorted(options - OPTIONS)}: there is"
-        f" {sorted(OPTIONS)}"
+      f"unknown option {sorted(options - OPTIONS)}: there is {sorted(OPTIONS)}"
     )
   config = common.base("embedded_autoencoder")
   config.model = _model()
@@ -29,31 +28,31 @@ def get_config(argument: str = "demo") -> ConfigDict:
 
 def _model() -> ConfigDict:
   return ConfigDict(
-      dict(
-          internal=True,  # False: SPRN, a single autoencoder
-          alpha_1=1.0,  # weight of the attributes' loss
-          alpha_2=1.0,  # weight of the recogniser's cosine
-          cosine_floor=-1.0,  # the cosine is not pushed below
-          pen_side=0,  # the recogniser's input side; 0 is the image's
-          pen_head=dict(kind="arcface", scale=64.0, margin=0.5),
-          fsn=dict(
-              widths=(64, 128, 256, 512, 512, 512),
-              pool_strides=(2, 2, 2, 2, 1, 1),
-              group_units=(512, 512),
-              dropout=0.5,
-              norm="batch",
-          ),
-          pen=dict(
-              depths=(3, 4, 14, 3),
-              width=64,
-              features=512,
-              norm="batch",
-              dropout=0.0,
-              stem_stride=1,
-          ),
-          external=dict(widths=(64, 128, 256, 512, 512), norm="batch"),
-          code=dict(widths=(512, 256, 256, 128, 128), code=64, norm="batch"),
-      )
+    dict(
+      internal=True,  # False: SPRN, a single autoencoder
+      alpha_1=1.0,  # weight of the attributes' loss
+      alpha_2=1.0,  # weight of the recogniser's cosine
+      cosine_floor=-1.0,  # the cosine is not pushed below
+      pen_side=0,  # the recogniser's input side; 0 is the image's
+      pen_head=dict(kind="arcface", scale=64.0, margin=0.5),
+      fsn=dict(
+        widths=(64, 128, 256, 512, 512, 512),
+        pool_strides=(2, 2, 2, 2, 1, 1),
+        group_units=(512, 512),
+        dropout=0.5,
+        norm="batch",
+      ),
+      pen=dict(
+        depths=(3, 4, 14, 3),
+        width=64,
+        features=512,
+        norm="batch",
+        dropout=0.0,
+        stem_stride=1,
+      ),
+      external=dict(widths=(64, 128, 256, 512, 512), norm="batch"),
+      code=dict(widths=(512, 256, 256, 128, 128), code=64, norm="batch"),
+    )
   )
 
 
@@ -104,7 +103,7 @@ def _paper(config: ConfigDict) -> None:
   config.data.update(source="tfds", name="celeb_a", image_size=224, align="box")
   config.data.cache = False
   config.data.num_workers = 8
-  # Of CelebA's people, as the paper deals 8,000 and 2,000; attackers get theirs.
+  # The paper deals CelebA's people 8 to 2; attackers get their share here.
   config.data.splits = dict(train=0.6, attack=0.2, test=0.2)
   config.model.pen_side = 112
   sgd = dict(optimizer="sgd", learning_rate=1e-3)

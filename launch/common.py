@@ -22,11 +22,11 @@ from jaxpriv.training.method import Phase
 
 # Errors that say all there is to say: shown without a traceback.
 USER_ERRORS = (
-    DataError,
-    FileNotFoundError,
-    ResultsError,
-    loop.NonFiniteError,
-    run_lib.ConfigMismatchError,
+  DataError,
+  FileNotFoundError,
+  ResultsError,
+  loop.NonFiniteError,
+  run_lib.ConfigMismatchError,
 )
 
 
@@ -47,13 +47,13 @@ def run(main: Callable[[list[str]], None]) -> None:
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_ours_or_a_warning)
   logging.get_absl_handler().setFormatter(
-      python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
   app.run(guarded)
 
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
-  """Libraries that log through absl tell of every checkpoint file; hush them."""
+  """Libraries that log through absl tell of every checkpoint file: no."""
   ours = {"jaxpriv", "launch"} & set(pathlib.Path(record.pathname).parts[-3:-1])
   return bool(ours) or record.levelno >= python_logging.WARNING
 
@@ -61,7 +61,7 @@ def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
 def no_arguments(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(
-        f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value"
+      f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value"
     )
 
 

@@ -2,18 +2,17 @@
 
   python -m launch.evaluate --workdir=runs/demo
 
-It writes evaluation/metrics.json and evaluation/report.html, and prints the two
-tables of the report. Attackers are trained, so it takes a while; interrupted, it
-goes on where it was.
+It writes evaluation/metrics.json and evaluation/report.html, and prints the
+tables of the report. Attackers are trained, so it takes a while; interrupted,
+the same command goes on.
 """
 
 import datetime
 import platform
-from collections.abc import Callable
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -22,11 +21,13 @@ from jaxpriv.attacks.learning import Photographs
 from jaxpriv.methods import baselines, k_same
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
-from jaxpriv.training import inference, run, writers
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import run, writers
 from launch import common
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run directory of launch.train."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -43,23 +44,23 @@ def main(argv: list[str]) -> None:
   mechanisms |= _baselines(config, mesh)
   recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
   results, strips = evaluation.evaluate(
-      setting, mechanisms, recognisers, predictors
+    setting, mechanisms, recognisers, predictors
   )
   results = {
-      "mechanism": config.method,
-      "created": datetime.datetime.now(datetime.UTC).isoformat(),
-      "config": common.public_config(config),
-      "parameters_sha256": common.parameters_sha256(states),
-      "environment": environment(mesh),
-      "data": _describe(config, data, setting),
-      **results,
+    "mechanism": config.method,
+    "created": datetime.datetime.now(datetime.UTC).isoformat(),
+    "config": common.public_config(config),
+    "parameters_sha256": common.parameters_sha256(states),
+    "environment": environment(mesh),
+    "data": _describe(config, data, setting),
+    **results,
   }
   if jax.process_index() == 0:
     directory = workdir / "evaluation"
     results_lib.write(directory / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
     report = html.write(
-        directory / "report.html", results, {"strips": strips}, curves
+      directory / "report.html", results, {"strips": strips}, curves
     )
     terminal.print_tables(results)
     print(f"Report: {report}")
@@ -71,20 +72,20 @@ def _setting(config, directory, mesh, data: run.Data) -> evaluation.Setting:
 
   def photographs(splits, limit):
     parts = [
-        batch
-        for split in splits
-        for batch in data.epoch(
-            split, batch_size=options.batch_size * mesh.size, limit=limit
-        )
+      batch
+      for split in splits
+      for batch in data.epoch(
+        split, batch_size=options.batch_size * mesh.size, limit=limit
+      )
     ]
     return learning.collect(parts, names)
 
   return evaluation.Setting(
-      config,
-      directory,
-      mesh,
-      photographs(options.attacker_splits, options.max_attacker_images),
-      photographs(("test",), options.max_test_images),
+    config,
+    directory,
+    mesh,
+    photographs(options.attacker_splits, options.max_attacker_images),
+    photographs(("test",), options.max_test_images),
   )
 
 
@@ -95,12 +96,12 @@ def _protect(phases, states, config, mesh) -> evaluation.Protect:
 
   def protect(photographs: Photographs) -> np.ndarray:
     images = learning.apply(
-        last.method.predict["protect"],
-        states[last.name],
-        frozen,
-        photographs,
-        mesh,
-        config.evaluation.batch_size,
+      last.method.predict["protect"],
+      states[last.name],
+      frozen,
+      photographs,
+      mesh,
+      config.evaluation.batch_size,
     )
     return evaluation.released(images)
 
@@ -109,8 +110,8 @@ def _protect(phases, states, config, mesh) -> evaluation.Protect:
 
 def _baselines(config, mesh) -> dict[str, evaluation.Protect]:
   return {
-      name: _baseline(name, strength, config, mesh)
-      for name, strength in config.evaluation.compare.items()
+    name: _baseline(name, strength, config, mesh)
+    for name, strength in config.evaluation.compare.items()
   }
 
 
@@ -126,12 +127,12 @@ def _baseline(name: str, strength, config, mesh) -> evaluation.Protect:
   def protect(photographs: Photographs) -> np.ndarray:
     # The whole closed set at once: the guarantee is about the set.
     batch = {
-        **photographs.arrays,
-        "image": photographs.arrays["image"].astype(np.float32) / 255,
-        "padding": np.zeros(len(photographs), bool),
+      **photographs.arrays,
+      "image": photographs.arrays["image"].astype(np.float32) / 255,
+      "padding": np.zeros(len(photographs), bool),
     }
     return evaluation.released(
-        np.asarray(phase.method.predict["protect"]({}, {}, batch))
+      np.asarray(phase.method.predict["protect"]({}, {}, batch))
     )
 
   return protect
@@ -139,25 +140,25 @@ def _baseline(name: str, strength, config, mesh) -> evaluation.Protect:
 
 def environment(mesh) -> dict:
   return {
-      "python": platform.python_version(),
-      "jax": jax.__version__,
-      "device": jax.devices()[0].device_kind,
-      "devices": mesh.size,
-      "processes": jax.process_count(),
+    "python": platform.python_version(),
+    "jax": jax.__version__,
+    "device": jax.devices()[0].device_kind,
+    "devices": mesh.size,
+    "processes": jax.process_count(),
   }
 
 
 def _describe(config, data: run.Data, setting) -> dict:
   return {
-      "source": config.data.source,
-      "path": epath.Path(config.data.path).name,
-      "people": {split: data.people(split) for split in data.splits},
-      "images": {split: len(rows) for split, rows in data.splits.items()},
-      "attackers": {
-          "people": len(np.unique(setting.attackers.identities)),
-          "images": len(setting.attackers),
-      },
-      "unreadable": list(getattr(data.source, "unreadable", [])),
+    "source": config.data.source,
+    "path": epath.Path(config.data.path).name,
+    "people": {split: data.people(split) for split in data.splits},
+    "images": {split: len(rows) for split, rows in data.splits.items()},
+    "attackers": {
+      "people": len(np.unique(setting.attackers.identities)),
+      "images": len(setting.attackers),
+    },
+    "unreadable": list(getattr(data.source, "unreadable", [])),
   }
 
 

@@ -2,9 +2,10 @@
 
   python -m launch.release --workdir=runs/demo --input=FOLDER --output=DIR
 
-The output holds images/ (PNG, numbered in an order that says nothing), labels.csv
-(attributes, no identities), card.json and CARD.md (what was run, what the attacks
-measured, what is not protected). Interrupted, the same command goes on.
+The output holds images/ (PNG, numbered in an order that says nothing),
+labels.csv (attributes, no identities), card.json and CARD.md (what was run,
+what the attacks measured, what is not protected). Interrupted, the same command
+goes on.
 """
 
 import csv
@@ -28,17 +29,21 @@ from jaxpriv.training import inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run directory of launch.train."
+)
 _INPUT = flags.DEFINE_string(
     "input", None, "Folder of images, with labels.csv or a sub-folder a person;"
     " for --source=tfds its data_dir, for array_record its path.",
 )  # fmt: skip
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to make.")
 _SOURCE = flags.DEFINE_enum(
-    "source", "folder", ("folder", "tfds", "array_record"), "What --input is."
+  "source", "folder", ("folder", "tfds", "array_record"), "What --input is."
 )
 _NAME = flags.DEFINE_string("name", "", "TFDS: celeb_a or lfw.")
-_SETS = flags.DEFINE_list("sets", [], "Folder: keep these values of column set.")
+_SETS = flags.DEFINE_list(
+  "sets", [], "Folder: keep these values of column set."
+)
 
 _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", None, "Stop when a larger share of the images is"
@@ -53,8 +58,8 @@ def main(argv: list[str]) -> None:
     raise DataError("launch.release runs as one process: start it once")
   if output.exists():
     raise DataError(
-        f"{output} exists: a finished release is not written over. Remove it or"
-        " choose another --output."
+      f"{output} exists: a finished release is not written over. Remove it or"
+      " choose another --output."
     )
   config = run.load_config(workdir)
   source = _open(config)
@@ -64,7 +69,7 @@ def main(argv: list[str]) -> None:
   partial = output.parent / f"{output.name}.partial"
   _begin(partial, config, states, source)
   rows, unreadable = _write_images(
-      partial, config, source, phases, states, mesh
+    partial, config, source, phases, states, mesh
   )
   _write_labels(partial / "labels.csv", source.attribute_names, rows)
   _write_card(partial, workdir, config, states, len(rows), unreadable)
@@ -84,9 +89,9 @@ def _open(config: ConfigDict) -> sources.Framed:
   lost = [name for name in config.release.attributes if name not in names]
   if lost:
     raise DataError(
-        f"config.release.attributes names {', '.join(lost)}, which"
-        f" {_INPUT.value} does not have; it has"
-        f" {', '.join(raw.attribute_names) or 'no attributes'}"
+      f"config.release.attributes names {', '.join(lost)}, which"
+      f" {_INPUT.value} does not have; it has"
+      f" {', '.join(raw.attribute_names) or 'no attributes'}"
     )
   share = _MAX_BAD_SHARE.value
   share = data.max_bad_share if share is None else share
@@ -96,18 +101,18 @@ def _open(config: ConfigDict) -> sources.Framed:
 def _begin(partial, config, states, source) -> None:
   """Starts an output, or checks that an interrupted one is of this release."""
   key = {
-      "parameters": common.parameters_sha256(states),
-      "images": len(source),
-      "attributes": list(source.attribute_names),
-      "input": str(epath.Path(_INPUT.value).absolute()),
-      "seed": config.seed,
+    "parameters": common.parameters_sha256(states),
+    "images": len(source),
+    "attributes": list(source.attribute_names),
+    "input": str(epath.Path(_INPUT.value).absolute()),
+    "seed": config.seed,
   }
   path = partial / "release.json"
   if path.exists():
     if json.loads(path.read_text()) != key:
       raise DataError(
-          f"{partial} holds an interrupted release of other images or another"
-          " run: finish that one or remove the directory"
+        f"{partial} holds an interrupted release of other images or another"
+        " run: finish that one or remove the directory"
       )
     logging.info("going on with %s", partial)
     return
@@ -137,12 +142,10 @@ def _write_images(partial, config, source, phases, states, mesh):
       (batch,) = pipeline.epoch(source, indices, batch_size=size)
       shown = ~batch["padding"][: len(indices)]
       if not all((partial / n).exists() for n in np.array(names)[shown]):
-        images = inference.predict(
-            fn, states[last.name], frozen, [batch], mesh
-        )
+        images = inference.predict(fn, states[last.name], frozen, [batch], mesh)
         for name, image in zip(np.array(names)[shown], images, strict=True):
           pictures.save_png(partial / name, image)
-      for i in np.flatnonzero(shown):
+      for i in np.flatnonzero(shown).tolist():
         rows.append({"file": names[i], **_labels(source, batch, i)})
       unreadable += indices[~shown].tolist()
       advance(start + len(indices))
@@ -152,8 +155,8 @@ def _write_images(partial, config, source, phases, states, mesh):
 def _labels(source, batch, i: int) -> dict[str, str]:
   values = batch["attributes"][i]
   return {
-      name: "" if value < 0 else str(int(value))
-      for name, value in zip(source.attribute_names, values, strict=True)
+    name: "" if value < 0 else str(int(value))
+    for name, value in zip(source.attribute_names, values, strict=True)
   }
 
 
@@ -175,32 +178,31 @@ def _write_card(partial, workdir, config, states, written, unreadable) -> None:
     )  # fmt: skip
   elif results["parameters_sha256"] != common.parameters_sha256(states):
     raise DataError(
-        f"{metrics} was measured on other parameters than those of {workdir}:"
-        " run launch.evaluate again"
+      f"{metrics} was measured on other parameters than those of {workdir}:"
+      " run launch.evaluate again"
     )
   card_lib.write(
-      partial,
-      {
-          "mechanism": config.method,
-          "created": datetime.datetime.now(datetime.UTC).isoformat(),
-          "version": jaxpriv.__version__,
-          "config": common.public_config(config),
-          "parameters_sha256": common.parameters_sha256(states),
-          "counts": {
-              "read": written + len(unreadable),
-              "written": written,
-              "unreadable": len(unreadable),
-          },
-          # By number and not by name: names of files may name people.
-          "unreadable": [
-              f"image {index} of the input, counted from 0"
-              for index in unreadable
-          ],
-          "results": {
-              k: v for k, v in results.items() if k not in ("config", "data")
-          },
-          "terms": config.release.terms,
+    partial,
+    {
+      "mechanism": config.method,
+      "created": datetime.datetime.now(datetime.UTC).isoformat(),
+      "version": jaxpriv.__version__,
+      "config": common.public_config(config),
+      "parameters_sha256": common.parameters_sha256(states),
+      "counts": {
+        "read": written + len(unreadable),
+        "written": written,
+        "unreadable": len(unreadable),
       },
+      # By number and not by name: names of files may name people.
+      "unreadable": [
+        f"image {index} of the input, counted from 0" for index in unreadable
+      ],
+      "results": {
+        k: v for k, v in results.items() if k not in ("config", "data")
+      },
+      "terms": config.release.terms,
+    },
   )
 
 

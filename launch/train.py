@@ -4,24 +4,25 @@
     --workdir=runs/demo [--config.data.source=folder --config.data.path=...]
 
 The same command goes on where an earlier one stopped. On a cluster, start one
-process a node (Slurm, TPU pods and MPI are recognised); on a laptop it just runs.
+process a node (Slurm, TPU pods and MPI are recognised); on a laptop it just
+runs.
 """
 
-import sys
-
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from launch import common
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import preemption, run
+from jaxpriv.training import run
+from launch import common
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, as in configs/embedded_autoencoder.py:demo.",
     lock_config=True,
 )  # fmt: skip
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory, made if need be.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run directory, made if need be."
+)
 
 
 def main(argv: list[str]) -> None:

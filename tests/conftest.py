@@ -3,11 +3,17 @@
 import os
 import pathlib
 
+# Tests compile far more than they compute: half the time without LLVM's passes.
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "")
+  + " --xla_backend_optimization_level=0"
+  + " --xla_llvm_disable_expensive_passes=true"
+)
+
 import jax
 import pytest
 from absl import flags
 
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if jax.config.jax_platforms in (None, "", "cpu"):
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 8)
@@ -15,8 +21,11 @@ if jax.config.jax_platforms in (None, "", "cpu"):
 flags.FLAGS.mark_as_parsed()
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Programs that a second run need not compile again.
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache/jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 FACES = pathlib.Path(
-    os.environ.get("JAXPRIV_FACES", ROOT.parent / "shared" / "data" / "faces")
+  os.environ.get("JAXPRIV_FACES", ROOT.parent / "shared" / "data" / "faces")
 )
 
 

@@ -9,12 +9,12 @@ import functools
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxpriv.methods import baselines, embedded_autoencoder, k_same
 from jaxpriv.training import inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
-from ml_collections import ConfigDict
 from tests import tiny
 from tests.training import builders_test
 
@@ -38,15 +38,15 @@ def same(kind):
 
 
 METHODS = {
-    "eeae": eeae,
-    "sprn": sprn,
-    "game": lambda: [Phase("game", (), builders_test.game())],
-    "black_box": lambda: plain("black_box", 0.2),
-    "gaussian_blur": lambda: plain("gaussian_blur", 0.1),
-    "pixelation": lambda: plain("pixelation", 0.125),
-    "k_same": lambda: same("pixel"),
-    "k_same_eigen": lambda: same("eigen"),
-    "k_same_select": lambda: same("select"),
+  "eeae": eeae,
+  "sprn": sprn,
+  "game": lambda: [Phase("game", (), builders_test.game())],
+  "black_box": lambda: plain("black_box", 0.2),
+  "gaussian_blur": lambda: plain("gaussian_blur", 0.1),
+  "pixelation": lambda: plain("pixelation", 0.125),
+  "k_same": lambda: same("pixel"),
+  "k_same_eigen": lambda: same("eigen"),
+  "k_same_select": lambda: same("select"),
 }
 
 
@@ -68,25 +68,25 @@ def run(phases, devices, batches):
       shardings = mesh_lib.infer_shardings(shapes, mesh, min_bytes=256)
       state = jax.jit(init, out_shardings=shardings)(key, first, frozen)
       step = jax.jit(
-          lambda s, f, b, k, method=method: method.step(
-              s, f, inference.as_float(b), k
-          ),
-          out_shardings=(shardings, mesh_lib.replicated(mesh)),
+        lambda s, f, b, k, method=method: method.step(
+          s, f, inference.as_float(b), k
+        ),
+        out_shardings=(shardings, mesh_lib.replicated(mesh)),
       )
       metrics = {}
       for i, batch in enumerate(batches):
         on_device = mesh_lib.put_batch(batch, mesh)
         state, metrics = step(
-            state, frozen, on_device, jax.random.fold_in(key, i)
+          state, frozen, on_device, jax.random.fold_in(key, i)
         )
       finished[phase.name] = state
       outputs[phase.name] = {
-          "state": mesh_lib.fetch({k: v for k, v in state.items() if k != "opt"}),
-          "metrics": mesh_lib.fetch(metrics),
-          "predict": {
-              name: inference.predict(fn, state, frozen, [batches[0]], mesh)
-              for name, fn in method.predict.items()
-          },
+        "state": mesh_lib.fetch({k: v for k, v in state.items() if k != "opt"}),
+        "metrics": mesh_lib.fetch(metrics),
+        "predict": {
+          name: inference.predict(fn, state, frozen, [batches[0]], mesh)
+          for name, fn in method.predict.items()
+        },
       }
   return outputs
 

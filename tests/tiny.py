@@ -16,18 +16,16 @@ def embedded_autoencoder(argument="demo", **model):
     config.data.attributes = ("Male", "Smiling")
     config.data.num_people = PEOPLE
     config.model.fsn.update(
-        widths=(8, 8, 16, 16, 16, 16), group_units=(64, 16), dropout=0.5
+      widths=(8, 8, 16, 16, 16, 16), group_units=(64, 16), dropout=0.5
     )
-    config.model.pen.update(
-        depths=(1, 1, 1, 1), width=8, features=32, stem_stride=1
-    )
+    config.model.pen.update(depths=(1, 1), width=8, features=32, stem_stride=2)
     config.model.external.widths = (8, 8, 16, 16, 16)
     config.model.code.update(widths=(16, 16, 16, 8, 8), code=8)
     config.model.update(model)
     for options in config.phases.values():
       # Plain SGD: Adam would blow rounding of small gradients up to its rate.
       options.update(
-          steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2
+        steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2
       )
   return config
 
@@ -36,12 +34,12 @@ def batch(rows=16, seed=0, side=SIDE, attributes=2):
   """A labelled batch as a pipeline gives it; one attribute is unknown."""
   rng = np.random.default_rng(seed)
   made = {
-      "image": rng.integers(0, 256, (rows, side, side, 3), np.uint8),
-      "identity": rng.integers(0, PEOPLE, rows).astype(np.int32),
-      "attributes": rng.integers(0, 2, (rows, attributes)).astype(np.int8),
-      "landmarks": np.full((rows, len(records.LANDMARKS), 2), np.nan, np.float32),
-      "index": np.arange(rows),
-      "padding": np.zeros(rows, bool),
+    "image": rng.integers(0, 256, (rows, side, side, 3), np.uint8),
+    "identity": rng.integers(0, PEOPLE, rows).astype(np.int32),
+    "attributes": rng.integers(0, 2, (rows, attributes)).astype(np.int8),
+    "landmarks": np.full((rows, len(records.LANDMARKS), 2), np.nan, np.float32),
+    "index": np.arange(rows),
+    "padding": np.zeros(rows, bool),
   }
   made["attributes"][0, 0] = -1
   return made

@@ -1,10 +1,10 @@
 """Which attributes can be read from what is released, and by whom.
 
-For attributes that a mechanism promises to keep this measures utility, for the
-others leakage. The predictor of the mechanism's own loss is the weakest witness:
-it may read a code that nobody else can. So predictors that the mechanism has
-never seen are trained on released images, and compared with their like trained
-and scored on originals.
+For attributes that a mechanism promises to keep this measures utility, for
+others leakage. The predictor of the mechanism's own loss is the weakest
+witness: it may read a code that nobody else can. So predictors that the
+mechanism has never seen are trained on released images, and compared with their
+like trained and scored on originals.
 """
 
 import flax.linen as nn
@@ -31,7 +31,7 @@ ARCHITECTURES = {"fsn": _fsn, "vgg": _vgg}
 
 
 def predictor(
-    name: str, network: ConfigDict, options: ConfigDict, attributes: int
+  name: str, network: ConfigDict, options: ConfigDict, attributes: int
 ) -> Phase:
   """A fresh predictor; `network.architecture` is "fsn" or "vgg"."""
   settings = {k: v for k, v in network.items() if k != "architecture"}
@@ -40,7 +40,7 @@ def predictor(
 
 
 def score(
-    predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
+  predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
 ) -> dict[str, classification.Accuracy]:
   """Accuracy of each attribute.
 
@@ -50,24 +50,24 @@ def score(
     names: of the A attributes; one of which no label is known is left out.
   """
   return {
-      name: classification.accuracy(predicted[:, i], labels[:, i])
-      for i, name in enumerate(names)
-      if (labels[:, i] >= 0).any()
+    name: classification.accuracy(predicted[:, i], labels[:, i])
+    for i, name in enumerate(names)
+    if (labels[:, i] >= 0).any()
   }
 
 
 def rows(
-    predictor_name: str,
-    released: dict[str, classification.Accuracy],
-    original: dict[str, classification.Accuracy],
+  predictor_name: str,
+  released: dict[str, classification.Accuracy],
+  original: dict[str, classification.Accuracy],
 ) -> list[dict]:
   """Rows as in `jaxpriv.reports.results`, without the mechanism."""
   return [
-      {
-          "attribute": name,
-          "predictor": predictor_name,
-          **accuracy._asdict(),
-          "original": original[name].rate,
-      }
-      for name, accuracy in released.items()
+    {
+      "attribute": name,
+      "predictor": predictor_name,
+      **accuracy._asdict(),
+      "original": original[name].rate,
+    }
+    for name, accuracy in released.items()
   ]

@@ -52,19 +52,23 @@ class Setting(NamedTuple):
       start: Any = None,
   ) -> Any:  # fmt: skip
     return learning.train(
-        phase,
-        learning.as_classes(photographs),
-        options,
-        seed=self.config.seed,
-        workdir=self.workdir,
-        mesh=self.mesh,
-        start=start,
+      phase,
+      learning.as_classes(photographs),
+      options,
+      seed=self.config.seed,
+      workdir=self.workdir,
+      mesh=self.mesh,
+      start=start,
     )
 
   def witness(
-      self, name: str, predict: Callable, state: Any, frozen: Mapping | None = None,
-      used_in_loss: bool = False,
-  ) -> Witness:  # fmt: skip
+    self,
+    name: str,
+    predict: Callable,
+    state: Any,
+    frozen: Mapping | None = None,
+    used_in_loss: bool = False,
+  ) -> Witness:
     def read(photographs):
       return learning.apply(
           predict, state, frozen or {}, photographs, self.mesh,
@@ -80,10 +84,11 @@ def released(images: np.ndarray) -> np.ndarray:
 
 
 def witnesses_of(
-    setting: Setting, phases: list[Phase], states: Mapping[str, Any]
+  setting: Setting, phases: list[Phase], states: Mapping[str, Any]
 ) -> tuple[list[Witness], list[Witness]]:
   """The recognisers and attribute predictors among a mechanism's own phases."""
-  recognisers, predictors = [], []
+  recognisers: list[Witness] = []
+  predictors: list[Witness] = []
   for phase in phases:
     frozen = {name: states[name] for name in phase.needs}
     for kind, found in (("embed", recognisers), ("attributes", predictors)):
@@ -96,10 +101,10 @@ def witnesses_of(
 
 
 def evaluate(
-    setting: Setting,
-    mechanisms: Mapping[str, Protect],
-    recognisers: list[Witness],
-    predictors: list[Witness],
+  setting: Setting,
+  mechanisms: Mapping[str, Protect],
+  recognisers: list[Witness],
+  predictors: list[Witness],
 ) -> tuple[dict, list]:
   """Attacks the first mechanism in full and compares the others with it.
 
@@ -133,7 +138,7 @@ def evaluate(
     shown = setting.test.showing(protect(setting.test))
     for witness in recognisers:
       rows = reidentification.attacks(
-          originals[witness.name], witness.read(shown), identities
+        originals[witness.name], witness.read(shown), identities
       )
       results["identification"] += [_labelled(name, witness, r) for r in rows]
     results["outputs"].append(_distinct(name, shown))
@@ -147,7 +152,7 @@ def evaluate(
       row = _parrot(setting, name, known, shown, independent_state)
       results["identification"].append(row)
       results["attributes"] += _fresh_rows(
-          setting, name, known, shown, fresh_originals
+        setting, name, known, shown, fresh_originals
       )
   results["timing"] = {"evaluation_seconds": time.monotonic() - begun}
   return results, strips
@@ -155,10 +160,10 @@ def evaluate(
 
 def _labelled(mechanism: str, witness: Witness, row: dict) -> dict:
   return {
-      "mechanism": mechanism,
-      "recogniser": witness.name,
-      "used_in_loss": witness.used_in_loss,
-      **row,
+    "mechanism": mechanism,
+    "recogniser": witness.name,
+    "used_in_loss": witness.used_in_loss,
+    **row,
   }
 
 
@@ -166,7 +171,7 @@ def _recogniser_phase(setting: Setting, name: str, options: ConfigDict):
   evaluation = setting.config.evaluation
   people = len(np.unique(setting.attackers.identities))
   return reidentification.recogniser(
-      name, evaluation.recogniser, evaluation.head, options, people
+    name, evaluation.recogniser, evaluation.head, options, people
   )
 
 
@@ -194,10 +199,10 @@ def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
 
   state = setting.train(phase, known, options, start)
   witness = setting.witness(
-      f"{setting.config.evaluation.recogniser.architecture} trained on"
-      " protected images",
-      phase.method.predict["embed"],
-      state,
+    f"{setting.config.evaluation.recogniser.architecture} trained on"
+    " protected images",
+    phase.method.predict["embed"],
+    state,
   )
   row = reidentification.parrot(witness.read(shown), setting.test.identities)
   row = _labelled(mechanism, witness, row)
@@ -211,7 +216,7 @@ def _fresh_rows(setting, mechanism, known, shown, originals: dict):
   for name in setting.config.evaluation.predictors:
     if name not in originals:
       originals[name] = _fresh_scores(
-          setting, name, "originals", setting.attackers, setting.test
+        setting, name, "originals", setting.attackers, setting.test
       )
     released = _fresh_scores(setting, name, mechanism, known, shown)
     label = f"fresh {name.upper()}"
@@ -224,26 +229,26 @@ def _fresh_scores(setting, name, of, known, shown):
   evaluation = setting.config.evaluation
   options = evaluation.phases[name]
   phase = attribute_inference.predictor(
-      f"{name}_{of}",
-      evaluation.predictors[name],
-      options,
-      len(known.attribute_names),
+    f"{name}_{of}",
+    evaluation.predictors[name],
+    options,
+    len(known.attribute_names),
   )
   state = setting.train(phase, known, options)
   witness = setting.witness(name, phase.method.predict["attributes"], state)
   return attribute_inference.score(
-      witness.read(shown), shown.arrays["attributes"], shown.attribute_names
+    witness.read(shown), shown.arrays["attributes"], shown.attribute_names
   )
 
 
 def _attribute_rows(mechanism, witness, setting, shown):
   score = lambda photographs: attribute_inference.score(
-      witness.read(photographs),
-      photographs.arrays["attributes"],
-      photographs.attribute_names,
+    witness.read(photographs),
+    photographs.arrays["attributes"],
+    photographs.attribute_names,
   )
   rows = attribute_inference.rows(
-      witness.name, score(shown), score(setting.test)
+    witness.name, score(shown), score(setting.test)
   )
   return [{"mechanism": mechanism, **row} for row in rows]
 
@@ -251,17 +256,15 @@ def _attribute_rows(mechanism, witness, setting, shown):
 def _distinct(mechanism: str, shown: Photographs) -> dict:
   images = shown.arrays["image"]
   return {
-      "mechanism": mechanism,
-      "distinct": image_metrics.distinct_outputs(images),
-      "total": len(images),
-      "tolerance": 0,
+    "mechanism": mechanism,
+    "distinct": image_metrics.distinct_outputs(images),
+    "total": len(images),
+    "tolerance": 0,
   }
 
 
 def _similarity(mechanism, test: Photographs, shown: Photographs) -> dict:
-  a, b = (
-      p.arrays["image"].astype(np.float32) / 255 for p in (test, shown)
-  )
+  a, b = (p.arrays["image"].astype(np.float32) / 255 for p in (test, shown))
   parts = range(0, len(a), 256)
   mean = lambda metric: float(
       np.mean(np.concatenate([
@@ -276,23 +279,25 @@ def _similarity(mechanism, test: Photographs, shown: Photographs) -> dict:
 def _strips(witness, test, shown, count: int = 12) -> list:
   """Original, protected, and what the naive attacker takes it for."""
   probes, match = reidentification.nearest_gallery(
-      witness.read(test), witness.read(shown), test.identities
+    witness.read(test), witness.read(shown), test.identities
   )
   identities = test.identities
   chosen = np.linspace(0, len(probes) - 1, min(count, len(probes))).astype(int)
   strips = []
   for i in chosen:
     right = identities[probes[i]] == identities[match[i]]
-    strips.append({
+    strips.append(
+      {
         "images": [
-            test.arrays["image"][probes[i]],
-            shown.arrays["image"][probes[i]],
-            test.arrays["image"][match[i]],
+          test.arrays["image"][probes[i]],
+          shown.arrays["image"][probes[i]],
+          test.arrays["image"][match[i]],
         ],
         "captions": [
-            "original",
-            "protected",
-            "identified" if right else "taken for another person",
+          "original",
+          "protected",
+          "identified" if right else "taken for another person",
         ],
-    })
+      }
+    )
   return strips

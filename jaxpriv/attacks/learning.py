@@ -50,7 +50,7 @@ class Photographs:
 
 
 def collect(
-    batches: Iterable[Batch], attribute_names: tuple[str, ...]
+  batches: Iterable[Batch], attribute_names: tuple[str, ...]
 ) -> Photographs:
   """Stacks the records of batches, padding rows left out."""
   parts = []
@@ -60,7 +60,7 @@ def collect(
     del kept["padding"], kept["index"]
     parts.append(kept)
   arrays = {
-      name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
   }
   return Photographs(arrays, tuple(attribute_names))
 
@@ -73,48 +73,48 @@ def as_classes(photographs: Photographs) -> Photographs:
 
 
 def train(
-    phase: Phase,
-    photographs: Photographs,
-    options: ConfigDict,
-    *,
-    seed: int,
-    workdir: epath.PathLike,
-    mesh: jax.sharding.Mesh,
-    start: Callable[[Any], Any] | None = None,
+  phase: Phase,
+  photographs: Photographs,
+  options: ConfigDict,
+  *,
+  seed: int,
+  workdir: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  start: Callable[[Any], Any] | None = None,
 ) -> Any:
   """Trains an attacker by the engine that trains what it attacks."""
 
   def batches(first_step):
     return pipeline.batches(
-        photographs,
-        np.arange(len(photographs)),
-        batch_size=min(options.batch_size, len(photographs)),
-        seed=loop.phase_seed(seed, phase.name),
-        first_step=first_step,
+      photographs,
+      np.arange(len(photographs)),
+      batch_size=min(options.batch_size, len(photographs)),
+      seed=loop.phase_seed(seed, phase.name),
+      first_step=first_step,
     )
 
   return loop.train(
-      phase,
-      batches,
-      steps=options.steps,
-      seed=seed,
-      workdir=workdir,
-      mesh=mesh,
-      start=start,
-      options=loop.Options(save_every=0, keep=1),
+    phase,
+    batches,
+    steps=options.steps,
+    seed=seed,
+    workdir=workdir,
+    mesh=mesh,
+    start=start,
+    options=loop.Options(save_every=0, keep=1),
   )
 
 
 def apply(
-    fn: Callable,
-    state: Any,
-    frozen: Mapping[str, Any],
-    photographs: Photographs,
-    mesh: jax.sharding.Mesh,
-    batch_size: int,
+  fn: Callable,
+  state: Any,
+  frozen: Mapping[str, Any],
+  photographs: Photographs,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
 ) -> Any:
   """Runs a predict function over all photographs, in order."""
   batches = pipeline.epoch(
-      photographs, np.arange(len(photographs)), batch_size=batch_size
+    photographs, np.arange(len(photographs)), batch_size=batch_size
   )
   return inference.predict(fn, state, frozen, batches, mesh)

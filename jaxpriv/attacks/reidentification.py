@@ -11,9 +11,9 @@ photograph a person, and names each probe by its nearest neighbour:
 | parrot | protected | other photographs, protected | originals |
 | parrot, retrained | protected | other photographs, protected | protected |
 
-The undisguised row is no attack: it tells what the recogniser is worth. Where the
-gallery is of the "same photograph", the probe was made from the gallery's own
-image; otherwise from another photograph of the person.
+The undisguised row is no attack: it tells what the recogniser is worth. Where
+the gallery is of the "same photograph", the probe was made from the gallery's
+own image; otherwise from another photograph of the person.
 """
 
 from typing import NamedTuple
@@ -52,14 +52,14 @@ class Enrolment(NamedTuple):
 def enrol(identities: np.ndarray) -> Enrolment:
   """Enrols the first photograph of everyone who has another one."""
   people, first, counts = np.unique(
-      identities, return_index=True, return_counts=True
+    identities, return_index=True, return_counts=True
   )
   known = (people >= 0) & (counts > 1)
   if known.sum() < 2:
     raise ValueError(
-        "identification needs two people with two photographs each, and the"
-        f" test split has {int(known.sum())}: give it a larger share in"
-        " config.data.splits"
+      "identification needs two people with two photographs each, and the"
+      f" test split has {int(known.sum())}: give it a larger share in"
+      " config.data.splits"
     )
   gallery = np.sort(first[known])
   probes = np.flatnonzero(np.isin(identities, people[known]))
@@ -76,7 +76,7 @@ def undisguised(original: np.ndarray, identities: np.ndarray) -> dict:
 
 
 def attacks(
-    original: np.ndarray, protected: np.ndarray, identities: np.ndarray
+  original: np.ndarray, protected: np.ndarray, identities: np.ndarray
 ) -> list[dict]:
   """Naive, reverse and frozen parrot recognition by one recogniser.
 
@@ -90,11 +90,11 @@ def attacks(
   """
   gallery, probes = enrol(identities)
   return [
-      _row("naive", OTHER, original, gallery, protected, probes, identities),
-      _row("naive", SAME, original, gallery, protected, gallery, identities),
-      _row("reverse", OTHER, protected, gallery, original, probes, identities),
-      _row("reverse", SAME, protected, gallery, original, gallery, identities),
-      _row("parrot", OTHER, protected, gallery, protected, probes, identities),
+    _row("naive", OTHER, original, gallery, protected, probes, identities),
+    _row("naive", SAME, original, gallery, protected, gallery, identities),
+    _row("reverse", OTHER, protected, gallery, original, probes, identities),
+    _row("reverse", SAME, protected, gallery, original, gallery, identities),
+    _row("parrot", OTHER, protected, gallery, protected, probes, identities),
   ]
 
 
@@ -102,12 +102,12 @@ def parrot(protected: np.ndarray, identities: np.ndarray) -> dict:
   """The row of a recogniser that was trained on protected images."""
   gallery, probes = enrol(identities)
   return _row(
-      "parrot", OTHER, protected, gallery, protected, probes, identities
+    "parrot", OTHER, protected, gallery, protected, probes, identities
   )
 
 
 def nearest_gallery(
-    original: np.ndarray, protected: np.ndarray, identities: np.ndarray
+  original: np.ndarray, protected: np.ndarray, identities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """(probe rows, the gallery row that the naive attacker picks for each)."""
   gallery, probes = enrol(identities)
@@ -120,9 +120,9 @@ def nearest_gallery(
 
 def _row(attack, kind, gallery, gallery_rows, probes, probe_rows, identities):
   result = identification.rank1(
-      gallery[gallery_rows],
-      identities[gallery_rows],
-      probes[probe_rows],
-      identities[probe_rows],
+    gallery[gallery_rows],
+    identities[gallery_rows],
+    probes[probe_rows],
+    identities[probe_rows],
   )
   return {"attack": attack, "gallery": kind, **result.figures()}

@@ -29,36 +29,36 @@ DOMAINS = ("human", "cat", "dog", "wild")
 
 # Order of the ArcFace five-point template: left and right as seen in the image.
 ARCFACE_LANDMARKS = (
-    "left_eye",
-    "right_eye",
-    "nose",
-    "left_mouth",
-    "right_mouth",
+  "left_eye",
+  "right_eye",
+  "nose",
+  "left_mouth",
+  "right_mouth",
 )
 
 # The 21 points of AFLW, in its own order; left and right as seen in the image.
 AFLW_LANDMARKS = (
-    "left_brow_left",
-    "left_brow_center",
-    "left_brow_right",
-    "right_brow_left",
-    "right_brow_center",
-    "right_brow_right",
-    "left_eye_left",
-    "left_eye_center",
-    "left_eye_right",
-    "right_eye_left",
-    "right_eye_center",
-    "right_eye_right",
-    "left_ear",
-    "nose_left",
-    "nose_center",
-    "nose_right",
-    "right_ear",
-    "mouth_left",
-    "mouth_center",
-    "mouth_right",
-    "chin_center",
+  "left_brow_left",
+  "left_brow_center",
+  "left_brow_right",
+  "right_brow_left",
+  "right_brow_center",
+  "right_brow_right",
+  "left_eye_left",
+  "left_eye_center",
+  "left_eye_right",
+  "right_eye_left",
+  "right_eye_center",
+  "right_eye_right",
+  "left_ear",
+  "nose_left",
+  "nose_center",
+  "nose_right",
+  "right_ear",
+  "mouth_left",
+  "mouth_center",
+  "mouth_right",
+  "chin_center",
 )
 
 LANDMARKS = ARCFACE_LANDMARKS + AFLW_LANDMARKS
@@ -74,8 +74,11 @@ class Source(Protocol):
       reading images, so that splits can be made by person; -1 unknown.
   """
 
-  attribute_names: tuple[str, ...]
-  identities: np.ndarray
+  @property
+  def attribute_names(self) -> tuple[str, ...]: ...
+
+  @property
+  def identities(self) -> np.ndarray: ...
 
   def __len__(self) -> int: ...
 
@@ -95,15 +98,15 @@ class UnreadableImageError(DataError):
 
 
 def record(
-    image: np.ndarray,
-    *,
-    identity: int = -1,
-    attributes: np.ndarray | tuple[int, ...] = (),
-    landmarks: np.ndarray | None = None,
-    visibility: np.ndarray | None = None,
-    pose: np.ndarray | None = None,
-    box: np.ndarray | None = None,
-    domain: int = 0,
+  image: np.ndarray,
+  *,
+  identity: int = -1,
+  attributes: np.ndarray | tuple[int, ...] = (),
+  landmarks: np.ndarray | None = None,
+  visibility: np.ndarray | None = None,
+  pose: np.ndarray | None = None,
+  box: np.ndarray | None = None,
+  domain: int = 0,
 ) -> Record:
   """Builds a record in which everything that is not given is unknown."""
   points = len(LANDMARKS)
@@ -113,16 +116,16 @@ def record(
     return np.asarray(value, np.float32).reshape(shape)
 
   return dict(
-      image=image,
-      identity=np.int32(identity),
-      attributes=np.asarray(attributes, np.int8),
-      landmarks=known(landmarks, (points, 2)),
-      visibility=(
-          np.full(points, -1, np.int8)
-          if visibility is None
-          else np.asarray(visibility, np.int8)
-      ),
-      pose=known(pose, 3),
-      box=known(box, 4),
-      domain=np.int32(domain),
+    image=image,
+    identity=np.int32(identity),
+    attributes=np.asarray(attributes, np.int8),
+    landmarks=known(landmarks, (points, 2)),
+    visibility=(
+      np.full(points, -1, np.int8)
+      if visibility is None
+      else np.asarray(visibility, np.int8)
+    ),
+    pose=known(pose, 3),
+    box=known(box, 4),
+    domain=np.int32(domain),
   )

@@ -23,7 +23,8 @@ def open_source(
 ) -> Source:
   """Opens the source of a data config.
 
-  Procedural faces are rendered at `image_size` and are not framed again.
+  Procedural faces are drawn at `image_size` in the frame that `align` asks for:
+  aligned to the template, or else loose.
 
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
@@ -60,6 +61,7 @@ def open_unframed(config: Any) -> Source:
       config.image_size,
       config.seed,
       domain=config.domain,
+      aligned=config.align == "landmarks",
     )
   if config.source == "folder":
     from jaxpriv.data.folder import FolderSource

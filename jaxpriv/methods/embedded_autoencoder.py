@@ -12,9 +12,10 @@ internal one, trained with everything else frozen to minimise (7)
   MSE(d, y) + a1 * sum_n CE(t_n, FSN_n(x^)) + a2 * cos(PEN(x), PEN(x^))
 
 where FSN, the feature selection network, reads attributes and gives the desired
-feature map d from its trunk, and PEN, the privacy evaluation network, recognises
-people. With `config.model.internal = False` it is the paper's ablation, SPRN: one
-autoencoder trained by (8), in which the first term is MSE(x, x^).
+feature map d from its trunk, and PEN, the privacy evaluation network,
+recognises people. With `config.model.internal = False` it is the paper's
+ablation, SPRN: one autoencoder trained by (8), whose first term is
+MSE(x, x^).
 
 What the text leaves open and is decided here: L_i is the mean squared error; d
 is taken from the original image.
@@ -34,7 +35,13 @@ from jaxpriv.training import tasks
 from jaxpriv.training.builders import variables
 from jaxpriv.training.method import Phase
 
-FSN, PEN, EXTERNAL, INTERNAL, SPRN = "fsn", "pen", "external", "internal", "sprn"
+FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
+  "fsn",
+  "pen",
+  "external",
+  "internal",
+  "sprn",
+)
 
 
 def phases(config: ConfigDict) -> list[Phase]:
@@ -48,19 +55,19 @@ def phases(config: ConfigDict) -> list[Phase]:
   options = config.phases
   selection = tasks.attribute_prediction(FSN, networks[FSN], options[FSN])
   evaluation = tasks.recognition(
-      PEN,
-      networks[PEN].backbone,
-      networks[PEN].classes,
-      options[PEN],
-      head=config.model.pen_head,
-      side=config.model.pen_side,
+    PEN,
+    networks[PEN].backbone,
+    networks[PEN].classes,
+    options[PEN],
+    head=config.model.pen_head,
+    side=config.model.pen_side,
   )
   if config.model.internal:
     return [
-        selection,
-        evaluation,
-        _external(networks, options),
-        _internal(networks, config),
+      selection,
+      evaluation,
+      _external(networks, options),
+      _internal(networks, config),
     ]
   return [selection, evaluation, _single(networks, config)]
 
@@ -69,18 +76,18 @@ def _networks(config: ConfigDict) -> dict[str, Any]:
   model = config.model
   dtype = jnp.dtype(config.dtype)
   return {
-      FSN: FeatureSelectionNetwork(
-          len(config.data.attributes), dtype=dtype, **model.fsn
-      ),
-      PEN: MarginRecogniser(
-          IResNet(dtype=dtype, **model.pen),
-          config.data.num_people,
-          model.pen_side,
-      ),
-      EXTERNAL: ExternalAutoEncoder(dtype=dtype, **model.external),
-      INTERNAL: InternalAutoEncoder(
-          features=model.external.widths[-1], dtype=dtype, **model.code
-      ),
+    FSN: FeatureSelectionNetwork(
+      len(config.data.attributes), dtype=dtype, **model.fsn
+    ),
+    PEN: MarginRecogniser(
+      IResNet(dtype=dtype, **model.pen),
+      config.data.num_people,
+      model.pen_side,
+    ),
+    EXTERNAL: ExternalAutoEncoder(dtype=dtype, **model.external),
+    INTERNAL: InternalAutoEncoder(
+      features=model.external.widths[-1], dtype=dtype, **model.code
+    ),
   }
 
 
@@ -105,11 +112,11 @@ def _external(networks, options) -> Phase:
     return {"original": x, "reconstructed": apply(x)}
 
   return tasks.supervised_phase(
-      EXTERNAL,
-      networks[EXTERNAL],
-      loss,
-      options[EXTERNAL],
-      predict={"sample": sample},
+    EXTERNAL,
+    networks[EXTERNAL],
+    loss,
+    options[EXTERNAL],
+    predict={"sample": sample},
   )
 
 
@@ -126,9 +133,9 @@ def _feedback(networks, config, batch, frozen, protected):
   loss = config.model.alpha_1 * utility + config.model.alpha_2 * privacy
   accuracy = tasks.attribute_accuracy(logits, batch["attributes"])
   return loss, {
-      "utility_loss": utility,
-      "cosine": cosine,
-      "attribute_accuracy": accuracy,
+    "utility_loss": utility,
+    "cosine": cosine,
+    "attribute_accuracy": accuracy,
   }
 
 
@@ -144,13 +151,11 @@ def _internal(networks, config) -> Phase:
     return external.apply(weights, y, method="decode")
 
   def loss(apply, batch, frozen):
-    d = selection.apply(
-        variables(frozen[FSN]), batch["image"], method="trunk"
-    )
+    d = selection.apply(variables(frozen[FSN]), batch["image"], method="trunk")
     y = apply(representation(batch, frozen))
     distance = squared_error(d, y)
     feedback, metrics = _feedback(
-        networks, config, batch, frozen, decode(y, frozen)
+      networks, config, batch, frozen, decode(y, frozen)
     )
     return distance + feedback, {"feature_distance": distance, **metrics}
 
@@ -162,13 +167,13 @@ def _internal(networks, config) -> Phase:
     return {"original": batch["image"], "protected": protected}
 
   return tasks.supervised_phase(
-      INTERNAL,
-      networks[INTERNAL],
-      loss,
-      config.phases[INTERNAL],
-      needs=(FSN, PEN, EXTERNAL),
-      inputs=representation,
-      predict={"protect": protect, "sample": sample},
+    INTERNAL,
+    networks[INTERNAL],
+    loss,
+    config.phases[INTERNAL],
+    needs=(FSN, PEN, EXTERNAL),
+    inputs=representation,
+    predict={"protect": protect, "sample": sample},
   )
 
 
@@ -189,10 +194,10 @@ def _single(networks, config) -> Phase:
     return {"original": batch["image"], "protected": protected}
 
   return tasks.supervised_phase(
-      SPRN,
-      networks[EXTERNAL],
-      loss,
-      config.phases[SPRN],
-      needs=(FSN, PEN),
-      predict={"protect": protect, "sample": sample},
+    SPRN,
+    networks[EXTERNAL],
+    loss,
+    config.phases[SPRN],
+    needs=(FSN, PEN),
+    predict={"protect": protect, "sample": sample},
   )

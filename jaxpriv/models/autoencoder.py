@@ -2,18 +2,23 @@
 
 Liu et al., "Enhanced Embedded AutoEncoders: An Attribute-Preserving Face
 De-identification Framework", 2023, section III-A and Fig. 3. The paper states
-the numbers of layers and the shapes of x, r and y at 224 pixels; widths, kernels
-and strides, which it leaves open, are the fields below.
+the numbers of layers and the shapes of x, r and y at 224 pixels; widths,
+kernels and strides, which it leaves open, are the fields below. Layers are 3x3
+convolutions with norm and ReLU unless said; numbers behind them are sides.
 
-| net | layer -> side at 224 px (3x3, norm, ReLU unless said) | parameters |
+| net | layers at 224 px | parameters |
 |---|---|---|
-| external encoder | c64/2 112, c128/2 56, c256/2 28, c512/2 14, c512 14 | 3,912,256 |
-| external decoder | c512 14, t256 28, t128 56, t64 112, t3 224 sigmoid | 5,116,803 |
-| internal encoder | c512 14, c256/2 7, c256 7, c128 7, c128 7, c64 7 | 4,647,552 |
-| internal decoder | c128 7, c128 7, c256 7, c256 7, t512 14, c512 14 linear | 5,565,440 |
+| external | c64/2 112, c128/2 56, c256/2 28, c512/2 14, c512 14 | 3,912,256 |
+| encoder | | |
+| external | c512 14, t256 28, t128 56, t64 112, t3 224 sigmoid | 5,116,803 |
+| decoder | | |
+| internal | c512 14, c256/2 7, c256 7, c128 7, c128 7, c64 7 | 4,647,552 |
+| encoder | | |
+| internal | c128 7, c128 7, c256 7, c256 7, t512 14, c512 14 linear | 5,565,440 |
+| decoder | | |
 
-c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2. The
-internal code, 7x7x64, is the bottleneck that everything released passes.
+c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2.
+The internal code, 7x7x64, is the bottleneck that everything released passes.
 """
 
 import flax.linen as nn
@@ -42,21 +47,19 @@ class ExternalAutoEncoder(nn.Module):
       raise ValueError(f"the external autoencoder has 5 widths, got {w}")
     block = dict(norm=self.norm, dtype=self.dtype)
     self.encoder = [ConvBlock(n, stride=2, **block) for n in w[:4]] + [
-        ConvBlock(w[4], **block)
+      ConvBlock(w[4], **block)
     ]
     self.decoder = [ConvBlock(w[3], **block)] + [
-        UpBlock(n, **block) for n in w[2::-1]
+      UpBlock(n, **block) for n in w[2::-1]
     ]
-    self.to_image = UpBlock(
-        3, norm="", activation=nn.sigmoid, dtype=self.dtype
-    )
+    self.to_image = UpBlock(3, norm="", activation=nn.sigmoid, dtype=self.dtype)
 
   def encode(self, images: jax.Array, train: bool = False) -> jax.Array:
     """Returns r, equation (1)."""
     if images.shape[1] % DOWNSAMPLING:
       raise ValueError(
-          f"images of side {images.shape[1]}: the side must be a multiple of"
-          f" {DOWNSAMPLING}; set config.data.image_size"
+        f"images of side {images.shape[1]}: the side must be a multiple of"
+        f" {DOWNSAMPLING}; set config.data.image_size"
       )
     x = (images * 2 - 1).astype(self.dtype)
     for layer in self.encoder:
@@ -97,15 +100,15 @@ class InternalAutoEncoder(nn.Module):
     block = dict(norm=self.norm, dtype=self.dtype)
     strides = (1, 2, 1, 1, 1, 1)
     self.encoder = [
-        ConvBlock(n, stride=s, **block)
-        for n, s in zip((*w, self.code), strides, strict=True)
+      ConvBlock(n, stride=s, **block)
+      for n, s in zip((*w, self.code), strides, strict=True)
     ]
     self.decoder = [ConvBlock(n, **block) for n in w[:0:-1]] + [
-        UpBlock(w[0], **block)
+      UpBlock(w[0], **block)
     ]
     # y is compared with d, which takes both signs: no norm, no activation.
     self.to_features = ConvBlock(
-        self.features, norm="", activation=lambda x: x, dtype=self.dtype
+      self.features, norm="", activation=lambda x: x, dtype=self.dtype
     )
 
   def encode(self, r: jax.Array, train: bool = False) -> jax.Array:

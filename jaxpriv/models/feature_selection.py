@@ -40,12 +40,12 @@ class FeatureSelectionNetwork(nn.Module):
 
   def setup(self):
     self.modules_ = [
-        ConvBlock(n, norm=self.norm, activation=leaky_relu, dtype=self.dtype)
-        for n in self.widths
+      ConvBlock(n, norm=self.norm, activation=leaky_relu, dtype=self.dtype)
+      for n in self.widths
     ]
     self.groups = [
-        FCGroup(self.group_units, self.dropout, self.dtype)
-        for _ in range(self.attributes)
+      FCGroup(self.group_units, self.dropout, self.dtype)
+      for _ in range(self.attributes)
     ]
 
   def trunk(self, images: jax.Array, train: bool = False) -> jax.Array:

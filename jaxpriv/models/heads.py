@@ -24,10 +24,10 @@ class MarginRecogniser(nn.Module):
 
   def setup(self):
     self.weight = self.param(
-        "weight",
-        nn.initializers.normal(0.01),
-        (self.classes, self.backbone.features),
-        jnp.float32,
+      "weight",
+      nn.initializers.normal(0.01),
+      (self.classes, self.backbone.features),
+      jnp.float32,
     )
 
   def embed(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -38,7 +38,7 @@ class MarginRecogniser(nn.Module):
     return self.backbone(images, train=train)
 
   def __call__(
-      self, images: jax.Array, train: bool
+    self, images: jax.Array, train: bool
   ) -> tuple[jax.Array, jax.Array]:
     return self.embed(images, train), self.weight
 

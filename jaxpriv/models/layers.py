@@ -16,18 +16,20 @@ def leaky_relu(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, LEAKY_SLOPE)
 
 
-def norm(kind: str, train: bool, dtype: Dtype, name: str | None = None) -> nn.Module:
+def norm(
+  kind: str, train: bool, dtype: Dtype, name: str | None = None
+) -> nn.Module:
   """BatchNorm ("batch") or GroupNorm ("group"), which DP training needs.
 
   Statistics and parameters are float32 whatever `dtype` is computed in.
   """
   if kind == "batch":
     return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        name=name,
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=1e-5,
+      dtype=dtype,
+      name=name,
     )
   if kind == "group":
     return nn.GroupNorm(num_groups=None, group_size=8, dtype=dtype, name=name)
@@ -52,12 +54,12 @@ class ConvBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     x = nn.Conv(
-        self.features,
-        (3, 3),
-        strides=self.stride,
-        padding=1,
-        use_bias=not self.norm,
-        dtype=self.dtype,
+      self.features,
+      (3, 3),
+      strides=self.stride,
+      padding=1,
+      use_bias=not self.norm,
+      dtype=self.dtype,
     )(x)
     if self.norm:
       x = norm(self.norm, train, self.dtype)(x)
@@ -78,12 +80,12 @@ class UpBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     x = nn.ConvTranspose(
-        self.features,
-        (4, 4),
-        strides=(2, 2),
-        padding="SAME",
-        use_bias=not self.norm,
-        dtype=self.dtype,
+      self.features,
+      (4, 4),
+      strides=(2, 2),
+      padding="SAME",
+      use_bias=not self.norm,
+      dtype=self.dtype,
     )(x)
     if self.norm:
       x = norm(self.norm, train, self.dtype)(x)

@@ -19,7 +19,7 @@ def variables(state: Mapping[str, Any]) -> dict[str, Any]:
   """The Flax variables of a state to predict with: averaged if it has EMA."""
   params = state["ema"] if "ema" in state else state["params"]
   return mesh_lib.gather(
-      {"params": params, "batch_stats": state["batch_stats"]}
+    {"params": params, "batch_stats": state["batch_stats"]}
   )
 
 
@@ -52,7 +52,7 @@ def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
     def accumulated(params, batch):
       # Strided microbatches: a device's rows stay on that device.
       parts = jax.tree.map(
-          lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
+        lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
       )
       total = None
       # Unrolled: convolution gradients inside a scan crawl on CPU.
@@ -67,13 +67,13 @@ def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
 
 
 def supervised(
-    model: nn.Module,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    *,
-    inputs: Callable = lambda batch, frozen: batch["image"],
-    grad: Callable[[Callable], Callable] = value_and_grad,
-    predict: Mapping[str, Callable] | None = None,
+  model: nn.Module,
+  loss: Loss,
+  optimizer: optax.GradientTransformation,
+  *,
+  inputs: Callable = lambda batch, frozen: batch["image"],
+  grad: Callable[[Callable], Callable] = value_and_grad,
+  predict: Mapping[str, Callable] | None = None,
 ) -> Method:
   """A method that minimises one loss over one model.
 
@@ -98,9 +98,9 @@ def supervised(
     shown = model.init(key, inputs(batch, frozen), train=False)
     params = shown["params"]
     return {
-        "params": params,
-        "batch_stats": shown.get("batch_stats", {}),
-        "opt": optimizer.init(params),
+      "params": params,
+      "batch_stats": shown.get("batch_stats", {}),
+      "opt": optimizer.init(params),
     }
 
   def step(state, frozen, batch, key):
@@ -111,29 +111,29 @@ def supervised(
         nonlocal stats
         kwargs = {"train": True, **kwargs}
         output, updated = model.apply(
-            {"params": params, "batch_stats": stats},
-            *args,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-            **kwargs,
+          {"params": params, "batch_stats": stats},
+          *args,
+          rngs={"dropout": key},
+          mutable=["batch_stats"],
+          **kwargs,
         )
         stats = {**stats, **updated.get("batch_stats", {})}
         return output
 
       losses, metrics = loss(apply, batch, frozen)
       metrics = {
-          name: masked_mean(value, batch) if value.ndim else value
-          for name, value in metrics.items()
+        name: masked_mean(value, batch) if value.ndim else value
+        for name, value in metrics.items()
       }
       return masked_mean(losses, batch), (metrics, stats)
 
     (value, (metrics, stats)), grads = grad(objective)(state["params"], batch)
     updates, opt = optimizer.update(grads, state["opt"], state["params"])
     new = {
-        **state,
-        "params": optax.apply_updates(state["params"], updates),
-        "batch_stats": stats,
-        "opt": opt,
+      **state,
+      "params": optax.apply_updates(state["params"], updates),
+      "batch_stats": stats,
+      "opt": opt,
     }
     norm = optax.tree.norm(grads)
     return new, {"loss": value, **metrics, "gradient_norm": norm}
@@ -155,7 +155,7 @@ def supervised(
 
   functions = {"losses": losses_of, **(predict or {})}
   return Method(
-      init, step, {name: evaluated(fn) for name, fn in functions.items()}
+    init, step, {name: evaluated(fn) for name, fn in functions.items()}
   )
 
 
@@ -178,8 +178,8 @@ class Player(NamedTuple):
 
 
 def adversarial(
-    players: Mapping[str, Player],
-    predict: Mapping[str, Callable] | None = None,
+  players: Mapping[str, Player],
+  predict: Mapping[str, Callable] | None = None,
 ) -> Method:
   """A method in which players with losses of their own take turns.
 
@@ -203,7 +203,7 @@ def adversarial(
         kwargs = {"train": key is not None, **kwargs}
         rngs = None if key is None else {"dropout": key}
         return players[name].model.apply(
-            {"params": params[name]}, *args, rngs=rngs, **kwargs
+          {"params": params[name]}, *args, rngs=rngs, **kwargs
         )
 
       return apply
@@ -215,13 +215,13 @@ def adversarial(
     for i, (name, player) in enumerate(players.items()):
       own = jax.random.fold_in(key, i)
       shown = player.model.init(
-          own, player.inputs(batch, frozen, own), train=False
+        own, player.inputs(batch, frozen, own), train=False
       )
       if set(shown) != {"params"}:
         raise ValueError(
-            f"player {name!r} keeps {sorted(set(shown) - {'params'})}; an "
-            "adversarial player must be stateless: use GroupNorm or"
-            " InstanceNorm in place of BatchNorm"
+          f"player {name!r} keeps {sorted(set(shown) - {'params'})}; an "
+          "adversarial player must be stateless: use GroupNorm or"
+          " InstanceNorm in place of BatchNorm"
         )
       params[name] = shown["params"]
     opt = {n: players[n].optimizer.init(params[n]) for n in players}
@@ -238,10 +238,10 @@ def adversarial(
         return player.loss(applies, batch, frozen, own)
 
       (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(
-          params[name]
+        params[name]
       )
       updates, opt[name] = player.optimizer.update(
-          grads, opt[name], params[name]
+        grads, opt[name], params[name]
       )
       params[name] = optax.apply_updates(params[name], updates)
       metrics[f"{name}/loss"] = value
@@ -256,5 +256,5 @@ def adversarial(
     return predict_fn
 
   return Method(
-      init, step, {n: evaluated(fn) for n, fn in (predict or {}).items()}
+    init, step, {n: evaluated(fn) for n, fn in (predict or {}).items()}
   )

@@ -10,7 +10,7 @@ from jaxpriv.training import mesh as mesh_lib
 
 
 def open_manager(
-    directory: epath.PathLike, keep: int = 2
+  directory: epath.PathLike, keep: int = 2
 ) -> ocp.CheckpointManager:
   """Opens, or makes, the checkpoints of a phase; the last `keep` are kept."""
   options = ocp.CheckpointManagerOptions(max_to_keep=keep)
@@ -28,16 +28,16 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
 def abstract(shapes: Any, mesh: jax.sharding.Mesh) -> Any:
   """Gives a tree of shapes and dtypes the shardings they have on `mesh`."""
   return jax.tree.map(
-      lambda x, sharding: jax.ShapeDtypeStruct(
-          x.shape, x.dtype, sharding=sharding
-      ),
-      shapes,
-      mesh_lib.infer_shardings(shapes, mesh),
+    lambda x, sharding: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=sharding
+    ),
+    shapes,
+    mesh_lib.infer_shardings(shapes, mesh),
   )
 
 
 def restore(
-    manager: ocp.CheckpointManager, step: int, shapes: Any, mesh: Any
+  manager: ocp.CheckpointManager, step: int, shapes: Any, mesh: Any
 ) -> Any:
   """Restores a state of known structure, whatever mesh it was saved on."""
   target = abstract(shapes, mesh)
@@ -68,20 +68,20 @@ def load(directory: epath.PathLike, mesh: Any) -> Any:
   step = latest_step(directory)
   if step is None:
     raise FileNotFoundError(
-        f"no checkpoint in {directory}: train this phase first"
+      f"no checkpoint in {directory}: train this phase first"
     )
   # This handler, unlike the standard one, tells the saved structure.
   with ocp.CheckpointManager(
-      epath.Path(directory).absolute(),
-      item_handlers=ocp.PyTreeCheckpointHandler(),
+    epath.Path(directory).absolute(),
+    item_handlers=ocp.PyTreeCheckpointHandler(),
   ) as manager:
     saved = manager.item_metadata(step).tree
     target = abstract({k: v for k, v in saved.items() if k != "opt"}, mesh)
     return manager.restore(
-        step,
-        args=ocp.args.PyTreeRestore(
-            target,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-            partial_restore=True,
-        ),
+      step,
+      args=ocp.args.PyTreeRestore(
+        target,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+        partial_restore=True,
+      ),
     )

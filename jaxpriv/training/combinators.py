@@ -35,9 +35,9 @@ def with_ema(method: Method, decay: float) -> Method:
     count = state["ema_steps"].astype(jnp.float32)
     rate = 1 - jnp.minimum(decay, (1 + count) / (10 + count))
     ema = jax.tree.map(
-        lambda old, now: old + rate.astype(old.dtype) * (now - old),
-        state["ema"],
-        new["params"],
+      lambda old, now: old + rate.astype(old.dtype) * (now - old),
+      state["ema"],
+      new["params"],
     )
     return {**new, "ema": ema, "ema_steps": state["ema_steps"] + 1}, metrics
 
@@ -45,7 +45,7 @@ def with_ema(method: Method, decay: float) -> Method:
 
 
 def with_transform(
-    method: Method, transform: Callable[[jax.Array, dict], dict]
+  method: Method, transform: Callable[[jax.Array, dict], dict]
 ) -> Method:
   """Transforms each training batch on the device, as augmentation does.
 

@@ -30,7 +30,7 @@ def compiled(fn: Callable, mesh: jax.sharding.Mesh) -> Callable:
 
 
 def pad_rows(
-    batch: dict[str, np.ndarray], multiple: int
+  batch: dict[str, np.ndarray], multiple: int
 ) -> dict[str, np.ndarray]:
   """Repeats the last row, marked as padding, up to a multiple of rows."""
   rows = len(batch["padding"])
@@ -38,20 +38,20 @@ def pad_rows(
   if not extra:
     return batch
   padded = {
-      name: np.concatenate([value, np.repeat(value[-1:], extra, axis=0)])
-      for name, value in batch.items()
+    name: np.concatenate([value, np.repeat(value[-1:], extra, axis=0)])
+    for name, value in batch.items()
   }
   padded["padding"][rows:] = True
   return padded
 
 
 def predict(
-    fn: Callable,
-    state: Any,
-    frozen: Any,
-    batches: Iterable[dict[str, np.ndarray]],
-    mesh: jax.sharding.Mesh,
-    advance: Callable[[int], None] = lambda done: None,
+  fn: Callable,
+  state: Any,
+  frozen: Any,
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: jax.sharding.Mesh,
+  advance: Callable[[int], None] = lambda done: None,
 ) -> Any:
   """Applies a predict function of a method to batches.
 

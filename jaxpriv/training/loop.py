@@ -12,10 +12,15 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxpriv.training import checkpoints, inference, pictures, preemption
+from jaxpriv.training import (
+  checkpoints,
+  inference,
+  pictures,
+  preemption,
+  writers,
+)
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import progress as progress_lib
-from jaxpriv.training import writers
 from jaxpriv.training.method import Phase
 
 HostBatches = Iterator[dict[str, np.ndarray]]
@@ -55,17 +60,17 @@ def phase_seed(seed: int, name: str) -> int:
 
 
 def train(
-    phase: Phase,
-    batches: Callable[[int], HostBatches],
-    *,
-    steps: int,
-    seed: int,
-    workdir: epath.PathLike,
-    mesh: jax.sharding.Mesh,
-    frozen: Mapping[str, Any] | None = None,
-    validation: Callable[[], HostBatches] | None = None,
-    start: Callable[[Any], Any] | None = None,
-    options: Options = Options(),
+  phase: Phase,
+  batches: Callable[[int], HostBatches],
+  *,
+  steps: int,
+  seed: int,
+  workdir: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  frozen: Mapping[str, Any] | None = None,
+  validation: Callable[[], HostBatches] | None = None,
+  start: Callable[[Any], Any] | None = None,
+  options: Options = Options(),
 ) -> Any:
   """Trains one phase to `steps`, from its newest checkpoint if it has one.
 
@@ -106,17 +111,19 @@ def train(
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
     manager = stack.enter_context(
-        checkpoints.open_manager(directory, options.keep)
+      checkpoints.open_manager(directory, options.keep)
     )
     batch = mesh_lib.put_batch(host_batch, mesh)
     state = _initial_state(
-        phase, manager, first, batch, frozen, seed, mesh, start
+      phase, manager, first, batch, frozen, seed, mesh, start
     )
     step_fn = _compiled_step(phase, state, frozen, batch, seed, mesh)
     write = _writer(stack, workdir, phase.name, first)
-    advance = stack.enter_context(
-        progress_lib.bar(phase.name, steps, first)
-    ) if jax.process_index() == 0 else lambda *args: None
+    advance = (
+      stack.enter_context(progress_lib.bar(phase.name, steps, first))
+      if jax.process_index() == 0
+      else lambda *args: None
+    )
     stop_requested = stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
     meter = _meter(step_fn.flops, _rows(batch))
@@ -128,7 +135,9 @@ def train(
       values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
       _check_finite(phase.name, step, values, manager, directory)
       write(step, {**values, **meter(step)})
-      advance(step + 1, f"loss {values['loss']:.4g}" if "loss" in values else "")
+      advance(
+        step + 1, f"loss {values['loss']:.4g}" if "loss" in values else ""
+      )
 
     for step in range(first, steps):
       if step > first and _due(step, options.evaluate_every):
@@ -142,8 +151,8 @@ def train(
       if stop:
         manager.wait_until_finished()
         raise preemption.Preempted(
-            f"{phase.name}: asked to stop; saved step {step} of {steps} in"
-            f" {directory}. Run the same command to go on."
+          f"{phase.name}: asked to stop; saved step {step} of {steps} in"
+          f" {directory}. Run the same command to go on."
         )
       if step > first:
         batch = mesh_lib.put_batch(next(stream), mesh)
@@ -205,16 +214,16 @@ def _compiled_step(phase, state, frozen, batch, seed, mesh) -> _Step:
 
   def step_fn(state, frozen, batch, step):
     return phase.method.step(
-        state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
+      state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
     )
 
   jitted = jax.jit(
-      step_fn,
-      donate_argnums=0,
-      out_shardings=(
-          mesh_lib.infer_shardings(state, mesh),
-          mesh_lib.replicated(mesh),
-      ),
+    step_fn,
+    donate_argnums=0,
+    out_shardings=(
+      mesh_lib.infer_shardings(state, mesh),
+      mesh_lib.replicated(mesh),
+    ),
   )
   compiled = jitted.lower(state, frozen, batch, np.int32(0)).compile()
   cost = compiled.cost_analysis() or {}
@@ -252,13 +261,15 @@ def _check_finite(name, step, values, manager, directory):
   bad = sorted(k for k, v in values.items() if not math.isfinite(v))
   if bad:
     last = manager.latest_step()
-    kept = "no checkpoint was saved yet" if last is None else (
-        f"the last good checkpoint is step {last} in {directory}"
+    kept = (
+      "no checkpoint was saved yet"
+      if last is None
+      else (f"the last good checkpoint is step {last} in {directory}")
     )
     raise NonFiniteError(
-        f"{name}: {', '.join(bad)} not finite at step {step}; {kept}. Lower"
-        f" config.phases.{name}.learning_rate, or clip its gradient with"
-        f" config.phases.{name}.clip_norm, and run again."
+      f"{name}: {', '.join(bad)} not finite at step {step}; {kept}. Lower"
+      f" config.phases.{name}.learning_rate, or clip its gradient with"
+      f" config.phases.{name}.clip_norm, and run again."
     )
 
 
@@ -272,17 +283,15 @@ def _evaluator(phase, frozen, validation, workdir, mesh):
     scalars = {}
     if "losses" in predict:
       rows = inference.predict(
-          predict["losses"], state, frozen, validation(), mesh
+        predict["losses"], state, frozen, validation(), mesh
       )
       scalars = {
-          f"validation/{name}": float(np.mean(value, dtype=np.float64))
-          for name, value in rows.items()
+        f"validation/{name}": float(np.mean(value, dtype=np.float64))
+        for name, value in rows.items()
       }
     if "sample" in predict:
       first = [next(iter(validation()))]
-      columns = inference.predict(
-          predict["sample"], state, frozen, first, mesh
-      )
+      columns = inference.predict(predict["sample"], state, frozen, first, mesh)
       if jax.process_index() == 0:
         path = epath.Path(workdir) / "samples" / phase.name
         pictures.save_grid(path / f"{step:08d}.png", columns)

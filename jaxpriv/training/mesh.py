@@ -24,7 +24,7 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
   devices = jax.devices()[:num_devices]
   # Auto is asked for: the default, Explicit, rejects sharding constraints.
   return jax.make_mesh(
-      (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
+    (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
   )
 
 
@@ -37,7 +37,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def infer_shardings(
-    tree: Any, mesh: Mesh, min_bytes: int = MIN_SHARDED_BYTES
+  tree: Any, mesh: Mesh, min_bytes: int = MIN_SHARDED_BYTES
 ) -> Any:
   """Shards every large leaf over its largest dimension that divides evenly.
 
@@ -90,8 +90,8 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
   """Puts this process's rows of a batch on its devices as global arrays."""
   sharding = batch_sharding(mesh)
   return {
-      name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
-      for name, value in batch.items()
+    name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+    for name, value in batch.items()
   }
 
 

@@ -26,7 +26,7 @@ class Method(NamedTuple):
 
 
 class Phase(NamedTuple):
-  """One training run: a method, and the earlier phases whose states it reads."""
+  """One training run: a method, and the phases whose states it reads."""
 
   name: str
   needs: tuple[str, ...]

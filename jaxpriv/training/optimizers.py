@@ -9,13 +9,13 @@ def learning_rate(options: ConfigDict) -> optax.Schedule:
   peak, warmup = options.learning_rate, options.warmup_steps
   rest = max(options.steps - warmup, 1)
   schedules = {
-      "constant": optax.constant_schedule(peak),
-      "cosine": optax.cosine_decay_schedule(peak, rest),
-      "polynomial": optax.polynomial_schedule(peak, 0.0, 1.0, rest),
+    "constant": optax.constant_schedule(peak),
+    "cosine": optax.cosine_decay_schedule(peak, rest),
+    "polynomial": optax.polynomial_schedule(peak, 0.0, 1.0, rest),
   }
   if options.schedule not in schedules:
     raise ValueError(
-        f"schedule {options.schedule!r} is unknown; one of {sorted(schedules)}"
+      f"schedule {options.schedule!r} is unknown; one of {sorted(schedules)}"
     )
   main = schedules[options.schedule]
   if not warmup:
@@ -29,20 +29,17 @@ def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
   """An optax optimizer from the options of one phase; see configs.common."""
   rate = learning_rate(options)
   optimizers = {
-      "sgd": lambda: optax.chain(
-          optax.add_decayed_weights(options.weight_decay),
-          optax.sgd(rate, momentum=options.momentum),
-      ),
-      "adam": lambda: optax.adamw(rate, weight_decay=options.weight_decay),
+    "sgd": lambda: optax.chain(
+      optax.add_decayed_weights(options.weight_decay),
+      optax.sgd(rate, momentum=options.momentum),
+    ),
+    "adam": lambda: optax.adamw(rate, weight_decay=options.weight_decay),
   }
   if options.optimizer not in optimizers:
     raise ValueError(
-        f"optimizer {options.optimizer!r} is unknown; one of"
-        f" {sorted(optimizers)}"
+      f"optimizer {options.optimizer!r} is unknown; one of {sorted(optimizers)}"
     )
   optimizer = optimizers[options.optimizer]()
   if options.clip_norm:
-    return optax.chain(
-        optax.clip_by_global_norm(options.clip_norm), optimizer
-    )
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), optimizer)
   return optimizer

@@ -18,7 +18,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def grid(
-    columns: Mapping[str, np.ndarray], max_rows: int = 16, gap: int = 2
+  columns: Mapping[str, np.ndarray], max_rows: int = 16, gap: int = 2
 ) -> np.ndarray:
   """Lays image batches side by side: an example a column, a key a row.
 
@@ -55,6 +55,6 @@ def save_png(path: epath.PathLike, image: np.ndarray) -> None:
 
 
 def save_grid(
-    path: epath.PathLike, columns: Mapping[str, np.ndarray], max_rows: int = 16
+  path: epath.PathLike, columns: Mapping[str, np.ndarray], max_rows: int = 16
 ) -> None:
   save_png(path, grid(columns, max_rows))

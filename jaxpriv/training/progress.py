@@ -17,12 +17,14 @@ Advance = Callable[..., None]
 def _clock(seconds: float) -> str:
   minutes, seconds = divmod(int(seconds + 0.5), 60)
   hours, minutes = divmod(minutes, 60)
-  return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+  return (
+    f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+  )
 
 
 @contextlib.contextmanager
 def bar(
-    name: str, total: int, start: int = 0, unit: str = "step"
+  name: str, total: int, start: int = 0, unit: str = "step"
 ) -> Iterator[Advance]:
   """Yields advance(done, note="", total=None) for work of `total` units.
 
@@ -37,28 +39,30 @@ def bar(
 
 def _terminal_bar(name, total, start, unit):
   columns = (
-      rich_progress.TextColumn("{task.description:<22}"),
-      rich_progress.BarColumn(bar_width=24),
-      rich_progress.MofNCompleteColumn(),
-      rich_progress.TextColumn("{task.fields[rate]}"),
-      rich_progress.TimeElapsedColumn(),
-      rich_progress.TextColumn("left"),
-      rich_progress.TimeRemainingColumn(),
-      rich_progress.TextColumn("{task.fields[note]}", style="dim"),
+    rich_progress.TextColumn("{task.description:<22}"),
+    rich_progress.BarColumn(bar_width=24),
+    rich_progress.MofNCompleteColumn(),
+    rich_progress.TextColumn("{task.fields[rate]}"),
+    rich_progress.TimeElapsedColumn(),
+    rich_progress.TextColumn("left"),
+    rich_progress.TimeRemainingColumn(),
+    rich_progress.TextColumn("{task.fields[note]}", style="dim"),
   )
   begun = time.monotonic()
   console = Console(stderr=True)
   with rich_progress.Progress(*columns, console=console) as display:
-    task = display.add_task(name, total=total, completed=start, note="", rate="")
+    task = display.add_task(
+      name, total=total, completed=start, note="", rate=""
+    )
 
     def advance(done, note="", total=None):
       rate = (done - start) / max(time.monotonic() - begun, 1e-9)
       display.update(
-          task,
-          completed=done,
-          total=total,
-          note=note,
-          rate=f"{rate:,.1f} {unit}s/s",
+        task,
+        completed=done,
+        total=total,
+        note=note,
+        rate=f"{rate:,.1f} {unit}s/s",
       )
 
     yield advance

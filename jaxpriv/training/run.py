@@ -63,17 +63,17 @@ class Data(NamedTuple):
   ) -> Iterator[Batch]:  # fmt: skip
     """Endless shuffled batches of a split, identities as classes."""
     stream = pipeline.batches(
-        self.source,
-        self.splits[split],
-        batch_size=batch_size,
-        seed=seed,
-        first_step=first_step,
-        num_workers=num_workers,
+      self.source,
+      self.splits[split],
+      batch_size=batch_size,
+      seed=seed,
+      first_step=first_step,
+      num_workers=num_workers,
     )
     return map(self._labelled, stream)
 
   def epoch(
-      self, split: str, *, batch_size: int, limit: int | None = None
+    self, split: str, *, batch_size: int, limit: int | None = None
   ) -> Iterator[Batch]:
     """The records of a split once, in order, identities as classes."""
     indices = self.splits[split][:limit]
@@ -138,8 +138,8 @@ def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
     if changes:
       listed = "\n  ".join(changes)
       raise ConfigMismatchError(
-          f"{workdir} holds a run of another config:\n  {listed}\n"
-          "Use another --workdir, or the settings of that run."
+        f"{workdir} holds a run of another config:\n  {listed}\n"
+        "Use another --workdir, or the settings of that run."
       )
   if jax.process_index() == 0:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:
   if isinstance(old, dict) and isinstance(new, dict):
     for key in sorted(old.keys() | new.keys()):
       yield from _differences(
-          old.get(key, "(absent)"), new.get(key, "(absent)"), f"{name}.{key}"
+        old.get(key, "(absent)"), new.get(key, "(absent)"), f"{name}.{key}"
       )
   elif old != new:
     yield f"{name}: {old} there, {new} now"
@@ -163,8 +163,8 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     raise FileNotFoundError(
-        f"{path} does not exist: train first, with launch.train"
-        f" --workdir={workdir}"
+      f"{path} does not exist: train first, with launch.train"
+      f" --workdir={workdir}"
     )
 
   def tuples(value):
@@ -178,12 +178,12 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
 
 
 def train_phases(
-    phases: Sequence[Phase],
-    config: ConfigDict,
-    data: Data,
-    workdir: epath.PathLike,
-    mesh: jax.sharding.Mesh,
-    split: str = "train",
+  phases: Sequence[Phase],
+  config: ConfigDict,
+  data: Data,
+  workdir: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  split: str = "train",
 ) -> dict[str, Any]:
   """Trains phases in order, each from where an earlier call left it.
 
@@ -206,62 +206,62 @@ def train_phases(
 
     def batches(first, options=options, seed=seed):
       return data.batches(
-          split,
-          batch_size=options.batch_size,
-          seed=seed,
-          first_step=first,
-          num_workers=config.data.num_workers,
+        split,
+        batch_size=options.batch_size,
+        seed=seed,
+        first_step=first,
+        num_workers=config.data.num_workers,
       )
 
     def validation(options=options):
       return data.epoch(
-          "attack",
-          batch_size=options.batch_size,
-          limit=config.train.validation_images,
+        "attack",
+        batch_size=options.batch_size,
+        limit=config.train.validation_images,
       )
 
     finished[phase.name] = loop.train(
-        phase,
-        batches,
-        steps=options.steps,
-        seed=config.seed,
-        workdir=workdir,
-        mesh=mesh,
-        frozen={name: finished[name] for name in phase.needs},
-        validation=validation if config.train.validation_images else None,
-        start=_take_over(config.pretrained, phase.name, mesh),
-        options=loop_options(config.train),
+      phase,
+      batches,
+      steps=options.steps,
+      seed=config.seed,
+      workdir=workdir,
+      mesh=mesh,
+      frozen={name: finished[name] for name in phase.needs},
+      validation=validation if config.train.validation_images else None,
+      start=_take_over(config.pretrained, phase.name, mesh),
+      options=loop_options(config.train),
     )
   return finished
 
 
 def loop_options(train: ConfigDict) -> loop.Options:
   return loop.Options(
-      log_every=train.log_every,
-      evaluate_every=train.evaluate_every,
-      save_every=train.save_every,
-      keep=train.keep,
-      profile=tuple(train.profile),
+    log_every=train.log_every,
+    evaluate_every=train.evaluate_every,
+    save_every=train.save_every,
+    keep=train.keep,
+    profile=tuple(train.profile),
   )
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Any) -> None:
   if batch_size % mesh.size:
     raise ValueError(
-        f"config.phases.{name}.batch_size = {batch_size} cannot be divided"
-        f" among {mesh.size} devices: use a multiple of {mesh.size}"
+      f"config.phases.{name}.batch_size = {batch_size} cannot be divided"
+      f" among {mesh.size} devices: use a multiple of {mesh.size}"
     )
 
 
 def load_phases(
-    phases: Sequence[Phase], workdir: epath.PathLike, mesh: Any
+  phases: Sequence[Phase], workdir: epath.PathLike, mesh: Any
 ) -> dict[str, Any]:
   """The finished states of all phases of a run."""
   return {
-      phase.name: checkpoints.load(
-          loop.phase_directory(workdir, phase.name), mesh
-      )
-      for phase in phases
+    phase.name: checkpoints.load(
+      loop.phase_directory(workdir, phase.name), mesh
+    )
+    for phase in phases
   }
 
 
@@ -284,13 +284,13 @@ def _take_over(pretrained: str, name: str, mesh: Any):
       return mine
 
     kept = {
-        part: jax.tree_util.tree_map_with_path(
-            lambda path, leaf, part=part: choose(
-                (jax.tree_util.DictKey(part), *path), leaf
-            ),
-            state[part],
-        )
-        for part in ("params", "batch_stats")
+      part: jax.tree_util.tree_map_with_path(
+        lambda path, leaf, part=part: choose(
+          (jax.tree_util.DictKey(part), *path), leaf
+        ),
+        state[part],
+      )
+      for part in ("params", "batch_stats")
     }
     if "ema" in state:
       kept["ema"] = jax.tree.map(lambda x: x.copy(), kept["params"])

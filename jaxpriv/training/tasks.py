@@ -20,22 +20,22 @@ from jaxpriv.training.optimizers import make_optimizer
 
 
 def supervised_phase(
-    name: str,
-    model: nn.Module,
-    loss: builders.Loss,
-    options: ConfigDict,
-    *,
-    needs: tuple[str, ...] = (),
-    **arguments,
+  name: str,
+  model: nn.Module,
+  loss: builders.Loss,
+  options: ConfigDict,
+  *,
+  needs: tuple[str, ...] = (),
+  **arguments,
 ) -> Phase:
   """A supervised phase with the combinators its options ask for."""
   grad = (
-      builders.accumulated_grad(options.accumulate)
-      if options.accumulate > 1
-      else builders.value_and_grad
+    builders.accumulated_grad(options.accumulate)
+    if options.accumulate > 1
+    else builders.value_and_grad
   )
   method = builders.supervised(
-      model, loss, make_optimizer(options), grad=grad, **arguments
+    model, loss, make_optimizer(options), grad=grad, **arguments
   )
   return Phase(name, needs, _combined(method, options))
 
@@ -54,20 +54,20 @@ def _combined(method: Method, options: ConfigDict) -> Method:
 
 
 HEADS: Mapping[str, Callable] = {
-    "arcface": margin.arcface_loss,
-    "cosface": margin.cosface_loss,
-    "magface": margin.magface_loss,
+  "arcface": margin.arcface_loss,
+  "cosface": margin.cosface_loss,
+  "magface": margin.magface_loss,
 }
 
 
 def recognition(
-    name: str,
-    backbone: nn.Module,
-    classes: int,
-    options: ConfigDict,
-    *,
-    head: ConfigDict,
-    side: int = 0,
+  name: str,
+  backbone: nn.Module,
+  classes: int,
+  options: ConfigDict,
+  *,
+  head: ConfigDict,
+  side: int = 0,
 ) -> Phase:
   """A recogniser trained by a margin loss on identities 0 .. classes - 1.
 
@@ -93,14 +93,16 @@ def recognition(
     known = (labels >= 0) & (labels < classes)
     labels = jnp.where(known, labels, 0)
     losses = margin_loss(
-        embeddings, weight, labels, reduction="none", **settings
+      embeddings, weight, labels, reduction="none", **settings
     )
     right = jnp.argmax(cosine(embeddings, weight), axis=1) == labels
     return losses * known, {"accuracy": (right & known).astype(jnp.float32)}
 
   def embed(apply, batch, frozen):
     image = batch["image"]
-    return apply(image, method="embed") + apply(image[:, :, ::-1], method="embed")
+    return apply(image, method="embed") + apply(
+      image[:, :, ::-1], method="embed"
+    )
 
   phase = supervised_phase(name, model, loss, options, predict={"embed": embed})
   # Held-out people are no classes: a validation loss would mean nothing.
@@ -128,7 +130,7 @@ def attribute_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """
   known = labels >= 0
   losses = optax.softmax_cross_entropy_with_integer_labels(
-      logits, jnp.where(known, labels, 0).astype(jnp.int32)
+    logits, jnp.where(known, labels, 0).astype(jnp.int32)
   )
   return jnp.sum(losses * known, axis=1)
 
@@ -141,7 +143,7 @@ def attribute_accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def attribute_prediction(
-    name: str, model: nn.Module, options: ConfigDict
+  name: str, model: nn.Module, options: ConfigDict
 ) -> Phase:
   """A predictor of binary attributes: model maps images to [B, A, 2].
 
@@ -158,5 +160,5 @@ def attribute_prediction(
     return jnp.argmax(apply(batch["image"]), axis=-1).astype(jnp.int8)
 
   return supervised_phase(
-      name, model, loss, options, predict={"attributes": attributes}
+    name, model, loss, options, predict={"attributes": attributes}
   )

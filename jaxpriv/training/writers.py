@@ -17,7 +17,7 @@ def metrics_path(workdir: epath.PathLike, phase: str) -> epath.Path:
 
 @contextlib.contextmanager
 def metric_writer(
-    workdir: epath.PathLike, phase: str, first_step: int = 0
+  workdir: epath.PathLike, phase: str, first_step: int = 0
 ) -> Iterator[Write]:
   """Yields write(step, scalars) for one phase.
 
@@ -32,12 +32,14 @@ def metric_writer(
   """
   path = metrics_path(workdir, phase)
   path.parent.mkdir(parents=True, exist_ok=True)
-  kept = [line for line in read_metrics(workdir, phase) if line["step"] < first_step]
+  kept = [
+    line for line in read_metrics(workdir, phase) if line["step"] < first_step
+  ]
   partial = path.with_suffix(".partial")
   partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
   partial.replace(path)
   events = SummaryWriter(
-      str(path.with_suffix("")), purge_step=first_step, write_to_disk=True
+    str(path.with_suffix("")), purge_step=first_step, write_to_disk=True
   )
   try:
     with path.open("a") as lines:
@@ -46,8 +48,8 @@ def metric_writer(
         scalars = {name: float(value) for name, value in scalars.items()}
         # JSON has no nan; null is read back as None.
         row = {
-            name: value if math.isfinite(value) else None
-            for name, value in scalars.items()
+          name: value if math.isfinite(value) else None
+          for name, value in scalars.items()
         }
         lines.write(json.dumps({"step": step, **row}) + "\n")
         lines.flush()

@@ -71,6 +71,10 @@ def test_landmarks_of_people_are_known_and_ordered():
   assert set(np.unique(batch["visibility"])) == {0, 1}
   for left, right in (("left_eye", "right_eye"), ("left_ear", "right_ear")):
     assert np.all(points[left][:, 0] < points[right][:, 0])
+  for part in ("left_brow", "right_brow", "left_eye", "right_eye"):
+    across = [points[f"{part}_{at}"][:, 0] for at in ("left", "right")]
+    middle = points[f"{part}_center"][:, 0]
+    assert np.all((across[0] < middle) & (middle < across[1])), part
   down = ("left_brow_center", "left_eye", "nose", "mouth_center", "chin_center")
   for above, below in zip(down, down[1:], strict=False):
     assert np.all(points[above][:, 1] < points[below][:, 1]), (above, below)

@@ -4,7 +4,6 @@ import numpy as np
 import optax
 import pytest
 
-
 from jaxpriv.training import builders, combinators
 from tests.training import toys
 
@@ -27,9 +26,9 @@ def test_supervised_step_equals_a_step_by_hand():
   value, grads = jax.value_and_grad(objective)(state["params"])
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, state["params"], grads)
   jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-      new["params"],
-      expected,
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    new["params"],
+    expected,
   )
   np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
   norm = np.sqrt(sum((g**2).sum() for g in toys.leaves(grads)))
@@ -43,17 +42,20 @@ def test_padding_rows_change_nothing():
   state = jax.jit(method.init)(key, batch, {})
   garbage = np.full((4, *batch["image"].shape[1:]), np.nan, np.float32)
   padded = {
-      "image": np.concatenate([batch["image"], np.zeros_like(garbage)]),
-      "padding": np.arange(12) >= 8,
+    "image": np.concatenate([batch["image"], np.zeros_like(garbage)]),
+    "padding": np.arange(12) >= 8,
   }
   alone, metrics = jax.jit(method.step)(state, {}, batch, key)
   with_padding, padded_metrics = jax.jit(method.step)(state, {}, padded, key)
   for a, b in zip(toys.leaves(alone), toys.leaves(with_padding), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
   np.testing.assert_allclose(metrics["loss"], padded_metrics["loss"], rtol=1e-6)
-  assert builders.masked_mean(jnp.array([1.0, jnp.nan]), {
-      "padding": jnp.array([False, True])
-  }) == 1.0
+  assert (
+    builders.masked_mean(
+      jnp.array([1.0, jnp.nan]), {"padding": jnp.array([False, True])}
+    )
+    == 1.0
+  )
 
 
 def test_batch_statistics_are_updated_and_used():
@@ -62,13 +64,15 @@ def test_batch_statistics_are_updated_and_used():
   state = jax.jit(method.init)(jax.random.key(0), batch, {})
   new, _ = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
   old_stats, new_stats = map(
-      lambda s: toys.leaves(s["batch_stats"]), (state, new)
+    lambda s: toys.leaves(s["batch_stats"]), (state, new)
   )
-  assert any(not np.allclose(a, b) for a, b in zip(old_stats, new_stats, strict=True))
+  assert any(
+    not np.allclose(a, b) for a, b in zip(old_stats, new_stats, strict=True)
+  )
   evaluated = method.predict["losses"]
   changed = {**new, "batch_stats": state["batch_stats"]}
   assert not np.allclose(
-      evaluated(new, {}, batch)["loss"], evaluated(changed, {}, batch)["loss"]
+    evaluated(new, {}, batch)["loss"], evaluated(changed, {}, batch)["loss"]
   )
 
 
@@ -108,15 +112,14 @@ def test_ema_follows_its_formula_and_is_what_predicts():
     decay = min(0.5, (1 + step) / (10 + step))
     now = toys.leaves(state["params"])
     expected = [
-        decay * e + (1 - decay) * n
-        for e, n in zip(expected, now, strict=True)
+      decay * e + (1 - decay) * n for e, n in zip(expected, now, strict=True)
     ]
   for a, b in zip(toys.leaves(state["ema"]), expected, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
   plain = {k: v for k, v in state.items() if k != "ema"}
   predict = method.predict["losses"]
   assert not np.allclose(
-      predict(state, {}, batch)["loss"], predict(plain, {}, batch)["loss"]
+    predict(state, {}, batch)["loss"], predict(plain, {}, batch)["loss"]
   )
 
 
@@ -135,12 +138,12 @@ def test_transform_sees_training_batches_only():
   state = jax.jit(method.init)(jax.random.key(0), batch, {})
   _, metrics = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
   _, expected = jax.jit(plain.step)(
-      state, {}, black(None, batch), jax.random.key(0)
+    state, {}, black(None, batch), jax.random.key(0)
   )
   np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
   np.testing.assert_allclose(
-      method.predict["losses"](state, {}, batch)["loss"],
-      plain.predict["losses"](state, {}, batch)["loss"],
+    method.predict["losses"](state, {}, batch)["loss"],
+    plain.predict["losses"](state, {}, batch)["loss"],
   )
 
 
@@ -159,24 +162,22 @@ def game():
     return jax.nn.softplus(-applies["d"](applies["g"](noise))).mean(), {}
 
   return builders.adversarial(
-      {
-          "d": builders.Player(
-              toys.Net("group"), discriminate, optax.adam(1e-2)
-          ),
-          "g": builders.Player(
-              toys.Generator(),
-              generate,
-              optax.adam(1e-2),
-              inputs=lambda batch, frozen, key: jnp.zeros(
-                  (batch["image"].shape[0], 4)
-              ),
-          ),
-      },
-      predict={
-          "sample": lambda applies, batch, frozen: {
-              "made": applies["g"](jnp.ones((batch["image"].shape[0], 4)))
-          }
-      },
+    {
+      "d": builders.Player(toys.Net("group"), discriminate, optax.adam(1e-2)),
+      "g": builders.Player(
+        toys.Generator(),
+        generate,
+        optax.adam(1e-2),
+        inputs=lambda batch, frozen, key: jnp.zeros(
+          (batch["image"].shape[0], 4)
+        ),
+      ),
+    },
+    predict={
+      "sample": lambda applies, batch, frozen: {
+        "made": applies["g"](jnp.ones((batch["image"].shape[0], 4)))
+      }
+    },
   )
 
 
@@ -193,10 +194,10 @@ def test_players_take_turns_each_against_the_others_as_they_stand():
   # g's loss is taken after d has moved.
   noise = jax.random.normal(jax.random.fold_in(key, 1), (16, 4))
   fake = toys.Generator().apply(
-      {"params": state["params"]["g"]}, noise, train=True
+    {"params": state["params"]["g"]}, noise, train=True
   )
   logits = toys.Net("group").apply(
-      {"params": new["params"]["d"]}, fake, train=True
+    {"params": new["params"]["d"]}, fake, train=True
   )
   expected = jax.nn.softplus(-logits).mean()
   np.testing.assert_allclose(metrics["g/loss"], expected, rtol=1e-4)
@@ -205,12 +206,17 @@ def test_players_take_turns_each_against_the_others_as_they_stand():
     state, metrics = step(state, {}, batch, jax.random.key(i))
     losses.append(float(metrics["d/margin"]))
   assert np.mean(losses[-5:]) > np.mean(losses[:5])
-  assert method.predict["sample"](state, {}, batch)["made"].shape == (16, 8, 8, 3)
+  assert method.predict["sample"](state, {}, batch)["made"].shape == (
+    16,
+    8,
+    8,
+    3,
+  )
 
 
 def test_a_player_with_statistics_is_refused():
   player = builders.Player(
-      toys.Net("batch"), lambda *args: None, optax.sgd(1e-2)
+    toys.Net("batch"), lambda *args: None, optax.sgd(1e-2)
   )
   method = builders.adversarial({"d": player})
   with pytest.raises(ValueError, match="'d' keeps .*batch_stats"):

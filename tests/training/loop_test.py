@@ -20,13 +20,13 @@ from tests.training import toys
 def train(workdir, steps, mesh, phase=None, **options):
   options = {"log_every": 1, "save_every": 4, **options}
   return loop.train(
-      phase or toys.phase(norm="group", dropout=0.5),
-      toys.batches,
-      steps=steps,
-      seed=0,
-      workdir=workdir,
-      mesh=mesh,
-      options=loop.Options(**options),
+    phase or toys.phase(norm="group", dropout=0.5),
+    toys.batches,
+    steps=steps,
+    seed=0,
+    workdir=workdir,
+    mesh=mesh,
+    options=loop.Options(**options),
   )
 
 
@@ -48,9 +48,7 @@ def test_training_learns_and_writes_what_it_did(tmp_path, mesh):
   np.testing.assert_allclose(written, found, rtol=1e-6)
 
 
-def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(
-    tmp_path, mesh
-):
+def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tmp_path, mesh):
   whole = train(tmp_path / "whole", 10, mesh)
   train(tmp_path / "parts", 6, mesh)
   parts = train(tmp_path / "parts", 10, mesh)
@@ -66,12 +64,12 @@ def test_a_finished_phase_is_loaded_and_not_trained_again(tmp_path, mesh):
     raise AssertionError("a finished phase asked for data")
 
   again = loop.train(
-      toys.phase(norm="group", dropout=0.5),
-      no_batches,
-      steps=6,
-      seed=0,
-      workdir=tmp_path,
-      mesh=mesh,
+    toys.phase(norm="group", dropout=0.5),
+    no_batches,
+    steps=6,
+    seed=0,
+    workdir=tmp_path,
+    mesh=mesh,
   )
   assert "opt" not in again
   for a, b in zip(toys.leaves(first), toys.leaves(again), strict=True):
@@ -89,20 +87,20 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path, mesh):
 
 def test_large_parameters_are_sharded_and_small_ones_replicated(mesh):
   shapes = {
-      "large": jax.ShapeDtypeStruct((24, 4096), jnp.float32),
-      "odd": jax.ShapeDtypeStruct((4097, 24), jnp.float32),
-      "small": jax.ShapeDtypeStruct((64, 8), jnp.float32),
-      "indivisible": jax.ShapeDtypeStruct((257, 257), jnp.float32),
+    "large": jax.ShapeDtypeStruct((24, 4096), jnp.float32),
+    "odd": jax.ShapeDtypeStruct((4097, 24), jnp.float32),
+    "small": jax.ShapeDtypeStruct((64, 8), jnp.float32),
+    "indivisible": jax.ShapeDtypeStruct((257, 257), jnp.float32),
   }
   specs = {
-      name: tuple(s.spec)
-      for name, s in mesh_lib.infer_shardings(shapes, mesh).items()
+    name: tuple(s.spec)
+    for name, s in mesh_lib.infer_shardings(shapes, mesh).items()
   }
   assert specs == {
-      "large": (None, "data"),
-      "odd": (None, "data"),
-      "small": (None, None),
-      "indivisible": (None, None),
+    "large": (None, "data"),
+    "odd": (None, "data"),
+    "small": (None, None),
+    "indivisible": (None, None),
   }
 
 
@@ -128,12 +126,12 @@ def bomb(step_of_nan):
 
 @pytest.mark.parametrize("log_every", [1, 5, 1000])
 def test_nan_stops_and_keeps_the_last_good_checkpoint(
-    tmp_path, mesh, log_every
+  tmp_path, mesh, log_every
 ):
   with pytest.raises(loop.NonFiniteError) as error:
     train(tmp_path, 20, mesh, bomb(7), save_every=2, log_every=log_every)
   assert "toy: gradient_norm, loss" in str(error.value) or "loss" in str(
-      error.value
+    error.value
   )
   assert "config.phases.toy.learning_rate" in str(error.value)
   directory = loop.phase_directory(tmp_path, "toy")
@@ -144,30 +142,30 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
 
 
 def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
-    tmp_path, mesh
+  tmp_path, mesh
 ):
   method = builders.supervised(
-      toys.Net("group"),
-      toys.regression_loss,
-      optax.adam(1e-2),
-      predict={
-          "sample": lambda apply, batch, frozen: {
-              "original": batch["image"],
-              "negative": 1 - batch["image"],
-          }
-      },
+    toys.Net("group"),
+    toys.regression_loss,
+    optax.adam(1e-2),
+    predict={
+      "sample": lambda apply, batch, frozen: {
+        "original": batch["image"],
+        "negative": 1 - batch["image"],
+      }
+    },
   )
   held_out = toys.batch(rows=12, seed=99)
   held_out["padding"][10:] = True
   state = loop.train(
-      Phase("toy", (), method),
-      toys.batches,
-      steps=4,
-      seed=0,
-      workdir=tmp_path,
-      mesh=mesh,
-      validation=lambda: iter([held_out]),
-      options=loop.Options(log_every=1, evaluate_every=2),
+    Phase("toy", (), method),
+    toys.batches,
+    steps=4,
+    seed=0,
+    workdir=tmp_path,
+    mesh=mesh,
+    validation=lambda: iter([held_out]),
+    options=loop.Options(log_every=1, evaluate_every=2),
   )
   lines = writers.read_metrics(tmp_path, "toy")
   found = {m["step"]: m for m in lines if "validation/loss" in m}
@@ -180,7 +178,7 @@ def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
   top = grid[: toys.SIDE, : toys.SIDE]
   np.testing.assert_array_equal(top, held_out["image"][0])
   np.testing.assert_array_equal(
-      grid[toys.SIDE + 2 :][: toys.SIDE, : toys.SIDE], 255 - top
+    grid[toys.SIDE + 2 :][: toys.SIDE, : toys.SIDE], 255 - top
   )
 
 
@@ -192,8 +190,8 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
     write(5, {"loss": 3.0, "other": float("nan")})
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   assert lines == [
-      {"step": 0, "loss": 1.0},
-      {"step": 5, "loss": 3.0, "other": None},
+    {"step": 0, "loss": 1.0},
+    {"step": 5, "loss": 3.0, "other": None},
   ]
 
 

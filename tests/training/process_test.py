@@ -17,13 +17,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def start(workdir, steps, *options):
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
   return subprocess.Popen(
-      [sys.executable, "-m", "tests.training.worker", str(workdir), str(steps)]
-      + [str(option) for option in options],
-      cwd=ROOT,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
+    [sys.executable, "-m", "tests.training.worker", str(workdir), str(steps)]
+    + [str(option) for option in options],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
   )
 
 

@@ -45,7 +45,7 @@ def regression_loss(apply, batch, frozen):
 
 def regression(norm="batch", dropout=0.0, **arguments):
   return builders.supervised(
-      Net(norm, dropout), regression_loss, optax.adam(1e-2), **arguments
+    Net(norm, dropout), regression_loss, optax.adam(1e-2), **arguments
   )
 
 

@@ -31,7 +31,7 @@ def main() -> None:
   jax.config.update("jax_num_cpu_devices", args.devices)
   if args.processes > 1:
     jax.distributed.initialize(
-        f"localhost:{args.port}", args.processes, args.process
+      f"localhost:{args.port}", args.processes, args.process
     )
 
   def batches(first):
@@ -43,13 +43,13 @@ def main() -> None:
 
   try:
     state = loop.train(
-        toys.phase(norm="group", dropout=0.5),
-        batches,
-        steps=args.steps,
-        seed=0,
-        workdir=args.workdir,
-        mesh=mesh_lib.make_mesh(),
-        options=loop.Options(log_every=1, save_every=args.save_every),
+      toys.phase(norm="group", dropout=0.5),
+      batches,
+      steps=args.steps,
+      seed=0,
+      workdir=args.workdir,
+      mesh=mesh_lib.make_mesh(),
+      options=loop.Options(log_every=1, save_every=args.save_every),
     )
   except preemption.Preempted as stop:
     print(stop, flush=True)

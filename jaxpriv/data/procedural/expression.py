@@ -72,7 +72,9 @@ def palette(p: SimpleNamespace, xp) -> Palette:
   tones = rgb(*MONK_SKIN_TONES) / 255.0
   index = xp.clip(p.skin_tone[:, 0], 1, 10).astype(xp.int32) - 1
   warm = rgb(0.05, -0.01, -0.08)
-  skin = (0.025 + 0.97 * tones[index]) * (rgb(1.0, 0.94, 0.88) + p.undertone * warm)
+  skin = (0.025 + 0.97 * tones[index]) * (
+    rgb(1.0, 0.94, 0.88) + p.undertone * warm
+  )
   hair = mix(rgb(0.09, 0.07, 0.07), rgb(0.42, 0.27, 0.17), p.hair_dark)
   hair = mix(hair, rgb(0.62, 0.26, 0.10), p.hair_red**3)
   blond = mix(rgb(0.90, 0.76, 0.48), rgb(0.74, 0.52, 0.26), p.hair_dark)

@@ -68,7 +68,9 @@ def nose(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   y = v.Y - p.eye_y - p.nose_length + t * (0.14 * xp.sin(p.pitch))
   n = xp.abs(x)
   w = p.nose_width
-  nostril = edge(ellipse(n - 0.52 * w, y, 0.30 * w, 0.022 + 0.09 * w), v.sharp, xp)
+  nostril = edge(
+    ellipse(n - 0.52 * w, y, 0.30 * w, 0.022 + 0.09 * w), v.sharp, xp
+  )
   tip = blob(x + 0.02 * p.light_x, y + 0.10, 0.55 * w, 0.075, xp)
   width = p.nose_bridge + (w - p.nose_bridge) * t * t * t
   across = (n - width) * 16.0

@@ -7,6 +7,7 @@ import numpy as np
 from jaxpriv.data import records
 from jaxpriv.data.procedural import factors as tables
 from jaxpriv.data.procedural import sampling
+from jaxpriv.data.procedural.framing import aligned as align_params
 from jaxpriv.data.procedural.landmarks import locate
 from jaxpriv.data.procedural.rendering import MAX_SIZE, MIN_SIZE, render
 
@@ -18,6 +19,9 @@ class ProceduralFaces:
   `i // images_per_identity`, and a function of (seed, person, photograph) only:
   a larger source begins with the records of a smaller one of as many
   photographs a person.
+
+  With `aligned` the five points of a face lie on the ArcFace template, as
+  recognisers want their images; see `framing`.
 
   With domain "all", person k is of domain k % 4. Attributes of animals are
   unknown (-1).
@@ -34,6 +38,7 @@ class ProceduralFaces:
     seed: int = 0,
     domain: str = "human",
     correlate: sampling.Correlations | None = None,
+    aligned: bool = False,
   ):
     if num_identities < 1 or images_per_identity < 1:
       raise ValueError(
@@ -55,6 +60,7 @@ class ProceduralFaces:
     self._seed = seed
     self._domains = domains
     self._correlate = dict(correlate or {})
+    self._aligned = aligned
 
   def __len__(self) -> int:
     return len(self.identities)
@@ -65,7 +71,8 @@ class ProceduralFaces:
       f"ProceduralFaces(num_identities={self.identities[-1] + 1},"
       f" images_per_identity={self.images_per_identity},"
       f" image_size={self.image_size}, seed={self._seed},"
-      f" domains={self._domains}, correlate={self._correlate})"
+      f" domains={self._domains}, correlate={self._correlate},"
+      f" aligned={self._aligned})"
     )
 
   def describe(self, index: int) -> str:
@@ -93,9 +100,10 @@ class ProceduralFaces:
     """The factors of records, for `render(..., domain=domain)`."""
     ids, numbers = np.divmod(np.asarray(indices), self.images_per_identity)
     drawn = (domain, self._correlate)
-    return sampling.sample_people(
+    params = sampling.sample_people(
       self._seed, ids, *drawn
     ) | sampling.sample_photographs(self._seed, ids, numbers, *drawn)
+    return align_params(params, domain) if self._aligned else params
 
   def batch(self, indices: Sequence[int] | np.ndarray) -> records.Batch:
     """Records drawn together: the fast way. Arrays with a leading axis."""
