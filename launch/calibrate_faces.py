@@ -36,9 +36,10 @@ _SCALE = 20.0  # of the cosines in the softmax over people
 
 
 class Network(nn.Module):
-  """Five convolutions, an embedding of unit length, and attribute logits.
+  """Six convolutions, an embedding of unit length, and attribute logits.
 
-  [B, 64, 64, 3] -> 16 x 16 x 64 -> 8 x 8 x 128 -> 4 x 4 x 192 -> [B, 128].
+  [B, 64, 64, 3] -> 32 x 32 x 24 -> 16 x 16 x 48 -> 8 x 8 x 96 -> 4 x 4 x 192
+  -> [B, 128].
   """
 
   people: int
@@ -47,18 +48,19 @@ class Network(nn.Module):
   def __call__(self, images, train: bool):
     norm = functools.partial(nn.BatchNorm, not train, momentum=0.95)
     x = (images.astype(jnp.float32) / 255.0 - 0.45) * 4.0
-    layers = ((8, 4, 32), (3, 1, 64), (3, 2, 96), (3, 1, 96), (3, 2, 192))
-    for kernel, stride, width in layers:
-      y = nn.Conv(width, (kernel,) * 2, (stride,) * 2, use_bias=False)(x)
+    layers = (24, 2), (48, 2), (48, 1), (96, 2), (96, 1), (192, 2)
+    for width, stride in layers:
+      y = nn.Conv(width, (3, 3), (stride, stride), use_bias=False)(x)
       y = nn.relu(norm()(y))
       x = x + y if x.shape == y.shape else y
-    x = norm()(nn.Dense(128)(x.reshape(len(x), -1)))
+    features = nn.relu(norm()(nn.Dense(256)(x.reshape(len(x), -1))))
+    x = norm()(nn.Dense(128)(features))
     unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
     centres = self.param(
       "centres", nn.initializers.normal(), (128, self.people)
     )
     centres = centres / jnp.linalg.norm(centres, axis=0)
-    attributes = nn.Dense(len(ATTRIBUTE_NAMES))(nn.relu(x))
+    attributes = nn.Dense(len(ATTRIBUTE_NAMES))(features)
     return unit, unit @ centres, attributes
 
 
@@ -90,7 +92,7 @@ def train(source, people: int, steps: int, batch: int, seed: int):
     )
     cross = optax.softmax_cross_entropy_with_integer_labels
     value = cross(_SCALE * cosines, person).mean()
-    value += optax.sigmoid_binary_cross_entropy(logits, labels).mean()
+    value += 4.0 * optax.sigmoid_binary_cross_entropy(logits, labels).mean()
     return value, new["batch_stats"]
 
   @jax.jit

@@ -20,12 +20,12 @@ _DOMAINS = flags.DEFINE_list(
   "domains", list(DOMAINS), "Domains to draw, in order, from the top."
 )
 _PEOPLE = flags.DEFINE_integer(
-  "people", 6, "Rows of the first domain, a person each.", lower_bound=1
+  "people", 5, "Rows of the first domain, a person each.", lower_bound=1
 )
 _PHOTOGRAPHS = flags.DEFINE_integer(
   "photographs", 8, "Columns: photographs of a person.", lower_bound=1
 )
-_SIZE = flags.DEFINE_integer("size", 112, "Side of a photograph in pixels.")
+_SIZE = flags.DEFINE_integer("size", 96, "Side of a photograph in pixels.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the people.")
 
 

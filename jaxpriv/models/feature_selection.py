@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.models import layers
 from jaxpriv.models.layers import ConvBlock, Dtype, leaky_relu
 
 
@@ -53,8 +54,7 @@ class FeatureSelectionNetwork(nn.Module):
     x = (images * 2 - 1).astype(self.dtype)
     for module, stride in zip(self.modules_, self.pool_strides, strict=True):
       x = module(x, train)
-      window = (2, 2) if stride == 2 else (3, 3)
-      x = nn.max_pool(x, window, (stride, stride), padding="SAME")
+      x = layers.max_pool(x, 2 if stride == 2 else 3, stride)
     return x
 
   def classify(self, d: jax.Array, train: bool = False) -> jax.Array:

@@ -1,5 +1,6 @@
 """Layers that several networks share."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,34 @@ def norm(
   raise ValueError(f"norm must be 'batch' or 'group', got {kind!r}")
 
 
+def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
+  """Max pooling, "SAME", as a maximum of shifted slices.
+
+  The gradient of XLA's own pooling takes longer on a CPU than all convolutions
+  of a small network together; this one's is elementwise. Where values tie it is
+  shared among them.
+
+  Args:
+    x: [B, H, W, C]; H and W divide by stride.
+    window: side of the window, at least stride.
+    stride: 1 or more.
+
+  Returns:
+    [B, H / stride, W / stride, C]
+  """
+  before = (window - stride) // 2
+  after = window - stride - before
+  edges = ((0, 0), (before, after), (before, after), (0, 0))
+  padded = jnp.pad(x, edges, constant_values=-jnp.inf)
+  height, width = x.shape[1], x.shape[2]
+  slices = (
+    padded[:, i : i + height : stride, j : j + width : stride]
+    for i in range(window)
+    for j in range(window)
+  )
+  return functools.reduce(jnp.maximum, slices)
+
+
 class ConvBlock(nn.Module):
   """3x3 convolution, normalisation, activation.
 
@@ -66,6 +95,46 @@ class ConvBlock(nn.Module):
     return self.activation(x)
 
 
+def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """4x4 transposed convolution of stride 2, "SAME", as `lax.conv_transpose`.
+
+  On a CPU, where the gradient of a dilated convolution is slow, the four phases
+  of the output are the channels of one ordinary 3x3 convolution: measured 2.5 to
+  6 times faster, with the same parameters and the same result.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [4, 4, C, features].
+
+  Returns:
+    [B, 2 H, 2 W, features]
+  """
+  dimensions = ("NHWC", "HWIO", "NHWC")
+  if jax.default_backend() != "cpu":
+    return jax.lax.conv_transpose(
+      x, kernel, (2, 2), "SAME", dimension_numbers=dimensions
+    )
+  # Output 2i + a sees inputs i - 1 + a and i + a, through taps a and 2 + a.
+  phases = [
+    jnp.pad(kernel[a::2, b::2], ((a, 1 - a), (b, 1 - b), (0, 0), (0, 0)))
+    for a in range(2)
+    for b in range(2)
+  ]
+  batch, height, width, channels = x.shape
+  features = kernel.shape[-1]
+  y = jax.lax.conv_general_dilated(
+    x,
+    jnp.stack(phases, -2).reshape(3, 3, channels, 4 * features),
+    (1, 1),
+    "SAME",
+    dimension_numbers=dimensions,
+  )
+  y = y.reshape(batch, height, width, 2, 2, features).transpose(
+    0, 1, 3, 2, 4, 5
+  )
+  return y.reshape(batch, 2 * height, 2 * width, features)
+
+
 class UpBlock(nn.Module):
   """4x4 transposed convolution of stride 2, normalisation, activation.
 
@@ -79,14 +148,16 @@ class UpBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    x = nn.ConvTranspose(
-      self.features,
-      (4, 4),
-      strides=(2, 2),
-      padding="SAME",
-      use_bias=not self.norm,
-      dtype=self.dtype,
-    )(x)
+    kernel = self.param(
+      "kernel",
+      nn.initializers.lecun_normal(),
+      (4, 4, x.shape[-1], self.features),
+      jnp.float32,
+    )
+    x = transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+    if not self.norm:
+      bias = self.param("bias", nn.initializers.zeros, (self.features,))
+      x = x + bias.astype(self.dtype)
     if self.norm:
       x = norm(self.norm, train, self.dtype)(x)
     return self.activation(x)

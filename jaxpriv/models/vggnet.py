@@ -61,7 +61,7 @@ class VGGNet(nn.Module):
           param_dtype=self.param_dtype,
         )(x)
         x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
-      x = nn.max_pool(x, (2, 2), strides=(2, 2))
+      x = layers.max_pool(x, 2, 2)
     x = x.astype(jnp.float32).mean((1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.features, name="fc")(x)

@@ -40,9 +40,9 @@ def fur(p: SimpleNamespace, c: Palette, xp) -> SimpleNamespace:
     coat=coat,
     dark=coat * 0.45,
     pale=mix(coat, rgb(0.98, 0.96, 0.92), 0.45 + 0.5 * p.muzzle_light),
-    pink=mix(coat, rgb(0.86, 0.55, 0.52), 0.7 + 0.0 * p.fur_hue),
+    pink=mix(coat, rgb(0.86, 0.55, 0.52), 0.7),
     nose=mix(rgb(0.72, 0.42, 0.40), rgb(0.10, 0.09, 0.09), p.nose_dark),
-    eye=mix(c.iris, rgb(0.85, 0.72, 0.25), 0.6 + 0.0 * p.fur_hue),
+    eye=mix(c.iris, rgb(0.85, 0.72, 0.25), 0.6),
   )
 
 
@@ -55,7 +55,7 @@ def eyes(p, c: Palette, f, v: View, xp) -> list[Layer]:
   shape = edge(shape, v.sharp, xp)
   px = x - p.gaze_x * side
   wide = mix(0.085, 0.030, p.pupil_slit)
-  pupil = edge(ellipse(px, y, wide, 0.085 + 0.0 * wide), v.sharp, xp)
+  pupil = edge(ellipse(px, y, wide, 0.085), v.sharp, xp)
   glint = ellipse(v.X - side * p.eye_spacing + 0.02, y + 0.045, 0.03, 0.03)
   return [
     Layer(edge(glint, v.sharp, xp), c.white, False),
@@ -68,7 +68,7 @@ def eyes(p, c: Palette, f, v: View, xp) -> list[Layer]:
 def muzzle(p, c: Palette, f, v: View, xp) -> list[Layer]:
   """Nose, mouth and whisker pads, drawn ahead of the face by its length."""
   out = p.muzzle_length
-  near = blob(v.X, v.Y - NOSE_Y, 0.9 + 0.0 * out, 0.7 + 0.0 * out, xp)
+  near = blob(v.X, v.Y - NOSE_Y, 0.9, 0.7, xp)
   x = v.X - out * near * (xp.sin(p.yaw) / xp.cos(p.yaw))
   y = v.Y - NOSE_Y + out * near * xp.sin(p.pitch)
   n = xp.abs(x)
@@ -76,23 +76,23 @@ def muzzle(p, c: Palette, f, v: View, xp) -> list[Layer]:
   tip = 0.5 * w + 0.02 - n - 0.8 * xp.abs(y + 0.03)
   tip = xp.minimum(tip, 0.11 - n - 0.35 * y)
   nose = edge(xp.minimum(tip, y + 0.09), v.sharp, xp)
-  shine = blob(x, y + 0.05, 0.07 + 0.0 * w, 0.03 + 0.0 * w, xp)
+  shine = blob(x, y + 0.05, 0.07, 0.03, xp)
   pads = ellipse(n - 0.42 * w, y - 0.17, 0.62 * w, 0.17 + 0.15 * out)
-  chin = ellipse(x, y - 0.32, 0.5 * w, 0.12 + 0.0 * w)
+  chin = ellipse(x, y - 0.32, 0.5 * w, 0.12)
   smile = n - 0.42 * w
-  curve = y - 0.25 + 1.6 * smile * smile + p.smile * 0.0
+  curve = y - 0.25 + 1.6 * smile * smile
   lips = xp.minimum(0.016 - xp.abs(curve), 0.62 * w - n)
   cleft = xp.minimum(0.014 - n, 0.12 - xp.abs(y - 0.12))
   lips = edge(xp.maximum(lips, cleft), v.sharp, xp)
-  gap = ellipse(x, y - 0.30, 0.34 * w, 1.6 * p.gap + 0.005)
+  gap = ellipse(x, y - 0.30, 0.34 * w, 1.1 * p.gap + 0.005)
   gap = edge(gap, v.sharp, xp) * xp.clip(99.0 * p.gap, 0.0, 1.0)
   tongue = edge(
-    ellipse(x, y - 0.35, 0.22 * w, 1.2 * p.gap + 0.005), v.sharp, xp
+    ellipse(x, y - 0.35, 0.22 * w, 0.8 * p.gap + 0.005), v.sharp, xp
   )
   dots = xp.sin(x * 34.0) * xp.sin(y * 34.0)
   dots = xp.clip(dots * 4.0 - 2.4, 0.0, 1.0)
   soft = edge(xp.maximum(pads, chin), 0.35 * v.sharp, xp)
-  below = blob(x, y - 0.20, 1.25 * w, 0.42 + 0.0 * w, xp)
+  below = blob(x, y - 0.20, 1.25 * w, 0.42, xp)
   return [
     Layer(nose * shine * 0.6, c.white, False),
     Layer(nose, f.nose),

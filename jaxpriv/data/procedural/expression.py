@@ -28,13 +28,13 @@ def express(params: dict[str, Array], xp) -> SimpleNamespace:
   p.chin = p.chin + 0.02 * male
   p.neck_width = p.neck_width + 0.05 * male
   p.brow_thickness = p.brow_thickness * (
-    (0.85 + 0.25 * male) * (1.0 + p.Bushy_Eyebrows)
+    (0.85 + 0.25 * male) * (1.0 + 1.3 * p.Bushy_Eyebrows)
   )
   p.brow_gap = p.brow_gap - 0.015 * male
   p.lash = 0.028 - 0.012 * male
-  p.nose_width = p.nose_width * (1.0 + 0.75 * p.Big_Nose)
-  p.nose_bridge = p.nose_bridge * (1.0 + 0.40 * p.Big_Nose)
-  p.nose_length = p.nose_length * (1.0 + 0.12 * p.Big_Nose)
+  p.nose_width = p.nose_width * (1.0 + p.Big_Nose)
+  p.nose_bridge = p.nose_bridge * (1.0 + 0.50 * p.Big_Nose)
+  p.nose_length = p.nose_length * (1.0 + 0.14 * p.Big_Nose)
   base = p.eye_y + p.nose_length
   p.mouth_y = base + p.philtrum * (p.chin - base)
   fuller = (1.0 + 0.90 * p.Big_Lips) * (1.0 - 0.12 * male)
@@ -53,10 +53,10 @@ def express(params: dict[str, Array], xp) -> SimpleNamespace:
   p.has_mole = _when(p.mole_size > 0.0)
   p.has_spot = _when(p.spot_size > 0.0)
   p.has_bun = _when(p.hair_bun > 0.12)
-  p.smile = mix(0.25 * p.smile - 0.05, 0.65 + 0.45 * p.smile, p.Smiling)
-  p.gap = p.Mouth_Slightly_Open * (0.040 + 0.045 * p.mouth_open)
-  p.mouth_width = p.mouth_width * (1.0 + 0.16 * p.smile)
-  p.curve = p.smile * (0.045 + 0.40 * p.mouth_width)
+  p.smile = mix(0.30 * p.smile - 0.30, 0.75 + 0.40 * p.smile, p.Smiling)
+  p.gap = p.Mouth_Slightly_Open * (0.065 + 0.055 * p.mouth_open)
+  p.mouth_width = p.mouth_width * (1.0 + 0.20 * p.smile)
+  p.curve = p.smile * (0.05 + 0.45 * p.mouth_width)
   p.eye_lower = p.eye_lower * (1.0 - 0.25 * p.Smiling)
   if "ear_drop" in params:
     p.has_drop = _when(p.ear_drop > 0.5)
@@ -68,6 +68,9 @@ def palette(p: SimpleNamespace, xp) -> Palette:
 
   def rgb(*values):
     return xp.asarray(values, xp.float32)
+
+  def flat(*values):
+    return xp.broadcast_to(rgb(*values), p.yaw.shape[:1] + (3,))
 
   tones = rgb(*MONK_SKIN_TONES) / 255.0
   index = xp.clip(p.skin_tone[:, 0], 1, 10).astype(xp.int32) - 1
@@ -99,21 +102,21 @@ def palette(p: SimpleNamespace, xp) -> Palette:
     lips=lips,
     lips_dark=lips * rgb(0.72, 0.62, 0.62),
     lips_light=mix(lips, rgb(1.0, 0.9, 0.88), 0.3),
-    inside=mix(skin * 0.0, rgb(0.30, 0.07, 0.08), 1.0),
-    teeth=mix(skin * 0.0, rgb(0.95, 0.93, 0.88), 1.0),
+    inside=flat(0.30, 0.07, 0.08),
+    teeth=flat(0.95, 0.93, 0.88),
     iris=iris,
     iris_dark=iris * 0.42,
     sclera=mix(skin, rgb(0.96, 0.95, 0.94), 0.88),
-    black=skin * 0.0 + 0.04,
-    white=skin * 0.0 + 1.0,
+    black=flat(0.04, 0.04, 0.04),
+    white=flat(1.0, 1.0, 1.0),
     mole=skin * rgb(0.42, 0.30, 0.28),
     cloth=hue_colour(p.cloth_hue, p.cloth_colour, p.cloth_light, xp),
     cloth_dark=0.55
     * hue_colour(p.cloth_hue, p.cloth_colour, p.cloth_light, xp),
-    frame=hue_colour(p.frame_hue, 0.8 + 0.0 * p.frame_hue, p.frame_light, xp),
-    hat=hue_colour(p.hat_hue, 0.7 + 0.0 * p.hat_hue, p.hat_light, xp),
-    cover=hue_colour(p.cover_hue, 0.4 + 0.0 * p.cover_hue, p.cover_light, xp),
-    bar=hue_colour(p.bar_hue, 0.6 + 0.0 * p.bar_hue, p.bar_light, xp),
+    frame=hue_colour(p.frame_hue, 0.8, p.frame_light, xp),
+    hat=hue_colour(p.hat_hue, 0.5, p.hat_light, xp),
+    cover=hue_colour(p.cover_hue, 0.4, p.cover_light, xp),
+    bar=hue_colour(p.bar_hue, 0.6, p.bar_light, xp),
     back=hue_colour(p.back_hue, p.back_colour, p.back_light, xp),
     back2=hue_colour(p.back_hue2, p.back_colour, p.back_light2, xp),
   )

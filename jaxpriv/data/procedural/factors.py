@@ -5,16 +5,16 @@ PERSON factors in all photographs; the PHOTOGRAPH factors are drawn anew for
 each. Attributes carry their CelebA names and are 1 with a given probability:
 
 - of the person: Male, Young, Big_Nose, Big_Lips, Bushy_Eyebrows, Bangs,
-  Blond_Hair, Pale_Skin;
+  Blond_Hair;
 - of the photograph: Smiling, Eyeglasses, Mouth_Slightly_Open, Wearing_Hat,
   Rosy_Cheeks.
 
 Hair belongs to the person because a hairdresser is rarely visited between two
-photographs; a hat may hide it. Pale_Skin is read off the skin tone: levels 1 to
-3 of the ten of the Monk scale. Facial hair is a person factor that shows on men
-only, so there is no attribute for it: it could not be independent of Male. A
-person is never told by attributes alone: eight bits make 256 kinds of people,
-the other person factors make them individuals.
+photographs; a hat may hide it. Skin tone is a factor of ten named levels and no
+attribute: pale against dark is what raw pixels tell best. Facial hair is a
+person factor that shows on men only, so there is no attribute for it: it could
+not be independent of Male. A person is never told by attributes alone: seven
+bits make 128 kinds of people, the other person factors make them individuals.
 
 Lengths are in head units: the origin is between the eyes, the chin is near
 y = 1, the crown at y = -1, and the head is about 1.5 wide. Angles are radians.
@@ -37,15 +37,15 @@ PERSON: Table = {
   "iris_hue": (0.0, 1.0),
   "iris_light": (0.0, 1.0),
   "brow_gap": (0.145, 0.275),
-  "brow_thickness": (0.018, 0.044),
+  "brow_thickness": (0.018, 0.036),
   "brow_tilt": (-0.16, 0.16),
   "brow_arch": (0.2, 2.2),
   "brow_length": (0.17, 0.25),
   "nose_length": (0.32, 0.52),
-  "nose_width": (0.085, 0.125),
+  "nose_width": (0.08, 0.115),
   "nose_bridge": (0.035, 0.075),
   "philtrum": (0.30, 0.50),
-  "mouth_width": (0.18, 0.31),
+  "mouth_width": (0.2, 0.33),
   "lip_upper": (0.026, 0.056),
   "lip_lower": (0.036, 0.075),
   "lip_red": (0.0, 1.0),
@@ -116,10 +116,10 @@ PHOTOGRAPH: Table = {
   "collar": (0.0, 1.0),
   "frame_width": (0.20, 0.26),
   "frame_height": (0.13, 0.21),
-  "frame_thick": (0.016, 0.036),
+  "frame_thick": (0.024, 0.042),
   "frame_square": (0.0, 1.0),
   "frame_hue": (0.0, 1.0),
-  "frame_light": (0.0, 0.5),
+  "frame_light": (0.0, 0.35),
   "lens_dark": (-2.4, 0.6),
   "hat_y": (-0.52, -0.36),
   "hat_height": (0.12, 0.40),
@@ -154,13 +154,10 @@ PHOTOGRAPH_ATTRIBUTES = {
   "Smiling": 0.5,
   "Eyeglasses": 0.4,
   "Mouth_Slightly_Open": 0.5,
-  "Wearing_Hat": 0.15,
+  "Wearing_Hat": 0.2,
   "Rosy_Cheeks": 0.4,
 }
-PALE_LEVELS = 3
-ATTRIBUTE_NAMES = (
-  tuple(PERSON_ATTRIBUTES) + ("Pale_Skin",) + tuple(PHOTOGRAPH_ATTRIBUTES)
-)
+ATTRIBUTE_NAMES = (*PERSON_ATTRIBUTES, *PHOTOGRAPH_ATTRIBUTES)
 
 # A photograph has an object before the face with these probabilities.
 COVER_PROBABILITY = 0.04
@@ -182,7 +179,6 @@ MONK_SKIN_TONES = (
 SKIN_TONE_NAMES = tuple(f"Monk {level}" for level in range(1, 11))
 
 # Animals use the same head; ranges that differ by domain, by person.
-ANIMAL_ATTRIBUTES_UNKNOWN = -1
 ANIMALS: dict[str, Table] = {
   "cat": {
     "ear_point": (0.8, 1.0),

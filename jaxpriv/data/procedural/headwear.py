@@ -104,7 +104,7 @@ def hat(p, c, v: View, xp) -> list[Layer]:
   top = edge(xp.minimum(crown, line), v.sharp, xp)
   reach = xp.maximum(p.hat_brim, 0.0)
   width = p.head_width + side + 0.08 + 1.6 * reach
-  brim = ellipse(v.xs, line + 0.0, width, 0.09 + 0.0 * width)
+  brim = ellipse(v.xs, line, width, 0.09)
   brim = edge(brim, v.sharp, xp)
   return [Layer(brim * worn, c.hat * 0.72), Layer(top * worn, c.hat)]
 

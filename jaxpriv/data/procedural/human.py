@@ -71,16 +71,16 @@ def nose(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   nostril = edge(
     ellipse(n - 0.52 * w, y, 0.30 * w, 0.022 + 0.09 * w), v.sharp, xp
   )
-  tip = blob(x + 0.02 * p.light_x, y + 0.10, 0.55 * w, 0.075, xp)
+  tip = blob(x + 0.02 * p.light_x, y + 0.10, 0.62 * w, 0.045 + 0.38 * w, xp)
   width = p.nose_bridge + (w - p.nose_bridge) * t * t * t
   across = (n - width) * 16.0
   window = xp.clip(3.0 - 12.0 * xp.abs(y + 0.14), 0.0, 1.0)
   ridge = 1.0 / (1.0 + across * across)
   shaded = 0.5 + 0.5 * xp.clip(-p.light_x * x * 12.0, -1.0, 1.0)
-  wing = ellipse(n - 0.62 * w, y + 0.035, 0.42 * w, 0.062)
+  wing = ellipse(n - 0.62 * w, y + 0.035, 0.42 * w, 0.035 + 0.30 * w)
   wing = edge(0.016 - xp.abs(wing), v.sharp, xp)
   wing = wing * edge(n - 0.8 * w, v.sharp, xp)
-  under = blob(x, y - 0.035, 1.1 * w, 0.085, xp)
+  under = blob(x, y - 0.035, 1.15 * w, 0.045 + 0.45 * w, xp)
   bridge = blob(x, y + 0.26, 0.5 * p.nose_bridge + 0.01, 0.24, xp)
   side = ridge * window * (0.25 + 0.50 * shaded)
   return [
@@ -109,7 +109,7 @@ def mouth(p: SimpleNamespace, c: SimpleNamespace, v: View, xp) -> list[Layer]:
   )
   lips = edge(lips, v.sharp, xp) * xp.clip(opening * 99.0, 0.0, 1.0)
   hole = edge(hole - 0.005, v.sharp, xp) * lips
-  teeth = edge(0.022 + 0.018 * p.smile - y, v.sharp, xp)
+  teeth = edge(0.028 + 0.020 * p.smile - y, v.sharp, xp)
   top = edge(-y, v.sharp, xp)
   shine = blob(v.X, y - gap - 0.5 * p.lip_lower, 0.09, 0.035, xp)
   chin = blob(v.X, v.Y - p.mouth_y - 0.15, 0.16, 0.06, xp)
@@ -172,7 +172,7 @@ def complexion(p, c, v: View, xp) -> list[Layer]:
   age = p.age * (bags * 0.55 + crease * 1.3 + furrow * 0.5)
   age = age + crease * (0.35 * p.Smiling)
   forehead = blob(v.X, v.Y + 0.38, 0.40, 0.30, xp)
-  blush = cheek * (0.12 + 0.50 * p.Rosy_Cheeks)
+  blush = cheek * (0.10 + 0.70 * p.Rosy_Cheeks)
   return [
     Layer(mole * (0.9 * p.has_mole), c.mole),
     Layer(spot * (0.9 * p.has_spot), c.mole),

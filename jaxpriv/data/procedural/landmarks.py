@@ -87,7 +87,7 @@ def _animal_points(p) -> Points:
     "mouth_right": (0.62 * w, 0.19),
   }
   for name, (x, y) in on_muzzle.items():
-    X, Y = x, y + NOSE_Y + 0.0 * w
+    X, Y = x, y + NOSE_Y
     for _ in range(4):
       near = p.muzzle_length * blob(X, Y - NOSE_Y, 0.9, 0.7, np)
       X = x + near * np.tan(p.yaw)

@@ -144,8 +144,6 @@ def sample_people(
   u = _person_ranks(seed, ids, domain, correlate)
   people = _scale(u, person_table(domain), tables.PERSON_ATTRIBUTES)
   people["skin_tone"] = np.floor(people["skin_tone"])
-  pale = people["skin_tone"] <= tables.PALE_LEVELS
-  people["Pale_Skin"] = pale.astype(np.float32)
   return people
 
 

@@ -7,8 +7,6 @@ its colour times its mask times what the layers before it let through.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 Array = Any
 
 
@@ -65,35 +63,24 @@ def hue_colour(hue: Array, colourful: Array, light: Array, xp) -> Array:
   return light * (1.0 - colourful + colourful * wave)
 
 
-def _paint(colours: Array, weights: list[Array], xp) -> Array:
-  """The sum over K of colours [B, C, K] times weights, K of [B, P]."""
-  if xp is np:
-    return np.matmul(colours, np.stack(weights, 1))
-  # XLA would draw every mask once more for each row of such a stack.
-  return sum(
-    colours[:, :, k, None] * weight[:, None, :]
-    for k, weight in enumerate(weights)
-  )
-
-
 def composite(
   groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
 ) -> Array:
   """The image [B, 3, P] of layers, front to back in groups, the last opaque.
 
   `shade` [B, P] multiplies what is lit, `tint` maps the colours [B, 3, K].
-  A group is summed before the next is drawn, so a generator of groups keeps
+  A group is painted before the next is drawn, so a generator of groups keeps
   few pixels in memory at a time.
   """
-  rest: Array = 1.0
-  image: Array = 0.0  # [B, 6, P]: what is lit, then what is not
+  batch, points = shade.shape
+  rest = xp.ones((batch, points), xp.float32)
+  # What is not lit, and what is.
+  images = [xp.zeros((batch, 3, points), xp.float32) for _ in range(2)]
   for layers in groups:
-    weights = []
-    for layer in layers:
-      weights.append(layer.mask * rest)
-      rest = rest - weights[-1]
-    lit = np.array([layer.lit for layer in layers], np.float32)
     colours = tint(xp.stack([layer.colour for layer in layers], -1))
-    colours = xp.concatenate([colours * lit, colours * (1.0 - lit)], 1)
-    image = image + _paint(colours, weights, xp)
-  return image[:, :3] * shade[:, None, :] + image[:, 3:]
+    for k, layer in enumerate(layers):
+      weight = layer.mask * rest
+      rest = rest - weight
+      # In place in numpy; JAX arrays are replaced.
+      images[layer.lit] += colours[:, :, k, None] * weight[:, None, :]
+  return images[True] * shade[:, None, :] + images[False]

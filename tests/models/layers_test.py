@@ -1,0 +1,52 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpriv.models import layers
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (3, 2), (1, 1)])
+def test_max_pool_equals_xla_and_its_gradient(window, stride):
+  x = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+  reference = lambda x: nn.max_pool(
+    x, (window, window), (stride, stride), padding="SAME"
+  )
+  ours = lambda x: layers.max_pool(x, window, stride)
+  np.testing.assert_array_equal(ours(x), reference(x))
+  weight = jax.random.normal(jax.random.key(1), reference(x).shape)
+  gradient = lambda f: jax.grad(lambda x: jnp.sum(f(x) * weight))(x)
+  np.testing.assert_allclose(gradient(ours), gradient(reference), rtol=1e-6)
+
+
+def test_transposed_conv_equals_lax_and_its_gradient():
+  x = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+  kernel = jax.random.normal(jax.random.key(1), (4, 4, 3, 2))
+
+  def reference(x, kernel):
+    return jax.lax.conv_transpose(
+      x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+  assert layers.transposed_conv(x, kernel).shape == (2, 10, 12, 2)
+  np.testing.assert_allclose(
+    layers.transposed_conv(x, kernel), reference(x, kernel), atol=1e-5
+  )
+  weight = jax.random.normal(jax.random.key(2), (2, 10, 12, 2))
+  gradients = [
+    jax.grad(lambda x, k, f=f: jnp.sum(f(x, k) * weight), (0, 1))(x, kernel)
+    for f in (layers.transposed_conv, reference)
+  ]
+  for a, b in zip(*gradients):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_norms_are_named_and_others_refused():
+  x = jnp.ones((2, 4, 4, 8))
+  for kind, name in (("batch", "BatchNorm_0"), ("group", "GroupNorm_0")):
+    block = layers.ConvBlock(8, norm=kind)
+    params = block.init(jax.random.key(0), x, False)["params"]
+    assert set(params) == {"Conv_0", name}
+  with pytest.raises(ValueError, match="'batch' or 'group', got 'layer'"):
+    layers.norm("layer", True, jnp.float32)
