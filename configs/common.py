@@ -132,17 +132,18 @@ def evaluation() -> ConfigDict:
   options.attack_in_full = ("gaussian_blur",)
   # A recogniser that no loss has used, and its margin loss.
   options.recogniser = dict(
-    architecture="vgg", depths=(1, 1, 2, 2), width=16, features=128
+    architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
   )
   options.head = dict(kind="cosface", scale=32.0, margin=0.2)
   # Attribute predictors that the mechanism has not seen.
   options.predictors = dict(
     fsn=dict(
       architecture="fsn",
-      widths=(16, 32, 64, 64, 64, 64),
-      group_units=(64, 64),
+      widths=(8, 16, 32, 64, 64, 64),
+      group_units=(128, 64),
+      dropout=0.1,
     ),
-    vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=16, features=64),
+    vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=12, features=64),
   )
   options.phases = dict(
     recogniser=phase(1500, 64, learning_rate=2e-3),

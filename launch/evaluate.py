@@ -14,11 +14,10 @@ import jax
 import numpy as np
 from absl import flags
 from etils import epath
-from ml_collections import ConfigDict
 
+from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, learning
 from jaxpriv.attacks.learning import Photographs
-from jaxpriv.methods import baselines, k_same
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
@@ -37,10 +36,12 @@ def main(argv: list[str]) -> None:
   config = run.load_config(workdir)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
-  states = run.load_phases(phases, workdir, mesh)
+  states = run.load_phases(phases, config, workdir, mesh)
   data = run.open_data(config)
   setting = _setting(config, workdir / "evaluation", mesh, data)
-  mechanisms = {config.method: _protect(phases, states, config, mesh)}
+  mechanisms = {
+    config.method: _protect(phases, states, mesh, config.release.batch_size)
+  }
   mechanisms |= _baselines(config, mesh)
   recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
   results, strips = evaluation.evaluate(
@@ -89,8 +90,11 @@ def _setting(config, directory, mesh, data: run.Data) -> evaluation.Setting:
   )
 
 
-def _protect(phases, states, config, mesh) -> evaluation.Protect:
-  """The release of a trained mechanism: its last phase's "protect"."""
+def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:
+  """The release of a mechanism: its last phase's "protect".
+
+  With a batch_size of 0 the whole set is one batch, which k-Same needs.
+  """
   last = phases[-1]
   frozen = {name: states[name] for name in last.needs}
 
@@ -101,7 +105,7 @@ def _protect(phases, states, config, mesh) -> evaluation.Protect:
       frozen,
       photographs,
       mesh,
-      config.evaluation.batch_size,
+      batch_size or len(photographs),
     )
     return evaluation.released(images)
 
@@ -109,33 +113,16 @@ def _protect(phases, states, config, mesh) -> evaluation.Protect:
 
 
 def _baselines(config, mesh) -> dict[str, evaluation.Protect]:
-  return {
-    name: _baseline(name, strength, config, mesh)
-    for name, strength in config.evaluation.compare.items()
-  }
-
-
-def _baseline(name: str, strength, config, mesh) -> evaluation.Protect:
-  if not name.startswith("k_same"):
-    model = ConfigDict(dict(kind=name, strength=strength))
-    phases = baselines.phases(ConfigDict(dict(model=model)))
-    return _protect(phases, {"baseline": {}}, config, mesh)
-  kind = name.removeprefix("k_same_") if name != "k_same" else "pixel"
-  model = ConfigDict(dict(kind=kind, k=strength, components=64))
-  (phase,) = k_same.phases(ConfigDict(dict(model=model)))
-
-  def protect(photographs: Photographs) -> np.ndarray:
-    # The whole closed set at once: the guarantee is about the set.
-    batch = {
-      **photographs.arrays,
-      "image": photographs.arrays["image"].astype(np.float32) / 255,
-      "padding": np.zeros(len(photographs), bool),
-    }
-    return evaluation.released(
-      np.asarray(phase.method.predict["protect"]({}, {}, batch))
-    )
-
-  return protect
+  """Those of config.evaluation.compare, with their strengths."""
+  made = {}
+  for name, strength in config.evaluation.compare.items():
+    baseline = baseline_config.get_config(f"demo,{name}")
+    parameter = "k" if "k" in baseline.model else "strength"
+    baseline.model[parameter] = strength
+    phases = common.phases_of(baseline)
+    states: dict[str, dict] = {phase.name: {} for phase in phases}
+    made[name] = _protect(phases, states, mesh, baseline.release.batch_size)
+  return made
 
 
 def environment(mesh) -> dict:

@@ -20,6 +20,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import jaxpriv
+from jaxpriv.attacks import evaluation
 from jaxpriv.data import pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
   source = _open(config)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
-  states = run.load_phases(phases, workdir, mesh)
+  states = run.load_phases(phases, config, workdir, mesh)
   partial = output.parent / f"{output.name}.partial"
   _begin(partial, config, states, source)
   rows, unreadable = _write_images(
@@ -142,7 +143,9 @@ def _write_images(partial, config, source, phases, states, mesh):
       (batch,) = pipeline.epoch(source, indices, batch_size=size)
       shown = ~batch["padding"][: len(indices)]
       if not all((partial / n).exists() for n in np.array(names)[shown]):
-        images = inference.predict(fn, states[last.name], frozen, [batch], mesh)
+        images = evaluation.released(
+          inference.predict(fn, states[last.name], frozen, [batch], mesh)
+        )
         for name, image in zip(np.array(names)[shown], images, strict=True):
           pictures.save_png(partial / name, image)
       for i in np.flatnonzero(shown).tolist():

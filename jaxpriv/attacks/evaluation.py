@@ -79,7 +79,18 @@ class Setting(NamedTuple):
 
 
 def released(images: np.ndarray) -> np.ndarray:
-  """uint8, as a PNG holds it: attackers see what is published, no more."""
+  """uint8, as a PNG holds it: attackers see what is published, no more.
+
+  Raises:
+    ValueError: an image is not finite, so that there is nothing to release.
+  """
+  bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+  if bad.any():
+    raise ValueError(
+      f"{int(bad.sum())} of {len(images)} protected images are not finite."
+      " k-Same does so where the set has fewer than k people or people are"
+      " unknown; a trained mechanism, where its training failed"
+    )
   return pictures.to_uint8(images)
 
 

@@ -14,8 +14,8 @@ convolutions with norm and ReLU unless said; numbers behind them are sides.
 | decoder | | |
 | internal | c512 14, c256/2 7, c256 7, c128 7, c128 7, c64 7 | 4,647,552 |
 | encoder | | |
-| internal | c128 7, c128 7, c256 7, c256 7, t512 14, c512 14 linear | 5,565,440 |
-| decoder | | |
+| internal | c128 7, c128 7, c256 7, c256 7, t512 14, c512 14 | 5,565,440 |
+| decoder | (linear) | |
 
 c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2.
 The internal code, 7x7x64, is the bottleneck that everything released passes.

@@ -201,6 +201,9 @@ def train_phases(
   finished: dict[str, Any] = {}
   for phase in phases:
     options = config.phases[phase.name]
+    if not options.steps:  # a baseline: there is nothing to learn
+      finished[phase.name] = {}
+      continue
     check_batch_size(phase.name, options.batch_size, mesh)
     seed = loop.phase_seed(config.seed, phase.name)
 
@@ -254,15 +257,28 @@ def check_batch_size(name: str, batch_size: int, mesh: Any) -> None:
 
 
 def load_phases(
-  phases: Sequence[Phase], workdir: epath.PathLike, mesh: Any
+  phases: Sequence[Phase],
+  config: ConfigDict,
+  workdir: epath.PathLike,
+  mesh: Any,
 ) -> dict[str, Any]:
-  """The finished states of all phases of a run."""
-  return {
-    phase.name: checkpoints.load(
-      loop.phase_directory(workdir, phase.name), mesh
-    )
-    for phase in phases
-  }
+  """The states of all phases of a run; those of no steps are empty.
+
+  Raises:
+    FileNotFoundError: a phase was never trained, or not to its end.
+  """
+  states = {}
+  for phase in phases:
+    directory = loop.phase_directory(workdir, phase.name)
+    steps = config.phases[phase.name].steps
+    done = checkpoints.latest_step(directory) or 0
+    if done < steps:
+      raise FileNotFoundError(
+        f"{phase.name} is at step {done} of {steps} in {workdir}: run"
+        f" launch.train --workdir={workdir} to its end first"
+      )
+    states[phase.name] = checkpoints.load(directory, mesh) if steps else {}
+  return states
 
 
 def _take_over(pretrained: str, name: str, mesh: Any):

@@ -78,7 +78,7 @@ def test_parameters_stay_float32_and_images_come_out_float32(norm, dtype):
   }
   output = model.apply(variables, x, train=False)
   assert output.dtype == jnp.float32
-  assert 0 <= output.min() and output.max() <= 1
+  assert output.min() >= 0 and output.max() <= 1
 
 
 def test_a_side_that_does_not_divide_is_refused():

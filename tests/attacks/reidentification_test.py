@@ -1,0 +1,83 @@
+"""Attacks on embeddings whose outcome is known."""
+
+import numpy as np
+import pytest
+
+from jaxpriv.attacks import reidentification
+
+
+def people(count=30, images=4, dimension=64, seed=0):
+  """(embeddings near their person's centre, identities), shuffled."""
+  rng = np.random.default_rng(seed)
+  centres = rng.normal(size=(count, dimension))
+  identities = np.repeat(np.arange(count), images)
+  embeddings = centres[identities] + 0.1 * rng.normal(
+    size=(len(identities), dimension)
+  )
+  order = rng.permutation(len(identities))
+  return embeddings[order], identities[order]
+
+
+def by_name(rows):
+  return {(row["attack"], row["gallery"]): row for row in rows}
+
+
+def test_enrolment_takes_one_photograph_a_person_and_all_others_as_probes():
+  identities = np.array([3, 1, 3, 7, 1, 3, -1])
+  gallery, probes = reidentification.enrol(identities)
+  # 7 has no second photograph, -1 is nobody.
+  assert gallery.tolist() == [0, 1]
+  assert probes.tolist() == [2, 4, 5]
+
+
+def test_enrolment_refuses_people_with_single_photographs():
+  with pytest.raises(ValueError, match="two people with two photographs"):
+    reidentification.enrol(np.arange(5))
+
+
+def test_no_protection_is_identified_by_everyone():
+  original, identities = people()
+  row = reidentification.undisguised(original, identities)
+  assert row["rate"] == 1 and row["total"] == 30 * 3
+  assert row["chance"] == pytest.approx(1 / 30)
+  for row in reidentification.attacks(original, original, identities):
+    assert row["rate"] == 1
+
+
+def test_a_secret_rotation_stops_naive_and_reverse_but_not_parrot():
+  original, identities = people()
+  rng = np.random.default_rng(1)
+  rotation = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+  rows = by_name(
+    reidentification.attacks(original, original @ rotation, identities)
+  )
+  for attack in ("naive", "reverse"):
+    for gallery in (reidentification.SAME, reidentification.OTHER):
+      assert rows[attack, gallery]["rate"] < 0.2
+  assert rows["parrot", reidentification.OTHER]["rate"] == 1
+
+
+def test_same_photograph_is_easier_than_another():
+  """A copy of the pixels, and nothing of the person, is protected."""
+  rng = np.random.default_rng(2)
+  identities = np.repeat(np.arange(30), 4)
+  photographs = rng.normal(size=(120, 64))
+  rows = by_name(reidentification.attacks(photographs, photographs, identities))
+  assert rows["naive", reidentification.SAME]["rate"] == 1
+  assert rows["naive", reidentification.OTHER]["rate"] < 0.2
+  assert rows["naive", reidentification.SAME]["total"] == 30
+
+
+def test_one_output_for_all_is_chance():
+  original, identities = people(count=50)
+  constant = np.ones_like(original)
+  for row in reidentification.attacks(original, constant, identities):
+    assert row["low"] <= row["chance"] <= row["high"]
+
+
+def test_nearest_gallery_is_whom_the_naive_attacker_names():
+  original, identities = people()
+  probes, match = reidentification.nearest_gallery(
+    original, original, identities
+  )
+  np.testing.assert_array_equal(identities[probes], identities[match])

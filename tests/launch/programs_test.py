@@ -1,0 +1,229 @@
+"""The programs end to end, as a user starts them, on a folder of images."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+TRAIN = [
+  "--config=configs/embedded_autoencoder.py:demo",
+  "--config.data.source=folder",
+  "--config.data.image_size=32",
+  "--config.data.max_bad_share=0.1",
+  "--config.data.attributes=Male,Eyeglasses",
+  "--config.model.fsn.widths=8,8,8,8,8,8",
+  "--config.model.pen.depths=1,1",
+  "--config.model.external.widths=8,8,8,8,8",
+  "--config.model.code.widths=8,8,8,8,8",
+  *(
+    f"--config.phases.{name}.{key}={value}"
+    for name in ("fsn", "pen", "external", "internal")
+    for key, value in (("steps", 4), ("batch_size", 8))
+  ),
+  *(
+    f"--config.evaluation.phases.{name}.{key}={value}"
+    for name in ("recogniser", "parrot", "fsn", "vgg")
+    for key, value in (("steps", 2), ("batch_size", 8))
+  ),
+  "--config.evaluation.attack_in_full=",
+  "--config.evaluation.compare.k_same=2",
+  "--config.evaluation.compare.k_same_eigen=2",
+  "--config.evaluation.compare.k_same_select=2",
+  "--config.release.batch_size=4",
+]
+
+
+def start(program, *arguments):
+  environment = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/jax"),
+  }
+  return subprocess.Popen(
+    [sys.executable, "-m", program, *map(str, arguments)],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def run(program, *arguments, status=0):
+  process = start(program, *arguments)
+  output, _ = process.communicate(timeout=600)
+  assert process.returncode == status, output
+  return output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """12 drawn people as PNG files, one of which is no image."""
+  path = tmp_path_factory.mktemp("photographs")
+  run("tools.make_faces", f"--output={path}", "--size=48")
+  (path / "person_003" / "2.png").write_bytes(b"not an image")
+  return path
+
+
+@pytest.fixture(scope="module")
+def workdir(folder, tmp_path_factory):
+  """A run, trained and evaluated."""
+  path = tmp_path_factory.mktemp("run")
+  output = run(
+    "launch.train", *TRAIN, f"--config.data.path={folder}", f"--workdir={path}"
+  )
+  assert "person_003/2.png" in output, "the bad file is not named in the log"
+  output = run("launch.evaluate", f"--workdir={path}")
+  assert "report.html" in output
+  return path
+
+
+def test_evaluation_reports_every_attack_on_every_mechanism(workdir):
+  results = json.loads((workdir / "evaluation/metrics.json").read_text())
+  assert any("person_003" in name for name in results["data"]["unreadable"])
+  mechanisms = {
+    "embedded_autoencoder",
+    "black_box",
+    "gaussian_blur",
+    "pixelation",
+    "k_same",
+    "k_same_eigen",
+    "k_same_select",
+  }
+  rows = results["identification"]
+  assert {row["mechanism"] for row in rows} == mechanisms
+  for recogniser in ("PEN of the loss", "independent vgg"):
+    seen = {
+      (row["attack"], row["gallery"])
+      for row in rows
+      if row["mechanism"] == "embedded_autoencoder"
+      and row["recogniser"] == recogniser
+    }
+    assert seen == {
+      ("undisguised", "other photograph"),
+      ("naive", "same photograph"),
+      ("naive", "other photograph"),
+      ("reverse", "same photograph"),
+      ("reverse", "other photograph"),
+      ("parrot", "other photograph"),
+    }
+  retrained = [r for r in rows if "trained on protected" in r["recogniser"]]
+  assert len(retrained) == 1 and retrained[0]["attack"] == "parrot"
+  for row in rows:
+    assert row["low"] <= row["rate"] <= row["high"]
+    assert row["chance"] == pytest.approx(1 / results["data"]["people"]["test"])
+  predictors = {row["predictor"] for row in results["attributes"]}
+  assert predictors == {"FSN of the loss", "fresh FSN", "fresh VGG"}
+  # k-Same with k = 2 halves the distinct people.
+  outputs = {row["mechanism"]: row for row in results["outputs"]}
+  people = results["data"]["people"]["test"]
+  assert outputs["k_same"]["distinct"] <= people // 2
+  page = (workdir / "evaluation/report.html").read_text()
+  assert "http://" not in page and "https://" not in page
+  assert "independent vgg" in page and "data:image/png" in page
+
+
+def test_samples_and_curves_are_written(workdir):
+  assert list((workdir / "samples/internal").glob("*.png"))
+  for phase in ("fsn", "pen", "external", "internal"):
+    assert (workdir / f"metrics/{phase}.jsonl").exists()
+
+
+def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
+  whole = tmp_path / "whole"
+  flags = [f"--workdir={workdir}", f"--input={folder}"]
+  run("launch.release", *flags, f"--output={whole}")
+  rows = list(csv.DictReader((whole / "labels.csv").open()))
+  assert len(rows) == 47
+  assert set(rows[0]) == {"file", "Male", "Eyeglasses"}
+  files = {p.relative_to(whole).as_posix() for p in whole.rglob("*")}
+  assert files == {
+    "images", "labels.csv", "card.json", "CARD.md", *(r["file"] for r in rows)
+  }  # fmt: skip
+  card = json.loads((whole / "card.json").read_text())
+  assert card["counts"] == {"read": 48, "written": 47, "unreadable": 1}
+  assert len(card["unreadable"]) == 1
+  text = (whole / "card.json").read_text() + (whole / "CARD.md").read_text()
+  assert str(folder) not in text and "person_" not in text
+  assert "parrot" in text
+  originals = {p.read_bytes() for p in folder.rglob("*.png")}
+  for row in rows:
+    image = Image.open(whole / row["file"])
+    assert image.size == (32, 32) and not image.info
+    assert (whole / row["file"]).read_bytes() not in originals
+  # The numbers are not in the order of the folder, which is by person.
+  labels = list(csv.DictReader((folder / "labels.csv").open()))
+  kept = [r["Male"] for r in labels if r["file"] != "person_003/2.png"]
+  assert [r["Male"] for r in rows] != kept
+  assert sorted(r["Male"] for r in rows) == sorted(kept)
+  refused = run("launch.release", *flags, f"--output={whole}", status=1)
+  assert "error:" in refused and "exists" in refused
+
+  killed = tmp_path / "killed"
+  process = start("launch.release", *flags, f"--output={killed}")
+  images = tmp_path / "killed.partial/images"
+  deadline = time.time() + 300
+  while not (images.exists() and len(list(images.glob("*.png"))) >= 4):
+    assert time.time() < deadline
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  run("launch.release", *flags, f"--output={killed}")
+  for row in rows:
+    np.testing.assert_array_equal(
+      np.asarray(Image.open(whole / row["file"])),
+      np.asarray(Image.open(killed / row["file"])),
+    )
+  assert (whole / "labels.csv").read_text() == (
+    killed / "labels.csv"
+  ).read_text()
+  assert not (tmp_path / "killed.partial").exists()
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--config.data.attributes=Male,Horns", "'Horns'"),
+    ("--config.data.path=/nowhere", "no folder /nowhere"),
+    ("--config.data.sets=moon", "moon"),
+    ("--config.method=magic", "there is no jaxpriv.methods.magic"),
+    ("--config.data.max_bad_share=0", "max_bad_share"),
+  ],
+)
+def test_bad_input_is_one_line_before_any_work(folder, tmp_path, flag, message):
+  output = run(
+    "launch.train", *TRAIN, f"--config.data.path={folder}", flag,
+    f"--workdir={tmp_path / 'run'}", status=1,
+  )  # fmt: skip
+  assert message in output
+  assert "error:" in output and "Traceback" not in output
+  assert not (tmp_path / "run" / "phases").exists()
+
+
+def test_a_mistyped_setting_is_named():
+  output = run(
+    "launch.train",
+    "--config=configs/embedded_autoencoder.py:demo",
+    "--config.phases.fsn.learning_rat=1",
+    "--workdir=unused",
+    status=1,
+  )
+  assert "learning_rate" in output
+  output = run(
+    "launch.train",
+    "--config=configs/embedded_autoencoder.py:demmo",
+    "--workdir=unused",
+    status=1,
+  )
+  assert "demmo" in output and "paper" in output
