@@ -129,7 +129,7 @@ def evaluation() -> ConfigDict:
     k_same_select=5,
   )
   # Which of those also face the attackers that learn from their outputs.
-  options.attack_in_full = ("gaussian_blur",)
+  options.attack_in_full = ()
   # A recogniser that no loss has used, and its margin loss.
   options.recogniser = dict(
     architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
@@ -146,8 +146,8 @@ def evaluation() -> ConfigDict:
     vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=12, features=64),
   )
   options.phases = dict(
-    recogniser=phase(1500, 64, learning_rate=2e-3),
-    parrot=phase(800, 64, learning_rate=1e-3),
+    recogniser=phase(1000, 64, learning_rate=2e-3),
+    parrot=phase(500, 64, learning_rate=1e-3),
     fsn=phase(400, 64, learning_rate=2e-3),
     vgg=phase(400, 64, learning_rate=2e-3),
   )

@@ -31,7 +31,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  mesh_lib.initialize_distributed()
+  mesh_lib.initialize()
   workdir = epath.Path(_WORKDIR.value)
   config = run.load_config(workdir)
   mesh = mesh_lib.make_mesh()

@@ -55,6 +55,7 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)
+  mesh_lib.initialize()
   if jax.process_count() > 1:
     raise DataError("launch.release runs as one process: start it once")
   if output.exists():

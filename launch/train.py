@@ -27,7 +27,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  mesh_lib.initialize_distributed()
+  mesh_lib.initialize()
   config, workdir = _CONFIG.value, _WORKDIR.value
   mesh = mesh_lib.make_mesh()
   logging.info(

@@ -5,6 +5,7 @@ convolution gradients outside `shard_map`, to silently wrong numbers. Hence one
 axis, parameters sharded by shape, and the batch by its first dimension.
 """
 
+import os
 from typing import Any
 
 import jax
@@ -107,8 +108,17 @@ def fetch(tree: Any) -> Any:
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def initialize_distributed() -> None:
-  """Joins the other processes of a cluster (Slurm, TPU, k8s, MPI), if any."""
+def initialize() -> None:
+  """Sets up the devices; to be called once, before anything touches JAX.
+
+  Joins the other processes of a cluster (Slurm, TPU, k8s, MPI), if there are
+  any. A CPU is used as a mesh of its cores: one XLA program leaves most of them
+  idle between its convolutions.
+  """
+  if jax.config.jax_num_cpu_devices < 0:
+    cores = len(os.sched_getaffinity(0))
+    # A power of two, which batch sizes divide by.
+    jax.config.update("jax_num_cpu_devices", 2 ** (cores.bit_length() - 1))
   if jax.distributed.is_initialized():
     return
   try:

@@ -147,7 +147,7 @@ def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):
       x = toys.nn.relu(toys.nn.Dense(64)(x.reshape(x.shape[0], -1)))
       return toys.nn.Dense(2)(x)[:, 0]
 
-  third = train(tmp_path / "third", Other("group"), source)
+  third = train(tmp_path / "third", Other("group"), str(tmp_path / "first"))
   np.testing.assert_array_equal(
     first["params"]["Dense_0"]["kernel"], third["params"]["Dense_0"]["kernel"]
   )
