@@ -84,7 +84,7 @@ def train(
       batch of each step from there on.
     steps: number of steps in all.
     seed: of initialisation and of every step's key.
-    workdir: the run directory; see DESIGN of a run in docs.
+    workdir: the run directory; `jaxpriv.training.run` tells what is in it.
     mesh: the mesh.
     frozen: finished states of the phases that `phase.needs`.
     validation: () -> held-out batches, for losses and samples.
@@ -128,25 +128,23 @@ def train(
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
     meter = _meter(step_fn.flops, _rows(batch))
 
-    pending = None
-
-    def log(pending):
-      step, metrics = pending
+    def settle(step, metrics, logged):
+      """Checks the metrics of the step before and, if asked to, logs them."""
       values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
       _check_finite(phase.name, step, values, manager, directory)
-      write(step, {**values, **meter(step)})
-      advance(
-        step + 1, f"loss {values['loss']:.4g}" if "loss" in values else ""
-      )
+      if logged:
+        write(step, {**values, **meter(step)})
+        note = f"loss {values['loss']:.4g}" if "loss" in values else ""
+        advance(step + 1, note)
 
+    metrics: dict[str, jax.Array] = {}
     for step in range(first, steps):
       if step > first and _due(step, options.evaluate_every):
         write(step, evaluate(state, step))
       stop = stop_requested(step)
       if step > first and (stop or _due(step, options.save_every)):
-        if pending:
-          log(pending)
-          pending = None
+        # A state is saved only when the step that made it is known to be good.
+        settle(step - 1, metrics, logged=False)
         checkpoints.save(manager, step, state)
       if stop:
         manager.wait_until_finished()
@@ -158,12 +156,11 @@ def train(
         batch = mesh_lib.put_batch(next(stream), mesh)
       _profile(step, options.profile, workdir)
       with jax.profiler.StepTraceAnnotation(phase.name, step_num=step):
+        before = metrics
         state, metrics = step_fn(state, frozen, batch, np.int32(step))
-      if pending:
-        log(pending)
-      pending = (step, metrics) if _logged(step, steps, options) else None
-    if pending:
-      log(pending)
+      if step > first and _due(step - 1, options.log_every):
+        settle(step - 1, before, logged=True)
+    settle(steps - 1, metrics, logged=True)
     checkpoints.save(manager, steps, state)
     scores = evaluate(state, steps)
     if scores:
@@ -175,10 +172,6 @@ def train(
 
 def _due(step: int, every: int) -> bool:
   return bool(every) and step % every == 0
-
-
-def _logged(step: int, steps: int, options: Options) -> bool:
-  return _due(step, options.log_every) or step == steps - 1
 
 
 def _rows(batch: Mapping[str, jax.Array]) -> int:

@@ -115,7 +115,8 @@ def initialize() -> None:
   any. A CPU is used as a mesh of its cores: one XLA program leaves most of them
   idle between its convolutions.
   """
-  if jax.config.jax_num_cpu_devices < 0:
+  chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+  if chosen < 0:
     cores = len(os.sched_getaffinity(0))
     # A power of two, which batch sizes divide by.
     jax.config.update("jax_num_cpu_devices", 2 ** (cores.bit_length() - 1))

@@ -175,11 +175,11 @@ def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
   np.testing.assert_allclose(found[4]["validation/loss"], expected, rtol=1e-5)
   grid = np.asarray(Image.open(tmp_path / "samples/toy/00000004.png"))
   assert grid.shape == (2 * (toys.SIDE + 2), 10 * (toys.SIDE + 2), 3)
+  # Rows in the order of their names: negative, original.
   top = grid[: toys.SIDE, : toys.SIDE]
-  np.testing.assert_array_equal(top, held_out["image"][0])
-  np.testing.assert_array_equal(
-    grid[toys.SIDE + 2 :][: toys.SIDE, : toys.SIDE], 255 - top
-  )
+  below = grid[toys.SIDE + 2 :][: toys.SIDE, : toys.SIDE]
+  np.testing.assert_array_equal(below, held_out["image"][0])
+  np.testing.assert_array_equal(top, 255 - below)
 
 
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
