@@ -128,8 +128,14 @@ def train(
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
     meter = _meter(step_fn.flops, _rows(batch))
 
+    settled = first - 1  # the last step whose metrics were looked at
+
     def settle(step, metrics, logged):
-      """Checks the metrics of the step before and, if asked to, logs them."""
+      """Checks the metrics of a step, once, and logs them if asked to."""
+      nonlocal settled
+      if step == settled:
+        return
+      settled = step
       values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
       _check_finite(phase.name, step, values, manager, directory)
       if logged:
@@ -144,7 +150,7 @@ def train(
       stop = stop_requested(step)
       if step > first and (stop or _due(step, options.save_every)):
         # A state is saved only when the step that made it is known to be good.
-        settle(step - 1, metrics, logged=False)
+        settle(step - 1, metrics, _due(step - 1, options.log_every))
         checkpoints.save(manager, step, state)
       if stop:
         manager.wait_until_finished()
