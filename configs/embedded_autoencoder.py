@@ -66,13 +66,13 @@ def _demo(config: ConfigDict) -> None:
   model.pen_head.update(scale=32.0, margin=0.3)
   # As in the paper, r has about as many numbers as the image.
   model.fsn.update(
-    widths=(8, 16, 32, 64, 128, 256),
+    widths=(8, 16, 32, 64, 64, 128),
     group_units=(128, 64),
     dropout=0.1,  # of so few units, half is too much to drop
   )
   model.pen.update(depths=(1, 1, 1, 1), width=24, features=128, stem_stride=2)
-  model.external.widths = (16, 32, 64, 128, 256)
-  model.code.update(widths=(256, 128, 128, 64, 64), code=16)
+  model.external.widths = (16, 32, 64, 128, 128)
+  model.code.update(widths=(128, 128, 128, 64, 64), code=16)
   config.phases.fsn = common.phase(1000, 64, learning_rate=2e-3)
   config.phases.pen = common.phase(1500, 64, learning_rate=2e-3)
   config.phases.external = common.phase(700, 64, learning_rate=2e-3)

@@ -42,11 +42,16 @@ def open_source(
     DataError: the data are not there or not as asked for.
   """
   source = open_unframed(config)
-  names = _choose_attributes(source, tuple(config.attributes), config)
+  names = _choose_attributes(source, words(config.attributes), config)
   framed = Framed(
     source, config.image_size, config.align, names, config.max_bad_share
   )
   return in_memory(framed, progress=progress) if config.cache else framed
+
+
+def words(values: Sequence[str]) -> tuple[str, ...]:
+  """Names of a config; --config.data.sets=a,b arrives as one name, "a,b"."""
+  return tuple(name for value in values for name in value.split(",") if name)
 
 
 def open_unframed(config: Any) -> Source:
@@ -66,7 +71,7 @@ def open_unframed(config: Any) -> Source:
   if config.source == "folder":
     from jaxpriv.data.folder import FolderSource
 
-    return FolderSource(config.path, config.sets)
+    return FolderSource(config.path, words(config.sets))
   if config.source == "tfds":
     from jaxpriv.data.tfds_source import TfdsSource
 
