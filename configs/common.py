@@ -148,8 +148,8 @@ def evaluation() -> ConfigDict:
   options.phases = dict(
     recogniser=phase(1000, 64, learning_rate=2e-3),
     parrot=phase(500, 64, learning_rate=1e-3),
-    fsn=phase(400, 64, learning_rate=2e-3),
-    vgg=phase(400, 64, learning_rate=2e-3),
+    fsn=phase(500, 64, learning_rate=1e-3),
+    vgg=phase(500, 64, learning_rate=1e-3),
   )
   return options
 
