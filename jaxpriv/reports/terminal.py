@@ -62,7 +62,8 @@ def _table(title: str, *columns: str, numbers: tuple[str, ...]) -> Table:
     table.add_column(
       Text(column),
       justify="right" if column in numbers else "left",
-      no_wrap=column != columns[0],
+      min_width=11 if column == columns[0] else None,
+      no_wrap=column in numbers,
     )
   return table
 
