@@ -163,11 +163,14 @@ def benchmark_rendering(size: int = 64, rounds: int = 20) -> list[dict]:
 
 
 def benchmark_layers(batch: int = 64, rounds: int = 10) -> list[dict]:
-  """Our pooling and transposed convolution against XLA's own, with gradient."""
+  """Our pooling and convolutions against XLA's own, with gradient."""
   key = jax.random.key(0)
   x = jax.random.normal(key, (batch, 64, 64, 16))
   up = jax.random.normal(key, (batch, 16, 16, 32))
   kernel = jax.random.normal(key, (4, 4, 32, 16))
+  small = jax.random.normal(key, (batch, 2, 2, 128))
+  wide = jax.random.normal(key, (3, 3, 128, 128))
+  nhwc = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
   cases = {
     "max_pool 2/2, 64x64x16": (
       lambda x: layers.max_pool(x, 2, 2),
@@ -180,6 +183,11 @@ def benchmark_layers(batch: int = 64, rounds: int = 10) -> list[dict]:
         x, k, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
       ),
       (up, kernel),
+    ),
+    "conv 2x2x128 -> 2x2x128": (
+      lambda x, k: layers.conv_general_dilated(x, k, (1, 1), "SAME", **nhwc),
+      lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", **nhwc),
+      (small, wide),
     ),
   }
   rows = []

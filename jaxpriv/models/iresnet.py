@@ -142,7 +142,7 @@ class IResNet(nn.Module):
 
 def _conv(features, size, stride, dtype, param_dtype):
   # Padding by number: "SAME" would pad strided convolutions unevenly.
-  return nn.Conv(
+  return layers.Conv(
     features,
     (size, size),
     strides=stride,

@@ -1,6 +1,7 @@
 """Layers that several networks share."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,74 @@ def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
   return functools.reduce(jnp.maximum, slices)
 
 
+def conv_general_dilated(
+  x: jax.Array, kernel: jax.Array, strides, padding, **options
+) -> jax.Array:
+  """`lax.conv_general_dilated` as `nn.Conv` calls it, for images NHWC.
+
+  Where an image is smaller than the kernel, XLA swaps the two, for which the
+  CPU has no fast code (`launch.benchmark layers`: more than ten times slower).
+  There the convolution is a matrix product of patches. Nor is it always fast
+  with three channels: a fourth, empty one helps.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [h, w, C, features].
+    strides: two numbers.
+    padding: "SAME", "VALID" or ((low, high), (low, high)).
+    **options: of `lax.conv_general_dilated`.
+
+  Returns:
+    [B, H', W', features]
+  """
+  window = kernel.shape[:2]
+  if jax.default_backend() == "cpu" and _plain(x, options):
+    if isinstance(padding, str):
+      padding = jax.lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
+    sizes = [
+      (size + low + high - length) // stride + 1
+      for size, length, stride, (low, high) in zip(
+        x.shape[1:3], window, strides, padding, strict=True
+      )
+    ]
+    if math.prod(sizes) < math.prod(window):
+      return _patches(x, window, strides, padding, sizes) @ kernel.reshape(
+        -1, kernel.shape[-1]
+      )
+    if x.shape[-1] == 3:
+      x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
+      kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
+  return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+
+def _plain(x, options) -> bool:
+  dilations = (options.get("lhs_dilation"), options.get("rhs_dilation"))
+  return (
+    x.ndim == 4
+    and options.get("feature_group_count", 1) == 1
+    and all(set(d or (1,)) == {1} for d in dilations)
+  )
+
+
+def _patches(x, window, strides, padding, sizes):
+  """[B, H, W, C] -> [B, H', W', h * w * C]."""
+  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  rows, columns = (
+    (n - 1) * stride + 1 for n, stride in zip(sizes, strides, strict=True)
+  )
+  return jnp.concatenate(
+    [
+      x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+      for i in range(window[0])
+      for j in range(window[1])
+    ],
+    -1,
+  )
+
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
+
+
 class ConvBlock(nn.Module):
   """3x3 convolution, normalisation, activation.
 
@@ -82,7 +151,7 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    x = nn.Conv(
+    x = Conv(
       self.features,
       (3, 3),
       strides=self.stride,
@@ -122,7 +191,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   ]
   batch, height, width, channels = x.shape
   features = kernel.shape[-1]
-  y = jax.lax.conv_general_dilated(
+  y = conv_general_dilated(
     x,
     jnp.stack(phases, -2).reshape(3, 3, channels, 4 * features),
     (1, 1),

@@ -51,7 +51,7 @@ class VGGNet(nn.Module):
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     for stage, depth in enumerate(self.depths):
       for _ in range(depth):
-        x = nn.Conv(
+        x = layers.Conv(
           self.width * min(2**stage, 8),
           (3, 3),
           padding=1,

@@ -42,6 +42,56 @@ def test_transposed_conv_equals_lax_and_its_gradient():
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+  ("side", "stride", "padding", "channels"),
+  [
+    (1, 1, 1, 5),
+    (1, 2, "SAME", 3),
+    (2, 1, "SAME", 5),
+    (2, 2, ((0, 2), (2, 1)), 5),
+    (3, 1, "VALID", 5),
+    (4, 2, 1, 5),
+    (8, 1, 1, 3),
+    (8, 2, "SAME", 3),
+  ],
+)
+def test_conv_equals_lax_and_its_gradient(side, stride, padding, channels):
+  x = jax.random.normal(jax.random.key(0), (2, side, side + 1, channels))
+  arguments = dict(strides=stride, padding=padding)
+  ours = layers.Conv(4, (3, 3), **arguments)
+  reference = nn.Conv(4, (3, 3), **arguments)
+  params = reference.init(jax.random.key(1), x)
+  weight = jax.random.normal(
+    jax.random.key(2), reference.apply(params, x).shape
+  )
+  results = [
+    jax.value_and_grad(
+      lambda p, x, layer=layer: jnp.sum(layer.apply(p, x) * weight), (0, 1)
+    )(params, x)
+    for layer in (ours, reference)
+  ]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *results
+  )
+
+
+def test_convs_of_small_images_are_matrix_products():
+  def has_conv(side):
+    layer = layers.Conv(4, (3, 3), padding=1)
+    x = jnp.ones((2, side, side, 5))
+    params = layer.init(jax.random.key(0), x)
+    return "conv_general" in str(jax.make_jaxpr(layer.apply)(params, x))
+
+  assert has_conv(3)
+  assert not has_conv(2)
+
+
+def test_other_convs_are_left_to_lax():
+  x = jnp.ones((2, 8, 6))
+  layer = layers.Conv(4, (3,), feature_group_count=2)
+  assert layer.init_with_output(jax.random.key(0), x)[0].shape == (2, 8, 4)
+
+
 def test_norms_are_named_and_others_refused():
   x = jnp.ones((2, 4, 4, 8))
   for kind, name in (("batch", "BatchNorm_0"), ("group", "GroupNorm_0")):
