@@ -73,11 +73,11 @@ def _demo(config: ConfigDict) -> None:
   model.pen.update(depths=(1, 1, 1, 1), width=24, features=128, stem_stride=2)
   model.external.widths = (16, 32, 64, 128, 128)
   model.code.update(widths=(128, 128, 128, 64, 64), code=16)
-  config.phases.fsn = common.phase(1000, 64, learning_rate=1e-3)
-  config.phases.pen = common.phase(1500, 64, learning_rate=2e-3)
-  config.phases.external = common.phase(600, 64, learning_rate=2e-3)
-  config.phases.internal = common.phase(1000, 64, augment=False)
-  config.phases.sprn = common.phase(1000, 64, augment=False)
+  config.phases.fsn = common.phase(1200, 64, learning_rate=1e-3)
+  config.phases.pen = common.phase(1200, 64, learning_rate=2e-3)
+  config.phases.external = common.phase(700, 64, learning_rate=2e-3)
+  config.phases.internal = common.phase(2000, 64, augment=False)
+  config.phases.sprn = common.phase(2000, 64, augment=False)
 
 
 def _gpu(config: ConfigDict) -> None:

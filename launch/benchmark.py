@@ -8,6 +8,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -170,7 +171,7 @@ def benchmark_layers(batch: int = 64, rounds: int = 10) -> list[dict]:
   kernel = jax.random.normal(key, (4, 4, 32, 16))
   small = jax.random.normal(key, (batch, 2, 2, 128))
   wide = jax.random.normal(key, (3, 3, 128, 128))
-  nhwc = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+  nhwc: Any = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
   cases = {
     "max_pool 2/2, 64x64x16": (
       lambda x: layers.max_pool(x, 2, 2),

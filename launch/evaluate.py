@@ -1,10 +1,13 @@
 """Attacks a trained mechanism and writes what came of it.
 
   python -m launch.evaluate --workdir=runs/demo
+  python -m launch.evaluate --workdir=runs/demo --data_of=runs/real
 
 It writes evaluation/metrics.json and evaluation/report.html, and prints the
 tables of the report. Attackers are trained, so it takes a while; interrupted,
-the same command goes on.
+the same command goes on. With --data_of, the mechanism of one run meets the
+photographs of another one, such as real faces when it has learned from drawn
+ones; evaluation_on_<name of the other run>/ holds what comes of that.
 """
 
 import datetime
@@ -12,12 +15,13 @@ import platform
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from etils import epath
 
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, learning
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data import records
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
@@ -26,6 +30,9 @@ from launch import common
 
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Run directory of launch.train."
+)
+_DATA_OF = flags.DEFINE_string(
+  "data_of", "", "Another run directory, whose photographs are used instead."
 )
 
 
@@ -37,13 +44,21 @@ def main(argv: list[str]) -> None:
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   states = run.load_phases(phases, config, workdir, mesh)
+  directory = workdir / "evaluation"
+  learned = tuple(config.data.attributes)
+  if _DATA_OF.value:
+    config.data = other_data(config, _DATA_OF.value)
+    directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
-  setting = _setting(config, workdir / "evaluation", mesh, data)
+  setting = _setting(config, directory, mesh, data)
   mechanisms = {
     config.method: _protect(phases, states, mesh, config.release.batch_size)
   }
   mechanisms |= _baselines(config, mesh)
   recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
+  if learned != setting.test.attribute_names:
+    logging.info("other attributes here: those of the loss are not asked")
+    predictors = []
   results, strips = evaluation.evaluate(
     setting, mechanisms, recognisers, predictors
   )
@@ -57,7 +72,6 @@ def main(argv: list[str]) -> None:
     **results,
   }
   if jax.process_index() == 0:
-    directory = workdir / "evaluation"
     results_lib.write(directory / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
     report = html.write(
@@ -65,6 +79,24 @@ def main(argv: list[str]) -> None:
     )
     terminal.print_tables(results)
     print(f"Report: {report}")
+
+
+def other_data(config, other: str):
+  """The data of another run, at the image size of this one.
+
+  Raises:
+    DataError: it is of the same source, where people whom the mechanism has
+      learned from may be among those to be scored.
+  """
+  theirs = run.load_config(other).data
+  place = lambda data: (data.source, data.path, data.name)
+  if place(theirs) == place(config.data):
+    raise records.DataError(
+      f"--data_of={other}: its photographs come from where this run's do, so"
+      " people it was trained on could be among its test people"
+    )
+  theirs.image_size = config.data.image_size
+  return theirs
 
 
 def _setting(config, directory, mesh, data: run.Data) -> evaluation.Setting:

@@ -224,29 +224,30 @@ def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
 def _fresh_rows(setting, mechanism, known, shown, originals: dict):
   """Rows of predictors that no mechanism has seen; fills `originals` once."""
   rows = []
-  for name in setting.config.evaluation.predictors:
+  for name, network in setting.config.evaluation.predictors.items():
+    phase = attribute_inference.predictor(
+      name,
+      network,
+      setting.config.evaluation.phases[name],
+      len(known.attribute_names),
+    )
     if name not in originals:
       originals[name] = _fresh_scores(
-        setting, name, "originals", setting.attackers, setting.test
+        setting, phase, "originals", setting.attackers, setting.test
       )
-    released = _fresh_scores(setting, name, mechanism, known, shown)
+    released = _fresh_scores(setting, phase, mechanism, known, shown)
     label = f"fresh {name.upper()}"
     for row in attribute_inference.rows(label, released, originals[name]):
       rows.append({"mechanism": mechanism, **row})
   return rows
 
 
-def _fresh_scores(setting, name, of, known, shown):
-  evaluation = setting.config.evaluation
-  options = evaluation.phases[name]
-  phase = attribute_inference.predictor(
-    f"{name}_{of}",
-    evaluation.predictors[name],
-    options,
-    len(known.attribute_names),
-  )
-  state = setting.train(phase, known, options)
-  witness = setting.witness(name, phase.method.predict["attributes"], state)
+def _fresh_scores(setting, phase, of, known, shown):
+  options = setting.config.evaluation.phases[phase.name]
+  trained = phase._replace(name=f"{phase.name}_{of}")
+  state = setting.train(trained, known, options)
+  predict = phase.method.predict["attributes"]
+  witness = setting.witness(phase.name, predict, state)
   return attribute_inference.score(
     witness.read(shown), shown.arrays["attributes"], shown.attribute_names
   )

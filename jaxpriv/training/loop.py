@@ -1,6 +1,7 @@
 """The one training loop: any phase of any method, on any mesh."""
 
 import contextlib
+import functools
 import math
 import time
 import zlib
@@ -154,9 +155,10 @@ def train(
         checkpoints.save(manager, step, state)
       if stop:
         manager.wait_until_finished()
+        saved = f"step {step} of {steps} in {directory}" if step else "nothing"
         raise preemption.Preempted(
-          f"{phase.name}: asked to stop; saved step {step} of {steps} in"
-          f" {directory}. Run the same command to go on."
+          f"{phase.name}: asked to stop; saved {saved}. Run the same command to"
+          " go on."
         )
       if step > first:
         batch = mesh_lib.put_batch(next(stream), mesh)
@@ -210,24 +212,36 @@ class _Step(NamedTuple):
 
 def _compiled_step(phase, state, frozen, batch, seed, mesh) -> _Step:
   key = jax.random.key(seed)
+  shardings, structure = jax.tree.flatten(mesh_lib.infer_shardings(state, mesh))
+  jitted = _jitted(phase.method.step, mesh, tuple(shardings), structure)
+  step = np.int32(0)
+  compiled = jitted.lower(state, frozen, batch, key, step).compile()
+  cost = compiled.cost_analysis() or {}
 
-  def step_fn(state, frozen, batch, step):
-    return phase.method.step(
+  def run(state, frozen, batch, step):
+    return jitted(state, frozen, batch, key, step)
+
+  # The analysis counts one device.
+  return _Step(run, cost.get("flops", 0.0) * mesh.size)
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted(step_fn, mesh, shardings, structure):
+  """Compiled once for all phases that share a method."""
+
+  def run(state, frozen, batch, key, step):
+    return step_fn(
       state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
     )
 
-  jitted = jax.jit(
-    step_fn,
+  return jax.jit(
+    run,
     donate_argnums=0,
     out_shardings=(
-      mesh_lib.infer_shardings(state, mesh),
+      jax.tree.unflatten(structure, shardings),
       mesh_lib.replicated(mesh),
     ),
   )
-  compiled = jitted.lower(state, frozen, batch, np.int32(0)).compile()
-  cost = compiled.cost_analysis() or {}
-  # The analysis counts one device.
-  return _Step(jitted, cost.get("flops", 0.0) * mesh.size)
 
 
 def _writer(stack, workdir, name, first):
