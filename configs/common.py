@@ -140,6 +140,7 @@ def evaluation() -> ConfigDict:
     fsn=dict(
       architecture="fsn",
       widths=(8, 16, 32, 64, 64, 64),
+      pool_strides=(2, 2, 2, 1, 1, 1),
       group_units=(128, 64),
       dropout=0.1,
     ),
@@ -148,8 +149,8 @@ def evaluation() -> ConfigDict:
   options.phases = dict(
     recogniser=phase(1000, 64, learning_rate=2e-3),
     parrot=phase(500, 64, learning_rate=1e-3),
-    fsn=phase(500, 64, learning_rate=1e-3),
-    vgg=phase(500, 64, learning_rate=1e-3),
+    fsn=phase(800, 64, learning_rate=1e-3),
+    vgg=phase(800, 64, learning_rate=2e-3),
   )
   return options
 
@@ -161,7 +162,6 @@ def release() -> ConfigDict:
       batch_size=128,
       # Attributes that go into labels.csv; () is those the mechanism keeps.
       attributes=(),
-      predicted_attributes=False,  # labels read by the FSN, if unknown
       terms="",  # one sentence for the card: who may use this, how
     )
   )

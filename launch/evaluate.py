@@ -11,6 +11,7 @@ ones; evaluation_on_<name of the other run>/ holds what comes of that.
 """
 
 import datetime
+import itertools
 import platform
 
 import jax
@@ -21,7 +22,6 @@ from etils import epath
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, learning
 from jaxpriv.attacks.learning import Photographs
-from jaxpriv.data import records
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
@@ -47,14 +47,19 @@ def main(argv: list[str]) -> None:
   directory = workdir / "evaluation"
   learned = tuple(config.data.attributes)
   if _DATA_OF.value:
-    config.data = other_data(config, _DATA_OF.value)
+    size = config.data.image_size
+    config.data = run.load_config(_DATA_OF.value).data
+    config.data.image_size = size
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
+  if not _DATA_OF.value:
+    run.check_people(workdir, data)
+  run.check_unseen(workdir, data)
   setting = _setting(config, directory, mesh, data)
   mechanisms = {
     config.method: _protect(phases, states, mesh, config.release.batch_size)
   }
-  mechanisms |= _baselines(config, mesh)
+  mechanisms |= _baselines(config, mesh, setting.test)
   recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
   if learned != setting.test.attribute_names:
     logging.info("other attributes here: those of the loss are not asked")
@@ -81,37 +86,22 @@ def main(argv: list[str]) -> None:
     print(f"Report: {report}")
 
 
-def other_data(config, other: str):
-  """The data of another run, at the image size of this one.
-
-  Raises:
-    DataError: it is of the same source, where people whom the mechanism has
-      learned from may be among those to be scored.
-  """
-  theirs = run.load_config(other).data
-  place = lambda data: (data.source, data.path, data.name)
-  if place(theirs) == place(config.data):
-    raise records.DataError(
-      f"--data_of={other}: its photographs come from where this run's do, so"
-      " people it was trained on could be among its test people"
-    )
-  theirs.image_size = config.data.image_size
-  return theirs
-
-
 def _setting(config, directory, mesh, data: run.Data) -> evaluation.Setting:
   options = config.evaluation
   names = tuple(data.source.attribute_names)
 
   def photographs(splits, limit):
-    parts = [
-      batch
-      for split in splits
-      for batch in data.epoch(
-        split, batch_size=options.batch_size * mesh.size, limit=limit
+    # All of them on every process: what learns and what is read deals them out.
+    batches = (
+      data.epoch(
+        split,
+        batch_size=options.batch_size,
+        limit=limit // len(splits),
+        everywhere=True,
       )
-    ]
-    return learning.collect(parts, names)
+      for split in splits
+    )
+    return learning.collect(itertools.chain.from_iterable(batches), names)
 
   return evaluation.Setting(
     config,
@@ -131,25 +121,36 @@ def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:
   frozen = {name: states[name] for name in last.needs}
 
   def protect(photographs: Photographs) -> np.ndarray:
-    images = learning.apply(
+    return learning.apply(
       last.method.predict["protect"],
       states[last.name],
       frozen,
       photographs,
       mesh,
       batch_size or len(photographs),
+      finish=evaluation.released,
     )
-    return evaluation.released(images)
 
   return protect
 
 
-def _baselines(config, mesh) -> dict[str, evaluation.Protect]:
-  """Those of config.evaluation.compare, with their strengths."""
+def _baselines(config, mesh, test) -> dict[str, evaluation.Protect]:
+  """Those of config.evaluation.compare that can be made of the test people."""
+  people = len(np.unique(test.identities))
   made = {}
   for name, strength in config.evaluation.compare.items():
     baseline = baseline_config.get_config(f"demo,{name}")
     parameter = "k" if "k" in baseline.model else "strength"
+    if parameter == "k" and strength > people:
+      logging.warning(
+        "%s is left out: it averages %d people and the test split has %d;"
+        " lower config.evaluation.compare.%s to compare with it",
+        name, strength, people, name,
+      )  # fmt: skip
+      continue
+    if name == "k_same_select" and not test.attribute_names:
+      logging.warning("%s is left out: there are no attributes", name)
+      continue
     baseline.model[parameter] = strength
     phases = common.phases_of(baseline)
     states: dict[str, dict] = {phase.name: {} for phase in phases}

@@ -5,13 +5,22 @@
 The output holds images/ (PNG, numbered in an order that says nothing),
 labels.csv (attributes, no identities), card.json and CARD.md (what was run,
 what the attacks measured, what is not protected). Interrupted, the same command
-goes on.
+goes on. The log names unreadable images; the card only has their numbers in
+the release.
 """
 
+import collections
+import contextlib
 import csv
 import datetime
+import hashlib
 import io
 import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,8 +30,8 @@ from ml_collections import ConfigDict
 
 import jaxpriv
 from jaxpriv.attacks import evaluation
-from jaxpriv.data import pipeline, sources
-from jaxpriv.data.records import DataError
+from jaxpriv.data import alignment, pipeline, sources
+from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import files
 from jaxpriv.reports import results as results_lib
@@ -52,36 +61,87 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
 )  # fmt: skip
 
 
+# What errors about data call a setting of the config, and here is a flag.
+_FLAG_OF = {
+  "data.source": "--source",
+  "data.path": "--input",
+  "data.name": "--name",
+  "data.sets": "--sets",
+  "data.max_bad_share": "--max_bad_share",
+}
+
+
+class Written(NamedTuple):
+  """What was written to images/.
+
+  Attributes:
+    rows: of labels.csv, one for each image.
+    gaps: names that no image has, as its original is unreadable.
+    framing: by what the faces were framed, one of `alignment.ALIGNMENTS`, and
+      how many.
+  """
+
+  rows: list[dict[str, str]]
+  gaps: list[str]
+  framing: collections.Counter[str]
+
+
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)
   mesh_lib.initialize()
   if jax.process_count() > 1:
     raise DataError("launch.release runs as one process: start it once")
+  partial = output.parent / f"{output.name}.partial"
+  # What is released, and the secret of its order. It lies beside the folder, is
+  # there before it and is removed after the renaming: images are never without
+  # it and never published with it.
+  journal = output.parent / f"{output.name}.partial.json"
   if output.exists():
+    if not partial.exists():  # killed between renaming and removing
+      journal.unlink(missing_ok=True)
     raise DataError(
       f"{output} exists: a finished release is not written over. Remove it or"
       " choose another --output."
     )
   config = run.load_config(workdir)
-  source = _open(config)
+  with _errors_name_flags():
+    raw, source = _open(config)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   states = run.load_phases(phases, config, workdir, mesh)
-  partial = output.parent / f"{output.name}.partial"
-  _begin(partial, config, states, source)
-  rows, unreadable = _write_images(
-    partial, config, source, phases, states, mesh
-  )
-  _write_labels(partial / "labels.csv", source.attribute_names, rows)
-  _write_card(partial, workdir, config, states, len(rows), unreadable)
-  (partial / "release.json").unlink()
+  secret = _begin(partial, journal, _key(config, states, source))
+  with _errors_name_flags():
+    written = _write_images(
+      partial,
+      config,
+      raw,
+      source,
+      _order(secret, len(source)),
+      _protect(phases, states, mesh),
+    )
+  _write_labels(partial / "labels.csv", source.attribute_names, written.rows)
+  _write_card(partial, workdir, config, states, written)
   partial.rename(output)
-  logging.info("%d protected images in %s", len(rows), output)
+  journal.unlink()
+  logging.info(
+      "%d protected images in %s; left out as unreadable, and named above: %d;"
+      " faces framed %s", len(written.rows), output, len(written.gaps),
+      card_lib.framed(written.framing),
+  )  # fmt: skip
 
 
-def _open(config: ConfigDict) -> sources.Framed:
-  """The input, framed as in training, with those attributes it is to keep."""
+@contextlib.contextmanager
+def _errors_name_flags() -> Iterator[None]:
+  try:
+    yield
+  except DataError as error:
+    name = lambda match: _FLAG_OF.get(match[0], match[0])
+    raise DataError(re.sub(r"\bdata\.\w+", name, str(error))) from error
+
+
+def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
+  """The input as it is, and framed as in training with what is to be kept."""
   data = config.data.copy_and_resolve_references()
   data.source, data.path, data.name = _SOURCE.value, _INPUT.value, _NAME.value
   data.sets, data.cache = tuple(_SETS.value), False
@@ -97,46 +157,90 @@ def _open(config: ConfigDict) -> sources.Framed:
     )
   share = _MAX_BAD_SHARE.value
   share = data.max_bad_share if share is None else share
-  return sources.Framed(raw, data.image_size, data.align, names, share)
+  framed = sources.Framed(raw, data.image_size, data.align, names, share)
+  return raw, framed
 
 
-def _begin(partial, config, states, source) -> None:
-  """Starts an output, or checks that an interrupted one is of this release."""
-  key = {
+def _key(config, states, source) -> dict[str, Any]:
+  """What a release is of: with the same key, the same images are made."""
+  listing = hashlib.sha256()
+  for index in range(len(source)):
+    listing.update(os.fsencode(source.describe(index) + "\0"))
+  return {
+    "config": card_lib.config_hash(config.to_dict()),
     "parameters": common.parameters_sha256(states),
-    "images": len(source),
+    "--input": str(epath.Path(_INPUT.value).absolute()),
+    "--source": _SOURCE.value,
+    "--name": _NAME.value,
+    "--sets": list(_SETS.value),
+    "list of images": listing.hexdigest(),
     "attributes": list(source.attribute_names),
-    "input": str(epath.Path(_INPUT.value).absolute()),
-    "seed": config.seed,
   }
-  path = partial / "release.json"
-  if path.exists():
-    if json.loads(path.read_text()) != key:
-      raise DataError(
-        f"{partial} holds an interrupted release of other images or another"
-        " run: finish that one or remove the directory"
-      )
-    logging.info("going on with %s", partial)
-    return
-  (partial / "images").mkdir(parents=True, exist_ok=True)
-  files.write_text(path, json.dumps(key, indent=2))
 
 
-def _write_images(partial, config, source, phases, states, mesh):
-  """Writes what is not written yet.
+def _begin(partial, journal, key) -> str:
+  """Starts an output, or goes on with an interrupted one of the same key.
 
   Returns:
-    (a row of labels.csv for every image, indices of the unreadable ones).
+    the secret of its order.
+
+  Raises:
+    DataError: what was begun there is another release, or nobody knows which.
   """
+  if not partial.exists():
+    begun = {"key": key, "secret": secrets.token_hex(32)}
+    files.write_text(journal, json.dumps(begun, indent=2))
+    (partial / "images").mkdir(parents=True)
+    return begun["secret"]
+  if not journal.exists():
+    raise DataError(
+      f"{partial} holds an interrupted release, and {journal}, which says of"
+      f" what, is missing: remove {partial} to start anew"
+    )
+  begun = json.loads(journal.read_text())
+  other = [name for name in key if key[name] != begun["key"].get(name)]
+  if other:
+    raise DataError(
+      f"{partial} holds an interrupted release of other images or another run"
+      f" ({', '.join(other)} differ): finish that one or remove the directory"
+    )
+  logging.info("going on with %s", partial)
+  return begun["secret"]
+
+
+def _order(secret: str, count: int) -> np.ndarray:
+  """The records in an order that cannot be told without the secret.
+
+  Neighbours in a folder are often photographs of one person, and whoever has
+  the folder could lay it beside the release. Hashes, since the state of an
+  ordinary random generator can be computed from what it drew.
+  """
+  digests = [
+    hashlib.sha256(f"{secret} {index}".encode()).digest()
+    for index in range(count)
+  ]
+  return np.array(sorted(range(count), key=digests.__getitem__), np.int64)
+
+
+def _protect(phases, states, mesh) -> Callable[[Any], np.ndarray]:
+  """The mechanism, from a batch to what is published of its examples."""
   last = phases[-1]
-  fn = last.method.predict["protect"]
   frozen = {name: states[name] for name in last.needs}
-  # Neighbours in a folder are often photographs of one person; numbers given in
-  # another order do not tell.
-  order = np.random.default_rng(config.seed).permutation(len(source))
+
+  def protect(batch):
+    return evaluation.released(
+      inference.predict(
+        last.method.predict["protect"], states[last.name], frozen, [batch], mesh
+      )
+    )
+
+  return protect
+
+
+def _write_images(partial, config, raw, source, order, protect) -> Written:
+  """Writes what is not written yet."""
   size = config.release.batch_size or len(source)
-  rows: list[dict] = []
-  unreadable: list[int] = []
+  written = Written([], [], collections.Counter())
   with progress.bar("release", len(order), unit="image") as advance:
     for start in range(0, len(order), size):
       indices = order[start : start + size]
@@ -144,16 +248,26 @@ def _write_images(partial, config, source, phases, states, mesh):
       (batch,) = pipeline.epoch(source, indices, batch_size=size)
       shown = ~batch["padding"][: len(indices)]
       if not all((partial / n).exists() for n in np.array(names)[shown]):
-        images = evaluation.released(
-          inference.predict(fn, states[last.name], frozen, [batch], mesh)
-        )
-        for name, image in zip(np.array(names)[shown], images, strict=True):
+        for name, image in zip(
+          np.array(names)[shown], protect(batch), strict=True
+        ):
           pictures.save_png(partial / name, image)
       for i in np.flatnonzero(shown).tolist():
-        rows.append({"file": names[i], **_labels(source, batch, i)})
-      unreadable += indices[~shown].tolist()
+        written.rows.append({"file": names[i], **_labels(source, batch, i)})
+        photograph = raw.photograph(indices[i])
+        written.framing[_framing(photograph, config.data.align)] += 1
+      written.gaps.extend(np.array(names)[~shown].tolist())
       advance(start + len(indices))
-  return rows, sorted(unreadable)
+  return written
+
+
+def _framing(photograph: alignment.Photograph, align: str) -> str:
+  """By what `alignment.frame` frames a face, one of its alignments."""
+  five = photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
+  if align == "landmarks" and alignment.are_distinct(five):
+    return "landmarks"
+  boxed = align != "none" and np.isfinite(photograph.square).all()
+  return "box" if boxed else "none"
 
 
 def _labels(source, batch, i: int) -> dict[str, str]:
@@ -172,7 +286,7 @@ def _write_labels(path, names, rows) -> None:
   files.write_text(path, stream.getvalue())
 
 
-def _write_card(partial, workdir, config, states, written, unreadable) -> None:
+def _write_card(partial, workdir, config, states, written: Written) -> None:
   metrics = workdir / "evaluation" / "metrics.json"
   results = results_lib.read(metrics) if metrics.exists() else {}
   if not results:
@@ -194,20 +308,28 @@ def _write_card(partial, workdir, config, states, written, unreadable) -> None:
       "config": common.public_config(config),
       "parameters_sha256": common.parameters_sha256(states),
       "counts": {
-        "read": written + len(unreadable),
-        "written": written,
-        "unreadable": len(unreadable),
+        "read": len(written.rows) + len(written.gaps),
+        "written": len(written.rows),
+        "unreadable": len(written.gaps),
       },
-      # By number and not by name: names of files may name people.
-      "unreadable": [
-        f"image {index} of the input, counted from 0" for index in unreadable
-      ],
-      "results": {
-        k: v for k, v in results.items() if k not in ("config", "data")
-      },
+      # Names of files may name people, and places in the input tell the order.
+      "unreadable": [f"{name} is left out" for name in written.gaps],
+      "framing": written.framing,
+      "results": _public(results),
       "terms": config.release.terms,
     },
   )
+
+
+def _public(results: dict[str, Any]) -> dict[str, Any]:
+  """The results without names of folders and files of the data."""
+  public = {k: v for k, v in results.items() if k != "config"}
+  private = ("path", "unreadable")
+  if "data" in results:
+    public["data"] = {
+      k: v for k, v in results["data"].items() if k not in private
+    }
+  return public
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
   data = run.open_data(config)
   config = run.resolve(config, data)
   phases = common.phases_of(config)
-  run.save_config(workdir, config)
+  run.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(
         "%s: %d images of %d people",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a measured release, on procedural faces: trains the embedded
 # autoencoder at demo scale, attacks it, and releases a small protected folder.
-# Run again after an interruption, it goes on where it stopped.
+# Run again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +12,11 @@ python=${PYTHON:-python3}
   --config=configs/embedded_autoencoder.py:demo --workdir="$run"
 "$python" -m launch.evaluate --workdir="$run"
 "$python" -m tools.make_faces --output="$run/input"
-"$python" -m launch.release \
-  --workdir="$run" --input="$run/input" --output="$run/release"
+# A finished release is not written over.
+if [[ ! -e "$run/release" ]]; then
+  "$python" -m launch.release \
+    --workdir="$run" --input="$run/input" --output="$run/release"
+fi
 
 echo
 echo "Report:  $run/evaluation/report.html"

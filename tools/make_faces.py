@@ -3,7 +3,8 @@
   python -m tools.make_faces --output=runs/demo/input
 
 The people are not those of training: another seed draws others. labels.csv says
-who is who and what they wear, with the columns of `jaxpriv.data.labels`.
+who is who, what they wear and where their eyes, nose and mouth are, with the
+columns of `jaxpriv.data.labels`.
 """
 
 import csv
@@ -14,6 +15,7 @@ from absl import app, flags, logging
 from PIL import Image
 
 from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.data.records import ARCFACE_LANDMARKS
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 _PEOPLE = flags.DEFINE_integer("people", 12, "Number of people.")
@@ -34,7 +36,13 @@ def write_faces(output: pathlib.Path, faces: ProceduralFaces) -> None:
     Image.fromarray(record["image"]).save(output / file)
     attributes = dict(zip(faces.attribute_names, record["attributes"]))
     box = dict(zip(("x0", "y0", "x1", "y1"), np.round(record["box"], 1)))
-    row = {"file": str(file), "identity": f"person_{person:03d}"}
+    five = record["landmarks"][: len(ARCFACE_LANDMARKS)]
+    row = {
+      "file": str(file),
+      "identity": f"person_{person:03d}",
+      "n_points": len(five),
+      "points": ";".join(f"{x:.1f},{y:.1f}" for x, y in five),
+    }
     rows.append({**row, **box, **{k: int(v) for k, v in attributes.items()}})
   with open(output / "labels.csv", "w", newline="") as stream:
     writer = csv.DictWriter(stream, rows[0])

@@ -48,17 +48,24 @@ class Setting(NamedTuple):
   test: Photographs
 
   def train(
-      self, phase: Phase, photographs: Photographs, options: ConfigDict,
-      start: Any = None,
-  ) -> Any:  # fmt: skip
+    self,
+    phase: Phase,
+    photographs: Photographs,
+    options: ConfigDict,
+    network: ConfigDict,
+    start: Any = None,
+  ) -> Any:
+    """A trained attacker; `start`, if any, gives its first parameters."""
+    photographs = learning.as_classes(photographs)
     return learning.train(
       phase,
-      learning.as_classes(photographs),
+      photographs,
       options,
       seed=self.config.seed,
       workdir=self.workdir,
       mesh=self.mesh,
-      start=start,
+      start=None if start is None else lambda state: _taken_over(state, start),
+      key=learning.digest(photographs, options, network, start),
     )
 
   def witness(
@@ -76,6 +83,14 @@ class Setting(NamedTuple):
       )  # fmt: skip
 
     return Witness(name, read, used_in_loss)
+
+
+def _taken_over(state: Any, other: Any) -> Any:
+  parts = ("params", "batch_stats")
+  return {
+    **state,
+    **{k: jax.tree.map(lambda x: x.copy(), other[k]) for k in parts},
+  }
 
 
 def released(images: np.ndarray) -> np.ndarray:
@@ -131,6 +146,7 @@ def evaluate(
   """
   options = setting.config.evaluation
   begun = time.monotonic()
+  reidentification.enrol(setting.test.identities)  # fails before work starts
   results: dict[str, Any] = {
       "identification": [], "attributes": [], "outputs": [], "similarity": [],
   }  # fmt: skip
@@ -186,11 +202,17 @@ def _recogniser_phase(setting: Setting, name: str, options: ConfigDict):
   )
 
 
+def _recogniser_settings(setting: Setting) -> ConfigDict:
+  evaluation = setting.config.evaluation
+  return ConfigDict(dict(network=evaluation.recogniser, head=evaluation.head))
+
+
 def _independent_recogniser(setting: Setting) -> tuple[Witness, Any]:
   """A recogniser of another architecture, never used in any loss."""
   options = setting.config.evaluation.phases.recogniser
   phase = _recogniser_phase(setting, "recogniser", options)
-  state = setting.train(phase, setting.attackers, options)
+  network = _recogniser_settings(setting)
+  state = setting.train(phase, setting.attackers, options, network)
   name = f"independent {setting.config.evaluation.recogniser.architecture}"
   return setting.witness(name, phase.method.predict["embed"], state), state
 
@@ -200,15 +222,9 @@ def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
   options = setting.config.evaluation.phases.parrot
   phase = _recogniser_phase(setting, f"parrot_{mechanism}", options)
 
-  def start(state):
-    # It knows undisguised faces already, which is a stronger attacker.
-    return {
-        **state,
-        **{k: jax.tree.map(lambda x: x.copy(), independent_state[k])
-           for k in ("params", "batch_stats")},
-    }  # fmt: skip
-
-  state = setting.train(phase, known, options, start)
+  network = _recogniser_settings(setting)
+  # It knows undisguised faces already, which is a stronger attacker.
+  state = setting.train(phase, known, options, network, independent_state)
   witness = setting.witness(
     f"{setting.config.evaluation.recogniser.architecture} trained on"
     " protected images",
@@ -223,7 +239,9 @@ def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
 
 def _fresh_rows(setting, mechanism, known, shown, originals: dict):
   """Rows of predictors that no mechanism has seen; fills `originals` once."""
-  rows = []
+  rows: list[dict] = []
+  if not known.attribute_names:
+    return rows
   for name, network in setting.config.evaluation.predictors.items():
     phase = attribute_inference.predictor(
       name,
@@ -245,7 +263,8 @@ def _fresh_rows(setting, mechanism, known, shown, originals: dict):
 def _fresh_scores(setting, phase, of, known, shown):
   options = setting.config.evaluation.phases[phase.name]
   trained = phase._replace(name=f"{phase.name}_{of}")
-  state = setting.train(trained, known, options)
+  network = setting.config.evaluation.predictors[phase.name]
+  state = setting.train(trained, known, options, network)
   predict = phase.method.predict["attributes"]
   witness = setting.witness(phase.name, predict, state)
   return attribute_inference.score(

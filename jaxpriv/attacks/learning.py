@@ -1,17 +1,21 @@
 """How an attacker learns: photographs in memory, and phases trained on them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from jaxpriv.data import pipeline
-from jaxpriv.data.records import Batch, Record
+from jaxpriv.data.records import Batch, DataError, Record
 from jaxpriv.training import inference, loop
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
 
@@ -81,14 +85,27 @@ def train(
   workdir: epath.PathLike,
   mesh: jax.sharding.Mesh,
   start: Callable[[Any], Any] | None = None,
+  key: str = "",
 ) -> Any:
-  """Trains an attacker by the engine that trains what it attacks."""
+  """Trains an attacker by the engine that trains what it attacks.
+
+  An attacker that is there already, of an interrupted evaluation, is used again
+  if it is of the same `key`: a digest of all that makes it.
+  """
+  rows = min(options.batch_size, len(photographs))
+  rows -= rows % mesh.size
+  if not rows:
+    raise DataError(
+      f"{phase.name}: {len(photographs)} photographs for the attackers to learn"
+      f" from, on {mesh.size} devices: there must be one for each at least"
+    )
+  _forget_unless_made_by(key, epath.Path(workdir), phase.name)
 
   def batches(first_step):
     return pipeline.batches(
       photographs,
       np.arange(len(photographs)),
-      batch_size=min(options.batch_size, len(photographs)),
+      batch_size=rows,
       seed=loop.phase_seed(seed, phase.name),
       first_step=first_step,
     )
@@ -105,6 +122,38 @@ def train(
   )
 
 
+def digest(*parts: Any) -> str:
+  """A hash of photographs, parameters (dicts of arrays) and settings."""
+  made = hashlib.sha256()
+  for part in parts:
+    tree = part.arrays if isinstance(part, Photographs) else part
+    if isinstance(part, ConfigDict):
+      tree = part.to_json_best_effort(sort_keys=True)
+    leaves, structure = jax.tree.flatten(tree)
+    made.update(str(structure).encode())
+    for leaf in leaves:
+      if not isinstance(leaf, str):
+        leaf = np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes()
+      made.update(leaf.encode() if isinstance(leaf, str) else leaf)
+  return made.hexdigest()
+
+
+def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
+  """Removes an attacker that other settings or other photographs made."""
+  directory = loop.phase_directory(workdir, name)
+  path = directory.parent / f"{name}.key"
+  if jax.process_index() == 0:
+    same = path.exists() and path.read_text() == key
+    if directory.exists() and not same:
+      logging.warning("%s: was made from something else; trained anew", name)
+      directory.rmtree()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(key)
+    partial.replace(path)
+  multihost_utils.sync_global_devices(f"key of {name}")
+
+
 def apply(
   fn: Callable,
   state: Any,
@@ -112,9 +161,13 @@ def apply(
   photographs: Photographs,
   mesh: jax.sharding.Mesh,
   batch_size: int,
+  finish: Callable[[Any], Any] = lambda output: output,
 ) -> Any:
-  """Runs a predict function over all photographs, in order."""
+  """Runs a predict function over all photographs, in order.
+
+  `finish` is applied to the output of each batch, as numpy.
+  """
   batches = pipeline.epoch(
     photographs, np.arange(len(photographs)), batch_size=batch_size
   )
-  return inference.predict(fn, state, frozen, batches, mesh)
+  return inference.predict(fn, state, frozen, batches, mesh, finish=finish)

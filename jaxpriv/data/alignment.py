@@ -77,6 +77,15 @@ def arcface_template(size: int) -> np.ndarray:
   return _TEMPLATE_112 * (size / 112)
 
 
+def are_distinct(five: np.ndarray) -> np.ndarray:
+  """Whether points [..., N, 2] are known and not all of them in one place.
+
+  Points of a face that was not found are often written as zeros.
+  """
+  known = np.isfinite(five).all((-2, -1))
+  return known & (np.ptp(five, axis=-2).max(-1) > 1)
+
+
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
   """Least-squares similarity without reflection that takes source to target.
 
@@ -120,7 +129,12 @@ def squares_of_boxes(boxes: np.ndarray, framing: Framing) -> np.ndarray:
 
 
 def measure_framing(boxes: np.ndarray, five: np.ndarray) -> Framing:
-  """Median framing over faces whose box [N, 4] and five points are known."""
+  """Median framing over faces whose box [N, 4] and five points are known.
+
+  Args:
+    boxes: [N, 4], not empty.
+    five: [N, 5, 2], `are_distinct`.
+  """
   unit = similarity(five, np.broadcast_to(arcface_template(1), five.shape))
   inverse = invert(unit)
   centre = transform_points(inverse, np.full((len(five), 1, 2), 0.5))[:, 0]
@@ -256,7 +270,7 @@ def _placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
       f"align is {align!r}; it must be one of {', '.join(ALIGNMENTS)}"
     )
   five = photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
-  if align == "landmarks" and np.isfinite(five).all() and np.ptp(five) > 1:
+  if align == "landmarks" and are_distinct(five):
     return similarity(five, arcface_template(size))
   if align != "none" and np.isfinite(photograph.square).all():
     return square_matrix(photograph.square, size)

@@ -1,8 +1,9 @@
 """A folder of images, with labels.csv or one sub-folder per person.
 
 `jaxpriv.data.labels` lists the columns of labels.csv. Without that file a
-sub-folder is a person, and images that lie in the folder itself are of people
-unknown.
+sub-folder is a person, whatever its name, and images that lie in the folder
+itself are of people unknown. Files and folders whose name begins with a dot are
+left alone: programs keep copies of photographs there.
 
 A face without a box takes the median box of the faces of its set whose images
 have the same size; failing that, the whole image. Data sets draw boxes
@@ -19,6 +20,7 @@ import numpy as np
 from jaxpriv.data import alignment, images, labels
 from jaxpriv.data.records import (
   ARCFACE_LANDMARKS,
+  DOMAINS,
   DataError,
   Record,
   UnreadableImageError,
@@ -127,7 +129,7 @@ def _in_set(table: labels.Labels, name: str) -> np.ndarray:
 def _measure_framings(table: labels.Labels) -> dict[str, alignment.Framing]:
   """Set -> how its boxes are framed, where that can be measured."""
   five = table.landmarks[:, : len(ARCFACE_LANDMARKS)]
-  known = np.isfinite(five).all((1, 2)) & np.isfinite(table.boxes).all(1)
+  known = alignment.are_distinct(five) & np.isfinite(table.boxes).all(1)
   framings = {}
   for name in sorted(set(table.sets)):
     faces = known & _in_set(table, name)
@@ -144,17 +146,27 @@ def _rows_of_tree(path: pathlib.Path, sets: Sequence[str]) -> list[labels.Row]:
       f"data.sets={tuple(sets)} needs a labels.csv with a column `set`, and"
       f" {path} has no labels.csv."
     )
-  files = sorted(
+  found = (
     file.relative_to(path)
     for file in path.rglob("*")
     if file.suffix.lower() in images.EXTENSIONS and file.is_file()
+  )
+  files = sorted(
+    file
+    for file in found
+    if not any(part.startswith(".") for part in file.parts)
   )
   if not files:
     raise DataError(
       f"{path} holds neither labels.csv nor images, also not in its"
       f" sub-folders ({', '.join(images.EXTENSIONS)})."
     )
+  # Of domain human: then a folder called Cat or wild is a person, too.
   return [
-    dict(file=str(f), identity=f.parts[0] if len(f.parts) > 1 else "")
+    dict(
+      file=str(f),
+      identity=f.parts[0] if len(f.parts) > 1 else "",
+      domain=DOMAINS[0],
+    )
     for f in files
   ]

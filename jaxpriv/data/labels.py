@@ -4,7 +4,7 @@
 |---|---|
 | file | path below the folder; the only column that must be there |
 | set | a name to choose images by |
-| identity | any name; cat, dog and wild give the domain instead |
+| identity | any name; cat, dog and wild give the domain instead; -1 is nobody |
 | domain | one of `records.DOMAINS` |
 | gender | M or F: Male |
 | age | years: Young is under 30 |
@@ -13,7 +13,9 @@
 | n_points, points | "x,y;x,y;..." 5, 21, 26, 68 or 189 landmarks |
 
 Every other column of 0 and 1 is an attribute of that name. An empty cell, or
-NA, is unknown. CelebA draws no line for Young; 30 years is this project's.
+NA, is unknown; -1 is so too, but in a column without a 0 it may as well say no
+and is refused. A person may be called Na, and cat in a row of domain human.
+CelebA draws no line for Young; 30 years is this project's.
 """
 
 import csv
@@ -129,17 +131,21 @@ def _cell(row: Row, column: str) -> str:
 
 
 def _people(rows, path):
-  names = [_cell(row, "identity") for row in rows]
+  names = [(row.get("identity") or "").strip() for row in rows]
+  given = [_cell(row, "domain") for row in rows]
   domains = [
-    _cell(row, "domain") or (name if name in DOMAINS else DOMAINS[0])
-    for row, name in zip(rows, names)
+    domain or (name if name in DOMAINS else DOMAINS[0])
+    for domain, name in zip(given, names)
   ]
   for domain in domains:
     if domain not in DOMAINS:
       raise DataError(
         f"{path}, column domain: {domain!r} is not one of {', '.join(DOMAINS)}."
       )
-  names = ["" if n == "-1" or n in DOMAINS else n for n in names]
+  names = [
+    "" if name == "-1" or (name in DOMAINS and domain != DOMAINS[0]) else name
+    for name, domain in zip(names, given)
+  ]
   people = tuple(sorted(set(names) - {""}))
   number = {name: i for i, name in enumerate(people)} | {"": -1}
   identities = np.array([number[name] for name in names], np.int32)
@@ -159,13 +165,21 @@ def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
   for column, (name, read) in readers.items():
     if column not in rows[0]:
       continue
+    cells = [_cell(row, column) for row in rows]
     try:
-      columns.append([read(_cell(row, column)) for row in rows])
+      columns.append([read(cell) for cell in cells])
       names.append(name)
     except ValueError as error:
       if column not in extra:
         raise DataError(f"{path}, column {column}: {error}.") from error
       logging.info("%s: column %s is no attribute: %s", path, column, error)
+      continue
+    # CelebA's own tables say no by -1; taken for unknown, every no were lost.
+    if read is _binary and "-1" in cells and "0" not in cells:
+      raise DataError(
+        f"{path}, column {column}: it holds -1 and no 0. Write 0 where -1 says"
+        " no, and leave the cell empty where it says unknown."
+      )
   values = np.array(columns, np.int8).reshape(len(names), len(rows)).T
   return tuple(names), values
 
@@ -185,9 +199,12 @@ def _male(cell: str) -> int:
 
 def _young(cell: str) -> int:
   try:
-    return int(float(cell) < _YOUNG_YEARS) if cell else -1
+    years = float(cell or "nan")
   except ValueError:
-    raise ValueError(f"{cell!r} is not a number of years") from None
+    years = -1
+  if years < 0:
+    raise ValueError(f"{cell!r} is not a number of years")
+  return int(years < _YOUNG_YEARS) if cell else -1
 
 
 def _boxes(rows, path) -> np.ndarray:

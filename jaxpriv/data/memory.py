@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
+from jaxpriv.data import records
 from jaxpriv.data.records import (
   Batch,
   DataError,
@@ -49,6 +50,9 @@ class InMemory:
 
   def describe(self, index: int) -> str:
     return self._source.describe(int(self._kept[index]))
+
+  def person(self, number: int) -> str:
+    return records.person(self._source, number)
 
 
 def in_memory(

@@ -97,6 +97,18 @@ class UnreadableImageError(DataError):
   """One image cannot be decoded; a pipeline counts and names it and goes on."""
 
 
+def person(source: Source, number: int) -> str:
+  """Names a person, alike in every source that shows them.
+
+  That is what the source says itself (`person`), or the name behind the number
+  (`identity_names`), or the number.
+  """
+  if hasattr(source, "person"):
+    return source.person(number)
+  names = getattr(source, "identity_names", ())
+  return names[number] if names else str(number)
+
+
 def record(
   image: np.ndarray,
   *,

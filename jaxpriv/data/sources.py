@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data import alignment
+from jaxpriv.data import alignment, records
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
@@ -133,6 +133,9 @@ class Framed:
 
   def describe(self, index: int) -> str:
     return self._source.describe(int(index))
+
+  def person(self, number: int) -> str:
+    return records.person(self._source, number)
 
   def _batch(self, indices: np.ndarray) -> Batch:
     return self._chosen(self._source.batch(indices))

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,12 +10,18 @@ from jaxpriv.data.records import DataError
 
 
 def split_by_identity(
-  identities: np.ndarray, shares: Mapping[str, float], seed: int
+  identities: np.ndarray,
+  shares: Mapping[str, float],
+  seed: int,
+  names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
   """Deals people, with all their images, to splits.
 
-  People are ordered by a hash of (seed, person), which no library version
-  changes, and cut by the shares of people, not of images.
+  People are ordered by a hash of (seed, name), which no library version
+  changes, and cut by the shares of people, not of images. The order of people
+  does not depend on who else is there, but shares are exact, also of few
+  people, so whoever comes or goes may push others next to a cut over it. That
+  nobody trained on is scored is for the caller to check.
 
   Images of unknown identity (-1) go to the first split, which is taken for the
   training one. They can be no use to a measurement of identity; that one of
@@ -26,6 +32,9 @@ def split_by_identity(
     identities: int [N]; -1 unknown.
     shares: split -> share of the people, summing to 1; the first is training.
     seed: chooses who goes where.
+    names: the person behind each number of `identities`. Needed where a number
+      says how many others are there, as it does among sorted names; without
+      names the number itself is hashed.
 
   Returns:
     split -> int64 indices into `identities`, ascending.
@@ -42,7 +51,7 @@ def split_by_identity(
   identities = np.asarray(identities)
   people = sorted(
     set(identities[identities >= 0].tolist()),
-    key=lambda person: _rank(seed, person),
+    key=lambda person: _rank(seed, names[person] if names else person),
   )
   # Rounding the running total keeps every split within one of its share.
   cuts = np.rint(np.cumsum(list(shares.values())) * len(people)).astype(int)
@@ -63,5 +72,5 @@ def split_by_identity(
   return splits
 
 
-def _rank(seed: int, person: int) -> bytes:
+def _rank(seed: int, person: int | str) -> bytes:
   return hashlib.blake2b(f"{seed}/{person}".encode()).digest()

@@ -21,12 +21,14 @@ What the text leaves open and is decided here: L_i is the mean squared error; d
 is taken from the original image.
 """
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxpriv.data.records import DataError
 from jaxpriv.models.autoencoder import ExternalAutoEncoder, InternalAutoEncoder
 from jaxpriv.models.feature_selection import FeatureSelectionNetwork
 from jaxpriv.models.heads import MarginRecogniser
@@ -50,7 +52,16 @@ def phases(config: ConfigDict) -> list[Phase]:
   Args:
     config: with model, phases, data.attributes (the A attributes to keep) and
       data.num_people (people in the training split).
+
+  Raises:
+    DataError: the data has no attributes to keep.
   """
+  if not config.data.attributes:
+    raise DataError(
+      "embedded_autoencoder keeps attributes, and these photographs have none:"
+      " add columns of 0 and 1 to labels.csv, such as Smiling, or name those to"
+      " keep with --config.data.attributes"
+    )
   networks = _networks(config)
   options = config.phases
   selection = tasks.attribute_prediction(FSN, networks[FSN], options[FSN])
@@ -74,6 +85,14 @@ def phases(config: ConfigDict) -> list[Phase]:
 
 def _networks(config: ConfigDict) -> dict[str, Any]:
   model = config.model
+  d = (math.prod(model.fsn.pool_strides), model.fsn.widths[-1])
+  r = (math.prod(model.external.strides), model.external.widths[-1])
+  if model.internal and d != r:
+    raise ValueError(
+      "y is compared with d, so config.model.fsn and config.model.external must"
+      f" end alike: strides multiply to {d[0]} in the first and {r[0]} in the"
+      f" second, last widths are {d[1]} and {r[1]}"
+    )
   dtype = jnp.dtype(config.dtype)
   return {
     FSN: FeatureSelectionNetwork(

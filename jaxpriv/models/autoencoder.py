@@ -21,23 +21,27 @@ c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2.
 The internal code, 7x7x64, is the bottleneck that everything released passes.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxpriv.models.layers import ConvBlock, Dtype, UpBlock
 
-DOWNSAMPLING = 16
-
 
 class ExternalAutoEncoder(nn.Module):
-  """Images [B, S, S, 3] <-> representations r [B, S/16, S/16, widths[-1]].
+  """Images [B, S, S, 3] <-> representations r [B, s, s, widths[-1]].
+
+  s is S divided by all strides: S / 16.
 
   Attributes:
     widths: channels of the five encoder layers; the decoder mirrors them.
+    strides: of the encoder layers, 1 or 2.
   """
 
   widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+  strides: tuple[int, ...] = (2, 2, 2, 2, 1)
   norm: str = "batch"
   dtype: Dtype = jnp.float32
 
@@ -46,20 +50,23 @@ class ExternalAutoEncoder(nn.Module):
     if len(w) != 5:
       raise ValueError(f"the external autoencoder has 5 widths, got {w}")
     block = dict(norm=self.norm, dtype=self.dtype)
-    self.encoder = [ConvBlock(n, stride=2, **block) for n in w[:4]] + [
-      ConvBlock(w[4], **block)
+    self.encoder = [
+      ConvBlock(n, stride=s, **block)
+      for n, s in zip(w, self.strides, strict=True)
     ]
-    self.decoder = [ConvBlock(w[3], **block)] + [
-      UpBlock(n, **block) for n in w[2::-1]
-    ]
-    self.to_image = UpBlock(3, norm="", activation=nn.sigmoid, dtype=self.dtype)
+    mirrored = zip(w[-2::-1], self.strides[:0:-1], strict=True)
+    self.decoder = [_up(s)(n, **block) for n, s in mirrored]
+    self.to_image = _up(self.strides[0])(
+      3, norm="", activation=nn.sigmoid, dtype=self.dtype
+    )
 
   def encode(self, images: jax.Array, train: bool = False) -> jax.Array:
     """Returns r, equation (1)."""
-    if images.shape[1] % DOWNSAMPLING:
+    downsampling = math.prod(self.strides)
+    if images.shape[1] % downsampling:
       raise ValueError(
         f"images of side {images.shape[1]}: the side must be a multiple of"
-        f" {DOWNSAMPLING}; set config.data.image_size"
+        f" {downsampling}; set config.data.image_size"
       )
     x = (images * 2 - 1).astype(self.dtype)
     for layer in self.encoder:
@@ -74,6 +81,10 @@ class ExternalAutoEncoder(nn.Module):
 
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     return self.decode(self.encode(images, train), train)
+
+
+def _up(stride: int) -> type[nn.Module]:
+  return UpBlock if stride == 2 else ConvBlock
 
 
 class InternalAutoEncoder(nn.Module):

@@ -7,6 +7,7 @@
 | parameters_sha256 | string |
 | counts | dict: read, written, unreadable |
 | unreadable | one line for each image that could not be read |
+| framing | dict: how many faces were framed by each of FRAMED |
 | results | as in `jaxpriv.reports.results`: what the attacks measured |
 | not_protected | sentences to add to what is always said |
 | terms | licence or conditions of use |
@@ -33,6 +34,12 @@ NO_FIGURES = (
   "**No attack was run on this mechanism: nothing here shows that it protects"
   " anyone.** Run an evaluation and release again."
 )
+# How config.data.align is written for people.
+FRAMED = {
+  "landmarks": "by their landmarks",
+  "box": "by a box",
+  "none": "by the central square of the image",
+}
 
 
 def write(directory: str | os.PathLike, card: Mapping[str, Any]) -> epath.Path:
@@ -61,8 +68,32 @@ def limits(card: Mapping[str, Any]) -> list[str]:
   """Returns what is not protected: what was given, then what always holds."""
   results = dict(card.get("results", {}))
   given = card.get("not_protected", []) + results.get("not_claimed", [])
+  given += _framed_otherwise(card)
   results["not_claimed"] = list(dict.fromkeys(given))
   return summary.not_claimed(results)
+
+
+def framed(framing: Mapping[str, int]) -> str:
+  """Returns "46 by their landmarks, 1 by a box"."""
+  return ", ".join(
+    f"{wording.count(framing[key])} {text}"
+    for key, text in FRAMED.items()
+    if framing.get(key)
+  )
+
+
+def _framed_otherwise(card: Mapping[str, Any]) -> list[str]:
+  """Says which faces the attacks may not have met, as they are cut unlike."""
+  framing = card.get("framing", {})
+  align = card.get("config", {}).get("data", {}).get("align")
+  other = {key: count for key, count in framing.items() if key != align}
+  if align not in FRAMED or not any(other.values()):
+    return []
+  return [
+    f"Of {wording.count(sum(framing.values()))} faces some were not framed"
+    f" {FRAMED[align]}, which the configuration asks for: {framed(other)}. What"
+    " was measured may not hold for them."
+  ]
 
 
 def markdown(card: Mapping[str, Any]) -> str:
@@ -206,5 +237,7 @@ def _made(card: Mapping[str, Any]) -> str:
   for key in ("parameters_sha256", "config_sha256"):
     if card.get(key):
       lines.append(f"- {key.replace('_', ' ')}: {_code(card[key])}")
+  if card.get("framing"):
+    lines.append(f"- faces framed: {framed(card['framing'])}")
   lines.append("- the whole configuration: `card.json`")
   return "\n".join(lines)

@@ -52,6 +52,7 @@ def predict(
   batches: Iterable[dict[str, np.ndarray]],
   mesh: jax.sharding.Mesh,
   advance: Callable[[int], None] = lambda done: None,
+  finish: Callable[[Any], Any] = lambda output: output,
 ) -> Any:
   """Applies a predict function of a method to batches.
 
@@ -62,9 +63,11 @@ def predict(
     batches: this process's rows of each batch, with `padding`.
     mesh: the mesh of state and frozen.
     advance: called with the number of batches done.
+    finish: applied to the output of each batch, as numpy and without padding
+      rows, before it is kept; images, say, are a quarter the size as uint8.
 
   Returns:
-    the pytree as numpy, rows of all processes, padding rows removed.
+    the finished outputs, rows of all processes, one batch after the other.
   """
   run = compiled(fn, mesh)
   outputs = []
@@ -73,7 +76,7 @@ def predict(
 
   def collect(pending):
     output, padding = mesh_lib.fetch(pending)
-    outputs.append(jax.tree.map(lambda x: x[~padding], output))
+    outputs.append(finish(jax.tree.map(lambda x: x[~padding], output)))
     advance(len(outputs))
 
   with jax.set_mesh(mesh):

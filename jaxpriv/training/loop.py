@@ -114,6 +114,9 @@ def train(
     manager = stack.enter_context(
       checkpoints.open_manager(directory, options.keep)
     )
+    # Orbax asks JAX too, by the step it saves and in part from a thread, later:
+    # processes would agree to stop at a call of ours that is past.
+    manager.reached_preemption = lambda step: False
     batch = mesh_lib.put_batch(host_batch, mesh)
     state = _initial_state(
       phase, manager, first, batch, frozen, seed, mesh, start
@@ -125,7 +128,7 @@ def train(
       if jax.process_index() == 0
       else lambda *args: None
     )
-    stop_requested = stack.enter_context(preemption.watch())
+    stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
     meter = _meter(step_fn.flops, _rows(batch))
 
@@ -148,7 +151,7 @@ def train(
     for step in range(first, steps):
       if step > first and _due(step, options.evaluate_every):
         write(step, evaluate(state, step))
-      stop = stop_requested(step)
+      stop = preemption.requested()
       if step > first and (stop or _due(step, options.save_every)):
         # A state is saved only when the step that made it is known to be good.
         settle(step - 1, metrics, _due(step - 1, options.log_every))
@@ -175,6 +178,13 @@ def train(
       write(steps, scores)
     _profile(steps, options.profile, workdir)
     manager.wait_until_finished()
+  # Where signals are no longer noted but end the process: none is lost.
+  if preemption.requested():
+    raise preemption.Preempted(
+      f"{phase.name}: finished, and asked to stop; saved step {steps} of"
+      f" {steps} in {directory}. Run the same command to go on with the next"
+      " phase."
+    )
   return {name: value for name, value in state.items() if name != "opt"}
 
 
@@ -280,9 +290,9 @@ def _check_finite(name, step, values, manager, directory):
       else (f"the last good checkpoint is step {last} in {directory}")
     )
     raise NonFiniteError(
-      f"{name}: {', '.join(bad)} not finite at step {step}; {kept}. Lower"
-      f" config.phases.{name}.learning_rate, or clip its gradient with"
-      f" config.phases.{name}.clip_norm, and run again."
+      f"{name}: {', '.join(bad)} not finite at step {step}; {kept}."
+      " Lower the learning_rate of this phase in the config, or set its"
+      " clip_norm, and run again."
     )
 
 

@@ -6,7 +6,9 @@ axis, parameters sharded by shape, and the batch by its first dimension.
 """
 
 import ctypes
+import math
 import os
+import pathlib
 import sys
 from typing import Any
 
@@ -20,6 +22,12 @@ DATA = "data"
 
 # Leaves below this size are replicated: gathering them costs more than storing.
 MIN_SHARDED_BYTES = 2**16
+
+# More devices than this leave too few rows of a batch to each.
+MAX_CPU_DEVICES = 8
+
+# Where Linux tells a container its limits.
+CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 # Numbers of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -122,9 +130,7 @@ def initialize() -> None:
   """
   chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
   if chosen < 0:
-    cores = len(os.sched_getaffinity(0))
-    # A power of two, which batch sizes divide by.
-    jax.config.update("jax_num_cpu_devices", 2 ** (cores.bit_length() - 1))
+    jax.config.update("jax_num_cpu_devices", num_cpu_devices())
   _keep_freed_memory()
   if jax.distributed.is_initialized():
     return
@@ -134,6 +140,29 @@ def initialize() -> None:
     # What JAX says when it finds no cluster around it; the rest is real.
     if "coordinator_address should be defined" not in str(error):
       raise
+
+
+def num_cpu_devices(cgroup: pathlib.Path = CGROUP) -> int:
+  """The devices to make of the cores that this process may use."""
+  linux = sys.platform == "linux"
+  cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+  cores = max(int(min(cores, cpu_quota(cgroup), MAX_CPU_DEVICES)), 1)
+  # A power of two, which batch sizes divide by.
+  return 2 ** (cores.bit_length() - 1)
+
+
+def cpu_quota(cgroup: pathlib.Path) -> float:
+  """How many cores' time a container may use; infinite where nothing says."""
+  v1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+  for names in (("cpu.max",), v1):
+    try:
+      text = " ".join((cgroup / n).read_text() for n in names)
+      quota, period = map(int, text.split())
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+      continue
+    if quota > 0:  # -1 is none, too
+      return quota / period
+  return math.inf
 
 
 def _keep_freed_memory() -> None:

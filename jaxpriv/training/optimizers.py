@@ -39,7 +39,10 @@ def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
     raise ValueError(
       f"optimizer {options.optimizer!r} is unknown; one of {sorted(optimizers)}"
     )
-  optimizer = optimizers[options.optimizer]()
-  if options.clip_norm:
-    return optax.chain(optax.clip_by_global_norm(options.clip_norm), optimizer)
-  return optimizer
+  # Always a chain of two, so that a checkpoint can go on with clipping.
+  clip = (
+    optax.clip_by_global_norm(options.clip_norm)
+    if options.clip_norm
+    else optax.identity()
+  )
+  return optax.chain(clip, optimizers[options.optimizer]())

@@ -1,9 +1,10 @@
 """Clean stops: a termination signal is answered with a checkpoint."""
 
 import contextlib
+import itertools
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 from jax.experimental import multihost_utils
@@ -24,29 +25,43 @@ class Preempted(SystemExit):
     return self.message
 
 
-@contextlib.contextmanager
-def watch() -> Iterator[Callable[[int], bool]]:
-  """Yields requested(step): whether to stop before `step`.
+# Of the process, not of a phase: what is asked for at the end of one phase is
+# still asked for at the start of the next.
+_asked = threading.Event()
+_calls = itertools.count()
 
-  On a cluster JAX carries the signal from any process to all and agrees on the
-  step, so that all stop at the same one. Alone, the first SIGTERM is noted and
-  a second one ends the process at once.
+
+def requested() -> bool:
+  """Whether to save and stop now.
+
+  On a cluster JAX carries the signal from any process to all, and they agree on
+  the next call as the one to stop at; so all must call this equally often.
   """
-  if jax.distributed.is_initialized():
-    yield multihost_utils.reached_preemption_sync_point
-    return
-  if threading.current_thread() is not threading.main_thread():
+  return _asked.is_set() or multihost_utils.reached_preemption_sync_point(
+    next(_calls)
+  )
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[None]:
+  """Within it SIGTERM makes `requested` true instead of ending the process.
+
+  A second SIGTERM ends the process at once. On a cluster JAX listens already.
+  """
+  if (
+    jax.distributed.is_initialized()
     # Python delivers signals to the main thread alone.
-    yield lambda step: False
+    or threading.current_thread() is not threading.main_thread()
+  ):
+    yield
     return
-  seen = threading.Event()
 
   def note(signum, frame):
-    seen.set()
+    _asked.set()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
   previous = signal.signal(signal.SIGTERM, note)
   try:
-    yield lambda step: seen.is_set()
+    yield
   finally:
     signal.signal(signal.SIGTERM, previous)

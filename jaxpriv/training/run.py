@@ -2,6 +2,7 @@
 
 ```
 workdir/config.json            the resolved config
+workdir/people.json            hashes of the people it has learned from
 workdir/phases/<name>/         checkpoints
 workdir/metrics/<name>.jsonl   one line a logged step; TensorBoard events beside
 workdir/samples/<name>/        PNG grids
@@ -9,18 +10,20 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 ```
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxpriv.data import pipeline, sources, splits
-from jaxpriv.data.records import Batch, Source
+from jaxpriv.data import pipeline, records, sources, splits
+from jaxpriv.data.records import Batch, DataError, Source
 from jaxpriv.training import checkpoints, loop, progress
 from jaxpriv.training.method import Phase
 
@@ -30,6 +33,9 @@ SPLITS = ("train", "attack", "test")
 # Parts of a config that may change between calls on one run directory: they
 # say nothing about what is trained.
 MUTABLE = ("evaluation", "release", "train")
+
+# Options of a phase that decide what its checkpoints hold.
+STRUCTURE = ("optimizer", "ema")
 
 
 class ConfigMismatchError(ValueError):
@@ -54,8 +60,20 @@ class Data(NamedTuple):
 
   def people(self, split: str) -> int:
     """How many people a split shows."""
+    return len(self._numbers(split))
+
+  def hashes(self, split: str) -> set[str]:
+    """Hashes of the names of the people of a split, alike in every run."""
+    return {
+      hashlib.blake2b(
+        records.person(self.source, number).encode(), digest_size=8
+      ).hexdigest()
+      for number in self._numbers(split).tolist()
+    }
+
+  def _numbers(self, split: str) -> np.ndarray:
     identities = np.asarray(self.source.identities)[self.splits[split]]
-    return len(np.unique(identities[identities >= 0]))
+    return np.unique(identities[identities >= 0])
 
   def batches(
       self, split: str, *, batch_size: int, seed: int, first_step: int,
@@ -73,11 +91,20 @@ class Data(NamedTuple):
     return map(self._labelled, stream)
 
   def epoch(
-    self, split: str, *, batch_size: int, limit: int | None = None
-  ) -> Iterator[Batch]:
-    """The records of a split once, in order, identities as classes."""
-    indices = self.splits[split][:limit]
-    stream = pipeline.epoch(self.source, indices, batch_size=batch_size)
+      self, split: str, *, batch_size: int, limit: int | None = None,
+      everywhere: bool = False,
+  ) -> Iterator[Batch]:  # fmt: skip
+    """The records of a split once, in order, identities as classes.
+
+    Each process gets its share of the rows, or, `everywhere`, all of them.
+    """
+    stream = pipeline.epoch(
+      self.source,
+      self.splits[split][:limit],
+      batch_size=batch_size,
+      process_index=0 if everywhere else None,
+      process_count=1 if everywhere else None,
+    )
     return map(self._labelled, stream)
 
   def _labelled(self, batch: Batch) -> Batch:
@@ -102,7 +129,8 @@ def open_data(config: ConfigDict) -> Data:
 def split_data(source: Source, shares: Mapping[str, float], seed: int) -> Data:
   """Splits by person; people are numbered split after split."""
   identities = np.asarray(source.identities)
-  parts = splits.split_by_identity(identities, shares, seed)
+  names = getattr(source, "identity_names", ())
+  parts = splits.split_by_identity(identities, shares, seed, names)
   classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
   count, counts = 0, []
   for indices in parts.values():
@@ -123,28 +151,160 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
   return config
 
 
-def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
-  """Writes config.json, or checks it against the one that is there.
+def begin(
+  workdir: epath.PathLike,
+  phases: Sequence[Phase],
+  config: ConfigDict,
+  data: Data,
+  mesh: jax.sharding.Mesh,
+) -> None:
+  """Opens a run directory: checks first, then config.json and people.json.
+
+  Until something is trained there, any run may take the directory over.
+
+  Raises:
+    ConfigMismatchError: what is trained there has other settings.
+    DataError: it was trained on other people, or the test people are not new
+      to `config.pretrained`, or a batch size cannot be had.
+  """
+  check_batch_sizes(phases, config, data, mesh)
+  check_config(workdir, config)
+  if any(_done(workdir, phase.name) for phase in phases):
+    check_people(workdir, data)
+    check_unseen(workdir, data)
+  else:
+    _write_people(workdir, config.pretrained, data)
+  save_config(workdir, config)
+
+
+def check_people(workdir: epath.PathLike, data: Data) -> None:
+  """Checks that the training people are those that a run has learned from.
+
+  Raises:
+    DataError: the data have changed.
+  """
+  then, now = _read_people(workdir)["train"], data.hashes("train")
+  if then != now:
+    raise DataError(
+      "the data have changed since training: of the people to train on,"
+      f" {len(now - then)} are new to {workdir} and {len(then - now)} are no"
+      " longer among them. Splits are dealt anew when people come or go, so"
+      " that people trained on could be scored as new ones. Bring the data"
+      " back to what they were, or train in another --workdir."
+    )
+
+
+def check_unseen(workdir: epath.PathLike, data: Data) -> None:
+  """Checks that a run has learned from none of the test people of `data`.
+
+  What it has learned from are its own training people and those of the runs
+  that it took parameters over from. People of one name are taken for one.
+
+  Raises:
+    DataError: it has.
+  """
+  test = data.hashes("test")
+  seen = test.intersection(_learned_from(workdir))
+  if seen:
+    raise DataError(
+      f"{len(seen)} of the {len(test)} test people are among those that"
+      f" {workdir}, or a run it took parameters over from, was trained on: what"
+      " is measured on them says nothing about new people. Use other people,"
+      " or the data, config.seed and config.data.splits of that run. If they"
+      " are others of the same names, rename them."
+    )
+
+
+def _write_people(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
+  before: set[str] = set()
+  if pretrained:
+    check_unseen(pretrained, data)
+    before = _learned_from(pretrained)
+  people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
+  _write_json(epath.Path(workdir) / "people.json", people)
+
+
+def _learned_from(workdir: epath.PathLike) -> set[str]:
+  return set().union(*_read_people(workdir).values())
+
+
+def _read_people(workdir: epath.PathLike) -> dict[str, set[str]]:
+  path = epath.Path(workdir) / "people.json"
+  if not path.exists():
+    raise DataError(
+      f"{path} does not exist: nothing says whom {workdir} was trained on, and"
+      " whether the test people are new to it. Train again, in another"
+      " --workdir."
+    )
+  return {k: set(v) for k, v in json.loads(path.read_text()).items()}
+
+
+def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
+  """Checks a config against what was trained with the one that is there.
+
+  The options of a phase may change until it is finished, but for what decides
+  the shape of a checkpoint; `check_people` compares people.
 
   Raises:
     ConfigMismatchError: the run there was made with other settings.
   """
   path = epath.Path(workdir) / "config.json"
-  new = json.loads(config.to_json_best_effort())
-  if path.exists():
-    old = json.loads(path.read_text())
-    fixed = lambda tree: {k: v for k, v in tree.items() if k not in MUTABLE}
-    changes = list(_differences(fixed(old), fixed(new)))
-    if changes:
-      listed = "\n  ".join(changes)
-      raise ConfigMismatchError(
-        f"{workdir} holds a run of another config:\n  {listed}\n"
-        "Use another --workdir, or the settings of that run."
-      )
+  if not path.exists():
+    return
+  old, new = json.loads(path.read_text()), _plain(config)
+  done = {name: _done(workdir, name) for name in old["phases"]}
+  if not any(done.values()):
+    return
+  changes = list(_differences(_fixed(old, new, done), _fixed(new, old, done)))
+  if changes:
+    listed = "\n  ".join(changes)
+    raise ConfigMismatchError(
+      f"{workdir} holds a run of another config:\n  {listed}\n"
+      "Use another --workdir, or the settings of that run."
+    )
+
+
+def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
+  """What must not change of a config, given the steps done of its phases."""
+  kept = {k: v for k, v in tree.items() if k not in MUTABLE}
+  kept["data"] = {k: v for k, v in tree["data"].items() if k != "num_people"}
+  kept["phases"] = {}
+  for name, options in tree["phases"].items():
+    theirs = other["phases"].get(name, options)
+    if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
+      kept["phases"][name] = options
+    elif done.get(name):
+      kept["phases"][name] = {k: options.get(k) for k in STRUCTURE}
+    else:
+      kept["phases"][name] = {}
+  return kept
+
+
+def _done(workdir: epath.PathLike, name: str) -> int:
+  """The newest saved step of a phase; 0 if there is none.
+
+  Read without a checkpoint manager, which would wait for other processes.
+  """
+  directory = loop.phase_directory(workdir, name)
+  if not directory.exists():
+    return 0
+  return max(ocp.utils.checkpoint_steps(directory), default=0)
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+  return json.loads(config.to_json_best_effort())
+
+
+def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
+  """Writes config.json; see `check_config`."""
+  _write_json(epath.Path(workdir) / "config.json", _plain(config))
+
+
+def _write_json(path: epath.Path, tree: Any) -> None:
   if jax.process_index() == 0:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(new, indent=2) + "\n")
+    partial.write_text(json.dumps(tree, indent=2) + "\n")
     partial.replace(path)
 
 
@@ -183,7 +343,6 @@ def train_phases(
   data: Data,
   workdir: epath.PathLike,
   mesh: jax.sharding.Mesh,
-  split: str = "train",
 ) -> dict[str, Any]:
   """Trains phases in order, each from where an earlier call left it.
 
@@ -193,23 +352,25 @@ def train_phases(
     data: the records; "attack" people serve for validation.
     workdir: the run directory.
     mesh: the mesh.
-    split: the split to train on.
 
   Returns:
     phase name -> finished state.
+
+  Raises:
+    DataError: a batch size, of whichever phase, cannot be had.
   """
+  check_batch_sizes(phases, config, data, mesh)
   finished: dict[str, Any] = {}
   for phase in phases:
     options = config.phases[phase.name]
     if not options.steps:  # a baseline: there is nothing to learn
       finished[phase.name] = {}
       continue
-    check_batch_size(phase.name, options.batch_size, mesh)
     seed = loop.phase_seed(config.seed, phase.name)
 
     def batches(first, options=options, seed=seed):
       return data.batches(
-        split,
+        "train",
         batch_size=options.batch_size,
         seed=seed,
         first_step=first,
@@ -248,12 +409,29 @@ def loop_options(train: ConfigDict) -> loop.Options:
   )
 
 
-def check_batch_size(name: str, batch_size: int, mesh: Any) -> None:
-  if batch_size % mesh.size:
-    raise ValueError(
-      f"config.phases.{name}.batch_size = {batch_size} cannot be divided"
-      f" among {mesh.size} devices: use a multiple of {mesh.size}"
-    )
+def check_batch_sizes(
+  phases: Sequence[Phase], config: ConfigDict, data: Data, mesh: Any
+) -> None:
+  """Checks all phases, so that none is refused when others are trained.
+
+  Raises:
+    DataError: a batch cannot be divided among devices, or is larger than the
+      training split.
+  """
+  images = len(data.splits["train"])
+  for phase in phases:
+    options = config.phases[phase.name]
+    setting = f"config.phases.{phase.name}.batch_size = {options.batch_size}"
+    if options.steps and options.batch_size % mesh.size:
+      raise DataError(
+        f"{setting} cannot be divided among {mesh.size} devices: use a multiple"
+        f" of {mesh.size}"
+      )
+    if options.steps and options.batch_size > images:
+      raise DataError(
+        f"{setting}, but there are only {images} images to train on: lower it,"
+        " or use more images"
+      )
 
 
 def load_phases(

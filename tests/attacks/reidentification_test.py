@@ -65,7 +65,25 @@ def test_same_photograph_is_easier_than_another():
   rows = by_name(reidentification.attacks(photographs, photographs, identities))
   assert rows["naive", reidentification.SAME]["rate"] == 1
   assert rows["naive", reidentification.OTHER]["rate"] < 0.2
-  assert rows["naive", reidentification.SAME]["total"] == 30
+  assert rows["naive", reidentification.SAME]["total"] == 120
+
+
+def test_same_photograph_enrols_every_photograph_in_turn():
+  """Person 0 has one more photograph than the others, and it alone is known."""
+  identities = np.array([0, 0, 0, 1, 1, 2, 2])
+  known = np.arange(7) == 2
+  original = np.eye(7)
+  protected = np.where(known[:, None], original, -np.ones(7))
+  row = by_name(reidentification.attacks(original, protected, identities))[
+    "naive", reidentification.SAME
+  ]
+  assert row["total"] == 7
+  assert row["hits"] >= 1
+  zero = by_name(
+    reidentification.attacks(original, np.zeros((7, 7)), identities)
+  )["naive", reidentification.SAME]
+  assert (zero["hits"], zero["total"]) == (0, 7)
+  assert zero["invalid"] == 7
 
 
 def test_one_output_for_all_is_chance():

@@ -179,6 +179,23 @@ def test_crops_of_boxes_frame_as_measured():
     )
 
 
+@pytest.mark.parametrize(
+  "five, distinct",
+  [
+    (np.zeros((5, 2)), False),
+    (np.tile([100, 200], (5, 1)), False),
+    (np.full((5, 2), np.nan), False),
+    (np.diag([np.inf] * 5)[:, :2], False),
+    (alignment.arcface_template(9), True),
+    (np.stack([np.arange(5), np.zeros(5)], 1), True),
+  ],
+)
+def test_points_are_distinct_or_not(five, distinct):
+  assert alignment.are_distinct(five) == distinct
+  both = np.stack([five, alignment.arcface_template(64)])
+  assert alignment.are_distinct(both).tolist() == [distinct, True]
+
+
 def test_an_unknown_alignment_is_named():
   with pytest.raises(records.DataError, match="'nose'.*landmarks, box, none"):
     alignment.frame(_photograph(np.zeros((9, 9, 3), np.uint8)), 8, "nose")

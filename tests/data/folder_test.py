@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpriv.data import sources
+from jaxpriv.data import alignment, sources
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.records import DOMAINS, DataError
 
@@ -55,6 +55,24 @@ def test_a_flat_folder_has_people_unknown(tmp_path, make_picture):
   np.testing.assert_array_equal(FolderSource(tmp_path).identities, [-1, -1])
 
 
+def test_any_name_of_a_folder_is_a_person(tmp_path, make_picture):
+  names = ("Na", "Nan", "ann", "cat", "dog", "human", "wild")
+  for i, name in enumerate(names):
+    _save(tmp_path / name / "1.png", i, make_picture)
+  source = FolderSource(tmp_path)
+  assert source.identity_names == names
+  np.testing.assert_array_equal(source.identities, np.arange(len(names)))
+  assert {DOMAINS[source[i]["domain"]] for i in range(len(names))} == {"human"}
+
+
+def test_hidden_folders_and_files_are_left_alone(tmp_path, make_picture):
+  for name in (".thumbnails/a.png", "ann/.cache/a.png", "ann/._a.png",
+               "ann/a.png"):  # fmt: skip
+    _save(tmp_path / ".home" / name, 0, make_picture)
+  source = FolderSource(tmp_path / ".home")
+  assert len(source) == 1 and source.identity_names == ("ann",)
+
+
 def test_missing_and_empty_folders(tmp_path):
   with pytest.raises(DataError, match="There is no folder .*nowhere"):
     FolderSource(tmp_path / "nowhere")
@@ -72,7 +90,10 @@ def test_missing_and_empty_folders(tmp_path):
     ("file\n", "a header and no rows"),
     ("file,gender\na.jpg,Q\n", "column gender: 'Q' is not M, F or empty"),
     ("file,age\na.jpg,old\n", "column age: 'old' is not a number"),
+    ("file,age\na.jpg,-1\n", "column age: '-1' is not a number"),
     ("file,smile\na.jpg,2\n", "column smile: '2' is not 0, 1 or empty"),
+    ("file,smile\na.jpg,1\na.jpg,-1\n", "smile: it holds -1 and no 0. Write"),
+    ("file,Bald\na.jpg,1\na.jpg,-1\n", "column Bald: it holds -1 and no 0"),
     ("file,domain\na.jpg,fish\n", "column domain: 'fish' is not one of"),
     ("file,x0,y0,x1,y1\na.jpg,9,0,3,5\n", r"a\.jpg: the box .* is empty"),
     ("file,x0,y0,x1,y1\na.jpg,l,0,3,5\n", r"a\.jpg: could not convert"),
@@ -104,10 +125,13 @@ def test_only_the_column_file_is_needed(tmp_path, make_picture):
 def test_more_columns_of_0_and_1_are_attributes(tmp_path, make_picture):
   _save(tmp_path / "a.png", 0, make_picture)
   rows = "file,Wearing_Hat,note,glasses\na.png,1,hello,\na.png,-1,,0\n"
+  rows += "a.png,0,,\n"
   (tmp_path / "labels.csv").write_text(rows)
   source = FolderSource(tmp_path)
   assert source.attribute_names == ("Eyeglasses", "Wearing_Hat")
-  np.testing.assert_array_equal(source.attribute_values, [[-1, 1], [0, -1]])
+  np.testing.assert_array_equal(
+    source.attribute_values, [[-1, 1], [0, -1], [-1, 0]]
+  )
 
 
 def test_animals_are_a_domain_and_nobody(tmp_path, make_picture):
@@ -118,6 +142,35 @@ def test_animals_are_a_domain_and_nobody(tmp_path, make_picture):
   np.testing.assert_array_equal(source.identities, [-1, 0, -1])
   domains = [DOMAINS[source[i]["domain"]] for i in range(3)]
   assert domains == ["cat", "human", "human"]
+
+
+def test_a_person_may_be_called_na(tmp_path, make_picture):
+  _save(tmp_path / "a.png", 0, make_picture)
+  rows = "file,identity,domain\na.png,Na,\na.png,,\na.png,wild,human\n"
+  (tmp_path / "labels.csv").write_text(rows)
+  source = FolderSource(tmp_path)
+  assert source.identity_names == ("Na", "wild")
+  np.testing.assert_array_equal(source.identities, [0, -1, 1])
+
+
+@pytest.mark.parametrize("place", ["0,0", "100,200"])
+def test_points_in_one_place_spoil_no_other_face(tmp_path, make_picture, place):
+  _save(tmp_path / "a.png", 0, make_picture, 60)
+  template = alignment.arcface_template(40) + 10
+  five = ";".join(f"{x},{y}" for x, y in template)
+  header = "file,x0,y0,x1,y1,points"
+  face = f'a.png,10,10,50,50,"{five}"'
+  lost = f'a.png,10,10,50,50,"{";".join([place] * 5)}"'
+  bare = "a.png,10,10,50,50,"
+  (tmp_path / "labels.csv").write_text("\n".join([header, *[face] * 5, bare]))
+  expected = FolderSource(tmp_path).photograph(5)
+  rows = [header, *[face] * 5, bare, lost]
+  (tmp_path / "labels.csv").write_text("\n".join(rows))
+  source = FolderSource(tmp_path)
+  np.testing.assert_array_equal(source.photograph(5).square, expected.square)
+  framed = sources.Framed(source, 32)
+  np.testing.assert_array_equal(framed[6]["image"], framed[5]["image"])
+  assert framed[6]["image"].any()
 
 
 def test_a_face_without_box_takes_the_median_of_its_set(tmp_path, make_picture):

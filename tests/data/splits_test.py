@@ -43,6 +43,20 @@ def test_a_person_is_dealt_whatever_the_order_of_images(seed):
     assert set(identities[first[name]]) == set(identities[order][second[name]])
 
 
+@hypothesis.given(seed=st.integers(0, 1000), newcomer=st.text(min_size=1))
+@hypothesis.settings(deadline=None, max_examples=20)
+def test_names_keep_people_where_they_are(seed, newcomer):
+  def dealt(people):
+    splits = split_by_identity(np.arange(len(people)), SHARES, seed, people)
+    return {name: {people[i] for i in rows} for name, rows in splits.items()}
+
+  # A name that sorts first gives everybody else another number.
+  people = [f"person {i}" for i in range(40)]
+  before, after = dealt(people), dealt([newcomer, *people])
+  for name in SHARES:
+    assert len(before[name] - after[name]) <= 1  # over a cut
+
+
 def test_the_seed_deals_anew():
   identities = np.arange(100)
   tests = [

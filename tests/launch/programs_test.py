@@ -4,14 +4,17 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from PIL import Image
+
+from configs import baseline
+from jaxpriv.training import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -69,10 +72,20 @@ def run(program, *arguments, status=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """12 drawn people as PNG files, one of which is no image."""
+  """12 drawn people as PNG files.
+
+  One file is no image; of one face only the box is known.
+  """
   path = tmp_path_factory.mktemp("photographs")
   run("tools.make_faces", f"--output={path}", "--size=48")
   (path / "person_003" / "2.png").write_bytes(b"not an image")
+  with open(path / "labels.csv", newline="") as stream:
+    rows = list(csv.DictReader(stream))
+  rows[9].update(n_points="", points="")
+  with open(path / "labels.csv", "w", newline="") as stream:
+    writer = csv.DictWriter(stream, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
   return path
 
 
@@ -143,7 +156,9 @@ def test_samples_and_curves_are_written(workdir):
 def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
   whole = tmp_path / "whole"
   flags = [f"--workdir={workdir}", f"--input={folder}"]
-  run("launch.release", *flags, f"--output={whole}")
+  log = run("launch.release", *flags, f"--output={whole}")
+  assert "person_003/2.png" in log, "the bad file is not named in the log"
+  assert "46 by their landmarks, 1 by a box" in log
   rows = list(csv.DictReader((whole / "labels.csv").open()))
   assert len(rows) == 47
   assert set(rows[0]) == {"file", "Male", "Eyeglasses"}
@@ -153,7 +168,17 @@ def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
   }  # fmt: skip
   card = json.loads((whole / "card.json").read_text())
   assert card["counts"] == {"read": 48, "written": 47, "unreadable": 1}
-  assert len(card["unreadable"]) == 1
+  # The gap in the numbers of the release, not a place in the input.
+  numbers = {int(pathlib.Path(row["file"]).stem) for row in rows}
+  (gap,) = set(range(48)) - numbers
+  assert card["unreadable"] == [f"images/{gap:08d}.png is left out"]
+  assert card["framing"] == {"landmarks": 46, "box": 1}
+  assert "path" not in card["results"]["data"]
+  assert "unreadable" not in card["results"]["data"]
+  limits = " ".join(card["not_protected"])
+  assert "people were in the test" in limits
+  assert "crops need their own measurement" in limits
+  assert "not framed by their landmarks" in limits
   text = (whole / "card.json").read_text() + (whole / "CARD.md").read_text()
   assert str(folder) not in text and "person_" not in text
   assert "parrot" in text
@@ -167,8 +192,11 @@ def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
   kept = [r["Male"] for r in labels if r["file"] != "person_003/2.png"]
   assert [r["Male"] for r in rows] != kept
   assert sorted(r["Male"] for r in rows) == sorted(kept)
+  # As a kill just after the renaming leaves it.
+  (tmp_path / "whole.partial.json").write_text("{}")
   refused = run("launch.release", *flags, f"--output={whole}", status=1)
   assert "error:" in refused and "exists" in refused
+  assert not (tmp_path / "whole.partial.json").exists()
 
   killed = tmp_path / "killed"
   process = start("launch.release", *flags, f"--output={killed}")
@@ -179,16 +207,96 @@ def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
     time.sleep(0.01)
   process.send_signal(signal.SIGKILL)
   process.communicate()
+  early = {p.name: p.read_bytes() for p in images.glob("*.png")}
+  journal = tmp_path / "killed.partial.json"
+  secret = json.loads(journal.read_text())["secret"]
   run("launch.release", *flags, f"--output={killed}")
-  for row in rows:
-    np.testing.assert_array_equal(
-      np.asarray(Image.open(whole / row["file"])),
-      np.asarray(Image.open(killed / row["file"])),
-    )
-  assert (whole / "labels.csv").read_text() == (
-    killed / "labels.csv"
-  ).read_text()
-  assert not (tmp_path / "killed.partial").exists()
+  for name, content in early.items():
+    assert (killed / "images" / name).read_bytes() == content
+  made = [p for p in killed.rglob("*") if p.is_file()]
+  assert len(made) == 47 + 3
+  assert not any(secret.encode() in p.read_bytes() for p in made)
+  assert not journal.exists() and not images.parent.exists()
+
+
+def baseline_run(path, kind):
+  """The run directory of a baseline, which needs no training."""
+  config = baseline.get_config(f"demo,{kind}")
+  config.data.update(
+    source="folder", image_size=32, attributes=("Male", "Eyeglasses"),
+    max_bad_share=0.1,
+  )  # fmt: skip
+  config.release.batch_size = 16
+  run_lib.save_config(path, config)
+  return f"--workdir={path}"
+
+
+def released(output):
+  """What is known of every image of a release, in its order."""
+  rows = csv.DictReader((output / "labels.csv").open())
+  return [
+    ((output / r["file"]).read_bytes(), r["Male"], r["Eyeglasses"])
+    for r in rows
+  ]
+
+
+def test_interrupted_releases_do_not_mix(folder, tmp_path):
+  photographs = shutil.copytree(folder, tmp_path / "photographs")
+  black_box = baseline_run(tmp_path / "run", "black_box")
+  pixelation = baseline_run(tmp_path / "other", "pixelation")
+  flags = [f"--input={photographs}", f"--output={tmp_path / 'one'}"]
+  stopped = run(
+    "launch.release", black_box, *flags, "--max_bad_share=0", status=1
+  )
+  assert "raise --max_bad_share" in stopped and "data.max" not in stopped
+
+  refused = run("launch.release", pixelation, *flags, status=1)
+  assert "error:" in refused and "(config differ)" in refused
+  labels = (photographs / "labels.csv").read_text()
+  (photographs / "a.png").symlink_to(photographs / "person_000/0.png")
+  (photographs / "labels.csv").write_text(
+    labels.replace("person_000/0.png", "a.png")
+  )
+  refused = run("launch.release", black_box, *flags, status=1)
+  assert "error:" in refused and "(list of images differ)" in refused
+  (photographs / "labels.csv").write_text(labels)
+  journal = tmp_path / "one.partial.json"
+  journal.rename(tmp_path / "aside")
+  refused = run("launch.release", black_box, *flags, status=1)
+  assert "error:" in refused and "one.partial.json" in refused
+  (tmp_path / "aside").rename(journal)
+  run("launch.release", black_box, *flags)
+
+  # The same run, images and seed, and so the same card: not the same order.
+  flags[1] = f"--output={tmp_path / 'two'}"
+  run("launch.release", black_box, *flags)
+  one, two = released(tmp_path / "one"), released(tmp_path / "two")
+  assert one != two and sorted(one) == sorted(two)
+  cards = [
+    json.loads((tmp_path / name / "card.json").read_text())
+    for name in ("one", "two")
+  ]
+  assert cards[0]["config"] == cards[1]["config"]
+
+
+def test_the_demo_is_not_released_twice(tmp_path):
+  python = tmp_path / "python"
+  python.write_text('#!/bin/sh\necho "$@"\n')
+  python.chmod(0o755)
+
+  def demo():
+    return subprocess.run(
+      [ROOT / "tools/demo.sh", tmp_path],
+      env={**os.environ, "PYTHON": str(python)},
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+
+  assert "launch.release" in demo()
+  (tmp_path / "release").mkdir()
+  again = demo()
+  assert "launch.release" not in again and "report.html" in again
 
 
 @pytest.mark.parametrize(

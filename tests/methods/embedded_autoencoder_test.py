@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxpriv.data.records import DataError
 from jaxpriv.methods import embedded_autoencoder as eeae
 from jaxpriv.training import inference
 from tests import tiny
@@ -151,3 +152,17 @@ def test_protected_images_are_images_and_depend_on_the_input():
   other = {**batch, "image": 1 - batch["image"]}
   changed = last.method.predict["protect"](states[last.name], frozen, other)
   assert not np.array_equal(protected, changed)
+
+
+def test_photographs_without_attributes_are_refused():
+  config = tiny.embedded_autoencoder()
+  config.data.attributes = ()
+  with pytest.raises(DataError, match="--config.data.attributes"):
+    eeae.phases(config)
+
+
+def test_networks_that_do_not_fit_are_refused():
+  config = tiny.embedded_autoencoder()
+  config.model.external.strides = (2, 2, 1, 1, 1)
+  with pytest.raises(ValueError, match="must end alike"):
+    eeae.phases(config)

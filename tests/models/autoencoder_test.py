@@ -85,3 +85,18 @@ def test_a_side_that_does_not_divide_is_refused():
   model = ExternalAutoEncoder((8, 8, 8, 8, 8))
   with pytest.raises(ValueError, match=r"side 40.*multiple of 16"):
     initialised(model, jax.ShapeDtypeStruct((1, 40, 40, 3), jnp.float32))
+
+
+def test_strides_decide_where_the_sides_halve_and_the_decoder_mirrors_them():
+  model = ExternalAutoEncoder((4, 5, 6, 7, 8), (2, 1, 2, 2, 1), norm="")
+  images = jnp.ones((1, 16, 16, 3))
+  params = model.init(jax.random.key(0), images, False)
+  bound = model.bind(params)
+  r = bound.encode(images)
+  assert r.shape == (1, 2, 2, 8)
+  assert bound.decode(r).shape == images.shape
+  features = [params["params"][f"decoder_{i}"] for i in range(4)]
+  kernels = [
+    p.get("kernel", p.get("Conv_0", {}).get("kernel")).shape for p in features
+  ]
+  assert kernels == [(3, 3, 8, 7), (4, 4, 7, 6), (4, 4, 6, 5), (3, 3, 5, 4)]

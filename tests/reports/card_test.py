@@ -60,6 +60,31 @@ def test_limits_are_in_both(tmp_path):
     assert line in text.replace("\\", "")
 
 
+def test_few_people_and_other_crops_are_said(tmp_path):
+  given = examples.results()
+  given["data"]["people"]["test"] = 12
+  text = card_lib.write(tmp_path, card(results=given)).read_text()
+  assert "Only 12 people were in the test" in text
+  assert "crops need their own measurement" in text
+
+
+def test_faces_framed_otherwise_are_counted():
+  config = {"data": {"align": "landmarks"}}
+  framing = {"landmarks": 1197, "box": 2, "none": 1}
+  said = card_lib.limits(card(config=config, framing=framing))
+  (line,) = [line for line in said if "framed" in line]
+  assert "Of 1,200 faces" in line and "not framed by their landmarks" in line
+  assert "2 by a box, 1 by the central square of the image" in line
+  given = card(config=config, framing=framing, not_protected=[])
+  assert "1,197 by their landmarks" in card_lib.markdown(given)
+
+
+@pytest.mark.parametrize("align", ["landmarks", "box", "none"])
+def test_faces_framed_as_asked_need_no_caveat(align):
+  given = card(config={"data": {"align": align}}, framing={align: 1200})
+  assert not any("framed" in line for line in card_lib.limits(given))
+
+
 def test_nothing_measured_is_said_loudly(tmp_path):
   text = card_lib.write(tmp_path, card(results={})).read_text()
   assert "nothing here shows that it protects" in text

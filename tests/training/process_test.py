@@ -10,13 +10,26 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+started: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def none_left_behind():
+  """Half a cluster waits for ever for the other half, if a test fails."""
+  yield
+  while started:
+    process = started.pop()
+    process.kill()
+    process.wait()
 
 
 def start(workdir, steps, *options):
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-  return subprocess.Popen(
+  process = subprocess.Popen(
     [sys.executable, "-m", "tests.training.worker", str(workdir), str(steps)]
     + [str(option) for option in options],
     cwd=ROOT,
@@ -25,6 +38,8 @@ def start(workdir, steps, *options):
     stderr=subprocess.PIPE,
     text=True,
   )
+  started.append(process)
+  return process
 
 
 def result(process):
@@ -115,3 +130,22 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
   assert codes == [143, 143], ends
   steps = {out.split("saved step ")[1].split()[0] for out, _ in ends}
   assert len(steps) == 1
+
+
+def test_sigterm_in_the_final_evaluation_stops_both_at_the_end(tmp_path):
+  port = free_port()
+  cluster = [
+      start(
+          tmp_path, 3, "--devices", 1, "--processes", 2, "--process", i,
+          "--port", port, "--slow-end", 5,
+      )
+      for i in range(2)
+  ]  # fmt: skip
+  wait_for_lines(tmp_path, 3, cluster[0])
+  cluster[1].send_signal(signal.SIGTERM)
+  ends = [process.communicate(timeout=90) for process in cluster]
+  codes = [process.returncode for process in cluster]
+  assert codes == [143, 143], ends
+  assert all("toy: finished" in out for out, _ in ends)
+  assert all("saved step 3 of 3" in out for out, _ in ends)
+  assert (tmp_path / "phases/toy/3").is_dir()

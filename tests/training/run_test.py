@@ -21,6 +21,7 @@ class Faces:
 
   identities: np.ndarray
   attribute_names: tuple[str, ...] = ()
+  identity_names: tuple[str, ...] = ()
 
   def __len__(self):
     return len(self.identities)
@@ -34,6 +35,27 @@ class Faces:
 
 
 SHARES = {"train": 0.5, "attack": 0.25, "test": 0.25}
+
+
+def named(people, seed=0):
+  """Four photographs of each, numbered by the order of their names."""
+  people = tuple(sorted(people))
+  identities = np.repeat(np.arange(len(people), dtype=np.int32), 4)
+  source = Faces(identities, identity_names=people)
+  return run.split_data(source, SHARES, seed)
+
+
+def names(data, split):
+  rows = data.source.identities[data.splits[split]]
+  return {data.source.identity_names[i] for i in rows}
+
+
+PEOPLE = tuple(f"person {i}" for i in range(16))
+
+
+def trained(workdir, name="toy", step=2):
+  """As if a checkpoint of a phase were there."""
+  (workdir / "phases" / name / str(step)).mkdir(parents=True)
 
 
 def test_people_are_numbered_split_after_split():
@@ -84,11 +106,12 @@ def test_config_survives_json(tmp_path):
 
 def test_another_config_in_a_used_directory_is_refused(tmp_path):
   run.save_config(tmp_path, config())
-  run.save_config(tmp_path, config())
+  trained(tmp_path, step=4)  # to its end
+  run.check_config(tmp_path, config())
   changed = config(seed=3)
   changed.phases.toy.learning_rate = 0.5
   with pytest.raises(run.ConfigMismatchError) as error:
-    run.save_config(tmp_path, changed)
+    run.check_config(tmp_path, changed)
   assert "config.seed: 0 there, 3 now" in str(error.value)
   assert "config.phases.toy.learning_rate: 0.001 there, 0.5 now" in str(
     error.value
@@ -96,10 +119,92 @@ def test_another_config_in_a_used_directory_is_refused(tmp_path):
   free = config()
   free.train.log_every = 1
   free.evaluation.batch_size = 7
-  run.save_config(tmp_path, free)
-  assert json.loads((tmp_path / "config.json").read_text())["evaluation"][
-    "batch_size"
-  ] == 7  # fmt: skip
+  run.check_config(tmp_path, free)
+
+
+def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
+  changed = config(seed=3)
+  phases, data = [toys.phase()], named(PEOPLE)
+  run.begin(tmp_path, phases, config(), data, mesh)
+  run.begin(tmp_path, phases, changed, named(PEOPLE[:12]), mesh)
+  saved = json.loads((tmp_path / "config.json").read_text())
+  assert saved["seed"] == 3
+  trained(tmp_path)
+  with pytest.raises(run.ConfigMismatchError, match="seed: 3 there, 0 now"):
+    run.begin(tmp_path, phases, config(), data, mesh)
+
+
+def test_options_of_an_unfinished_phase_may_change(tmp_path):
+  made = config()
+  made.phases.later = common.phase(6, 16)
+  run.save_config(tmp_path, made)
+  trained(tmp_path, "toy", 4)
+  trained(tmp_path, "later", 2)
+
+  def check(phase, **changes):
+    changed = made.copy_and_resolve_references()
+    changed.phases[phase].update(changes)
+    run.check_config(tmp_path, changed)
+
+  check("later", learning_rate=1e-4, clip_norm=1.0, batch_size=8, steps=9)
+  for phase, changes in (
+    ("toy", dict(learning_rate=1e-4)),  # finished
+    ("toy", dict(steps=5)),
+    ("later", dict(steps=2)),  # would be finished at once, unlike it was made
+    ("later", dict(optimizer="sgd")),  # its checkpoint holds another one's
+    ("later", dict(ema=0.9)),
+  ):
+    with pytest.raises(run.ConfigMismatchError) as error:
+      check(phase, **changes)
+    (option,) = changes
+    (line,) = str(error.value).splitlines()[1:-1]
+    assert line.strip().startswith(f"config.phases.{phase}.{option}: ")
+
+
+def test_data_that_changed_since_training_are_refused(tmp_path, mesh):
+  phases, data = [toys.phase()], named(PEOPLE)
+  run.begin(tmp_path, phases, config(), data, mesh)
+  trained(tmp_path)
+  run.begin(tmp_path, phases, config(), named(PEOPLE), mesh)
+  run.check_people(tmp_path, data)
+  grown = named([*PEOPLE, "a newcomer", "another"])
+  came = len(names(grown, "train") - names(data, "train"))
+  left = len(names(data, "train") - names(grown, "train"))
+  assert came and left <= 2  # only those next to the cut of the split
+  message = f"changed since training: .* {came} are new to .* and {left} are no"
+  for check in (
+    lambda: run.check_people(tmp_path, grown),
+    lambda: run.begin(tmp_path, phases, config(), grown, mesh),
+  ):
+    with pytest.raises(DataError, match=message):
+      check()
+  (tmp_path / "people.json").unlink()
+  with pytest.raises(DataError, match="people.json does not exist"):
+    run.begin(tmp_path, phases, config(), data, mesh)
+
+
+def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
+  phases = [toys.phase()]
+  first, second, third = (tmp_path / name for name in ("a", "b", "c"))
+  run.begin(first, phases, config(), named(PEOPLE), mesh)
+  same, other = named(PEOPLE, seed=1), named([f"other {i}" for i in range(16)])
+  seen = len(names(same, "test") & names(named(PEOPLE), "train"))
+  assert seen
+  message = f"{seen} of the 4 test people are among those that .*a, or a run"
+  with pytest.raises(DataError, match=message):
+    run.begin(second, phases, config(pretrained=str(first)), same, mesh)
+  assert not (second / "config.json").exists()
+  run.check_unseen(first, other)
+  run.begin(second, phases, config(pretrained=str(first)), other, mesh)
+  # What was taken over is remembered by whoever takes over from there.
+  with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
+    run.check_unseen(second, same)
+  run.begin(
+    third, phases, config(pretrained=str(second)),
+    named([f"third {i}" for i in range(16)]), mesh,
+  )  # fmt: skip
+  with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
+    run.check_unseen(third, same)
 
 
 def test_no_config_says_what_to_run(tmp_path):
@@ -171,8 +276,22 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, mesh):
   data = run.split_data(
     Faces(np.repeat(np.arange(8, dtype=np.int32), 4)), SHARES, seed=0
   )
-  with pytest.raises(ValueError, match="toy.batch_size = 12.*multiple of 8"):
+  with pytest.raises(DataError, match="toy.batch_size = 12.*multiple of 8"):
     run.train_phases([toys.phase()], made, data, tmp_path, mesh)
+
+
+def test_no_phase_is_trained_if_one_cannot_be(tmp_path, mesh):
+  made = config()
+  made.phases.later = common.phase(4, 40)
+  phases = [toys.phase(), toys.phase()._replace(name="later")]
+  message = "later.batch_size = 40, but there are only 32 images to train on"
+  for call in (
+    lambda: run.begin(tmp_path, phases, made, named(PEOPLE), mesh),
+    lambda: run.train_phases(phases, made, named(PEOPLE), tmp_path, mesh),
+  ):
+    with pytest.raises(DataError, match=message):
+      call()
+  assert not list(tmp_path.iterdir())
 
 
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):

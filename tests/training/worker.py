@@ -1,11 +1,13 @@
 """A training process for tests: worker.py WORKDIR STEPS [options].
 
 Prints the losses of all logged steps and a hash of the final parameters as one
-line of JSON. With --slow it sleeps at each batch, to be killed in time.
+line of JSON. With --slow it sleeps at each batch, with --slow-end in the final
+evaluation, to be killed in time.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import time
 
@@ -22,6 +24,7 @@ def main() -> None:
   parser.add_argument("steps", type=int)
   parser.add_argument("--devices", type=int, default=1)
   parser.add_argument("--slow", type=float, default=0.0)
+  parser.add_argument("--slow-end", type=float, default=0.0)
   parser.add_argument("--save-every", type=int, default=4)
   parser.add_argument("--process", type=int, default=0)
   parser.add_argument("--processes", type=int, default=1)
@@ -41,6 +44,10 @@ def main() -> None:
       time.sleep(args.slow)
       yield {name: value[mine] for name, value in batch.items()}
 
+  def validation():
+    time.sleep(args.slow_end)
+    return itertools.islice(batches(0), 1)
+
   try:
     state = loop.train(
       toys.phase(norm="group", dropout=0.5),
@@ -49,6 +56,7 @@ def main() -> None:
       seed=0,
       workdir=args.workdir,
       mesh=mesh_lib.make_mesh(),
+      validation=validation if args.slow_end else None,
       options=loop.Options(log_every=1, save_every=args.save_every),
     )
   except preemption.Preempted as stop:
@@ -57,7 +65,8 @@ def main() -> None:
   digest = hashlib.sha256()
   for leaf in toys.leaves(mesh_lib.fetch(state)):
     digest.update(leaf.tobytes())
-  losses = [m["loss"] for m in writers.read_metrics(args.workdir, "toy")]
+  lines = writers.read_metrics(args.workdir, "toy")
+  losses = [line["loss"] for line in lines if "loss" in line]
   print(json.dumps({"losses": losses, "hash": digest.hexdigest()}), flush=True)
 
 

@@ -76,11 +76,13 @@ class ProceduralFaces:
     )
 
   def describe(self, index: int) -> str:
-    person, number = divmod(int(index), self.images_per_identity)
-    domain = self._domains[person % len(self._domains)]
-    return (
-      f"procedural {domain} {person}, photograph {number}, seed {self._seed}"
-    )
+    number, photograph = divmod(int(index), self.images_per_identity)
+    return f"{self.person(number)}, photograph {photograph}"
+
+  def person(self, number: int) -> str:
+    """All that says who somebody is, whatever the image size and alignment."""
+    domain = self._domains[number % len(self._domains)]
+    return f"procedural {domain} {number}, seed {self._seed}"
 
   def __getitem__(self, index: int) -> records.Record:
     if not -len(self) <= index < len(self):
