@@ -78,7 +78,7 @@ def _demo(config: ConfigDict) -> None:
   model.external.update(widths=(16, 32, 64, 96, 48), strides=(2, 2, 2, 1, 1))
   model.code.update(widths=(96, 96, 96, 48, 48), code=4)
   config.phases.fsn = common.phase(1000, 64, learning_rate=1e-3)
-  config.phases.pen = common.phase(1400, 64, learning_rate=2e-3)
+  config.phases.pen = common.phase(1100, 64, learning_rate=2e-3)
   config.phases.external = common.phase(600, 64, learning_rate=2e-3)
   config.phases.internal = common.phase(1000, 64)
   config.phases.sprn = common.phase(1000, 64)
