@@ -83,6 +83,9 @@ def predict(
     for batch in batches:
       on_device = mesh_lib.put_batch(pad_rows(batch, local), mesh)
       output = run(state, frozen, on_device)
+      if jax.process_count() > 1:
+        # Collecting is a program with collectives: one at a time, see `fetch`.
+        jax.block_until_ready(output)
       # One batch late: the device works while the host collects.
       if pending is not None:
         collect(pending)

@@ -115,10 +115,23 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-  """Returns a tree of (possibly sharded) arrays as numpy on every process."""
+  """Returns a tree of (possibly sharded) arrays as numpy on every process.
+
+  What is replicated is read where it is. To gather it again would be a second
+  program with collectives beside the step that runs, and on CPUs two processes
+  may take those in different orders.
+  """
   if jax.process_count() == 1:
     return jax.device_get(tree)
-  return multihost_utils.process_allgather(tree, tiled=True)
+  return jax.tree.map(_fetch_leaf, tree)
+
+
+def _fetch_leaf(x: Any) -> np.ndarray:
+  if not isinstance(x, jax.Array):
+    return np.asarray(x)
+  if x.is_fully_replicated:
+    return np.asarray(x.addressable_data(0))
+  return multihost_utils.process_allgather(x, tiled=True)
 
 
 def initialize() -> None:
