@@ -62,7 +62,6 @@ def _demo(config: ConfigDict) -> None:
   config.data.image_size = 64
   config.data.num_identities = 2400
   config.data.images_per_identity = 8
-  config.data.splits = dict(train=3 / 4, attack=1 / 6, test=1 / 12)
   model = config.model
   model.cosine_floor = 0.0
   model.pen_head.update(scale=32.0, margin=0.3)

@@ -38,6 +38,13 @@ def pytest_collection_modifyitems(items):
       item.add_marker(skip)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+  """All that the tests compile would fill a small machine's memory."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture
 def faces() -> pathlib.Path:
   """The folder of real photographs; mark the test with pytest.mark.faces."""

@@ -9,7 +9,9 @@ run=${1:-runs/demo}
 python=${PYTHON:-python3}
 
 "$python" -m launch.train \
-  --config=configs/embedded_autoencoder.py:demo --workdir="$run"
+  --config=configs/embedded_autoencoder.py:demo --workdir="$run" \
+  --config.data.splits.train=0.75 --config.data.splits.attack=0.1667 \
+  --config.data.splits.test=0.0833
 "$python" -m launch.evaluate --workdir="$run"
 "$python" -m tools.make_faces --output="$run/input"
 # A finished release is not written over.

@@ -168,6 +168,12 @@ def begin(
       to `config.pretrained`, or a batch size cannot be had.
   """
   check_batch_sizes(phases, config, data, mesh)
+  if config.data.splits.test and data.people("test") < 2:
+    raise DataError(
+      f"the test split has {data.people('test')} people, and to tell people"
+      " apart takes two: give it a larger share with --config.data.splits.test"
+      " (and less to train or attack; 0 if nothing is to be measured)"
+    )
   check_config(workdir, config)
   if any(_done(workdir, phase.name) for phase in phases):
     check_people(workdir, data)

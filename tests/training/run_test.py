@@ -294,6 +294,19 @@ def test_no_phase_is_trained_if_one_cannot_be(tmp_path, mesh):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_test_split_of_one_person_is_refused_before_work_starts(
+  tmp_path, mesh
+):
+  made = config()
+  made.data.splits.update(train=0.8, attack=0.1, test=0.1)
+  data = named(PEOPLE)._replace(
+    splits={**named(PEOPLE).splits, "test": np.array([0])}
+  )
+  with pytest.raises(DataError, match="1 people.*--config.data.splits.test"):
+    run.begin(tmp_path, [toys.phase()], made, data, mesh)
+  assert not list(tmp_path.iterdir())
+
+
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
   state = loop.train(
     toys.phase(), toys.batches, steps=2, seed=0, workdir=tmp_path, mesh=mesh
