@@ -17,7 +17,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.reports.results import ResultsError
 from jaxpriv.training import loop, preemption
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import run as run_lib
+from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
 # Errors that say all there is to say: shown without a traceback.
@@ -26,7 +26,7 @@ USER_ERRORS = (
   FileNotFoundError,
   ResultsError,
   loop.NonFiniteError,
-  run_lib.ConfigMismatchError,
+  workdir_lib.ConfigMismatchError,
 )
 
 

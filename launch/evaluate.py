@@ -22,10 +22,12 @@ from etils import epath
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, learning
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data.dataset import Data
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run, writers
+from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
 _WORKDIR = flags.DEFINE_string(
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
   workdir = epath.Path(_WORKDIR.value)
-  config = run.load_config(workdir)
+  config = workdir_lib.load_config(workdir)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   states = run.load_phases(phases, config, workdir, mesh)
@@ -48,13 +50,13 @@ def main(argv: list[str]) -> None:
   learned = tuple(config.data.attributes)
   if _DATA_OF.value:
     size = config.data.image_size
-    config.data = run.load_config(_DATA_OF.value).data
+    config.data = workdir_lib.load_config(_DATA_OF.value).data
     config.data.image_size = size
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
   if not _DATA_OF.value:
-    run.check_people(workdir, data)
-  run.check_unseen(workdir, data)
+    workdir_lib.check_people(workdir, data)
+  workdir_lib.check_unseen(workdir, data)
   setting = _setting(config, directory, mesh, data)
   mechanisms = {
     config.method: _protect(phases, states, mesh, config.release.batch_size)
@@ -86,7 +88,7 @@ def main(argv: list[str]) -> None:
     print(f"Report: {report}")
 
 
-def _setting(config, directory, mesh, data: run.Data) -> evaluation.Setting:
+def _setting(config, directory, mesh, data: Data) -> evaluation.Setting:
   options = config.evaluation
   names = tuple(data.source.attribute_names)
 
@@ -168,7 +170,7 @@ def environment(mesh) -> dict:
   }
 
 
-def _describe(config, data: run.Data, setting) -> dict:
+def _describe(config, data: Data, setting) -> dict:
   return {
     "source": config.data.source,
     "path": epath.Path(config.data.path).name,

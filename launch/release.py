@@ -37,6 +37,7 @@ from jaxpriv.reports import files
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
 _WORKDIR = flags.DEFINE_string(
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> None:
       f"{output} exists: a finished release is not written over. Remove it or"
       " choose another --output."
     )
-  config = run.load_config(workdir)
+  config = workdir_lib.load_config(workdir)
   with _errors_name_flags():
     raw, source = _open(config)
   mesh = mesh_lib.make_mesh()

@@ -85,7 +85,7 @@ def train(
       batch of each step from there on.
     steps: number of steps in all.
     seed: of initialisation and of every step's key.
-    workdir: the run directory; `jaxpriv.training.run` tells what is in it.
+    workdir: the run directory; `jaxpriv.training.workdir` tells what is in it.
     mesh: the mesh.
     frozen: finished states of the phases that `phase.needs`.
     validation: () -> held-out batches, for losses and samples.

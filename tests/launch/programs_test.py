@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from configs import baseline
-from jaxpriv.training import run as run_lib
+from jaxpriv.training import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -227,7 +227,7 @@ def baseline_run(path, kind):
     max_bad_share=0.1,
   )  # fmt: skip
   config.release.batch_size = 16
-  run_lib.save_config(path, config)
+  workdir_lib.save_config(path, config)
   return f"--workdir={path}"
 
 

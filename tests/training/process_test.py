@@ -96,18 +96,16 @@ def free_port():
     return s.getsockname()[1]
 
 
+def start_two(workdir, steps, *options):
+  """Two processes of one cluster."""
+  cluster = ("--processes", 2, "--port", free_port(), "--process")
+  return [start(workdir, steps, *options, *cluster, i) for i in range(2)]
+
+
 def test_two_processes_train_as_one(tmp_path):
-  port = free_port()
-  cluster = [
-      start(
-          tmp_path / "two", 8, "--devices", 2, "--processes", 2,
-          "--process", i, "--port", port,
-      )
-      for i in range(2)
-  ]  # fmt: skip
-  alone = start(tmp_path / "one", 8, "--devices", 4)
+  cluster = start_two(tmp_path / "two", 8, "--devices", 2)
   first, second = [result(process) for process in cluster]
-  one = result(alone)
+  one = result(start(tmp_path / "one", 8, "--devices", 4))
   # Both processes end with the same parameters; one of them writes metrics.
   assert first["hash"] == second["hash"]
   assert len(one["losses"]) == 8
@@ -115,14 +113,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
-  port = free_port()
-  cluster = [
-      start(
-          tmp_path, 400, "--devices", 1, "--processes", 2, "--process", i,
-          "--port", port, "--slow", 0.05, "--save-every", 0,
-      )
-      for i in range(2)
-  ]  # fmt: skip
+  cluster = start_two(tmp_path, 400, "--slow", 0.05, "--save-every", 0)
   wait_for_lines(tmp_path, 5, cluster[0])
   cluster[1].send_signal(signal.SIGTERM)
   ends = [process.communicate(timeout=90) for process in cluster]
@@ -133,14 +124,7 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
 
 
 def test_sigterm_in_the_final_evaluation_stops_both_at_the_end(tmp_path):
-  port = free_port()
-  cluster = [
-      start(
-          tmp_path, 3, "--devices", 1, "--processes", 2, "--process", i,
-          "--port", port, "--slow-end", 5,
-      )
-      for i in range(2)
-  ]  # fmt: skip
+  cluster = start_two(tmp_path, 3, "--slow-end", 5)
   wait_for_lines(tmp_path, 3, cluster[0])
   cluster[1].send_signal(signal.SIGTERM)
   ends = [process.communicate(timeout=90) for process in cluster]

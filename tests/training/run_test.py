@@ -1,6 +1,5 @@
-"""Run directories: config, people, and parameters taken over."""
+"""Runs: whom they may be tested on, and parameters taken over."""
 
-import dataclasses
 import json
 
 import jax
@@ -9,117 +8,13 @@ import optax
 import pytest
 
 from configs import common
+from jaxpriv.data import dataset
 from jaxpriv.data.records import DataError
-from jaxpriv.training import builders, checkpoints, loop, run
+from jaxpriv.training import builders, checkpoints, loop, run, workdir
 from jaxpriv.training.method import Phase
+from tests.people import PEOPLE, SHARES, Faces, named, names
 from tests.training import toys
-
-
-@dataclasses.dataclass
-class Faces:
-  """Photographs of numbered people, in any order, as a source."""
-
-  identities: np.ndarray
-  attribute_names: tuple[str, ...] = ()
-  identity_names: tuple[str, ...] = ()
-
-  def __len__(self):
-    return len(self.identities)
-
-  def __getitem__(self, index):
-    image = np.full((8, 8, 3), index, np.uint8)
-    return {"image": image, "identity": self.identities[index]}
-
-  def describe(self, index):
-    return f"face {index}"
-
-
-SHARES = {"train": 0.5, "attack": 0.25, "test": 0.25}
-
-
-def named(people, seed=0):
-  """Four photographs of each, numbered by the order of their names."""
-  people = tuple(sorted(people))
-  identities = np.repeat(np.arange(len(people), dtype=np.int32), 4)
-  source = Faces(identities, identity_names=people)
-  return run.split_data(source, SHARES, seed)
-
-
-def names(data, split):
-  rows = data.source.identities[data.splits[split]]
-  return {data.source.identity_names[i] for i in rows}
-
-
-PEOPLE = tuple(f"person {i}" for i in range(16))
-
-
-def trained(workdir, name="toy", step=2):
-  """As if a checkpoint of a phase were there."""
-  (workdir / "phases" / name / str(step)).mkdir(parents=True)
-
-
-def test_people_are_numbered_split_after_split():
-  identities = np.repeat(np.array([7, 3, 100, 9, 12, 40, 5, 21], np.int32), 5)
-  identities = np.random.default_rng(0).permutation(identities)
-  data = run.split_data(Faces(identities), SHARES, seed=0)
-  assert data.num_people == 4
-  seen = {}
-  for split in SHARES:
-    batches = list(data.epoch(split, batch_size=8))
-    ids = np.concatenate([b["identity"][~b["padding"]] for b in batches])
-    seen[split] = set(ids.tolist())
-    assert len(ids) == 5 * data.people(split)
-  assert seen["train"] == {0, 1, 2, 3}
-  assert seen["attack"] | seen["test"] == {4, 5, 6, 7}
-  assert not seen["attack"] & seen["test"]
-
-
-def test_unknown_people_train_without_a_class():
-  identities = np.repeat(np.arange(-1, 8, dtype=np.int32), 4)
-  data = run.split_data(Faces(identities), SHARES, seed=0)
-  batches = list(data.epoch("train", batch_size=8))
-  ids = np.concatenate([b["identity"][~b["padding"]] for b in batches])
-  assert (ids == -1).sum() == 4
-  assert set(ids.tolist()) == {-1, 0, 1, 2, 3}
-
-
-def test_too_few_people_is_an_error_that_names_the_split():
-  with pytest.raises(DataError, match="'test'.*only 2 people"):
-    run.split_data(Faces(np.array([0, 1], np.int32)), SHARES, seed=0)
-
-
-def config(**changes):
-  made = common.base("embedded_autoencoder")
-  made.phases.toy = common.phase(4, 16)
-  made.update(changes)
-  return made
-
-
-def test_config_survives_json(tmp_path):
-  made = config()
-  made.data.sets = ("london", "orl")
-  run.save_config(tmp_path, made)
-  again = run.load_config(tmp_path)
-  assert again.to_dict() == made.to_dict()
-  assert isinstance(again.data.sets, tuple)
-
-
-def test_another_config_in_a_used_directory_is_refused(tmp_path):
-  run.save_config(tmp_path, config())
-  trained(tmp_path, step=4)  # to its end
-  run.check_config(tmp_path, config())
-  changed = config(seed=3)
-  changed.phases.toy.learning_rate = 0.5
-  with pytest.raises(run.ConfigMismatchError) as error:
-    run.check_config(tmp_path, changed)
-  assert "config.seed: 0 there, 3 now" in str(error.value)
-  assert "config.phases.toy.learning_rate: 0.001 there, 0.5 now" in str(
-    error.value
-  )
-  free = config()
-  free.train.log_every = 1
-  free.evaluation.batch_size = 7
-  run.check_config(tmp_path, free)
+from tests.training.toys import config, trained
 
 
 def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
@@ -130,35 +25,8 @@ def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
   saved = json.loads((tmp_path / "config.json").read_text())
   assert saved["seed"] == 3
   trained(tmp_path)
-  with pytest.raises(run.ConfigMismatchError, match="seed: 3 there, 0 now"):
+  with pytest.raises(workdir.ConfigMismatchError, match="seed: 3 there, 0 now"):
     run.begin(tmp_path, phases, config(), data, mesh)
-
-
-def test_options_of_an_unfinished_phase_may_change(tmp_path):
-  made = config()
-  made.phases.later = common.phase(6, 16)
-  run.save_config(tmp_path, made)
-  trained(tmp_path, "toy", 4)
-  trained(tmp_path, "later", 2)
-
-  def check(phase, **changes):
-    changed = made.copy_and_resolve_references()
-    changed.phases[phase].update(changes)
-    run.check_config(tmp_path, changed)
-
-  check("later", learning_rate=1e-4, clip_norm=1.0, batch_size=8, steps=9)
-  for phase, changes in (
-    ("toy", dict(learning_rate=1e-4)),  # finished
-    ("toy", dict(steps=5)),
-    ("later", dict(steps=2)),  # would be finished at once, unlike it was made
-    ("later", dict(optimizer="sgd")),  # its checkpoint holds another one's
-    ("later", dict(ema=0.9)),
-  ):
-    with pytest.raises(run.ConfigMismatchError) as error:
-      check(phase, **changes)
-    (option,) = changes
-    (line,) = str(error.value).splitlines()[1:-1]
-    assert line.strip().startswith(f"config.phases.{phase}.{option}: ")
 
 
 def test_data_that_changed_since_training_are_refused(tmp_path, mesh):
@@ -166,14 +34,14 @@ def test_data_that_changed_since_training_are_refused(tmp_path, mesh):
   run.begin(tmp_path, phases, config(), data, mesh)
   trained(tmp_path)
   run.begin(tmp_path, phases, config(), named(PEOPLE), mesh)
-  run.check_people(tmp_path, data)
+  workdir.check_people(tmp_path, data)
   grown = named([*PEOPLE, "a newcomer", "another"])
   came = len(names(grown, "train") - names(data, "train"))
   left = len(names(data, "train") - names(grown, "train"))
   assert came and left <= 2  # only those next to the cut of the split
   message = f"changed since training: .* {came} are new to .* and {left} are no"
   for check in (
-    lambda: run.check_people(tmp_path, grown),
+    lambda: workdir.check_people(tmp_path, grown),
     lambda: run.begin(tmp_path, phases, config(), grown, mesh),
   ):
     with pytest.raises(DataError, match=message):
@@ -194,22 +62,17 @@ def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
   with pytest.raises(DataError, match=message):
     run.begin(second, phases, config(pretrained=str(first)), same, mesh)
   assert not (second / "config.json").exists()
-  run.check_unseen(first, other)
+  workdir.check_unseen(first, other)
   run.begin(second, phases, config(pretrained=str(first)), other, mesh)
   # What was taken over is remembered by whoever takes over from there.
   with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
-    run.check_unseen(second, same)
+    workdir.check_unseen(second, same)
   run.begin(
     third, phases, config(pretrained=str(second)),
     named([f"third {i}" for i in range(16)]), mesh,
   )  # fmt: skip
   with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
-    run.check_unseen(third, same)
-
-
-def test_no_config_says_what_to_run(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"launch\.train --workdir="):
-    run.load_config(tmp_path)
+    workdir.check_unseen(third, same)
 
 
 def test_evaluation_of_an_unfinished_phase_says_so(tmp_path, mesh):
@@ -262,7 +125,7 @@ def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):
 def test_a_phase_of_no_steps_has_no_state(tmp_path, mesh):
   made = config()
   made.phases.toy.steps = 0
-  data = run.split_data(
+  data = dataset.split_data(
     Faces(np.repeat(np.arange(8, dtype=np.int32), 4)), SHARES, seed=0
   )
   states = run.train_phases([toys.phase()], made, data, tmp_path, mesh)
@@ -273,7 +136,7 @@ def test_a_phase_of_no_steps_has_no_state(tmp_path, mesh):
 def test_a_batch_that_does_not_divide_is_refused(tmp_path, mesh):
   made = config()
   made.phases.toy.batch_size = 12
-  data = run.split_data(
+  data = dataset.split_data(
     Faces(np.repeat(np.arange(8, dtype=np.int32), 4)), SHARES, seed=0
   )
   with pytest.raises(DataError, match="toy.batch_size = 12.*multiple of 8"):

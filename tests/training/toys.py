@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from configs import common
 from jaxpriv.models import layers
 from jaxpriv.training import builders
 from jaxpriv.training.method import Phase
@@ -74,3 +75,15 @@ def float_batch(rows=16, seed=0):
 
 def leaves(tree):
   return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+def trained(workdir, name="toy", step=2):
+  """As if a checkpoint of a phase were there."""
+  (workdir / "phases" / name / str(step)).mkdir(parents=True)
+
+
+def config(**changes):
+  made = common.base("embedded_autoencoder")
+  made.phases.toy = common.phase(4, 16)
+  made.update(changes)
+  return made

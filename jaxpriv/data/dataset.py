@@ -1,0 +1,100 @@
+"""A source's records, dealt out to splits by person."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxpriv.data import pipeline, records, splits
+from jaxpriv.data.records import Batch, Source
+
+# People to train mechanisms on, to train attackers on besides, and to score on.
+SPLITS = ("train", "attack", "test")
+
+
+class Data(NamedTuple):
+  """The records of a run and who is in which split.
+
+  Attributes:
+    source: see `jaxpriv.data.records.Source`.
+    splits: "train", "attack" and "test" to indices, disjoint in people.
+    classes: int32 [largest identity + 1], identity -> class; people of the
+      training split are classes 0 .. num_people - 1, the others follow.
+    num_people: people in the training split.
+  """
+
+  source: Source
+  splits: dict[str, np.ndarray]
+  classes: np.ndarray
+  num_people: int
+
+  def people(self, split: str) -> int:
+    """How many people a split shows."""
+    return len(self._numbers(split))
+
+  def hashes(self, split: str) -> set[str]:
+    """Hashes of the names of the people of a split, alike in every run."""
+    return {
+      hashlib.blake2b(
+        records.person(self.source, number).encode(), digest_size=8
+      ).hexdigest()
+      for number in self._numbers(split).tolist()
+    }
+
+  def _numbers(self, split: str) -> np.ndarray:
+    identities = np.asarray(self.source.identities)[self.splits[split]]
+    return np.unique(identities[identities >= 0])
+
+  def batches(
+      self, split: str, *, batch_size: int, seed: int, first_step: int,
+      num_workers: int = 0,
+  ) -> Iterator[Batch]:  # fmt: skip
+    """Endless shuffled batches of a split, identities as classes."""
+    stream = pipeline.batches(
+      self.source,
+      self.splits[split],
+      batch_size=batch_size,
+      seed=seed,
+      first_step=first_step,
+      num_workers=num_workers,
+    )
+    return map(self._labelled, stream)
+
+  def epoch(
+      self, split: str, *, batch_size: int, limit: int | None = None,
+      everywhere: bool = False,
+  ) -> Iterator[Batch]:  # fmt: skip
+    """The records of a split once, in order, identities as classes.
+
+    Each process gets its share of the rows, or, `everywhere`, all of them.
+    """
+    stream = pipeline.epoch(
+      self.source,
+      self.splits[split][:limit],
+      batch_size=batch_size,
+      process_index=0 if everywhere else None,
+      process_count=1 if everywhere else None,
+    )
+    return map(self._labelled, stream)
+
+  def _labelled(self, batch: Batch) -> Batch:
+    identity = batch["identity"]
+    classes = self.classes[np.maximum(identity, 0)]
+    return {**batch, "identity": np.where(identity < 0, -1, classes)}
+
+
+def split_data(source: Source, shares: Mapping[str, float], seed: int) -> Data:
+  """Splits by person; people are numbered split after split."""
+  identities = np.asarray(source.identities)
+  names = getattr(source, "identity_names", ())
+  parts = splits.split_by_identity(identities, shares, seed, names)
+  classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
+  count, counts = 0, []
+  for indices in parts.values():
+    people = np.unique(identities[indices])
+    people = people[people >= 0]
+    classes[people] = count + np.arange(len(people))
+    count += len(people)
+    counts.append(len(people))
+  return Data(source, parts, classes, counts[0])

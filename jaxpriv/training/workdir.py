@@ -1,0 +1,195 @@
+"""A run directory: what is in it, and whether a run may go on in it.
+
+```
+workdir/config.json            the resolved config
+workdir/people.json            hashes of the people it has learned from
+workdir/phases/<name>/         checkpoints
+workdir/metrics/<name>.jsonl   one line a logged step; TensorBoard events beside
+workdir/samples/<name>/        PNG grids
+workdir/evaluation/            metrics.json, report.html, the attackers' phases
+```
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import DataError
+from jaxpriv.training import loop
+
+# Parts of a config that may change between calls on one run directory: they
+# say nothing about what is trained.
+MUTABLE = ("evaluation", "release", "train")
+
+# Options of a phase that decide what its checkpoints hold.
+STRUCTURE = ("optimizer", "ema")
+
+
+class ConfigMismatchError(ValueError):
+  """The run directory holds a run of another config."""
+
+
+def check_people(workdir: epath.PathLike, data: Data) -> None:
+  """Checks that the training people are those that a run has learned from.
+
+  Raises:
+    DataError: the data have changed.
+  """
+  then, now = _read_people(workdir)["train"], data.hashes("train")
+  if then != now:
+    raise DataError(
+      "the data have changed since training: of the people to train on,"
+      f" {len(now - then)} are new to {workdir} and {len(then - now)} are no"
+      " longer among them. Splits are dealt anew when people come or go, so"
+      " that people trained on could be scored as new ones. Bring the data"
+      " back to what they were, or train in another --workdir."
+    )
+
+
+def check_unseen(workdir: epath.PathLike, data: Data) -> None:
+  """Checks that a run has learned from none of the test people of `data`.
+
+  What it has learned from are its own training people and those of the runs
+  that it took parameters over from. People of one name are taken for one.
+
+  Raises:
+    DataError: it has.
+  """
+  test = data.hashes("test")
+  seen = test.intersection(_learned_from(workdir))
+  if seen:
+    raise DataError(
+      f"{len(seen)} of the {len(test)} test people are among those that"
+      f" {workdir}, or a run it took parameters over from, was trained on: what"
+      " is measured on them says nothing about new people. Use other people,"
+      " or the data, config.seed and config.data.splits of that run. If they"
+      " are others of the same names, rename them."
+    )
+
+
+def write_people(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
+  before: set[str] = set()
+  if pretrained:
+    check_unseen(pretrained, data)
+    before = _learned_from(pretrained)
+  people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
+  _write_json(epath.Path(workdir) / "people.json", people)
+
+
+def _learned_from(workdir: epath.PathLike) -> set[str]:
+  return set().union(*_read_people(workdir).values())
+
+
+def _read_people(workdir: epath.PathLike) -> dict[str, set[str]]:
+  path = epath.Path(workdir) / "people.json"
+  if not path.exists():
+    raise DataError(
+      f"{path} does not exist: nothing says whom {workdir} was trained on, and"
+      " whether the test people are new to it. Train again, in another"
+      " --workdir."
+    )
+  return {k: set(v) for k, v in json.loads(path.read_text()).items()}
+
+
+def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
+  """Checks a config against what was trained with the one that is there.
+
+  The options of a phase may change until it is finished, but for what decides
+  the shape of a checkpoint; `check_people` compares people.
+
+  Raises:
+    ConfigMismatchError: the run there was made with other settings.
+  """
+  path = epath.Path(workdir) / "config.json"
+  if not path.exists():
+    return
+  old, new = json.loads(path.read_text()), _plain(config)
+  done = {name: steps_done(workdir, name) for name in old["phases"]}
+  if not any(done.values()):
+    return
+  changes = list(_differences(_fixed(old, new, done), _fixed(new, old, done)))
+  if changes:
+    listed = "\n  ".join(changes)
+    raise ConfigMismatchError(
+      f"{workdir} holds a run of another config:\n  {listed}\n"
+      "Use another --workdir, or the settings of that run."
+    )
+
+
+def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
+  """What must not change of a config, given the steps done of its phases."""
+  kept = {k: v for k, v in tree.items() if k not in MUTABLE}
+  kept["data"] = {k: v for k, v in tree["data"].items() if k != "num_people"}
+  kept["phases"] = {}
+  for name, options in tree["phases"].items():
+    theirs = other["phases"].get(name, options)
+    if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
+      kept["phases"][name] = options
+    elif done.get(name):
+      kept["phases"][name] = {k: options.get(k) for k in STRUCTURE}
+    else:
+      kept["phases"][name] = {}
+  return kept
+
+
+def steps_done(workdir: epath.PathLike, name: str) -> int:
+  """The newest saved step of a phase; 0 if there is none.
+
+  Read without a checkpoint manager, which would wait for other processes.
+  """
+  directory = loop.phase_directory(workdir, name)
+  if not directory.exists():
+    return 0
+  return max(ocp.utils.checkpoint_steps(directory), default=0)
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+  return json.loads(config.to_json_best_effort())
+
+
+def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
+  """Writes config.json; see `check_config`."""
+  _write_json(epath.Path(workdir) / "config.json", _plain(config))
+
+
+def _write_json(path: epath.Path, tree: Any) -> None:
+  if jax.process_index() == 0:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(tree, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in sorted(old.keys() | new.keys()):
+      yield from _differences(
+        old.get(key, "(absent)"), new.get(key, "(absent)"), f"{name}.{key}"
+      )
+  elif old != new:
+    yield f"{name}: {old} there, {new} now"
+
+
+def load_config(workdir: epath.PathLike) -> ConfigDict:
+  """The resolved config of a run; lists come back as tuples."""
+  path = epath.Path(workdir) / "config.json"
+  if not path.exists():
+    raise FileNotFoundError(
+      f"{path} does not exist: train first, with launch.train"
+      f" --workdir={workdir}"
+    )
+
+  def tuples(value):
+    if isinstance(value, dict):
+      return {key: tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+      return tuple(tuples(item) for item in value)
+    return value
+
+  return ConfigDict(tuples(json.loads(path.read_text())))

@@ -1,0 +1,66 @@
+"""What may change of the config of a run directory, and what may not."""
+
+import pytest
+
+from configs import common
+from jaxpriv.training import workdir
+from tests.training.toys import config, trained
+
+
+def test_config_survives_json(tmp_path):
+  made = config()
+  made.data.sets = ("london", "orl")
+  workdir.save_config(tmp_path, made)
+  again = workdir.load_config(tmp_path)
+  assert again.to_dict() == made.to_dict()
+  assert isinstance(again.data.sets, tuple)
+
+
+def test_another_config_in_a_used_directory_is_refused(tmp_path):
+  workdir.save_config(tmp_path, config())
+  trained(tmp_path, step=4)  # to its end
+  workdir.check_config(tmp_path, config())
+  changed = config(seed=3)
+  changed.phases.toy.learning_rate = 0.5
+  with pytest.raises(workdir.ConfigMismatchError) as error:
+    workdir.check_config(tmp_path, changed)
+  assert "config.seed: 0 there, 3 now" in str(error.value)
+  assert "config.phases.toy.learning_rate: 0.001 there, 0.5 now" in str(
+    error.value
+  )
+  free = config()
+  free.train.log_every = 1
+  free.evaluation.batch_size = 7
+  workdir.check_config(tmp_path, free)
+
+
+def test_options_of_an_unfinished_phase_may_change(tmp_path):
+  made = config()
+  made.phases.later = common.phase(6, 16)
+  workdir.save_config(tmp_path, made)
+  trained(tmp_path, "toy", 4)
+  trained(tmp_path, "later", 2)
+
+  def check(phase, **changes):
+    changed = made.copy_and_resolve_references()
+    changed.phases[phase].update(changes)
+    workdir.check_config(tmp_path, changed)
+
+  check("later", learning_rate=1e-4, clip_norm=1.0, batch_size=8, steps=9)
+  for phase, changes in (
+    ("toy", dict(learning_rate=1e-4)),  # finished
+    ("toy", dict(steps=5)),
+    ("later", dict(steps=2)),  # would be finished at once, unlike it was made
+    ("later", dict(optimizer="sgd")),  # its checkpoint holds another one's
+    ("later", dict(ema=0.9)),
+  ):
+    with pytest.raises(workdir.ConfigMismatchError) as error:
+      check(phase, **changes)
+    (option,) = changes
+    (line,) = str(error.value).splitlines()[1:-1]
+    assert line.strip().startswith(f"config.phases.{phase}.{option}: ")
+
+
+def test_no_config_says_what_to_run(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"launch\.train --workdir="):
+    workdir.load_config(tmp_path)
