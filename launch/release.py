@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 import jaxpriv
 from jaxpriv.attacks import evaluation
 from jaxpriv.data import alignment, pipeline, sources
-from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError
+from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import files
 from jaxpriv.reports import results as results_lib
@@ -256,19 +256,11 @@ def _write_images(partial, config, raw, source, order, protect) -> Written:
       for i in np.flatnonzero(shown).tolist():
         written.rows.append({"file": names[i], **_labels(source, batch, i)})
         photograph = raw.photograph(indices[i])
-        written.framing[_framing(photograph, config.data.align)] += 1
+        means = alignment.framed_by(photograph, config.data.align)
+        written.framing[means] += 1
       written.gaps.extend(np.array(names)[~shown].tolist())
       advance(start + len(indices))
   return written
-
-
-def _framing(photograph: alignment.Photograph, align: str) -> str:
-  """By what `alignment.frame` frames a face, one of its alignments."""
-  five = photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
-  if align == "landmarks" and alignment.are_distinct(five):
-    return "landmarks"
-  boxed = align != "none" and np.isfinite(photograph.square).all()
-  return "box" if boxed else "none"
 
 
 def _labels(source, batch, i: int) -> dict[str, str]:

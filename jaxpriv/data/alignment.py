@@ -264,15 +264,27 @@ def _is_identity(matrix: np.ndarray, size: int) -> bool:
   return bool(moved.max() < _NEGLIGIBLE)
 
 
-def _placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
+def framed_by(photograph: Photograph, align: str) -> str:
+  """By which of `ALIGNMENTS` a face is framed when `align` is asked for."""
   if align not in ALIGNMENTS:
     raise DataError(
       f"align is {align!r}; it must be one of {', '.join(ALIGNMENTS)}"
     )
-  five = photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
-  if align == "landmarks" and are_distinct(five):
-    return similarity(five, arcface_template(size))
-  if align != "none" and np.isfinite(photograph.square).all():
+  if align == "landmarks" and are_distinct(_five(photograph)):
+    return "landmarks"
+  boxed = align != "none" and np.isfinite(photograph.square).all()
+  return "box" if boxed else "none"
+
+
+def _five(photograph: Photograph) -> np.ndarray:
+  return photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
+
+
+def _placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
+  means = framed_by(photograph, align)
+  if means == "landmarks":
+    return similarity(_five(photograph), arcface_template(size))
+  if means == "box":
     return square_matrix(photograph.square, size)
   return square_matrix(central_square(photograph.image), size)
 

@@ -57,6 +57,31 @@ def test_a_secret_rotation_stops_naive_and_reverse_but_not_parrot():
   assert rows["parrot", reidentification.OTHER]["rate"] == 1
 
 
+@pytest.mark.parametrize("enrolled_protected", [True, False])
+def test_which_side_of_each_attack_is_protected(enrolled_protected):
+  """Only the photographs on one side are destroyed, the others are as they are.
+
+  A naive attacker looks protected probes up among originals, a reverse one
+  originals among what is protected, and a parrot meets both.
+  """
+  original, identities = people()
+  gallery = reidentification.enrol(identities).gallery
+  destroyed = np.isin(np.arange(len(identities)), gallery)
+  if not enrolled_protected:
+    destroyed = ~destroyed
+  protected = np.where(destroyed[:, None], 0, original)
+  rows = by_name(reidentification.attacks(original, protected, identities))
+  found = {
+    attack: rows[attack, reidentification.OTHER]["rate"]
+    for attack in ("naive", "reverse", "parrot")
+  }
+  assert found == {
+    "naive": float(enrolled_protected),
+    "reverse": float(not enrolled_protected),
+    "parrot": 0,
+  }
+
+
 def test_same_photograph_is_easier_than_another():
   """A copy of the pixels, and nothing of the person, is protected."""
   rng = np.random.default_rng(2)
