@@ -147,10 +147,10 @@ def evaluation() -> ConfigDict:
     vgg=dict(architecture="vgg", depths=(1, 1, 1, 1), width=12, features=64),
   )
   options.phases = dict(
-    recogniser=phase(1000, 64, learning_rate=2e-3),
-    parrot=phase(500, 64, learning_rate=1e-3),
-    fsn=phase(800, 64, learning_rate=1e-3),
-    vgg=phase(800, 64, learning_rate=2e-3),
+    recogniser=phase(800, 64, learning_rate=6e-3, warmup_steps=100),
+    parrot=phase(500, 64, learning_rate=2e-3, warmup_steps=50),
+    fsn=phase(600, 64, learning_rate=4e-3, warmup_steps=100),
+    vgg=phase(500, 64, learning_rate=6e-3, warmup_steps=100),
   )
   return options
 

@@ -76,11 +76,15 @@ def _demo(config: ConfigDict) -> None:
   model.pen.update(depths=(1, 1, 1, 1), width=24, features=128, stem_stride=2)
   model.external.update(widths=(16, 32, 64, 96, 48), strides=(2, 2, 2, 1, 1))
   model.code.update(widths=(96, 96, 96, 48, 48), code=4)
-  config.phases.fsn = common.phase(1000, 64, learning_rate=1e-3)
-  config.phases.pen = common.phase(1100, 64, learning_rate=2e-3)
-  config.phases.external = common.phase(600, 64, learning_rate=2e-3)
-  config.phases.internal = common.phase(1000, 64)
-  config.phases.sprn = common.phase(1000, 64)
+  # High rates, after a warm-up: without one they stall.
+  phase = lambda steps, rate: common.phase(
+    steps, 64, learning_rate=rate, warmup_steps=100
+  )
+  config.phases.fsn = phase(600, 4e-3)
+  config.phases.pen = phase(900, 4e-3)
+  config.phases.external = phase(800, 4e-3)
+  config.phases.internal = phase(1000, 2e-3)
+  config.phases.sprn = phase(1000, 2e-3)
   # Mirrored only: nothing sees an image more than five times, and what varies
   # less is learned sooner.
   for phase in (*config.phases.values(), *config.evaluation.phases.values()):

@@ -1,11 +1,13 @@
 """What the programs share: errors in the user's words, and finding methods."""
 
+import contextlib
 import hashlib
 import importlib
 import logging as python_logging
 import pathlib
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -54,8 +56,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
   """Libraries that log through absl tell of every checkpoint file: no."""
-  ours = {"jaxpriv", "launch"} & set(pathlib.Path(record.pathname).parts[-3:-1])
-  return bool(ours) or record.levelno >= python_logging.WARNING
+  places = set(pathlib.Path(record.pathname).parts[-3:-1])
+  ours = {"jaxpriv", "launch", "tools"}
+  return bool(ours & places) or record.levelno >= python_logging.WARNING
 
 
 def no_arguments(argv: list[str]) -> None:
@@ -63,6 +66,28 @@ def no_arguments(argv: list[str]) -> None:
     raise app.UsageError(
       f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value"
     )
+
+
+# What errors about data call a setting of the config is a flag of programs that
+# take no config.
+_FLAG_OF = {
+  "data.source": "--source",
+  "data.path": "--input",
+  "data.name": "--name",
+  "data.split": "--split",
+  "data.sets": "--sets",
+  "data.max_bad_share": "--max_bad_share",
+}
+
+
+@contextlib.contextmanager
+def errors_name_flags() -> Iterator[None]:
+  """Has errors about data name flags, for programs that take no config."""
+  try:
+    yield
+  except DataError as error:
+    name = lambda match: _FLAG_OF.get(match[0], match[0])
+    raise DataError(re.sub(r"\bdata\.\w+", name, str(error))) from error
 
 
 def parameters_sha256(states: Mapping[str, Any]) -> str:

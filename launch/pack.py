@@ -5,30 +5,23 @@ python -m launch.pack --input=FOLDER --output=PACKED --image_size=128
 Then train with --config.data.source=array_record --config.data.path=PACKED.
 """
 
-from collections.abc import Iterator
-
 import ml_collections
 import numpy as np
-import rich
-from absl import app, flags
-from rich import progress as rich_progress
+from absl import flags, logging
 
 from jaxpriv.data import alignment, array_record, pipeline, sources
-from jaxpriv.data.records import DataError, Record
+from jaxpriv.training import progress
+from launch import common
 
 _BATCH = 64
-
-FLAGS = flags.FLAGS
 
 _SOURCE = flags.DEFINE_enum(
   "source", "folder", ["folder", "tfds"], "What the input is."
 )
 _INPUT = flags.DEFINE_string(
-  "input", None, "The folder, or the data_dir of TFDS.", required=True
+  "input", None, "The folder, or the data_dir of TFDS."
 )
-_OUTPUT = flags.DEFINE_string(
-  "output", None, "A folder that does not exist yet.", required=True
-)
+_OUTPUT = flags.DEFINE_string("output", None, "A folder that does not exist.")
 _SIZE = flags.DEFINE_integer("image_size", 128, "Side of the packed images.", 8)
 _ALIGN = flags.DEFINE_enum(
   "align", "landmarks", alignment.ALIGNMENTS, "How faces are framed."
@@ -39,7 +32,7 @@ _SPLIT = flags.DEFINE_string("split", "", "TFDS: a split; all when empty.")
 _FORMAT = flags.DEFINE_enum(
   "format", "jpeg", array_record.IMAGE_FORMATS, "jpeg (quality 95) or png."
 )
-_MAX_BAD = flags.DEFINE_float(
+_MAX_BAD_SHARE = flags.DEFINE_float(
   "max_bad_share", 0.05, "Share of unreadable images that is tolerated.", 0, 1
 )
 
@@ -50,22 +43,16 @@ def pack(
   *,
   image_format: str = "jpeg",
   framed: bool = True,
-  show_progress: bool = True,
 ) -> int:
   """Writes every readable record of a source; returns how many.
 
   Raises:
     DataError: the output exists, or too many images are unreadable.
   """
-  columns = (
-    *rich_progress.Progress.get_default_columns(),
-    rich_progress.MofNCompleteColumn(),
-  )
-  with rich_progress.Progress(*columns, disable=not show_progress) as bar:
-    task = bar.add_task("Packing", total=len(source))
+  with progress.bar("packing", len(source), unit="image") as advance:
     return array_record.write(
       output,
-      _records(source, lambda count: bar.advance(task, count)),
+      _records(source, advance),
       attribute_names=source.attribute_names,
       identity_names=source.identity_names,
       image_format=image_format,
@@ -73,7 +60,7 @@ def pack(
     )
 
 
-def _records(source, advance) -> Iterator[Record]:
+def _records(source, advance):
   batches = pipeline.epoch(
     source,
     np.arange(len(source)),
@@ -81,17 +68,18 @@ def _records(source, advance) -> Iterator[Record]:
     process_index=0,
     process_count=1,
   )
+  done = 0
   for batch in batches:
     padding, index = batch.pop("padding"), batch.pop("index")
     for i in np.flatnonzero(~padding):
       yield {name: value[i] for name, value in batch.items()}
-    advance(int((index >= 0).sum()))
+    done += int((index >= 0).sum())
+    advance(done)
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}")
-  config = ml_collections.ConfigDict(
+def main(argv: list[str]) -> None:
+  common.no_arguments(argv)
+  data = ml_collections.ConfigDict(
     dict(
       source=_SOURCE.value,
       path=_INPUT.value,
@@ -100,26 +88,24 @@ def main(argv):
       sets=tuple(_SETS.value),
     )
   )
-  try:
+  with common.errors_name_flags():
     source = sources.Framed(
-      sources.open_unframed(config),
+      sources.open_unframed(data),
       _SIZE.value,
       _ALIGN.value,
-      max_bad_share=_MAX_BAD.value,
+      max_bad_share=_MAX_BAD_SHARE.value,
     )
     framed = _ALIGN.value != "none"
     count = pack(
       source, _OUTPUT.value, image_format=_FORMAT.value, framed=framed
     )
-  except DataError as error:
-    raise app.UsageError(str(error)) from error
   people = len(np.unique(source.identities[source.identities >= 0]))
-  rich.print(f"{count} images of {people} people packed in {_OUTPUT.value}")
-  if source.unreadable:
-    rich.print(f"{len(source.unreadable)} unreadable images were left out:")
-    for name in source.unreadable:
-      rich.print(f"  {name}")
+  logging.info(
+      "%d images of %d people packed in %s; left out as unreadable: %s",
+      count, people, _OUTPUT.value, ", ".join(source.unreadable) or "none",
+  )  # fmt: skip
 
 
 if __name__ == "__main__":
-  app.run(main)
+  flags.mark_flags_as_required(["input", "output"])
+  common.run(main)

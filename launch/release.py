@@ -10,16 +10,14 @@ the release.
 """
 
 import collections
-import contextlib
 import csv
 import datetime
 import hashlib
 import io
 import json
 import os
-import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -62,16 +60,6 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
 )  # fmt: skip
 
 
-# What errors about data call a setting of the config, and here is a flag.
-_FLAG_OF = {
-  "data.source": "--source",
-  "data.path": "--input",
-  "data.name": "--name",
-  "data.sets": "--sets",
-  "data.max_bad_share": "--max_bad_share",
-}
-
-
 class Written(NamedTuple):
   """What was written to images/.
 
@@ -106,13 +94,13 @@ def main(argv: list[str]) -> None:
       " choose another --output."
     )
   config = workdir_lib.load_config(workdir)
-  with _errors_name_flags():
+  with common.errors_name_flags():
     raw, source = _open(config)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   states = run.load_phases(phases, config, workdir, mesh)
   secret = _begin(partial, journal, _key(config, states, source))
-  with _errors_name_flags():
+  with common.errors_name_flags():
     written = _write_images(
       partial,
       config,
@@ -130,15 +118,6 @@ def main(argv: list[str]) -> None:
       " faces framed %s", len(written.rows), output, len(written.gaps),
       card_lib.framed(written.framing),
   )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _errors_name_flags() -> Iterator[None]:
-  try:
-    yield
-  except DataError as error:
-    name = lambda match: _FLAG_OF.get(match[0], match[0])
-    raise DataError(re.sub(r"\bdata\.\w+", name, str(error))) from error
 
 
 def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:

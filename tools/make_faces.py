@@ -11,13 +11,14 @@ import csv
 import pathlib
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from PIL import Image
 
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import ARCFACE_LANDMARKS
+from launch import common
 
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 _PEOPLE = flags.DEFINE_integer("people", 12, "Number of people.")
 _IMAGES = flags.DEFINE_integer("images", 4, "Photographs of each person.")
 _SIZE = flags.DEFINE_integer("size", 128, "Pixels of a side.")
@@ -51,8 +52,7 @@ def write_faces(output: pathlib.Path, faces: ProceduralFaces) -> None:
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
+  common.no_arguments(argv)
   output = pathlib.Path(_OUTPUT.value)
   if (output / "labels.csv").exists():
     logging.info("%s is there already", output)
@@ -65,4 +65,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  flags.mark_flags_as_required(["output"])
+  common.run(main)

@@ -53,15 +53,20 @@ def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
   Returns:
     [B, H / stride, W / stride, C]
   """
+  # Rows, then columns: fewer comparisons, and a gradient that XLA does not fuse
+  # into one loop over the whole window.
+  return _max_along(_max_along(x, 1, window, stride), 2, window, stride)
+
+
+def _max_along(x, axis, window, stride):
+  length = x.shape[axis]
   before = (window - stride) // 2
-  after = window - stride - before
-  edges = ((0, 0), (before, after), (before, after), (0, 0))
+  edges = [(0, 0)] * x.ndim
+  edges[axis] = (before, window - stride - before)
   padded = jnp.pad(x, edges, constant_values=-jnp.inf)
-  height, width = x.shape[1], x.shape[2]
   slices = (
-    padded[:, i : i + height : stride, j : j + width : stride]
+    jax.lax.slice_in_dim(padded, i, i + length - stride + 1, stride, axis)
     for i in range(window)
-    for j in range(window)
   )
   return functools.reduce(jnp.maximum, slices)
 

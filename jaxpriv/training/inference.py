@@ -26,7 +26,7 @@ def compiled(fn: Callable, mesh: jax.sharding.Mesh) -> Callable:
   def run(state, frozen, batch):
     return fn(state, frozen, as_float(batch))
 
-  return jax.jit(run, out_shardings=mesh_lib.batch_sharding(mesh))
+  return mesh_lib.jit(run, mesh, out_shardings=mesh_lib.batch_sharding(mesh))
 
 
 def pad_rows(

@@ -208,7 +208,8 @@ def _initial_state(phase, manager, first, batch, frozen, seed, mesh, start):
     logging.info("%s: resuming at step %d", phase.name, first)
     return checkpoints.restore(manager, first, shapes, mesh)
   shardings = mesh_lib.infer_shardings(shapes, mesh)
-  state = jax.jit(init, out_shardings=shardings)(key, batch, frozen)
+  born = mesh_lib.jit(init, mesh, out_shardings=shardings)
+  state = born(key, batch, frozen)
   return start(state) if start else state
 
 
@@ -244,8 +245,9 @@ def _jitted(step_fn, mesh, shardings, structure):
       state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
     )
 
-  return jax.jit(
+  return mesh_lib.jit(
     run,
+    mesh,
     donate_argnums=0,
     out_shardings=(
       jax.tree.unflatten(structure, shardings),

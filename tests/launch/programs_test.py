@@ -46,9 +46,10 @@ TRAIN = [
 ]
 
 
-def start(program, *arguments):
+def start(program, *arguments, **variables):
   environment = {
     **os.environ,
+    **variables,
     "PYTHONPATH": str(ROOT),
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/jax"),
@@ -145,6 +146,52 @@ def test_evaluation_reports_every_attack_on_every_mechanism(workdir):
   page = (workdir / "evaluation/report.html").read_text()
   assert "http://" not in page and "https://" not in page
   assert "independent vgg" in page and "data:image/png" in page
+
+
+def test_two_processes_evaluate_as_one(workdir, tmp_path):
+  copy = shutil.copytree(
+    workdir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")
+  )
+  # What Slurm tells two tasks of one node.
+  job = {
+    "SLURM_JOB_ID": str(os.getpid()),
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_NTASKS": "2",
+  }
+  tasks = [
+    start(
+      "launch.evaluate",
+      f"--workdir={copy}",
+      **job,
+      SLURM_PROCID=str(i),
+      SLURM_LOCALID=str(i),
+    )
+    for i in range(2)
+  ]
+  try:
+    outputs = [task.communicate(timeout=600)[0] for task in tasks]
+  finally:
+    for task in tasks:
+      task.kill()
+  assert [task.returncode for task in tasks] == [0, 0], outputs
+  assert sum("Report:" in output for output in outputs) == 1
+  one, two = (
+    json.loads((path / "evaluation/metrics.json").read_text())
+    for path in (workdir, copy)
+  )
+  assert two["environment"]["processes"] == 2
+  assert two["data"] == one["data"]
+  assert two["outputs"] == one["outputs"]
+  keys = ("mechanism", "attack", "gallery", "recogniser", "total")
+  for a, b in zip(one["identification"], two["identification"], strict=True):
+    assert [a[key] for key in keys] == [b[key] for key in keys]
+    # Those of the loss were trained once; attackers anew, in another order.
+    if a["used_in_loss"]:
+      assert abs(a["hits"] - b["hits"]) <= 1
+  for a, b in zip(one["attributes"], two["attributes"], strict=True):
+    assert [a["attribute"], a["total"]] == [b["attribute"], b["total"]]
+    if a["predictor"] == "FSN of the loss":
+      assert abs(a["hits"] - b["hits"]) <= 1
 
 
 def test_samples_and_curves_are_written(workdir):
