@@ -17,7 +17,8 @@ def test_max_pool_equals_xla_and_its_gradient(window, stride):
   np.testing.assert_array_equal(ours(x), reference(x))
   weight = jax.random.normal(jax.random.key(1), reference(x).shape)
   gradient = lambda f: jax.grad(lambda x: jnp.sum(f(x) * weight))(x)
-  np.testing.assert_allclose(gradient(ours), gradient(reference), rtol=1e-6)
+  # Up to nine outputs are added, in another order.
+  np.testing.assert_allclose(gradient(ours), gradient(reference), atol=1e-6)
 
 
 def test_transposed_conv_equals_lax_and_its_gradient():
