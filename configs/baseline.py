@@ -23,7 +23,7 @@ def get_config(argument: str = "demo,gaussian_blur") -> ConfigDict:
       f" {', '.join(kinds)}"
     )
   (kind,) = options
-  config = common.base("k_same" if kind in K_SAME else "baselines")
+  config = common.base("k_same" if kind in K_SAME else "baselines", kind)
   config.data.image_size = dict(demo=64, gpu=112, paper=224)[scale]
   if scale == "paper":
     config.data.update(source="tfds", name="celeb_a", align="box", cache=False)

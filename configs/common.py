@@ -18,10 +18,12 @@ def parse(argument: str) -> tuple[str, set[str]]:
   return scale, set(options)
 
 
-def base(method: str) -> ConfigDict:
+def base(method: str, mechanism: str = "") -> ConfigDict:
   """A config with everything but model and phases."""
   config = ConfigDict()
   config.method = method
+  # Its name in tables, where one method is several mechanisms.
+  config.mechanism = mechanism or method
   config.seed = 0
   # Compute precision; parameters, statistics and losses are float32.
   config.dtype = "float32"

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
   workdir_lib.check_unseen(workdir, data)
   setting = _setting(config, directory, mesh, data)
   mechanisms = {
-    config.method: _protect(phases, states, mesh, config.release.batch_size)
+    config.mechanism: _protect(phases, states, mesh, config.release.batch_size)
   }
   mechanisms |= _baselines(config, mesh, setting.test)
   recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     setting, mechanisms, recognisers, predictors
   )
   results = {
-    "mechanism": config.method,
+    "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
     "config": common.public_config(config),
     "parameters_sha256": common.parameters_sha256(states),
@@ -119,6 +119,7 @@ def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:
 
   With a batch_size of 0 the whole set is one batch, which k-Same needs.
   """
+  processes = jax.process_count()
   last = phases[-1]
   frozen = {name: states[name] for name in last.needs}
 
@@ -129,7 +130,7 @@ def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:
       frozen,
       photographs,
       mesh,
-      batch_size or len(photographs),
+      batch_size or -(-len(photographs) // processes) * processes,
       finish=evaluation.released,
     )
 
@@ -141,6 +142,8 @@ def _baselines(config, mesh, test) -> dict[str, evaluation.Protect]:
   people = len(np.unique(test.identities))
   made = {}
   for name, strength in config.evaluation.compare.items():
+    if name == config.mechanism:  # under test already, at its own strength
+      continue
     baseline = baseline_config.get_config(f"demo,{name}")
     parameter = "k" if "k" in baseline.model else "strength"
     if parameter == "k" and strength > people:

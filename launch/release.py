@@ -266,18 +266,20 @@ def _write_card(partial, workdir, config, states, written: Written) -> None:
         "%s was never evaluated: the card will say that nothing shows that it"
         " protects. Run launch.evaluate first.", workdir,
     )  # fmt: skip
-  elif results["parameters_sha256"] != common.parameters_sha256(states):
+  elif results["parameters_sha256"] != common.parameters_sha256(states) or (
+    _what_protects(results["config"]) != _what_protects(config.to_dict())
+  ):
     raise DataError(
-      f"{metrics} was measured on other parameters than those of {workdir}:"
-      " run launch.evaluate again"
+      f"{metrics} was measured on other parameters or settings than those of"
+      f" {workdir}: run launch.evaluate again"
     )
   card_lib.write(
     partial,
     {
-      "mechanism": config.method,
+      "mechanism": config.mechanism,
       "created": datetime.datetime.now(datetime.UTC).isoformat(),
       "version": jaxpriv.__version__,
-      "config": common.public_config(config),
+      "config": _private_names_removed(common.public_config(config)),
       "parameters_sha256": common.parameters_sha256(states),
       "counts": {
         "read": len(written.rows) + len(written.gaps),
@@ -291,6 +293,20 @@ def _write_card(partial, workdir, config, states, written: Written) -> None:
       "terms": config.release.terms,
     },
   )
+
+
+def _what_protects(config: dict[str, Any]) -> Any:
+  """The settings that decide what is made of an image."""
+  data = {key: config["data"][key] for key in ("image_size", "align")}
+  names = ("method", "model", "dtype")
+  chosen = [{name: config[name] for name in names}, data, config["release"]]
+  return json.loads(json.dumps(chosen))  # tuples are lists in a file
+
+
+def _private_names_removed(config: dict[str, Any]) -> dict[str, Any]:
+  """The config without what folders and sets of photographs are called."""
+  data = {**config["data"], "path": "", "sets": ()}
+  return {**config, "data": data, "pretrained": bool(config["pretrained"])}
 
 
 def _public(results: dict[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,7 @@ def evaluate(
   independent, independent_state = _independent_recogniser(setting)
   recognisers = [*recognisers, independent]
   originals = {w.name: w.read(setting.test) for w in recognisers}
+  read_originally = {w.name: _scores(w, setting.test) for w in predictors}
   identities = setting.test.identities
   main = next(iter(mechanisms))
   for witness in recognisers:
@@ -171,7 +172,10 @@ def evaluate(
     results["outputs"].append(_distinct(name, shown))
     results["similarity"].append(_similarity(name, setting.test, shown))
     for witness in predictors:
-      results["attributes"] += _attribute_rows(name, witness, setting, shown)
+      rows = attribute_inference.rows(
+        witness.name, _scores(witness, shown), read_originally[witness.name]
+      )
+      results["attributes"] += [{"mechanism": name, **row} for row in rows]
     if name == main:
       strips = _strips(recognisers[0], setting.test, shown)
     if name == main or name in options.attack_in_full:
@@ -267,21 +271,15 @@ def _fresh_scores(setting, phase, of, known, shown):
   state = setting.train(trained, known, options, network)
   predict = phase.method.predict["attributes"]
   witness = setting.witness(phase.name, predict, state)
+  return _scores(witness, shown)
+
+
+def _scores(witness: Witness, photographs: Photographs):
   return attribute_inference.score(
-    witness.read(shown), shown.arrays["attributes"], shown.attribute_names
-  )
-
-
-def _attribute_rows(mechanism, witness, setting, shown):
-  score = lambda photographs: attribute_inference.score(
     witness.read(photographs),
     photographs.arrays["attributes"],
     photographs.attribute_names,
   )
-  rows = attribute_inference.rows(
-    witness.name, score(shown), score(setting.test)
-  )
-  return [{"mechanism": mechanism, **row} for row in rows]
 
 
 def _distinct(mechanism: str, shown: Photographs) -> dict:

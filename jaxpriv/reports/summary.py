@@ -84,8 +84,11 @@ def identity(results: Results) -> Finding | None:
 
 def _independent(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   """Returns the rows of predictors that no loss has used, if there are any."""
-  fresh = [r for r in rows if "loss" not in r["predictor"].lower()]
-  return fresh or list(rows)
+  return [r for r in rows if not _of_the_loss(r)] or list(rows)
+
+
+def _of_the_loss(row: Mapping[str, Any]) -> bool:
+  return "loss" in row["predictor"].lower()
 
 
 def attributes(results: Results) -> Finding | None:
@@ -95,6 +98,9 @@ def attributes(results: Results) -> Finding | None:
   if not rows:
     return None
   rows = _independent(rows)
+  by = "every predictor"
+  if not any(_of_the_loss(row) for row in rows):
+    by += " that no loss has used"
   words: dict[str, list] = {}
   for row in rows:
     words.setdefault(row["attribute"], []).append(verdicts.attribute(row))
@@ -110,8 +116,8 @@ def attributes(results: Results) -> Finding | None:
     f"{len(kept)} of {len(words)}",
     "kept" if level == "good" else "some lost" if lost else "some weakened",
     level,
-    f"Kept means within two points of the original images, by every predictor"
-    f" that no loss has used. The largest change is {change} points:"
+    f"Kept means within two points of the original images, by {by}."
+    f" The largest change is {change} points:"
     f" {worst['attribute']} by {worst['predictor']},"
     f" {wording.percent(worst['original'])} to"
     f" {wording.percent(worst['rate'])}.",
@@ -175,12 +181,21 @@ def not_claimed(results: Results) -> list[str]:
 
 
 def comparison(results: Results) -> list[dict[str, Any]]:
-  """Returns one row per mechanism: its strongest attack and what it keeps."""
+  """Returns one row per mechanism: its strongest attack and what it keeps.
+
+  Attributes are read by the same predictors for all, those that no loss has
+  used if there are such.
+  """
   rows = results.get("identification", [])
+  shared = _shared_predictors(results)
   table = []
   for mechanism in verdicts.mechanisms(results):
     read = _independent(
-      [r for r in results.get("attributes", []) if r["mechanism"] == mechanism]
+      [
+        r
+        for r in results.get("attributes", [])
+        if r["mechanism"] == mechanism and r["predictor"] in shared
+      ]
     )
     changes = [r["rate"] - r["original"] for r in read]
     row = verdicts.strongest(rows, mechanism)
@@ -195,6 +210,15 @@ def comparison(results: Results) -> list[dict[str, Any]]:
       }
     )
   return table
+
+
+def _shared_predictors(results: Results) -> set[str]:
+  """The predictors that have read the output of every mechanism."""
+  rows = results.get("attributes", [])
+  readers: dict[str, set[str]] = {}
+  for row in rows:
+    readers.setdefault(row["mechanism"], set()).add(row["predictor"])
+  return set.intersection(*readers.values()) if readers else set()
 
 
 def _first(rows: Sequence[Mapping[str, Any]], mechanism: str):

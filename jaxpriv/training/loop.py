@@ -131,6 +131,7 @@ def train(
     stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
     meter = _meter(step_fn.flops, _rows(batch))
+    profile = stack.enter_context(_profiler(options.profile, workdir))
 
     settled = first - 1  # the last step whose metrics were looked at
 
@@ -149,7 +150,8 @@ def train(
 
     metrics: dict[str, jax.Array] = {}
     for step in range(first, steps):
-      if step > first and _due(step, options.evaluate_every):
+      # A resumed run evaluates again: its lines from here on were dropped.
+      if step and _due(step, options.evaluate_every):
         write(step, evaluate(state, step))
       stop = preemption.requested()
       if step > first and (stop or _due(step, options.save_every)):
@@ -165,18 +167,18 @@ def train(
         )
       if step > first:
         batch = mesh_lib.put_batch(next(stream), mesh)
-      _profile(step, options.profile, workdir)
+      profile(step)
       with jax.profiler.StepTraceAnnotation(phase.name, step_num=step):
         before = metrics
         state, metrics = step_fn(state, frozen, batch, np.int32(step))
       if step > first and _due(step - 1, options.log_every):
         settle(step - 1, before, logged=True)
     settle(steps - 1, metrics, logged=True)
-    checkpoints.save(manager, steps, state)
     scores = evaluate(state, steps)
     if scores:
       write(steps, scores)
-    _profile(steps, options.profile, workdir)
+    # Last: a phase that is saved whole is not looked at again.
+    checkpoints.save(manager, steps, state)
     manager.wait_until_finished()
   # Where signals are no longer noted but end the process: none is lost.
   if preemption.requested():
@@ -325,9 +327,22 @@ def _evaluator(phase, frozen, validation, workdir, mesh):
   return evaluate
 
 
-def _profile(step: int, window: tuple[int, int], workdir) -> None:
+@contextlib.contextmanager
+def _profiler(window: tuple[int, int], workdir):
+  """Yields profile(step), to be called before each step."""
   first, last = window
-  if last > first and step == first:
-    jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
-  if last > first and step == last:
-    jax.profiler.stop_trace()
+  tracing = False
+
+  def profile(step):
+    nonlocal tracing
+    if tracing != (first <= step < last):
+      if tracing:
+        jax.profiler.stop_trace()
+      else:
+        jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
+      tracing = not tracing
+
+  try:
+    yield profile
+  finally:
+    profile(last)

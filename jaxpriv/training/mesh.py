@@ -124,11 +124,6 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
   }
 
 
-def put_replicated(tree: Any, mesh: Mesh) -> Any:
-  """Puts a tree of host arrays, the same on every process, on all devices."""
-  return jax.device_put(tree, replicated(mesh))
-
-
 def fetch(tree: Any) -> Any:
   """Returns a tree of (possibly sharded) arrays as numpy on every process.
 

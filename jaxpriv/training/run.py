@@ -30,8 +30,31 @@ def open_data(config: ConfigDict) -> Data:
 
 
 def resolve(config: ConfigDict, data: Data) -> ConfigDict:
-  """Writes into a copy of the config what only the data can tell."""
+  """Writes into a copy of the config what only the data can tell.
+
+  Raises:
+    DataError: config.evaluation names what there is not.
+  """
   config = config.copy_and_resolve_references()
+  evaluation, release = config.evaluation, config.release
+  release.attributes = sources.words(release.attributes)
+  # Attackers never learn from the test people.
+  splits = [name for name in dataset.SPLITS if name != "test"]
+  for name, choice in (
+    ("attacker_splits", splits),
+    ("attack_in_full", list(evaluation.compare)),
+  ):
+    evaluation[name] = sources.words(evaluation[name])
+    unknown = [word for word in evaluation[name] if word not in choice]
+    if unknown:
+      raise DataError(
+        f"config.evaluation.{name} names {', '.join(unknown)}: choose of"
+        f" {', '.join(choice)}"
+      )
+  if not evaluation.attacker_splits:
+    raise DataError(
+      "config.evaluation.attacker_splits is empty: nobody attacks"
+    )
   with config.unlocked():
     config.data.attributes = tuple(data.source.attribute_names)
     config.data.num_people = data.num_people
@@ -55,11 +78,12 @@ def begin(
       to `config.pretrained`, or a batch size cannot be had.
   """
   check_batch_sizes(phases, config, data, mesh)
-  if config.data.splits.test and data.people("test") < 2:
+  _check_pretrained(phases, config)
+  if data.people("test") < 2:
     raise DataError(
       f"the test split has {data.people('test')} people, and to tell people"
       " apart takes two: give it a larger share with --config.data.splits.test"
-      " (and less to train or attack; 0 if nothing is to be measured)"
+      " and a smaller one to train or attack"
     )
   workdir_lib.check_config(workdir, config)
   if any(workdir_lib.steps_done(workdir, phase.name) for phase in phases):
@@ -68,6 +92,32 @@ def begin(
   else:
     workdir_lib.write_people(workdir, config.pretrained, data)
   workdir_lib.save_config(workdir, config)
+
+
+def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
+  """Raises DataError if there is nothing finished to take over."""
+  if not config.pretrained:
+    return
+  try:
+    other = workdir_lib.load_config(config.pretrained)
+  except FileNotFoundError as error:
+    raise DataError(
+      f"config.pretrained = {config.pretrained} is no run directory: it has no"
+      " config.json"
+    ) from error
+  if other.method != config.method:
+    raise DataError(
+      f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
+      f" this one of {config.method}: there is nothing to take over"
+    )
+  for phase in phases:
+    name = phase.name
+    done = workdir_lib.steps_done(config.pretrained, name)
+    if config.phases[name].steps and done < max(other.phases[name].steps, 1):
+      raise DataError(
+        f"config.pretrained = {config.pretrained}: its {name} is at step {done}"
+        f" of {other.phases[name].steps}; finish that run first"
+      )
 
 
 def train_phases(

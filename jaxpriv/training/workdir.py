@@ -27,6 +27,9 @@ from jaxpriv.training import loop
 # say nothing about what is trained.
 MUTABLE = ("evaluation", "release", "train")
 
+# Of the data: where they lie and how they are read. Who is in them is compared.
+READING = ("path", "cache", "num_workers", "max_bad_share", "num_people")
+
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
 
@@ -125,7 +128,7 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
 def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
   """What must not change of a config, given the steps done of its phases."""
   kept = {k: v for k, v in tree.items() if k not in MUTABLE}
-  kept["data"] = {k: v for k, v in tree["data"].items() if k != "num_people"}
+  kept["data"] = {k: v for k, v in tree["data"].items() if k not in READING}
   kept["phases"] = {}
   for name, options in tree["phases"].items():
     theirs = other["phases"].get(name, options)

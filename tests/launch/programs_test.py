@@ -10,11 +10,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from configs import baseline
+from jaxpriv.attacks import learning
+from jaxpriv.reports import results as results_lib
 from jaxpriv.training import workdir as workdir_lib
+from launch import common, evaluate
+from tests.reports import examples
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -276,6 +281,39 @@ def baseline_run(path, kind):
   config.release.batch_size = 16
   workdir_lib.save_config(path, config)
   return f"--workdir={path}"
+
+
+def test_a_baseline_under_test_is_not_replaced_by_one_compared(mesh):
+  config = baseline.get_config("demo,k_same_eigen")
+  config.model.k = 2
+  assert config.mechanism == "k_same_eigen"
+  identities = np.repeat(np.arange(6, dtype=np.int32), 2)
+  test = learning.Photographs({"identity": identities}, ("Male",))
+  compared = evaluate._baselines(config, mesh, test)
+  assert "k_same_eigen" not in compared
+  assert {"k_same", "k_same_select", "pixelation"} < compared.keys()
+
+
+def test_figures_of_other_settings_are_not_put_on_a_card(folder, tmp_path):
+  flag = baseline_run(tmp_path / "run", "gaussian_blur")
+  config = workdir_lib.load_config(tmp_path / "run")
+  config.data.path = str(folder)
+  workdir_lib.save_config(tmp_path / "run", config)
+  results = {
+    **examples.results(),
+    "parameters_sha256": common.parameters_sha256({"baseline": {}}),
+    "config": {**config.to_dict(), "model": {**config.model, "strength": 0.3}},
+  }
+  metrics = tmp_path / "run/evaluation/metrics.json"
+  metrics.parent.mkdir()
+  results_lib.write(metrics, results)
+  flags = [flag, f"--input={folder}", f"--output={tmp_path / 'out'}"]
+  refused = run("launch.release", *flags, status=1)
+  assert "other parameters or settings" in refused
+  results_lib.write(metrics, {**results, "config": config.to_dict()})
+  run("launch.release", *flags)
+  card = (tmp_path / "out/card.json").read_text()
+  assert folder.name not in card
 
 
 def released(output):

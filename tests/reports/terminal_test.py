@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from jaxpriv.reports import terminal
+from jaxpriv.reports import summary, terminal
 from tests.reports import examples
 
 
@@ -37,6 +38,16 @@ def test_attributes_with_change_and_majority():
   text = printed(examples.results())
   assert "89.3% −0.7 kept" in text
   assert "60.0%" in text
+
+
+def test_mechanisms_are_compared_by_what_has_read_them_all():
+  results = examples.results()
+  rows = [examples.attribute(500), examples.attribute(800, predictor="FSN")]
+  other = examples.attribute(700, predictor="FSN", mechanism="pixelation")
+  results["attributes"] = [*rows, other]
+  found = {r["mechanism"]: r["change"] for r in summary.comparison(results)}
+  assert found[examples.MECHANISM] == pytest.approx(-0.1)
+  assert found["pixelation"] == pytest.approx(-0.2)
 
 
 def test_fits_eighty_columns():

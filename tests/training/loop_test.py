@@ -206,9 +206,37 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
   ]
 
 
-def test_the_profiler_leaves_a_trace(tmp_path, mesh):
-  train(tmp_path, 4, mesh, profile=(1, 3))
+@pytest.mark.parametrize("window", [(1, 3), (2, 9)])
+def test_the_profiler_leaves_a_trace(window, tmp_path, mesh):
+  train(tmp_path, 4, mesh, profile=window)
   assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+  # Nothing is left running for the next phase, which resumes in the window.
+  train(tmp_path, 6, mesh, profile=(1, 5))
+
+
+def test_validation_is_not_lost_at_the_step_a_run_resumes_from(tmp_path, mesh):
+  def run(workdir, steps):
+    loop.train(
+      toys.phase(),
+      toys.batches,
+      steps=steps,
+      seed=0,
+      workdir=workdir,
+      mesh=mesh,
+      validation=lambda: iter([toys.batch(seed=99)]),
+      options=loop.Options(evaluate_every=4, save_every=4),
+    )
+    lines = writers.read_metrics(workdir, "toy")
+    return [
+      (line["step"], line["validation/loss"])
+      for line in lines
+      if "validation/loss" in line
+    ]
+
+  whole = run(tmp_path / "whole", 10)
+  assert [step for step, _ in whole] == [4, 8, 10]
+  run(tmp_path / "parts", 8)
+  assert run(tmp_path / "parts", 10) == whole
 
 
 def test_nothing_in_the_loop_waits_for_the_host(tmp_path, mesh):

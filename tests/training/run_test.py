@@ -58,12 +58,14 @@ def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
   same, other = named(PEOPLE, seed=1), named([f"other {i}" for i in range(16)])
   seen = len(names(same, "test") & names(named(PEOPLE), "train"))
   assert seen
+  trained(first, step=4)
   message = f"{seen} of the 4 test people are among those that .*a, or a run"
   with pytest.raises(DataError, match=message):
     run.begin(second, phases, config(pretrained=str(first)), same, mesh)
   assert not (second / "config.json").exists()
   workdir.check_unseen(first, other)
   run.begin(second, phases, config(pretrained=str(first)), other, mesh)
+  trained(second, step=4)
   # What was taken over is remembered by whoever takes over from there.
   with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
     workdir.check_unseen(second, same)
@@ -73,6 +75,46 @@ def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
   )  # fmt: skip
   with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
     workdir.check_unseen(third, same)
+
+
+def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
+  phases, data = [toys.phase()], named(PEOPLE)
+  first, second = tmp_path / "first", tmp_path / "second"
+  begin = lambda: run.begin(
+    second, phases, config(pretrained=str(first)), data, mesh
+  )
+  with pytest.raises(DataError, match="first is no run directory"):
+    begin()
+  run.begin(first, phases, config(), data, mesh)
+  trained(first, step=2)
+  with pytest.raises(DataError, match="its toy is at step 2 of 4"):
+    begin()
+  trained(first, step=4)
+  begin()
+  workdir.save_config(first, config(method="k_same"))
+  with pytest.raises(DataError, match="a run of k_same, and this one of embed"):
+    begin()
+  assert (second / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+  ("name", "values", "message"),
+  [
+    ("attack_in_full", ("k_same,blurr",), "names blurr: choose of black_box"),
+    ("attacker_splits", ("train,test",), "names test: choose of train, attack"),
+    ("attacker_splits", ("",), "is empty"),
+  ],
+)
+def test_lists_of_names_are_read_and_checked(name, values, message):
+  made, data = config(), named(PEOPLE)
+  made.evaluation.attack_in_full = ("k_same,pixelation",)
+  made.release.attributes = ("Male,Smiling",)
+  resolved = run.resolve(made, data)
+  assert resolved.evaluation.attack_in_full == ("k_same", "pixelation")
+  assert resolved.release.attributes == ("Male", "Smiling")
+  made.evaluation[name] = values
+  with pytest.raises(DataError, match=message):
+    run.resolve(made, data)
 
 
 def test_evaluation_of_an_unfinished_phase_says_so(tmp_path, mesh):
