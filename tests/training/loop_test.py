@@ -66,6 +66,21 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tmp_path, mesh):
   assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
+def test_the_key_is_a_function_of_seed_and_step(tmp_path, mesh):
+  phase = toys.phase()
+
+  def step(state, frozen, batch, key):
+    return state, {"loss": jax.random.uniform(key)}
+
+  phase = phase._replace(method=phase.method._replace(step=step))
+  train(tmp_path / "whole", 6, mesh, phase)
+  drawn = losses(tmp_path / "whole")
+  assert len(set(drawn)) == 6
+  train(tmp_path / "parts", 4, mesh_lib.make_mesh(2), phase)
+  train(tmp_path / "parts", 6, mesh, phase)
+  assert losses(tmp_path / "parts") == drawn
+
+
 def test_a_finished_phase_is_loaded_and_not_trained_again(tmp_path, mesh):
   first = train(tmp_path, 6, mesh)
 
