@@ -205,6 +205,7 @@ def comparison(results: Results) -> list[dict[str, Any]]:
         "attack": row,
         "verdict": verdicts.overall(rows, mechanism),
         "change": sum(changes) / len(changes) if changes else None,
+        "predictors": sorted({r["predictor"] for r in read}),
         "outputs": _first(results.get("outputs", []), mechanism),
         "similarity": _first(results.get("similarity", []), mechanism),
       }

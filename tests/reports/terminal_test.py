@@ -45,7 +45,9 @@ def test_mechanisms_are_compared_by_what_has_read_them_all():
   rows = [examples.attribute(500), examples.attribute(800, predictor="FSN")]
   other = examples.attribute(700, predictor="FSN", mechanism="pixelation")
   results["attributes"] = [*rows, other]
-  found = {r["mechanism"]: r["change"] for r in summary.comparison(results)}
+  compared = summary.comparison(results)
+  assert all(r["predictors"] == ["FSN"] for r in compared if r["predictors"])
+  found = {r["mechanism"]: r["change"] for r in compared}
   assert found[examples.MECHANISM] == pytest.approx(-0.1)
   assert found["pixelation"] == pytest.approx(-0.2)
 
