@@ -1,0 +1,201 @@
+"""Clipped sums against a loop over examples in float64."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxpriv.privacy import clipped_grad, clipping
+
+ROWS, CLIP = 16, 2.0
+
+
+class Network(nn.Module):
+  """Convolutions of several kinds, a norm, and Dense layers."""
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.relu(nn.GroupNorm(num_groups=2)(nn.Conv(8, (3, 3))(x)))
+    x = nn.relu(nn.Conv(16, (3, 3), strides=2, padding=1)(x))
+    x = nn.relu(nn.Conv(16, (4, 3), strides=(1, 2), padding="VALID")(x))
+    x = x + nn.Conv(16, (3, 3), feature_group_count=4)(x)
+    x = x.reshape(*x.shape[:-3], -1)
+    return nn.Dense(3)(nn.relu(nn.Dense(32)(x)))
+
+
+NETWORK = Network()
+
+
+@pytest.fixture(scope="module")
+def params():
+  return NETWORK.init(jax.random.key(1), jnp.zeros((1, 12, 12, 3)))["params"]
+
+
+@pytest.fixture
+def batch():
+  return {
+    "image": jax.random.normal(jax.random.key(0), (ROWS, 12, 12, 3)),
+    "label": jnp.arange(ROWS) % 3,
+    "padding": jnp.arange(ROWS) >= 13,
+  }
+
+
+def loss_fn(params, example):
+  logits = NETWORK.apply({"params": params}, example["image"])
+  return -3 * jax.nn.log_softmax(logits)[example["label"]]
+
+
+def loop(loss_fn, params, batch, clip_norms, group_of=lambda name: ""):
+  """Algorithm 1 of Abadi et al., an example at a time."""
+  paths = jax.tree_util.tree_leaves_with_path(params)
+  groups = [
+    group_of(jax.tree_util.keystr(p, simple=True, separator="/"))
+    for p, _ in paths
+  ]
+  total = [np.zeros(leaf.shape) for _, leaf in paths]
+  norms = []
+  gradient = jax.jit(jax.grad(loss_fn))
+  for i in range(ROWS):
+    example = jax.tree.map(lambda x, i=i: x[i], batch)
+    grads = jax.tree.leaves(gradient(params, example))
+    grads = [np.asarray(g, np.float64) for g in grads]
+    norms.append(math.sqrt(sum(np.sum(g * g) for g in grads)))
+    for group, clip in clip_norms.items():
+      mine = [k for k in range(len(grads)) if groups[k] == group]
+      norm = math.sqrt(sum(np.sum(grads[k] ** 2) for k in mine))
+      for k in mine:
+        if not batch["padding"][i] and math.isfinite(norms[-1]):
+          total[k] += grads[k] * min(1, clip / norm)
+  return total, np.array(norms)
+
+
+def close(tree, leaves):
+  for a, b in zip(jax.tree.leaves(tree), leaves, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_the_sum_is_that_of_a_loop_on_any_devices(
+  params, batch, mesh, microbatches
+):
+  expected, norms = loop(loss_fn, params, batch, {"": CLIP})
+  assert (norms > 1.5 * CLIP).all()
+  fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatches=microbatches))
+  found, found_norms = fn(params, batch)
+  close(found, expected)
+  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+  with jax.set_mesh(mesh):
+    sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    found, found_norms = fn(params, sharded)
+  close(found, expected)
+  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+
+
+def test_layers_that_hand_out_products_are_found(params, batch):
+  calls = clipping._product_layers(loss_fn, params, clipping._row(batch))
+  kernels = [clipping._names(params)[call.leaf] for call in calls]
+  # All but the convolution in groups.
+  assert kernels == [
+    "Conv_0/kernel",
+    "Conv_1/kernel",
+    "Conv_2/kernel",
+    "Dense_1/kernel",
+    "Dense_0/kernel",
+  ]
+
+
+def test_both_ways_to_a_norm_are_taken_and_agree():
+  keys = jax.random.split(jax.random.key(0), 4)
+  for positions, features in ((4, 32), (32, 4)):
+    product = clipping._Product()
+    a = jax.random.normal(keys[0], (5, positions, features))
+    g = jax.random.normal(keys[1], (5, positions, features))
+    product.add(a, g)
+    squares = product.squares()
+    assert (product._each is None) == (positions == 4)
+    each = np.einsum("btp,bto->bpo", *np.asarray([a, g], np.float64))
+    np.testing.assert_allclose(squares, (each**2).sum((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, 1e30])
+def test_examples_without_a_finite_gradient_add_nothing(params, batch, bad):
+  image = batch["image"].at[2].set(bad).at[14].set(bad)
+  without = {**batch, "padding": batch["padding"].at[2].set(True)}
+  expected, _ = loop(loss_fn, params, without, {"": CLIP})
+  found, norms = jax.jit(clipped_grad(loss_fn, CLIP))(
+    params, {**batch, "image": image}
+  )
+  assert not np.isfinite(norms[2])
+  close(found, expected)
+
+
+def test_groups_are_clipped_on_their_own(params, batch):
+  group_of = lambda name: "dense" if name.startswith("Dense") else "rest"
+  norms = {"dense": 0.5, "rest": 1.5}
+  expected, _ = loop(loss_fn, params, batch, norms, group_of)
+  fn = clipped_grad(loss_fn, norms, group_of=group_of)
+  close(jax.jit(fn)(params, batch)[0], expected)
+  assert fn.sensitivity() == pytest.approx(math.sqrt(0.5**2 + 1.5**2))
+  assert fn.sensitivity("replace_one") == 2 * fn.sensitivity()
+  with pytest.raises(ValueError, match="replace_two"):
+    fn.sensitivity("replace_two")
+
+
+def test_one_example_moves_the_sum_by_no_more_than_the_sensitivity(
+  params, batch
+):
+  fn = clipped_grad(loss_fn, CLIP)
+  with_all = jax.jit(fn)(params, {**batch, "padding": jnp.zeros(ROWS, bool)})[0]
+  for i in range(3):
+    padding = jnp.zeros(ROWS, bool).at[i].set(True)
+    without = jax.jit(fn)(params, {**batch, "padding": padding})[0]
+    moved = jax.tree.map(jnp.subtract, with_all, without)
+    squares = sum(float(jnp.sum(x * x)) for x in jax.tree.leaves(moved))
+    assert CLIP * 0.99 < math.sqrt(squares) <= fn.sensitivity() * (1 + 1e-4)
+
+
+def test_kernels_used_elsewhere_and_other_networks_of_the_same_names(
+  params, batch
+):
+  """Weight decay of a kernel; a frozen copy of the network; two calls of it."""
+  frozen = jax.tree.map(lambda x: x + 0.1, params)
+
+  def decayed(params, example):
+    value = loss_fn(params, example) + loss_fn(frozen, example)
+    twice = {**example, "image": 0.5 * example["image"]}
+    kernel = params["Dense_1"]["kernel"]
+    return value + loss_fn(params, twice) + 0.3 * jnp.sum(kernel**2)
+
+  expected, norms = loop(decayed, params, batch, {"": CLIP})
+  found, found_norms = jax.jit(clipped_grad(decayed, CLIP))(params, batch)
+  close(found, expected)
+  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+
+
+def test_aux_is_of_each_row(params, batch, mesh):
+  def with_aux(params, example):
+    return loss_fn(params, example), {"mean": example["image"].mean()}
+
+  fn = jax.jit(clipped_grad(with_aux, CLIP, has_aux=True, microbatches=2))
+  with jax.set_mesh(mesh):
+    sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    _, _, aux = fn(params, sharded)
+  np.testing.assert_allclose(
+    aux["mean"], batch["image"].mean((1, 2, 3)), atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, math.inf, {}])
+def test_a_clip_norm_is_positive(norm):
+  with pytest.raises(ValueError, match="clip_norm"):
+    clipped_grad(loss_fn, norm)
+
+
+def test_microbatches_divide_the_rows(params, batch):
+  with pytest.raises(ValueError, match="16 rows .* 3 microbatches"):
+    clipped_grad(loss_fn, CLIP, microbatches=3)(params, batch)
