@@ -1,0 +1,143 @@
+"""What DP-SGD spends, by dp_accounting.
+
+Each step draws every unit (an image, or a person) independently with the
+sampling probability q, and adds Gaussian noise of sigma times the sensitivity:
+T times the Poisson-subsampled Gaussian mechanism, neighbours differing by one
+unit more or less.
+"""
+
+import math
+from collections.abc import Callable
+
+import dp_accounting
+from dp_accounting import pld, rdp
+
+ACCOUNTANTS: dict[str, Callable] = {
+  "pld": pld.PLDAccountant,
+  "rdp": rdp.RdpAccountant,
+}
+
+# Of the standard deviation of the noise to the sensitivity; less hides nobody.
+SMALLEST_NOISE = 0.2
+
+
+def event(
+  sampling_probability: float, noise_multiplier: float, steps: int
+) -> dp_accounting.DpEvent:
+  """`steps` steps as dp_accounting describes them.
+
+  Raises:
+    ValueError: a number is outside its range; the message says which.
+  """
+  if not 0 < sampling_probability <= 1:
+    raise ValueError(
+      f"sampling_probability = {sampling_probability}: it is the share of the"
+      " data in an average batch, above 0 and at most 1"
+    )
+  if not noise_multiplier >= 0:
+    raise ValueError(f"noise_multiplier = {noise_multiplier} is negative")
+  if steps < 0 or steps != int(steps):
+    raise ValueError(f"steps = {steps}: it must be a whole number, 0 or more")
+  one: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(noise_multiplier)
+  if sampling_probability < 1:
+    one = dp_accounting.PoissonSampledDpEvent(sampling_probability, one)
+  return dp_accounting.SelfComposedDpEvent(one, int(steps))
+
+
+def epsilon(
+  sampling_probability: float,
+  noise_multiplier: float,
+  steps: int,
+  delta: float,
+  accountant: str = "pld",
+) -> float:
+  """The epsilon of (epsilon, delta)-DP after `steps` steps.
+
+  Args:
+    sampling_probability: q, in (0, 1].
+    noise_multiplier: sigma, noise over sensitivity; 0 is no privacy.
+    steps: T.
+    delta: in (0, 1); below one over the number of units to mean anything.
+    accountant: "pld", tighter, or "rdp", quicker.
+
+  Raises:
+    ValueError: a number is outside its range.
+  """
+  _check_delta(delta)
+  spent = event(sampling_probability, noise_multiplier, steps)
+  if not steps:
+    return 0.0
+  if not noise_multiplier:
+    return math.inf
+  return _accountant(accountant).compose(spent).get_epsilon(delta)
+
+
+def calibrate_noise_multiplier(
+  target_epsilon: float,
+  delta: float,
+  sampling_probability: float,
+  steps: int,
+  accountant: str = "pld",
+) -> float:
+  """The least noise multiplier that keeps to a budget.
+
+  Args:
+    target_epsilon: above 0.
+    delta: see `epsilon`.
+    sampling_probability: see `epsilon`.
+    steps: see `epsilon`; at least 1.
+    accountant: see `epsilon`.
+
+  Returns:
+    sigma, to a relative 1e-4 and never less than the budget asks for.
+
+  Raises:
+    ValueError: a number is outside its range.
+  """
+  _check_delta(delta)
+  if not target_epsilon > 0:
+    raise ValueError(
+      f"target_epsilon = {target_epsilon}: a budget is above 0; there is no"
+      " training with less"
+    )
+  if steps < 1:
+    raise ValueError(f"steps = {steps}: there is nothing to spend a budget on")
+  event(sampling_probability, 1.0, steps)  # refuses what is out of range
+
+  def spent(sigma, accountant):
+    return epsilon(sampling_probability, sigma, steps, delta, accountant)
+
+  # RDP is quick and asks for some more noise than PLD does: the upper end.
+  high = SMALLEST_NOISE
+  while spent(high, "rdp") > target_epsilon:
+    high *= 2
+  if high == SMALLEST_NOISE:
+    return high
+  low, high = _bisect(lambda s: spent(s, "rdp"), high / 2, high, target_epsilon)
+  if accountant == "rdp":
+    return high
+  low = high
+  while low > SMALLEST_NOISE and spent(low, accountant) <= target_epsilon:
+    low, high = low * 0.9, low
+  return _bisect(lambda s: spent(s, accountant), low, high, target_epsilon)[1]
+
+
+def _bisect(spent, low, high, target) -> tuple[float, float]:
+  """Narrows low, which spends too much, and high, which does not."""
+  while high - low > 1e-4 * low:
+    middle = (low + high) / 2
+    low, high = (middle, high) if spent(middle) > target else (low, middle)
+  return low, high
+
+
+def _check_delta(delta):
+  if not 0 < delta < 1:
+    raise ValueError(f"delta = {delta}: it is a probability, above 0, below 1")
+
+
+def _accountant(name):
+  if name not in ACCOUNTANTS:
+    raise ValueError(
+      f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"
+    )
+  return ACCOUNTANTS[name]()

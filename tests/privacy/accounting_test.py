@@ -1,0 +1,93 @@
+"""Budgets against dp_accounting's own calibration and published settings."""
+
+import math
+
+import dp_accounting
+import pytest
+from dp_accounting import pld, rdp
+
+from jaxpriv.privacy import accounting
+
+
+@pytest.mark.parametrize(
+  ("q", "sigma", "steps", "delta", "by_rdp", "by_pld"),
+  [
+    (256 / 60000, 1.1, 14062, 1e-5, 2.596556, 2.381686),
+    (64 / 20000, 1.0, 3125, 1e-5, 1.190870, 0.928787),
+    (1024 / 20000, 2.0, 1000, 1e-5, 4.133641, 3.800956),
+    (1.0, 10.0, 100, 1e-5, 4.728507, 4.377179),
+  ],
+)
+def test_known_settings(q, sigma, steps, delta, by_rdp, by_pld):
+  found = accounting.epsilon(q, sigma, steps, delta, "rdp")
+  assert found == pytest.approx(by_rdp, rel=1e-4)
+  found = accounting.epsilon(q, sigma, steps, delta)
+  assert found == pytest.approx(by_pld, rel=1e-3)
+
+
+def test_the_unsampled_gaussian_is_the_analytic_one():
+  """Balle and Wang 2018, theorem 8, at mu = sqrt(T) / sigma = 1."""
+  found = accounting.epsilon(1.0, 10.0, 100, 1e-5)
+  normal = lambda x: 0.5 * math.erfc(-x / math.sqrt(2))
+  delta = normal(0.5 - found) - math.exp(found) * normal(-0.5 - found)
+  assert delta == pytest.approx(1e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("accountant", ["rdp", "pld"])
+def test_calibration_is_that_of_dp_accounting(accountant):
+  q, steps, delta, target = 1024 / 20000, 1000, 1e-5, 3.0
+  found = accounting.calibrate_noise_multiplier(
+    target, delta, q, steps, accountant
+  )
+  spent = accounting.epsilon(q, found, steps, delta, accountant)
+  assert spent <= target < spent * (1 + 1e-3)
+  make = dict(rdp=rdp.RdpAccountant, pld=pld.PLDAccountant)[accountant]
+  theirs = dp_accounting.calibrate_dp_mechanism(
+    make,
+    lambda sigma: accounting.event(q, sigma, steps),
+    target,
+    delta,
+    dp_accounting.ExplicitBracketInterval(1.0, 4.0),
+    tol=1e-4,
+  )
+  assert found == pytest.approx(theirs, rel=1e-3)
+
+
+def test_the_ends():
+  assert accounting.epsilon(0.1, 1.0, 0, 1e-5) == 0
+  assert accounting.epsilon(0.1, 0.0, 5, 1e-5) == math.inf
+  assert accounting.calibrate_noise_multiplier(1e6, 1e-5, 1e-3, 1) == (
+    accounting.SMALLEST_NOISE
+  )
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((1.5, 1.0, 10, 1e-5), "sampling_probability = 1.5"),
+    ((0.0, 1.0, 10, 1e-5), "sampling_probability = 0"),
+    ((0.1, -1.0, 10, 1e-5), "noise_multiplier = -1"),
+    ((0.1, math.nan, 10, 1e-5), "noise_multiplier = nan"),
+    ((0.1, 1.0, 1.5, 1e-5), "steps = 1.5"),
+    ((0.1, 1.0, 10, 0.0), "delta = 0"),
+    ((0.1, 1.0, 10, 1e-5, "gdp"), "'gdp' is unknown; one of pld, rdp"),
+  ],
+)
+def test_numbers_out_of_range(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    accounting.epsilon(*arguments)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((0.0, 1e-5, 0.1, 10), "target_epsilon = 0"),
+    ((-1.0, 1e-5, 0.1, 10), "target_epsilon = -1"),
+    ((1.0, 1.0, 0.1, 10), "delta = 1"),
+    ((1.0, 1e-5, 2.0, 10), "sampling_probability = 2"),
+    ((1.0, 1e-5, 0.1, 0), "steps = 0"),
+  ],
+)
+def test_budgets_out_of_range(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    accounting.calibrate_noise_multiplier(*arguments)
