@@ -97,7 +97,7 @@ def main(argv: list[str]) -> None:
     )
     framed = _ALIGN.value != "none"
     count = pack(
-      source, _OUTPUT.value, image_format=_FORMAT.value, framed=framed
+      source, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
     )
   people = len(np.unique(source.identities[source.identities >= 0]))
   logging.info(
