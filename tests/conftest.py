@@ -4,9 +4,10 @@ import os
 import pathlib
 
 # Tests compile far more than they compute: half the time without LLVM's passes.
+# Not level 0: with it JAX 0.12 compiles the augmentation to wrong numbers.
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
-  + " --xla_backend_optimization_level=0"
+  + " --xla_backend_optimization_level=1"
   + " --xla_llvm_disable_expensive_passes=true"
 )
 
