@@ -1,5 +1,6 @@
 """Settings that every config shares, with their defaults and meanings."""
 
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -31,6 +32,7 @@ def base(method: str, mechanism: str = "") -> ConfigDict:
   config.pretrained = ""
   config.data = data()
   config.phases = ConfigDict()
+  config.dp = dp()
   config.train = train()
   config.evaluation = evaluation()
   config.release = release()
@@ -109,6 +111,31 @@ def augmentation() -> ConfigDict:
       brightness=0.1,
       contrast=0.1,
       saturation=0.1,
+    )
+  )
+
+
+def dp() -> ConfigDict:
+  """Differential privacy of what is trained; see jaxpriv.privacy.plan.
+
+  A phase so trained takes its batch_size for the number of units expected in a
+  Poisson batch.
+  """
+  return ConfigDict(
+    dict(
+      epsilon=math.inf,  # budget of the whole run; inf is no privacy
+      delta=1e-5,  # below 1 / number of units
+      noise_multiplier=0.0,  # 0: the least that keeps to the budget
+      accountant="pld",  # or rdp
+      phases=(),  # which are private; () is all
+      unit="image",  # what is protected: an image, or a person
+      images_per_person=4,  # in a batch, where the unit is the person
+      clip_norm=1.0,  # of the gradient of a unit
+      # Parameters to clip on their own: beginning of their names -> norm.
+      group_clip_norms=ConfigDict(),
+      per_layer=False,  # each layer is clipped on its own
+      allocation="uniform",  # of noise to groups, or "dimension"
+      microbatch_size=0,  # units a device works on at once; 0: the fastest
     )
   )
 

@@ -16,18 +16,21 @@ from absl import app, logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
+from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.reports.results import ResultsError
-from jaxpriv.training import loop, preemption
+from jaxpriv.training import loop, preemption, private
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
 # Errors that say all there is to say: shown without a traceback.
 USER_ERRORS = (
+  BudgetError,
   DataError,
   FileNotFoundError,
   ResultsError,
   loop.NonFiniteError,
+  private.NotPerExampleError,
   workdir_lib.ConfigMismatchError,
 )
 

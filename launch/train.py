@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   )  # fmt: skip
   data = run.open_data(config)
   config = run.resolve(config, data)
-  phases = common.phases_of(config)
+  phases = run.privatise(common.phases_of(config), config, data)
   run.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(

@@ -1,7 +1,7 @@
 """A source's records, dealt out to splits by person."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,30 @@ class Data(NamedTuple):
       seed=seed,
       first_step=first_step,
       num_workers=num_workers,
+    )
+    return map(self._labelled, stream)
+
+  def units(self, split: str, unit: str) -> list[np.ndarray]:
+    """The records of each unit of a split: of an "image", or of a "person".
+
+    Images of unknown people belong to no person and are left out.
+    """
+    indices = self.splits[split]
+    if unit == "image":
+      return list(indices[:, None])
+    identities = np.asarray(self.source.identities)[indices]
+    indices, identities = indices[identities >= 0], identities[identities >= 0]
+    order = np.argsort(identities, kind="stable")
+    starts = np.unique(identities[order], return_index=True)[1]
+    return np.split(indices[order], starts[1:])
+
+  def drawn_batches(
+      self, draw: Callable[[int], np.ndarray], *, first_step: int,
+      num_workers: int = 0,
+  ) -> Iterator[Batch]:  # fmt: skip
+    """Endless batches of the records that `draw` names for each step."""
+    stream = pipeline.drawn_batches(
+      self.source, draw, first_step=first_step, num_workers=num_workers
     )
     return map(self._labelled, stream)
 

@@ -7,7 +7,7 @@ order does not depend on P, and a run resumes at a step without replaying any.
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import grain
@@ -18,6 +18,7 @@ from jaxpriv.data.memory import InMemory, check_bad_share
 from jaxpriv.data.records import Batch, DataError, Source, UnreadableImageError
 
 _MAX_THREADS = 16
+_ENDLESS = 2**31  # steps
 
 
 def batches(
@@ -69,6 +70,40 @@ def batches(
     .batch(batch_size, drop_remainder=True)
     .map(_Gather(source, process * rows, (process + 1) * rows))
   )[first_step:]
+  return _stream(dataset, source, num_workers)
+
+
+def drawn_batches(
+  source: Source,
+  draw: Callable[[int], np.ndarray],
+  *,
+  first_step: int = 0,
+  num_workers: int = 0,
+  process_index: int | None = None,
+  process_count: int | None = None,
+) -> Generator[Batch, None, None]:
+  """Endless batches of the records that `draw` names for each step.
+
+  Args:
+    source: see `batches`.
+    draw: step -> record numbers [rows], -1 for padding; picklable. As many rows
+      each time, over all processes.
+    first_step: see `batches`, as for all others.
+    num_workers: see there.
+    process_index: see there.
+    process_count: see there.
+  """
+  process, count = _processes(process_index, process_count)
+  rows = _rows_per_process(len(draw(0)), count)
+  dataset = (
+    grain.MapDataset.range(_ENDLESS)
+    .map(draw)
+    .map(_Gather(source, process * rows, (process + 1) * rows))
+  )[first_step:]
+  return _stream(dataset, source, num_workers)
+
+
+def _stream(dataset, source, num_workers) -> Generator[Batch, None, None]:
   loaded = isinstance(source, InMemory)
   threads = 1 if loaded else min(_MAX_THREADS, os.cpu_count() or 1)
   iterator = dataset.to_iter_dataset(grain.ReadOptions(threads, threads + 1))

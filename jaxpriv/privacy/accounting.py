@@ -7,7 +7,7 @@ unit more or less.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dp_accounting
 from dp_accounting import pld, rdp
@@ -16,6 +16,7 @@ ACCOUNTANTS: dict[str, Callable] = {
   "pld": pld.PLDAccountant,
   "rdp": rdp.RdpAccountant,
 }
+QUICK = "quick"
 
 # Of the standard deviation of the noise to the sensitivity; less hides nobody.
 SMALLEST_NOISE = 0.2
@@ -63,13 +64,29 @@ def epsilon(
   Raises:
     ValueError: a number is outside its range.
   """
-  _check_delta(delta)
   spent = event(sampling_probability, noise_multiplier, steps)
-  if not steps:
+  return epsilon_of([spent], delta, accountant)
+
+
+def epsilon_of(
+  events: Sequence[dp_accounting.DpEvent], delta: float, accountant: str = "pld"
+) -> float:
+  """The epsilon of several events of `event` on the same data."""
+  _check_delta(delta)
+  total = _accountant(accountant)
+  events = [e for e in events if e.count]
+  if not events:
     return 0.0
-  if not noise_multiplier:
+  if any(_noiseless(e.event) for e in events):
     return math.inf
-  return _accountant(accountant).compose(spent).get_epsilon(delta)
+  for one in events:
+    total.compose(one)
+  return total.get_epsilon(delta)
+
+
+def _noiseless(one):
+  inner = getattr(one, "event", one)
+  return not inner.noise_multiplier
 
 
 def calibrate_noise_multiplier(
@@ -104,22 +121,36 @@ def calibrate_noise_multiplier(
     raise ValueError(f"steps = {steps}: there is nothing to spend a budget on")
   event(sampling_probability, 1.0, steps)  # refuses what is out of range
 
-  def spent(sigma, accountant):
-    return epsilon(sampling_probability, sigma, steps, delta, accountant)
+  return calibrate(
+    lambda sigma, accountant: epsilon(
+      sampling_probability, sigma, steps, delta, accountant
+    ),
+    target_epsilon,
+    accountant,
+  )
 
-  # RDP is quick and asks for some more noise than PLD does: the upper end.
+
+def calibrate(
+  spent: Callable[[float, str], float], target: float, accountant: str
+) -> float:
+  """The least noise multiplier of any event, to a relative 1e-4.
+
+  Args:
+    spent: (noise multiplier, accountant) -> epsilon.
+    target: epsilon.
+    accountant: see `epsilon`.
+  """
+  # Quick, and asks for some more noise than the others do: the upper end.
   high = SMALLEST_NOISE
-  while spent(high, "rdp") > target_epsilon:
+  while spent(high, QUICK) > target:
     high *= 2
   if high == SMALLEST_NOISE:
     return high
-  low, high = _bisect(lambda s: spent(s, "rdp"), high / 2, high, target_epsilon)
-  if accountant == "rdp":
-    return high
+  high = _bisect(lambda s: spent(s, QUICK), high / 2, high, target)[1]
   low = high
-  while low > SMALLEST_NOISE and spent(low, accountant) <= target_epsilon:
+  while low > SMALLEST_NOISE and spent(low, accountant) <= target:
     low, high = low * 0.9, low
-  return _bisect(lambda s: spent(s, accountant), low, high, target_epsilon)[1]
+  return _bisect(lambda s: spent(s, accountant), low, high, target)[1]
 
 
 def _bisect(spent, low, high, target) -> tuple[float, float]:
@@ -136,6 +167,8 @@ def _check_delta(delta):
 
 
 def _accountant(name):
+  if name == QUICK:  # whole orders only: a bound from above, in a moment
+    return rdp.RdpAccountant(orders=range(2, 128))
   if name not in ACCOUNTANTS:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"

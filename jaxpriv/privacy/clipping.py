@@ -1,28 +1,19 @@
 """Per-example gradients, clipped and summed.
 
 Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1,
-lines 5 to 10, without the noise. What makes it fast: of a Dense or Conv layer
-the gradient of an example is a product of what goes in, a [T, P], and what
-comes back, g [T, O], T being 1 or the positions of an image. So layers hand out
-a and g, and the gradients themselves are only formed where that is less work
-than the norm without them,
-
-  |a^T g|^2 = sum of (a a^T) * (g g^T)        (ghost norm, T x T)
-
-and their clipped sum is one matrix product over all examples and positions
-(Goodfellow 2015; Bu et al., "Differentially Private Optimization on Large Model
-at Small Cost", ICML 2023).
+lines 5 to 10, without the noise. `products` makes it fast.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
+
+from jaxpriv.privacy import products as products_lib
 
 Tree = Any
 Batch = Mapping[str, Any]
@@ -42,7 +33,7 @@ class ClippedGrad:
   clip_norms: Mapping[str, float]
   group_of: Callable[[str], str]
   has_aux: bool
-  microbatches: int
+  microbatch_size: int | None
   axis: str
 
   def sensitivity(self, relation: str = ADD_OR_REMOVE_ONE) -> float:
@@ -79,37 +70,53 @@ class ClippedGrad:
     """The sum over the rows of one device, microbatch after microbatch."""
     rows = len(jax.tree.leaves(batch)[0])
     batch = {"padding": jnp.zeros(rows, bool), **batch}
-    count = self.microbatches
-    if rows % count:
-      raise ValueError(
-        f"{rows} rows on each device cannot be divided into {count}"
-        " microbatches"
-      )
+    traced = products_lib.trace(self.loss_fn, params, _row(batch))
+    count = self._microbatches(rows, traced)
     if count == 1:
-      return self._sum(params, batch)
+      return self._sum(params, batch, traced.calls)
     parts = jax.tree.map(
       lambda x: x.reshape(count, rows // count, *x.shape[1:]), batch
     )
+    like = jax.tree.leaves(params)[0]
+    shapes = jax.eval_shape(
+      lambda: self._sum(
+        params, jax.tree.map(lambda x: x[0], parts), traced.calls
+      )
+    )
+
+    def nothing():
+      zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+      return jax.tree.map(lambda x: _as_varying(x, like), zeros)
 
     def body(total, part):
-      one, *rest = self._sum(params, part)
+      # Of a Poisson batch the last microbatches are often padding only.
+      one, *rest = jax.lax.cond(
+        jnp.all(part["padding"]),
+        nothing,
+        lambda: self._sum(params, part, traced.calls),
+      )
       return jax.tree.map(jnp.add, total, one), tuple(rest)
 
-    shapes = jax.eval_shape(
-      lambda: self._sum(params, jax.tree.map(lambda x: x[0], parts))[0]
-    )
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    zero = jax.tree.map(_as_varying, zero, params)
-    total, rest = jax.lax.scan(body, zero, parts)
+    total, rest = jax.lax.scan(body, nothing()[0], parts)
     rest = jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), rest)
     return total, *rest
 
-  def _sum(self, params, batch):
+  def _microbatches(self, rows, traced) -> int:
+    """How many microbatches rows are divided into, evenly."""
+    # XLA's convolutions crawl in a scan on CPU: there all at once is faster.
+    slow = traced.convolves and jax.default_backend() == "cpu"
+    if self.microbatch_size is None or slow:
+      return 1
+    count = -(-rows // self.microbatch_size)
+    while rows % count:
+      count += 1
+    return count
+
+  def _sum(self, params, batch, calls):
     """(clipped sum, norms [B][, aux]) of one microbatch."""
     keep = jnp.logical_not(batch["padding"])
     leaves, structure = jax.tree.flatten(params)
-    names = _names(params)
-    calls = _product_layers(self.loss_fn, params, _row(batch))
+    names = parameter_names(params)
     inner = sorted({call.leaf for call in calls})
 
     def lane(example):
@@ -117,7 +124,7 @@ class ClippedGrad:
         whole = list(leaves)
         for i, leaf in explicit.items():
           whole[i] = leaf
-        with _Tap(whole, inner, probes) as tap:
+        with products_lib.Tap(whole, inner, probes) as tap:
           value = self.loss_fn(jax.tree.unflatten(structure, whole), example)
         value, aux = value if self.has_aux else (value, None)
         return value, (aux, tap.inputs)
@@ -133,10 +140,10 @@ class ClippedGrad:
       return grads, inputs, outputs, aux
 
     grads, inputs, outputs, aux = jax.vmap(lane)(batch)
-    products = {i: _Product() for i in inner}
+    products = {i: products_lib.Product() for i in inner}
     for call, a, g in zip(calls, inputs, outputs, strict=True):
       products[call.leaf].add(a, g)
-    squares = {i: _squares(g) for i, g in grads.items()}
+    squares = {i: products_lib.squares(g) for i, g in grads.items()}
     squares |= {i: product.squares() for i, product in products.items()}
     groups: dict[str, jax.Array] = {}
     for i, square in squares.items():
@@ -160,7 +167,7 @@ class ClippedGrad:
         if i in products:
           sums.append(products[i].sum(scale, good, clean).reshape(leaf.shape))
         else:
-          g = grads[i] if clean else _where(good, grads[i])
+          g = grads[i] if clean else products_lib.rows_where(good, grads[i])
           sums.append(jnp.tensordot(scale, g.astype(jnp.float32), 1))
       return sums
 
@@ -170,65 +177,15 @@ class ClippedGrad:
     return (*result, aux) if self.has_aux else result
 
 
-class _Product:
-  """The gradients of a kernel [P, O]: of each example, the sum of a^T g."""
-
-  def __init__(self):
-    self.inputs, self.outputs, self._each = [], [], None
-
-  def add(self, a, g):
-    """One use of the kernel: a [B, T, P] and g [B, T, O]."""
-    self.inputs.append(a)
-    self.outputs.append(g)
-
-  def squares(self):
-    """Squared norms [B], by whichever way is less work."""
-    a, g = self._all()
-    positions, features = a.shape[1], a.shape[2] * g.shape[2]
-    if 2 * positions**2 < features:
-      return jnp.sum(
-        jnp.einsum("btp,bsp->bts", a, a) * jnp.einsum("bto,bso->bts", g, g),
-        (1, 2),
-      )
-    self._each = jnp.einsum("btp,bto->bpo", a, g)
-    return _squares(self._each)
-
-  def sum(self, scale, good, clean):
-    """The sum of the examples' gradients times scale [B], [P, O]."""
-    if self._each is not None:
-      each = self._each if clean else _where(good, self._each)
-      return jnp.tensordot(scale, each, 1)
-    a, g = self._all()
-    if not clean:
-      a, g = _where(good, a), _where(good, g)
-    g = g * scale[:, None, None]
-    return jnp.einsum("btp,bto->po", a, g)
-
-  def _all(self):
-    join = lambda xs: jnp.concatenate(
-      [x.astype(jnp.float32) for x in xs], axis=1
-    )
-    return join(self.inputs), join(self.outputs)
-
-
 def _as_varying(x, like):
   """x, which inside `shard_map` differs between devices if `like` does."""
   nothing = jnp.where(False, like.reshape(-1)[0], 0)
-  return x + nothing.astype(x.dtype)
-
-
-def _where(good, x):
-  return jnp.where(good.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+  return x + nothing.astype(x.dtype) if x.dtype != bool else x | (nothing > 0)
 
 
 def _safe(square):
   # Only a guard against 0 / 0; a norm of 0 is clipped by nothing.
   return jnp.maximum(jnp.sqrt(square), 1e-12)
-
-
-def _squares(x):
-  x = x.astype(jnp.float32)
-  return jnp.sum(jnp.square(x), tuple(range(1, x.ndim)))
 
 
 def _row(batch):
@@ -237,142 +194,21 @@ def _row(batch):
   )
 
 
-def _names(tree):
-  paths = jax.tree_util.tree_leaves_with_path(tree)
+def parameter_names(params: Tree) -> list[str]:
+  """ "path/of/a/parameter" of each leaf, in the order of `jax.tree.leaves`."""
+  paths = jax.tree_util.tree_leaves_with_path(params)
   return [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in paths]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-  """One use of a kernel: which leaf, and its output [T, O] for one example."""
-
-  leaf: int
-  outputs: tuple[int, int]
-  dtype: Any
+def layer_of(name: str) -> str:
+  """The layer of a parameter: to be `group_of` where each is clipped alone."""
+  return name.rpartition("/")[0] or name
 
 
-class _Tap:
-  """Has Dense and Conv layers hand out their inputs and take a probe.
-
-  The gradient by the probe, which is added to the output, is that by the
-  output. Kernels are known by identity, so that other networks with layers of
-  the same names are left alone.
-
-  Args:
-    leaves: of the parameters, as the network will see them.
-    inner: the indices of kernels whose layers are tapped.
-    probes: one for each use, in order; None only to note `calls`, in which case
-      no tapped kernel enters the computation.
-  """
-
-  def __init__(self, leaves, inner, probes=None):
-    self.inputs: list[jax.Array] = []
-    self.calls: list[_Call] = []
-    self._index = {id(leaves[i]): i for i in inner}
-    self._probes = probes
-
-  def __enter__(self):
-    self._context = nn.intercept_methods(self._intercept)
-    self._context.__enter__()
-    return self
-
-  def __exit__(self, *error):
-    return self._context.__exit__(*error)
-
-  def _intercept(self, call, args, kwargs, context):
-    layer = context.module
-    if context.method_name != "__call__" or not _is_product(layer):
-      return call(*args, **kwargs)
-    leaf = self._index.get(id(layer.get_variable("params", "kernel")))
-    if leaf is None:
-      return call(*args, **kwargs)
-    (x,) = args
-    kernel = layer.get_variable("params", "kernel")
-    bias = layer.get_variable("params", "bias") if layer.use_bias else None
-    if self._probes is None:
-      kernel = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
-    dtype = layer.dtype or jnp.result_type(x, kernel.dtype)
-    x = x.astype(dtype)
-    if isinstance(layer, nn.Conv):
-      x = _patches(x, layer)
-    features = kernel.shape[-1]
-    shape = (*x.shape[:-1], features)
-    flat = (math.prod(shape[:-1]), features)
-    self.calls.append(_Call(leaf, flat, dtype))
-    if self._probes is None:
-      y = jnp.zeros(shape, dtype)
-    else:
-      self.inputs.append(x.reshape(flat[0], -1))
-      probe = self._probes[len(self.inputs) - 1]
-      y = x @ kernel.reshape(-1, features).astype(dtype) + probe.reshape(shape)
-    return y if bias is None else y + bias.astype(dtype)
-
-
-def _is_product(layer) -> bool:
-  if type(layer) is nn.Dense:
-    return True
-  if type(layer) is not nn.Conv or jax.default_backend() != "cpu":
-    return False
-  ones = lambda x: x in (1, None) or set(x) == {1}
-  return (
-    isinstance(layer.kernel_size, Sequence)
-    and len(layer.kernel_size) == 2
-    and ones(layer.input_dilation)
-    and ones(layer.kernel_dilation)
-    and layer.feature_group_count == 1
-    and layer.mask is None
-    and layer.padding not in ("CIRCULAR", "CAUSAL", "REFLECT")
-  )
-
-
-def _patches(x, layer):
-  """[..., H, W, C] -> [..., H', W', h * w * C], what each output is made of."""
-  window = layer.kernel_size
-  strides = layer.strides
-  strides = (
-    (strides or 1,) * 2 if not isinstance(strides, (tuple, list)) else strides
-  )
-  padding = layer.padding
-  if isinstance(padding, str):
-    padding = jax.lax.padtype_to_pads(x.shape[-3:-1], window, strides, padding)
-  elif isinstance(padding, int):
-    padding = [(padding, padding)] * 2
-  else:
-    padding = [(p, p) if isinstance(p, int) else p for p in padding]
-  before = [(0, 0)] * (x.ndim - 3)
-  x = jnp.pad(x, (*before, *padding, (0, 0)))
-  rows, columns = (
-    (n - w) // s * s + 1
-    for n, w, s in zip(x.shape[-3:-1], window, strides, strict=True)
-  )
-  return jnp.concatenate(
-    [
-      x[..., i : i + rows : strides[0], j : j + columns : strides[1], :]
-      for i in range(window[0])
-      for j in range(window[1])
-    ],
-    -1,
-  )
-
-
-def _product_layers(loss_fn, params, row) -> list[_Call]:
-  """The uses of kernels that only Dense and Conv layers use."""
-  leaves, structure = jax.tree.flatten(params)
-  kernels = range(len(leaves))
-  calls: list[_Call] = []
-
-  def run(leaves, row):
-    with _Tap(leaves, kernels) as tap:
-      value = loss_fn(jax.tree.unflatten(structure, leaves), row)
-    calls.extend(tap.calls)
-    return value
-
-  jaxpr = jax.make_jaxpr(run)(leaves, row).jaxpr
-  # A kernel that the loss depends on without its layers is used elsewhere too,
-  # as by weight decay: its gradient is not the layers' alone.
-  used = {id(x) for x in jaxpr.outvars}
-  used |= {id(x) for equation in jaxpr.eqns for x in equation.invars}
-  return [c for c in calls if id(jaxpr.invars[c.leaf]) not in used]
+def by_layer(params: Tree, clip_norm: float) -> dict[str, float]:
+  """Clip norms of all layers alike that together bound what one of all does."""
+  layers = {layer_of(name): 0 for name in parameter_names(params)}
+  return dict.fromkeys(layers, clip_norm / math.sqrt(len(layers)))
 
 
 def clipped_grad(
@@ -381,7 +217,7 @@ def clipped_grad(
   *,
   group_of: Callable[[str], str] | None = None,
   has_aux: bool = False,
-  microbatches: int = 1,
+  microbatch_size: int | None = None,
   axis: str = "data",
 ) -> ClippedGrad:
   """The sum of the gradients of examples, each clipped.
@@ -396,8 +232,10 @@ def clipped_grad(
     clip_norm: of the gradient; or by group, each clipped on its own.
     group_of: "path/of/a/parameter" -> name of its group, if there are groups.
     has_aux: see loss_fn.
-    microbatches: parts, one after the other, that each device's rows are
-      divided into; memory falls by about as much.
+    microbatch_size: rows of each device that are worked on at once, at most;
+      the others wait, so that memory falls. A microbatch of padding only costs
+      nothing. Without effect on CPU where the loss has convolutions other than
+      those of `nn.Conv`: XLA is slow with them in a loop.
     axis: of the mesh.
 
   Returns:
@@ -409,7 +247,7 @@ def clipped_grad(
 
   Raises:
     ValueError: a clip norm is not positive, or there are groups and no
-      group_of.
+      group_of, or microbatch_size is below 1.
   """
   groups = clip_norm if isinstance(clip_norm, Mapping) else {_ALL: clip_norm}
   bad = {k: v for k, v in groups.items() if not (0 < v < math.inf)}
@@ -417,11 +255,13 @@ def clipped_grad(
     raise ValueError(f"clip_norm must be positive and finite, got {clip_norm}")
   if isinstance(clip_norm, Mapping) != (group_of is not None):
     raise ValueError("clip_norm by group and group_of belong together")
+  if microbatch_size is not None and microbatch_size < 1:
+    raise ValueError(f"microbatch_size = {microbatch_size} is below 1")
   return ClippedGrad(
     loss_fn,
     {k: float(v) for k, v in groups.items()},
     group_of or (lambda name: _ALL),
     has_aux,
-    microbatches,
+    microbatch_size,
     axis,
   )

@@ -7,6 +7,7 @@ and all processes of a cluster draw the same batch and take their rows of it.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,10 @@ class PoissonSampling(NamedTuple):
       OverflowError: more units were drawn than there are rows. To leave some
         out in silence is another mechanism than the accounted one.
     """
+    return self._draw(step)[0]
+
+  def _draw(self, step):
+    """(units, the generator after they were drawn)."""
     # Philox: a generator for each step at no cost, and no two steps alike.
     key = np.array([self.seed, step], np.uint64)
     random = np.random.Generator(np.random.Philox(key=key))
@@ -47,7 +52,51 @@ class PoissonSampling(NamedTuple):
       )
     drawn = random.choice(self.units, count, replace=False, shuffle=False)
     padding = np.full(self.rows - count, -1, np.int64)
-    return np.concatenate([np.sort(drawn).astype(np.int64), padding])
+    units = np.concatenate([np.sort(drawn).astype(np.int64), padding])
+    return units, random
+
+
+class RecordDraw:
+  """step -> the records of a batch, unit after unit, -1 for padding.
+
+  Args:
+    sampling: draws the units.
+    records: of each unit, the numbers of its records.
+    rows_per_unit: of a unit with more records, so many are drawn at random.
+    devices: units are dealt out among so many, one by one, so that each has as
+      many as another, and its padding last.
+  """
+
+  def __init__(
+    self,
+    sampling: PoissonSampling,
+    records: Sequence[np.ndarray],
+    rows_per_unit: int,
+    devices: int,
+  ):
+    if len(records) != sampling.units:
+      raise ValueError(
+        f"the plan is for {sampling.units} units, and the data have"
+        f" {len(records)}"
+      )
+    self._sampling = sampling
+    self._lengths = np.array([len(r) for r in records])
+    self._starts = np.cumsum(self._lengths) - self._lengths
+    self._records = np.concatenate(records).astype(np.int64)
+    self._rows, self._devices = rows_per_unit, devices
+
+  def __call__(self, step: int) -> np.ndarray:
+    units, random = self._sampling._draw(step)
+    rows = np.full((len(units), self._rows), -1, np.int64)
+    for row, unit in zip(rows, units[units >= 0], strict=False):
+      length = self._lengths[unit]
+      some = slice(None, length)
+      if length > self._rows:
+        some = random.choice(length, self._rows, replace=False)
+      start = self._starts[unit]
+      chosen = self._records[start : start + length][some]
+      row[: len(chosen)] = chosen
+    return rows.reshape(-1, self._devices, self._rows).swapaxes(0, 1).ravel()
 
 
 def rows_for(units: int, probability: float, multiple: int = 1) -> int:

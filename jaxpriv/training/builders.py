@@ -32,7 +32,7 @@ def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def value_and_grad(objective: Callable) -> Callable:
-  """The plain gradient: (params, batch) -> ((value, aux), grads)."""
+  """The plain gradient: (params, batch, key) -> ((value, aux), grads)."""
   return jax.value_and_grad(objective, has_aux=True)
 
 
@@ -40,7 +40,7 @@ def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
   """The gradient over `count` microbatches, one after the other.
 
   Equals `value_and_grad` where rows do not see each other (no BatchNorm), no
-  key is drawn and no row is padding; memory falls by about `count`.
+  key is used and no row is padding; memory falls by about `count`.
 
   Args:
     count: number of microbatches; must divide the batch of every device.
@@ -49,7 +49,7 @@ def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
   def grad(objective):
     one = value_and_grad(objective)
 
-    def accumulated(params, batch):
+    def accumulated(params, batch, key):
       # Strided microbatches: a device's rows stay on that device.
       parts = jax.tree.map(
         lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
@@ -57,7 +57,8 @@ def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
       total = None
       # Unrolled: convolution gradients inside a scan crawl on CPU.
       for i in range(count):
-        part = one(params, jax.tree.map(lambda x, i=i: x[:, i], parts))
+        own = jax.random.fold_in(key, i)
+        part = one(params, jax.tree.map(lambda x, i=i: x[:, i], parts), own)
         total = part if total is None else jax.tree.map(jnp.add, total, part)
       return jax.tree.map(lambda x: x / count, total)
 
@@ -86,7 +87,8 @@ def supervised(
       is minimised.
     optimizer: an optax transformation.
     inputs: (batch, frozen) -> the model's input, to initialise it.
-    grad: objective -> ((params, batch) -> ((value, aux), grads)).
+    grad: objective -> ((params, batch, key) -> ((value, aux), grads)), an
+      objective being (params, batch, key) -> (value, (metrics, batch_stats)).
     predict: name -> (apply, batch, frozen) -> pytree. "losses", the loss and
       metrics of each example in evaluation mode, is always there.
 
@@ -104,7 +106,7 @@ def supervised(
     }
 
   def step(state, frozen, batch, key):
-    def objective(params, batch):
+    def objective(params, batch, key):
       params, stats = mesh_lib.gather((params, state["batch_stats"]))
 
       def apply(*args, **kwargs):
@@ -127,7 +129,9 @@ def supervised(
       }
       return masked_mean(losses, batch), (metrics, stats)
 
-    (value, (metrics, stats)), grads = grad(objective)(state["params"], batch)
+    (value, (metrics, stats)), grads = grad(objective)(
+      state["params"], batch, key
+    )
     updates, opt = optimizer.update(grads, state["opt"], state["params"])
     new = {
       **state,

@@ -18,6 +18,7 @@ from jaxpriv.training import (
   inference,
   pictures,
   preemption,
+  private,
   writers,
 )
 from jaxpriv.training import mesh as mesh_lib
@@ -25,6 +26,11 @@ from jaxpriv.training import progress as progress_lib
 from jaxpriv.training.method import Phase
 
 HostBatches = Iterator[dict[str, np.ndarray]]
+
+
+# Share of what an image does to its own loss that it may do to another one's:
+# rounding.
+CROSSTALK = 1e-3
 
 
 class NonFiniteError(FloatingPointError):
@@ -102,6 +108,8 @@ def train(
   """
   directory = phase_directory(workdir, phase.name)
   first = checkpoints.latest_step(directory) or 0
+  if phase.plan:
+    phase.plan.spent(steps)  # refuses more steps than are paid for
   if first >= steps:
     logging.info("%s: finished before, at step %d", phase.name, first)
     return checkpoints.load(directory, mesh)
@@ -121,6 +129,8 @@ def train(
     state = _initial_state(
       phase, manager, first, batch, frozen, seed, mesh, start
     )
+    if phase.plan:
+      _check_private(phase, state, frozen, host_batch, mesh)
     step_fn = _compiled_step(phase, state, frozen, batch, seed, mesh)
     write = _writer(stack, workdir, phase.name, first)
     advance = (
@@ -130,7 +140,7 @@ def train(
     )
     stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
-    meter = _meter(step_fn.flops, _rows(batch))
+    meter = _meter(step_fn.flops, _rows(phase, batch))
     profile = stack.enter_context(_profiler(options.profile, workdir))
 
     settled = first - 1  # the last step whose metrics were looked at
@@ -145,7 +155,8 @@ def train(
       _check_finite(phase.name, step, values, manager, directory)
       if logged:
         write(step, {**values, **meter(step)})
-        note = f"loss {values['loss']:.4g}" if "loss" in values else ""
+        losses = [v for k, v in values.items() if k.split("/")[-1] == "loss"]
+        note = f"loss {losses[0]:.4g}" if len(losses) == 1 else ""
         advance(step + 1, note)
 
     metrics: dict[str, jax.Array] = {}
@@ -194,8 +205,32 @@ def _due(step: int, every: int) -> bool:
   return bool(every) and step % every == 0
 
 
-def _rows(batch: Mapping[str, jax.Array]) -> int:
+def _rows(phase: Phase, batch: Mapping[str, jax.Array]) -> int:
+  """Examples of an average batch."""
+  if phase.plan:
+    return phase.plan.batch_size * phase.plan.rows_per_unit
   return len(batch["padding"])
+
+
+def _check_private(phase, state, frozen, host_batch, mesh):
+  """Checks that the state is of this plan, and rows do not see each other.
+
+  Raises:
+    BudgetError: the checkpoint was made by another plan.
+    NotPerExampleError: rows see each other.
+  """
+  phase.plan.check_ledger(mesh_lib.fetch(state["privacy"]))
+  few = {k: v[: 2 * mesh.local_mesh.size] for k, v in host_batch.items()}
+  few = mesh_lib.put_batch(few, mesh)
+  run = inference.compiled(phase.method.predict["crosstalk"], mesh)
+  worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
+  if not worst < CROSSTALK:
+    raise private.NotPerExampleError(
+      f"{phase.name}: the loss of one example changes with the image of another"
+      f" one ({worst:.2g} of what its own does). Differential privacy needs a"
+      " loss of each example by itself: no batch statistics, no contrast"
+      " between examples"
+    )
 
 
 def _initial_state(phase, manager, first, batch, frozen, seed, mesh, start):

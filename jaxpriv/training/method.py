@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from jaxpriv.privacy.plan import Plan
+
 
 class Method(NamedTuple):
   """A training algorithm in the image of `optax.GradientTransformation`.
@@ -26,8 +28,19 @@ class Method(NamedTuple):
 
 
 class Phase(NamedTuple):
-  """One training run: a method, and the phases whose states it reads."""
+  """One training run: a method, and the phases whose states it reads.
+
+  Attributes:
+    name: of the phase.
+    needs: names of earlier phases, which become `frozen`.
+    method: what is trained.
+    private: plan -> the method trained with differential privacy; None where
+      that cannot be.
+    plan: of the method, if it is the private one.
+  """
 
   name: str
   needs: tuple[str, ...]
   method: Method
+  private: Callable[[Plan], Method] | None = None
+  plan: Plan | None = None

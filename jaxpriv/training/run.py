@@ -1,5 +1,7 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from ml_collections import ConfigDict
 from jaxpriv.data import dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.privacy import plan as plan_lib
+from jaxpriv.privacy import sampling
 from jaxpriv.training import checkpoints, loop, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
@@ -120,6 +124,74 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       )
 
 
+def privatise(
+  phases: Sequence[Phase], config: ConfigDict, data: Data
+) -> list[Phase]:
+  """The phases of a run, those of `config.dp` trained with privacy.
+
+  Where the budget pays for fewer steps than a phase is to take, its steps in
+  the config become those.
+
+  Raises:
+    DataError: config.dp names what there is not, or cannot be trained so.
+    BudgetError: its numbers do not fit each other or the data.
+  """
+  dp = config.dp
+  if not is_private(dp):
+    return list(phases)
+  trained = [p.name for p in phases if config.phases[p.name].steps]
+  names = sources.words(dp.phases) or trained
+  for name in names:
+    if name not in trained:
+      raise DataError(
+        f"config.dp.phases names {name}, and the phases of this run are"
+        f" {', '.join(trained)}"
+      )
+  chosen = [phase for phase in phases if phase.name in names]
+  for phase in chosen:
+    if phase.private is None:
+      raise DataError(
+        f"config.dp: phase {phase.name} is not supervised by a loss of each"
+        " example, so it cannot be trained with differential privacy; name"
+        " others in config.dp.phases"
+      )
+  settings = [
+    (p.name, config.phases[p.name].batch_size, config.phases[p.name].steps)
+    for p in chosen
+  ]
+  units = len(data.units("train", dp.unit))
+  plans = plan_lib.make_plans(dp, settings, units)
+  made = []
+  for phase in phases:
+    if phase.name in plans:
+      seed = loop.phase_seed(config.seed, f"{phase.name}/sampling")
+      plan = dataclasses.replace(plans[phase.name], seed=seed)
+      _tell(phase.name, plan, config)
+      config.phases[phase.name].steps = plan.steps
+      phase = phase._replace(method=phase.private(plan), plan=plan)
+    made.append(phase)
+  return made
+
+
+def is_private(dp: ConfigDict) -> bool:
+  """Whether a config asks for differential privacy at all."""
+  return dp.epsilon != math.inf or dp.noise_multiplier != 0
+
+
+def _tell(name, plan, config):
+  wanted = config.phases[name].steps
+  if plan.steps < wanted:
+    logging.warning(
+      "%s: the budget pays for %d of %d steps", name, plan.steps, wanted
+    )
+  logging.info(
+    "%s: private, noise multiplier %.4g, sampling probability %.4g"
+    " (%d of %d %s expected in a batch), %d steps",
+    name, plan.noise_multiplier, plan.sampling_probability, plan.batch_size,
+    plan.units, plan_lib.PLURAL[plan.unit], plan.steps,
+  )  # fmt: skip
+
+
 def train_phases(
   phases: Sequence[Phase],
   config: ConfigDict,
@@ -151,7 +223,13 @@ def train_phases(
       continue
     seed = loop.phase_seed(config.seed, phase.name)
 
-    def batches(first, options=options, seed=seed):
+    def batches(first, phase=phase, options=options, seed=seed):
+      if phase.plan:
+        return data.drawn_batches(
+          _draw(phase.plan, data, mesh.size),
+          first_step=first,
+          num_workers=config.data.num_workers,
+        )
       return data.batches(
         "train",
         batch_size=options.batch_size,
@@ -163,7 +241,7 @@ def train_phases(
     def validation(options=options):
       return data.epoch(
         "attack",
-        batch_size=options.batch_size,
+        batch_size=-(-options.batch_size // mesh.size) * mesh.size,
         limit=config.train.validation_images,
       )
 
@@ -180,6 +258,14 @@ def train_phases(
       options=loop_options(config.train),
     )
   return finished
+
+
+def _draw(plan, data: Data, devices: int) -> sampling.RecordDraw:
+  """The records of each step of a private phase."""
+  records = data.units("train", plan.unit)
+  return sampling.RecordDraw(
+    plan.sampler(devices), records, plan.rows_per_unit, devices
+  )
 
 
 def loop_options(train: ConfigDict) -> loop.Options:
@@ -205,6 +291,8 @@ def check_batch_sizes(
   for phase in phases:
     options = config.phases[phase.name]
     setting = f"config.phases.{phase.name}.batch_size = {options.batch_size}"
+    if phase.plan:  # checked by make_plans; rows are padded to fit
+      continue
     if options.steps and options.batch_size % mesh.size:
       raise DataError(
         f"{setting} cannot be divided among {mesh.size} devices: use a multiple"

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
 from jaxpriv.models import heads, margin
-from jaxpriv.training import builders, combinators
+from jaxpriv.privacy.plan import Plan
+from jaxpriv.training import builders, combinators, private
 from jaxpriv.training.method import Method, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -26,30 +27,54 @@ def supervised_phase(
   options: ConfigDict,
   *,
   needs: tuple[str, ...] = (),
+  transform: Callable | None = None,
+  validated: bool = True,
   **arguments,
 ) -> Phase:
-  """A supervised phase with the combinators its options ask for."""
-  grad = (
-    builders.accumulated_grad(options.accumulate)
-    if options.accumulate > 1
-    else builders.value_and_grad
-  )
-  method = builders.supervised(
-    model, loss, make_optimizer(options), grad=grad, **arguments
-  )
-  return Phase(name, needs, _combined(method, options))
+  """A supervised phase with the combinators its options ask for.
+
+  Args:
+    name: of the phase.
+    model: see `builders.supervised`, as for loss and further arguments.
+    loss: see there.
+    options: of the phase.
+    needs: of the phase.
+    transform: (key, batch) -> batch, each row on its own, after augmentation.
+    validated: False where the loss on held-out people would mean nothing.
+    **arguments: of `builders.supervised`.
+  """
+
+  def build(plan: Plan | None = None) -> Method:
+    grad: Callable = builders.value_and_grad
+    if options.accumulate > 1:
+      grad = builders.accumulated_grad(options.accumulate)
+    if plan:
+      grad = private.private_grad(plan)
+    method = builders.supervised(
+      model, loss, make_optimizer(options), grad=grad, **arguments
+    )
+    if plan:
+      method = private.with_ledger(method, plan)
+    if not validated:
+      kept = {k: v for k, v in method.predict.items() if k != "losses"}
+      method = method._replace(predict=kept)
+    return _combined(method, options, transform)
+
+  return Phase(name, needs, build(), build)
 
 
-def _combined(method: Method, options: ConfigDict) -> Method:
+def _combined(method, options, transform) -> Method:
   if options.ema:
     method = combinators.with_ema(method, options.ema)
+  if transform:
+    method = combinators.with_transform(method, transform)
   if options.augment:
 
-    def transform(key, batch):
+    def augment(key, batch):
       image = augmentation.augment(key, batch["image"], options.augmentation)
       return {**batch, "image": image}
 
-    method = combinators.with_transform(method, transform)
+    method = combinators.with_transform(method, augment)
   return method
 
 
@@ -104,10 +129,10 @@ def recognition(
       image[:, :, ::-1], method="embed"
     )
 
-  phase = supervised_phase(name, model, loss, options, predict={"embed": embed})
   # Held-out people are no classes: a validation loss would mean nothing.
-  predict = {"embed": phase.method.predict["embed"]}
-  return phase._replace(method=phase.method._replace(predict=predict))
+  return supervised_phase(
+    name, model, loss, options, validated=False, predict={"embed": embed}
+  )
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:

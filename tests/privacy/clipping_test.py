@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxpriv.privacy import clipped_grad, clipping
+from jaxpriv.privacy import clipped_grad, clipping, products
 
 ROWS, CLIP = 16, 2.0
 
@@ -97,8 +97,8 @@ def test_the_sum_is_that_of_a_loop_on_any_devices(
 
 
 def test_layers_that_hand_out_products_are_found(params, batch):
-  calls = clipping._product_layers(loss_fn, params, clipping._row(batch))
-  kernels = [clipping._names(params)[call.leaf] for call in calls]
+  calls = products.trace(loss_fn, params, clipping._row(batch)).calls
+  kernels = [clipping.parameter_names(params)[call.leaf] for call in calls]
   # All but the convolution in groups.
   assert kernels == [
     "Conv_0/kernel",
@@ -112,7 +112,7 @@ def test_layers_that_hand_out_products_are_found(params, batch):
 def test_both_ways_to_a_norm_are_taken_and_agree():
   keys = jax.random.split(jax.random.key(0), 4)
   for positions, features in ((4, 32), (32, 4)):
-    product = clipping._Product()
+    product = products.Product()
     a = jax.random.normal(keys[0], (5, positions, features))
     g = jax.random.normal(keys[1], (5, positions, features))
     product.add(a, g)

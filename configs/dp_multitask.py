@@ -1,0 +1,83 @@
+"""DP multi-task learning: detection, landmarks, visibility, pose, gender.
+
+--config=configs/dp_multitask.py:demo   64 px, minutes on a CPU
+--config=configs/dp_multitask.py:gpu    128 px, one accelerator
+--config=configs/dp_multitask.py:paper  HyperFace at 227 px
+
+Not private unless there is a budget: --config.dp.epsilon=8
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(argument: str = "demo") -> ConfigDict:
+  scale, options = common.parse(argument)
+  if options:
+    raise ValueError(f"unknown option {sorted(options)}: there is none")
+  config = common.base("dp_multitask")
+  # Photographs as they are: the face is to be found.
+  config.data.align = "none"
+  config.data.attributes = ("Male",)
+  config.model = _model()
+  config.dp.group_clip_norms = {"log_variances": 0.3}
+  {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
+  for phase in config.phases.values():
+    # Regions are moved, scaled and mirrored with their labels by the method.
+    phase.augmentation.update(flip=False, shift=0.0)
+  return config
+
+
+def _model() -> ConfigDict:
+  return ConfigDict(
+    dict(
+      architecture="small",  # or hyperface
+      tasks=("detection", "landmarks", "visibility", "pose", "gender"),
+      side=32,  # of a region as the network sees it
+      near=1,  # regions of a photograph in training: around the face
+      anywhere=1,  # and anywhere
+      units=32,
+      dropout=0.0,
+      # First values, in the order of the tasks: squared errors are small.
+      log_variances=(0.0, -4.0, -2.0, -3.0, 0.0),
+      small=dict(widths=(16, 32, 48, 64), features=128, standardize=False),
+      hyperface=dict(width=96, features=3072),
+      # Windows of detection, in shares of the photograph's side.
+      pyramid=dict(smallest=0.35, growth=1.3, stride=0.2, keep=20),
+    )
+  )
+
+
+def _demo(config: ConfigDict) -> None:
+  config.data.image_size = 64
+  config.data.num_identities = 20000
+  config.data.images_per_identity = 1
+  config.data.splits = dict(train=0.8, attack=0.02, test=0.18)
+  config.phases.multi_task = common.phase(
+    600, 512, learning_rate=2e-3, warmup_steps=30, ema=0.98
+  )
+
+
+def _gpu(config: ConfigDict) -> None:
+  config.dtype = "bfloat16"
+  config.data.image_size = 128
+  config.data.num_identities = 100000
+  config.data.images_per_identity = 1
+  config.data.splits = dict(train=0.9, attack=0.02, test=0.08)
+  config.model.update(side=64, units=256, near=4, anywhere=4)
+  config.model.small.update(widths=(32, 64, 128, 256, 256), features=512)
+  config.phases.multi_task = common.phase(
+    3000, 4096, learning_rate=2e-3, warmup_steps=100, ema=0.99
+  )
+
+
+def _paper(config: ConfigDict) -> None:
+  """HyperFace; its rates and sizes are the paper's, DP's are not stated."""
+  config.data.update(source="folder", image_size=256)
+  config.model.update(
+    architecture="hyperface", side=227, units=512, dropout=0.5, near=1
+  )
+  config.phases.multi_task = common.phase(
+    20000, 64, optimizer="sgd", learning_rate=1e-2, schedule="polynomial"
+  )

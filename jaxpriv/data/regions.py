@@ -1,0 +1,106 @@
+"""Square regions of photographs: drawn around faces and elsewhere, and cut out.
+
+A region is (x, y, side), centre and side in pixels, as landmarks are. For detection by region
+classification (Girshick et al., R-CNN, CVPR 2014) they are labelled by their
+overlap with the box of the face.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpriv.data.records import AFLW_LANDMARKS
+
+
+def square_of(box: jax.Array) -> jax.Array:
+  """The square of the centre and area of boxes [..., 4], as regions [..., 3].
+
+  Unknown boxes (NaN) stay so.
+  """
+  low, high = box[..., :2], box[..., 2:]
+  side = jnp.sqrt(jnp.prod(high - low, -1, keepdims=True))
+  return jnp.concatenate([(low + high) / 2, side], -1)
+
+
+def box_of(region: jax.Array) -> jax.Array:
+  """Regions [..., 3] as boxes x0, y0, x1, y1 [..., 4]."""
+  centre, half = region[..., :2], region[..., 2:] / 2
+  return jnp.concatenate([centre - half, centre + half], -1)
+
+
+def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Intersection over union of boxes [..., 4]; 0 where one is unknown."""
+  low = jnp.maximum(a[..., :2], b[..., :2])
+  high = jnp.minimum(a[..., 2:], b[..., 2:])
+  area = lambda x: jnp.prod(jnp.maximum(x[..., 2:] - x[..., :2], 0), -1)
+  shared = jnp.prod(jnp.maximum(high - low, 0), -1)
+  union = area(a) + area(b) - shared
+  found = shared / jnp.maximum(union, 1e-6)
+  return jnp.where(jnp.isfinite(found), found, 0)
+
+
+def draw(
+  key: jax.Array, box: jax.Array, size: int, near: int, anywhere: int
+) -> jax.Array:
+  """Random regions of one photograph, [near + anywhere, 3].
+
+  Args:
+    key: of the photograph.
+    box: of its face [4]; if it is unknown all regions are anywhere.
+    size: side of the photograph in pixels.
+    near: regions moved from the face by at most a fifth, and grown or shrunk by
+      at most a quarter.
+    anywhere: regions of a quarter of the photograph and up.
+  """
+  shift, scale, centre, side = jax.random.split(key, 4)
+  face = square_of(box)
+  moved = jax.random.uniform(shift, (near, 2), minval=-0.2, maxval=0.2)
+  grown = jnp.exp(jax.random.uniform(scale, (near, 1), minval=-0.25, maxval=0.25))
+  around = jnp.concatenate(
+    [face[:2] + moved * face[2], grown * face[2]], -1
+  )
+  count = near + anywhere
+  low, high = np.log(0.25), np.log(1.1)
+  sides = size * jnp.exp(
+    jax.random.uniform(side, (count, 1), minval=low, maxval=high)
+  )
+  centres = jax.random.uniform(centre, (count, 2), maxval=size)
+  other = jnp.concatenate([centres, sides], -1)
+  around = jnp.where(jnp.isfinite(around), around, other[:near])
+  return jnp.concatenate([around, other[near:]])
+
+
+def cut(image: jax.Array, regions: jax.Array, side: int) -> jax.Array:
+  """Resizes regions [R, 3] of image [H, W, 3] to [R, side, side, 3].
+
+  Bilinear, averaging where pixels are skipped; outside, the border repeats.
+  """
+  rows = _weights(image.shape[0], regions[:, 1], regions[:, 2], side)
+  columns = _weights(image.shape[1], regions[:, 0], regions[:, 2], side)
+  return jnp.einsum("ryh,hwc,rxw->ryxc", rows, image, columns)
+
+
+def _weights(size, centre, length, side):
+  """Weights [R, side, size] of input pixels for each output pixel."""
+  step = (length / side)[:, None, None]
+  middle = jnp.arange(side, dtype=jnp.float32)[:, None] - (side - 1) / 2
+  position = centre[:, None, None] + middle * step
+  pixel = jnp.arange(size, dtype=jnp.float32)
+  position = jnp.clip(position, 0, size - 1)
+  # As wide a tent as the distance between outputs, where that is above 1.
+  width = jnp.maximum(step, 1)
+  weights = jnp.maximum(0, 1 - jnp.abs(position - pixel) / width)
+  return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
+
+
+# AFLW's points as they are numbered in a mirror image.
+MIRRORED = np.array(
+  [
+    AFLW_LANDMARKS.index(
+      name.replace("left", "LEFT").replace("right", "left").replace(
+        "LEFT", "right"
+      )
+    )
+    for name in AFLW_LANDMARKS
+  ]
+)

@@ -1,0 +1,335 @@
+"""One plan of a private training run: sampler, clip, noise and what they spend.
+
+They are bound together so that none can be changed without the others: the
+batch is drawn with the q, and the noise drawn with the sigma, that are
+accounted for.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpriv.privacy import accounting, clipping, noise, sampling
+
+UNITS = ("image", "person")
+PLURAL = {"image": "images", "person": "people"}
+
+# The group of parameters that no prefix of `group_clip_norms` names.
+REST = "rest"
+
+
+class BudgetError(ValueError):
+  """The plan cannot be had, or another step would overspend it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How one phase is trained with differential privacy.
+
+  Attributes:
+    units: n, of what is protected: images, or people.
+    unit: "image" or "person".
+    rows_per_unit: images of a unit in a batch, at most; 1 if it is the image.
+    batch_size: units expected in a batch; what sums are divided by.
+    noise_multiplier: sigma, noise over sensitivity.
+    steps: that are paid for.
+    clip_norm: of the gradient of a unit; with `group_clip_norms`, of the rest.
+    group_clip_norms: beginning of a parameter's name -> clip norm of the group
+      of such parameters, each clipped on its own.
+    per_layer: each layer of the rest is clipped on its own, all together to
+      clip_norm.
+    allocation: "uniform" noise, the same on every parameter, or "dimension":
+      groups get more or less, for the least noise at the same privacy.
+    microbatch_size: units that a device works on at once.
+    seed: of the batches.
+  """
+
+  units: int
+  unit: str
+  rows_per_unit: int
+  batch_size: int
+  noise_multiplier: float
+  steps: int
+  clip_norm: float = 1.0
+  group_clip_norms: Mapping[str, float] = dataclasses.field(
+    default_factory=dict
+  )
+  per_layer: bool = False
+  allocation: str = "uniform"
+  microbatch_size: int | None = None
+  seed: int = 0
+
+  @property
+  def sampling_probability(self) -> float:
+    """The probability of each unit to be in a batch."""
+    return self.batch_size / self.units
+
+  @property
+  def event(self) -> Any:
+    """All steps as dp_accounting describes them."""
+    return self.spent(self.steps)
+
+  def spent(self, steps: int) -> Any:
+    """The event of the first steps.
+
+    Raises:
+      BudgetError: so many are not paid for.
+    """
+    if steps > self.steps:
+      raise BudgetError(
+        f"step {steps} is one too many: the budget is spent with step"
+        f" {self.steps}. More steps need more noise in all of them: train anew,"
+        " in another --workdir"
+      )
+    return accounting.event(
+      self.sampling_probability, self.noise_multiplier, steps
+    )
+
+  def sampler(self, devices: int) -> sampling.PoissonSampling:
+    """The batches; their rows divide among devices and microbatches."""
+    multiple = devices * (self.microbatch_size or 1)
+    rows = sampling.rows_for(self.units, self.sampling_probability, multiple)
+    return sampling.PoissonSampling(
+      self.units, self.sampling_probability, self.seed, rows
+    )
+
+  def groups(self, params: Any) -> tuple[dict[str, float], Callable]:
+    """(group -> clip norm, name of a parameter -> group)."""
+    prefixes = dict(self.group_clip_norms)
+    names = clipping.parameter_names(params)
+    for prefix in prefixes:
+      if not any(name.startswith(prefix) for name in names):
+        raise BudgetError(
+          f"group_clip_norms names {prefix!r}, and no parameter begins so:"
+          f" {', '.join(names[:3])}, ..."
+        )
+
+    def group_of(name):
+      for prefix in prefixes:
+        if name.startswith(prefix):
+          return prefix
+      return clipping.layer_of(name) if self.per_layer else REST
+
+    rest = [n for n in names if not any(n.startswith(p) for p in prefixes)]
+    found = sorted({group_of(name) for name in rest})
+    each = self.clip_norm / math.sqrt(max(len(found), 1))
+    return {**dict.fromkeys(found, each), **prefixes}, group_of
+
+  def clipped_grad(
+    self, loss_fn: Callable, params: Any
+  ) -> clipping.ClippedGrad:
+    """The clipped sum over units; loss_fn returns (scalar, aux)."""
+    norms, group_of = self.groups(params)
+    return clipping.clipped_grad(
+      loss_fn,
+      norms,
+      group_of=group_of,
+      has_aux=True,
+      microbatch_size=self.microbatch_size,
+    )
+
+  def stddevs(self, params: Any) -> dict[str, float]:
+    """Standard deviation of the noise of each group, of a sum.
+
+    A Gaussian of standard deviation s_g on groups of sensitivity C_g is as
+    private as one of sigma on a sensitivity of 1 if sum C_g^2 / s_g^2 is
+    1 / sigma^2: only the sum of the shares is bound. "uniform" takes one s for
+    all; "dimension" the s_g that make the noise over all parameters smallest.
+    """
+    norms, group_of = self.groups(params)
+    sizes = dict.fromkeys(norms, 0)
+    for name, leaf in zip(
+      clipping.parameter_names(params), jax.tree.leaves(params), strict=True
+    ):
+      sizes[group_of(name)] += math.prod(leaf.shape)
+    if self.allocation == "uniform":
+      weights = {g: c * c for g, c in norms.items()}
+    else:
+      weights = {g: c * math.sqrt(sizes[g]) for g, c in norms.items()}
+    total = sum(weights.values())
+    return {
+      g: self.noise_multiplier * c * math.sqrt(total / weights[g])
+      for g, c in norms.items()
+    }
+
+  def privatise(self, key: jax.Array, total: Any, params: Any) -> Any:
+    """The private mean gradient from a clipped sum: noised, then divided.
+
+    By the expected batch size, which is public; the drawn one is not.
+    """
+    stddevs = self.stddevs(params)
+    _, group_of = self.groups(params)
+    names = clipping.parameter_names(params)
+    drawn = noise.gaussian(key, total, 1.0)
+    leaves, structure = jax.tree.flatten(drawn)
+    scaled = [
+      stddevs[group_of(name)] * leaf
+      for name, leaf in zip(names, leaves, strict=True)
+    ]
+    drawn = jax.tree.unflatten(structure, scaled)
+    return jax.tree.map(lambda x, z: (x + z) / self.batch_size, total, drawn)
+
+  def ledger(self) -> dict[str, jax.Array]:
+    """What a checkpoint carries of the plan, and the steps spent: none yet."""
+    constants = {k: jnp.asarray(v) for k, v in self._constants().items()}
+    return {**constants, "steps": jnp.zeros((), jnp.int32)}
+
+  def check_ledger(self, ledger: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint was made by this plan.
+
+    Raises:
+      BudgetError: it was not; what was spent there is not what this plan says.
+    """
+    mine = self._constants()
+    changed = [
+      f"{name} was {np.asarray(ledger[name]).tolist()}, is {value.tolist()}"
+      for name, value in mine.items()
+      if name not in ledger or not np.array_equal(ledger[name], value)
+    ]
+    if changed:
+      raise BudgetError(
+        "the checkpoint was made by another plan, so that its budget does not"
+        f" add up: {'; '.join(changed)}. Bring the settings and the data back"
+        " to what they were, or train anew, in another --workdir"
+      )
+
+  def _constants(self) -> dict[str, np.ndarray]:
+    groups = sorted(self.group_clip_norms.items())
+    return {
+      "units": np.int32(self.units),
+      "rows_per_unit": np.int32(self.rows_per_unit),
+      "batch_size": np.int32(self.batch_size),
+      "noise_multiplier": np.float32(self.noise_multiplier),
+      "paid_steps": np.int32(self.steps),
+      "clip_norms": np.float32([self.clip_norm, *(c for _, c in groups)]),
+      "per_layer": np.int32(self.per_layer),
+      "by_dimension": np.int32(self.allocation == "dimension"),
+    }
+
+
+def make_plans(
+  options: Any, phases: Sequence[tuple[str, int, int]], units: int
+) -> dict[str, Plan]:
+  """Plans for all private phases of a run, which share one budget.
+
+  Args:
+    options: `configs.common.dp`.
+    phases: (name, batch_size, steps) of each.
+    units: n.
+
+  Returns:
+    name -> Plan. Where options.noise_multiplier is 0, it is the least that
+    keeps to the budget. Where it is given, phases are paid for one after the
+    other, and the steps of a plan may be fewer than asked for.
+
+  Raises:
+    BudgetError: settings do not fit each other or the data.
+  """
+  _check(options, phases, units)
+  sigma = options.noise_multiplier
+  steps = [count for _, _, count in phases]
+
+  def spent(sigma, steps, accountant=options.accountant):
+    events = [
+      accounting.event(batch / units, sigma, count)
+      for (_, batch, _), count in zip(phases, steps, strict=True)
+    ]
+    return accounting.epsilon_of(events, options.delta, accountant)
+
+  if not sigma:
+    sigma = accounting.calibrate(
+      lambda sigma, accountant: spent(sigma, steps, accountant),
+      options.epsilon,
+      options.accountant,
+    )
+  elif options.epsilon < math.inf:
+    steps = _affordable(lambda s: spent(sigma, s), steps, options.epsilon)
+  person = options.unit == "person"
+  return {
+    name: Plan(
+      units=units,
+      unit=options.unit,
+      rows_per_unit=options.images_per_person if person else 1,
+      batch_size=batch,
+      noise_multiplier=sigma,
+      steps=count,
+      clip_norm=options.clip_norm,
+      group_clip_norms=dict(options.group_clip_norms),
+      per_layer=options.per_layer,
+      allocation=options.allocation,
+      microbatch_size=options.microbatch_size or _microbatch_size(options),
+    )
+    for (name, batch, _), count in zip(phases, steps, strict=True)
+  }
+
+
+def _affordable(spent, steps, budget) -> list[int]:
+  """As many steps of each phase, in order, as the budget pays for."""
+  if spent(steps) <= budget:
+    return steps
+  paid = [0] * len(steps)
+  for i, wanted in enumerate(steps):
+    low, high = 0, wanted
+    while low < high:
+      middle = (low + high + 1) // 2
+      tried = [*paid[:i], middle, *paid[i + 1 :]]
+      low, high = (
+        (middle, high) if spent(tried) <= budget else (low, middle - 1)
+      )
+    paid[i] = low
+    if not low:
+      raise BudgetError(
+        f"the budget epsilon = {budget} is spent before phase {i + 1} of"
+        f" {len(steps)} has taken a step: raise config.dp.noise_multiplier, or"
+        " set it to 0 to have the right one found"
+      )
+  return paid
+
+
+def _microbatch_size(options) -> int:
+  """What was fastest in `launch.benchmark dp`."""
+  rows = 16 if jax.default_backend() == "cpu" else 64
+  per_unit = options.images_per_person if options.unit == "person" else 1
+  return max(rows // per_unit, 1)
+
+
+def _check(options, phases, units):
+  def refuse(sentence):
+    raise BudgetError(sentence)
+
+  if options.unit not in UNITS:
+    refuse(f"config.dp.unit = {options.unit!r}: it is image or person")
+  if options.allocation not in ("uniform", "dimension"):
+    refuse(
+      f"config.dp.allocation = {options.allocation!r}: it is uniform or"
+      " dimension"
+    )
+  if not options.epsilon > 0:
+    refuse(
+      f"config.dp.epsilon = {options.epsilon}: a budget is above 0; there is no"
+      " training with less. inf is training without privacy"
+    )
+  if not options.noise_multiplier >= 0:
+    refuse(f"config.dp.noise_multiplier = {options.noise_multiplier} below 0")
+  if not 0 < options.delta < 1 / max(units, 1):
+    refuse(
+      f"config.dp.delta = {options.delta}: it must be above 0 and below 1 / n ="
+      f" {1 / max(units, 1):.2g}, n being the {units} {PLURAL[options.unit]} to"
+      " train on. With more, publishing a random one of them would count as"
+      " private"
+    )
+  if options.unit == "person" and options.images_per_person < 1:
+    refuse(f"config.dp.images_per_person = {options.images_per_person} below 1")
+  for name, batch, _ in phases:
+    if not 1 <= batch <= units:
+      refuse(
+        f"config.phases.{name}.batch_size = {batch}, in a private phase the"
+        f" {PLURAL[options.unit]} in an average batch, but there are only"
+        f" {units}: lower it, or use more data"
+      )
+

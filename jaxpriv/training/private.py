@@ -1,0 +1,124 @@
+"""DP-SGD for any supervised phase: the gradient, the ledger, and a check."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxpriv.privacy.plan import Plan
+from jaxpriv.training.method import Method
+
+# Begins the name of metrics that show more of the data than the budget covers.
+NOT_PRIVATE = "not_private/"
+
+
+class NotPerExampleError(ValueError):
+  """The loss of an example depends on other examples of the batch."""
+
+
+def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
+  """A `grad` of `builders.supervised`: clipped by unit, summed, noised.
+
+  Rows of a batch are those of its first unit, then those of its second, and so
+  on; a unit's objective is the mean over its own rows. Batches come from
+  `plan.sampler`. Values and metrics are means over the units drawn, as they are
+  without privacy: they are not private.
+  """
+
+  def grad(objective):
+    def of_unit(params, unit):
+      value, (metrics, _) = objective(params, unit["rows"], unit["key"])
+      return value, {"loss": value, **metrics}
+
+    def private(params, batch, key):
+      noise_key, key = jax.random.split(key)
+      units = len(batch["padding"]) // plan.rows_per_unit
+      rows = jax.tree.map(
+        lambda x: x.reshape(units, plan.rows_per_unit, *x.shape[1:]), batch
+      )
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(units))
+      fn = plan.clipped_grad(of_unit, params)
+      total, norms, metrics = fn(
+        params,
+        {"rows": rows, "key": keys, "padding": rows["padding"].all(1)},
+      )
+      grads = plan.privatise(noise_key, total, params)
+      shown = jnp.isfinite(norms) & ~rows["padding"].all(1)
+      metrics = {
+        **metrics,
+        "clipped": norms > plan.clip_norm,
+        "unclipped_norm": norms,
+      }
+      means = {k: _mean(v, shown) for k, v in metrics.items()}
+      return (means.pop("loss"), (means, {})), grads
+
+    return private
+
+  return grad
+
+
+def _mean(values, keep):
+  """Mean of [B] values over rows to keep, 0 if there are none."""
+  return jnp.where(keep, values, 0).sum() / jnp.maximum(keep.sum(), 1)
+
+
+def with_ledger(method: Method, plan: Plan) -> Method:
+  """Keeps a supervised method's account beside its parameters.
+
+  Args:
+    method: `builders.supervised` with `private_grad(plan)`.
+    plan: its plan.
+
+  Returns:
+    a Method whose state has "privacy", the ledger; whose metrics say which of
+    them are not private; and with a predict function "crosstalk", how much the
+    loss of each row moves with the images of other rows: it must not.
+
+  Raises:
+    NotPerExampleError: at `init`, if the model keeps BatchNorm statistics.
+  """
+
+  def init(key, batch, frozen):
+    state = method.init(key, batch, frozen)
+    if jax.tree.leaves(state["batch_stats"]):
+      layers = {
+        jax.tree_util.keystr(path[:-1], simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(state["batch_stats"])
+      }
+      raise NotPerExampleError(
+        "differential privacy needs a network that sees one example at a time,"
+        f" and {', '.join(sorted(layers)[:3])} (of {len(layers)}) keep"
+        " statistics of whole batches (BatchNorm): set the norm of this network"
+        ' to "group" in config.model'
+      )
+    return {**state, "privacy": plan.ledger()}
+
+  def step(state, frozen, batch, key):
+    new, metrics = method.step(state, frozen, batch, key)
+    metrics = {
+      # The gradient is private, and so is what is computed from it.
+      name if name == "gradient_norm" else NOT_PRIVATE + name: value
+      for name, value in metrics.items()
+    }
+    ledger = {**state["privacy"], "steps": state["privacy"]["steps"] + 1}
+    return {**new, "privacy": ledger}, metrics
+
+  def crosstalk(state, frozen, batch):
+    def losses(image):
+      rows = {**batch, "image": image}
+      return method.predict["losses"](state, frozen, rows)["loss"]
+
+    image = batch["image"]
+    direction = jax.random.normal(jax.random.key(0), image.shape, image.dtype)
+    odd = jnp.arange(len(image)) % 2 == 1
+
+    def moved(rows):
+      tangent = jnp.where(rows[:, None, None, None], direction, 0)
+      return jnp.abs(jax.jvp(losses, (image,), (tangent,))[1])
+
+    by_odd, by_even = moved(odd), moved(~odd)
+    own = jnp.where(odd, by_odd, by_even)
+    others = jnp.where(odd, by_even, by_odd)
+    return others / jnp.maximum(own, 1e-12)
+
+  return Method(init, step, {**method.predict, "crosstalk": crosstalk})
