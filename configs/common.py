@@ -148,6 +148,7 @@ def evaluation() -> ConfigDict:
   options.attacker_splits = ("train", "attack")
   options.max_attacker_images = 50_000
   options.max_test_images = 20_000
+  options.max_detection_images = 500  # whole images searched for faces
   # Baselines attacked beside the mechanism, with their strength; k for k_same.
   options.compare = dict(
     black_box=0.25,

@@ -113,11 +113,14 @@ def public_config(config: ConfigDict) -> dict[str, Any]:
 
 def phases_of(config: ConfigDict) -> list[Phase]:
   """The phases of `config.method`, a module of jaxpriv.methods."""
+  return module_of(config).phases(config)
+
+
+def module_of(config: ConfigDict) -> Any:
   name = f"jaxpriv.methods.{config.method}"
   try:
-    module = importlib.import_module(name)
+    return importlib.import_module(name)
   except ModuleNotFoundError as error:
     if error.name != name:
       raise
     raise DataError(f"config.method: there is no {name}") from error
-  return module.phases(config)

@@ -26,7 +26,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import run, writers
+from jaxpriv.training import run, scoring, writers
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> None:
   phases = common.phases_of(config)
   states = run.load_phases(phases, config, workdir, mesh)
   directory = workdir / "evaluation"
+  trained = config.copy_and_resolve_references()
   learned = tuple(config.data.attributes)
   if _DATA_OF.value:
     size = config.data.image_size
@@ -57,25 +58,37 @@ def main(argv: list[str]) -> None:
   if not _DATA_OF.value:
     workdir_lib.check_people(workdir, data)
   workdir_lib.check_unseen(workdir, data)
-  setting = _setting(config, directory, mesh, data)
-  mechanisms = {
-    config.mechanism: _protect(phases, states, mesh, config.release.batch_size)
-  }
-  mechanisms |= _baselines(config, mesh, setting.test)
-  recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
-  if learned != setting.test.attribute_names:
-    logging.info("other attributes here: those of the loss are not asked")
-    predictors = []
-  results, strips = evaluation.evaluate(
-    setting, mechanisms, recognisers, predictors
-  )
+  strips: list = []
+  if "protect" in phases[-1].method.predict:
+    setting = _setting(config, directory, mesh, data)
+    mechanisms = {
+      config.mechanism: _protect(
+        phases, states, mesh, config.release.batch_size
+      )
+    }
+    mechanisms |= _baselines(config, mesh, setting.test)
+    recognisers, predictors = evaluation.witnesses_of(setting, phases, states)
+    if learned != setting.test.attribute_names:
+      logging.info("other attributes here: those of the loss are not asked")
+      predictors = []
+    results, strips = evaluation.evaluate(
+      setting, mechanisms, recognisers, predictors
+    )
+    results["attackers"] = {
+      "people": len(np.unique(setting.attackers.identities)),
+      "images": len(setting.attackers),
+    }
+  else:
+    results = {"tasks": _score(phases[-1], states, config, data, mesh)}
+  own = data if not _DATA_OF.value else run.open_data(trained)
+  results |= run.privacy_statement(phases, states, trained, own)
   results = {
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
     "config": common.public_config(config),
     "parameters_sha256": common.parameters_sha256(states),
     "environment": environment(mesh),
-    "data": _describe(config, data, setting),
+    "data": _describe(config, data, results.pop("attackers", {})),
     **results,
   }
   if jax.process_index() == 0:
@@ -173,16 +186,46 @@ def environment(mesh) -> dict:
   }
 
 
-def _describe(config, data: Data, setting) -> dict:
+def _score(phase, states, config, data: Data, mesh) -> list[dict]:
+  """Rows of a model that reads faces: how well, beside the best constant."""
+  options = config.evaluation
+  module = common.module_of(config)
+  frozen = {name: states[name] for name in phase.needs}
+  rows = data.splits["test"][: options.max_test_images]
+  people = np.asarray(data.source.identities)[rows]
+  labels = learning.collect(
+    data.epoch(
+      "test", batch_size=options.batch_size, limit=len(rows), everywhere=True
+    ),
+    tuple(config.data.attributes),
+  ).arrays
+  constants = module.baseline(labels, config)
+  made = []
+
+  def epoch(limit):
+    return data.epoch("test", batch_size=options.batch_size, limit=limit)
+
+  arguments = (phase.method, states[phase.name], frozen)
+  for name, mean in scoring.means(
+    *arguments, epoch(len(rows)), people, mesh
+  ).items():
+    made.append({"score": name, **mean._asdict(), "constant": constants[name]})
+  if "detect" in phase.method.predict and options.max_detection_images:
+    limit = min(options.max_detection_images, len(rows))
+    mean = scoring.average_precision(
+      *arguments, epoch(limit), labels["box"][:limit], mesh
+    )
+    made.append({"score": "detection_ap", **mean._asdict(), "constant": None})
+  return [{"mechanism": config.mechanism, **row} for row in made]
+
+
+def _describe(config, data: Data, attackers: dict) -> dict:
   return {
     "source": config.data.source,
     "path": epath.Path(config.data.path).name,
     "people": {split: data.people(split) for split in data.splits},
     "images": {split: len(rows) for split, rows in data.splits.items()},
-    "attackers": {
-      "people": len(np.unique(setting.attackers.identities)),
-      "images": len(setting.attackers),
-    },
+    **({"attackers": attackers} if attackers else {}),
     "unreadable": list(getattr(data.source, "unreadable", [])),
   }
 

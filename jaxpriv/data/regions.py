@@ -1,8 +1,8 @@
 """Square regions of photographs: drawn around faces and elsewhere, and cut out.
 
-A region is (x, y, side), centre and side in pixels, as landmarks are. For detection by region
-classification (Girshick et al., R-CNN, CVPR 2014) they are labelled by their
-overlap with the box of the face.
+A region is (x, y, side), centre and side in pixels, as landmarks are. For
+detection by region classification (Girshick et al., R-CNN, CVPR 2014) regions
+are labelled by their overlap with the box of the face.
 """
 
 import jax
@@ -55,10 +55,10 @@ def draw(
   shift, scale, centre, side = jax.random.split(key, 4)
   face = square_of(box)
   moved = jax.random.uniform(shift, (near, 2), minval=-0.2, maxval=0.2)
-  grown = jnp.exp(jax.random.uniform(scale, (near, 1), minval=-0.25, maxval=0.25))
-  around = jnp.concatenate(
-    [face[:2] + moved * face[2], grown * face[2]], -1
+  grown = jnp.exp(
+    jax.random.uniform(scale, (near, 1), minval=-0.25, maxval=0.25)
   )
+  around = jnp.concatenate([face[:2] + moved * face[2], grown * face[2]], -1)
   count = near + anywhere
   low, high = np.log(0.25), np.log(1.1)
   sides = size * jnp.exp(
@@ -97,9 +97,9 @@ def _weights(size, centre, length, side):
 MIRRORED = np.array(
   [
     AFLW_LANDMARKS.index(
-      name.replace("left", "LEFT").replace("right", "left").replace(
-        "LEFT", "right"
-      )
+      name.replace("left", "LEFT")
+      .replace("right", "left")
+      .replace("LEFT", "right")
     )
     for name in AFLW_LANDMARKS
   ]

@@ -16,8 +16,8 @@ of their own, and noised. All regions of a photograph are of one example.
 Without `config.dp` it is HyperFace with learned weights, not private.
 """
 
+import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -132,9 +132,9 @@ def phases(config: ConfigDict) -> list[Phase]:
       inputs=inputs,
       transform=transform,
       predict={
-        "scores": lambda *a: _scores(*a, options, gender),
-        "detect": lambda *a: _detect(*a, options),
-        "sample": lambda *a: _sample(*a, options),
+        "scores": lambda a, b, f: _scores(a, b, options, gender),
+        "detect": lambda a, b, f: _detect(a, b, options),
+        "sample": lambda a, b, f: _sample(a, b, options),
       },
     )
   ]
@@ -185,7 +185,9 @@ def _targets(batch, views, gender) -> dict[str, tuple]:
   points = (points - region[..., None, :2]) / region[..., None, 2:]
   flipped = points[:, :, regions.MIRRORED] * jnp.array([-1.0, 1.0])
   points = jnp.where(mirrored[..., None], flipped, points)
-  seen = jnp.broadcast_to(batch["visibility"][:, None, POINTS:], points.shape[:-1])
+  seen = jnp.broadcast_to(
+    batch["visibility"][:, None, POINTS:], points.shape[:-1]
+  )
   seen = jnp.where(mirrored, seen[..., regions.MIRRORED], seen)
   located = (seen == 1) & jnp.isfinite(points).all(-1) & near[..., None]
   pose = jnp.broadcast_to(batch["pose"][:, None], (*near.shape, 3))
@@ -222,7 +224,7 @@ def _task_loss(task, output, label, known):
   return jnp.square(error).reshape(len(error), -1).sum(1) / output[0].size
 
 
-def _scores(apply, batch, frozen, options, gender) -> Mapping[str, jax.Array]:
+def _scores(apply, batch, options, gender) -> Mapping[str, jax.Array]:
   """How well the face in its box is read, [B] each, NaN where unlabelled."""
   face = regions.square_of(batch["box"])
   safe = jnp.where(jnp.isfinite(face), face, 1.0)
@@ -270,7 +272,7 @@ def _scores(apply, batch, frozen, options, gender) -> Mapping[str, jax.Array]:
 
 
 def pyramid(size: int, options) -> np.ndarray:
-  """Windows [W, 3] of a photograph: each size larger, each a part further on."""
+  """Windows [W, 3] of a photograph, small to large, each a part further on."""
   windows = []
   side = options.smallest * size
   while side <= size * 1.001:
@@ -281,7 +283,7 @@ def pyramid(size: int, options) -> np.ndarray:
   return np.array(windows, np.float32)
 
 
-def _detect(apply, batch, frozen, options) -> dict[str, jax.Array]:
+def _detect(apply, batch, options) -> dict[str, jax.Array]:
   """The most face-like windows of each photograph.
 
   Returns:
@@ -301,7 +303,7 @@ def _detect(apply, batch, frozen, options) -> dict[str, jax.Array]:
   return jax.lax.map(one, batch["image"])
 
 
-def _sample(apply, batch, frozen, options) -> dict[str, jax.Array]:
+def _sample(apply, batch, options) -> dict[str, jax.Array]:
   """The face with its points, as labelled and as found."""
   face = regions.square_of(batch["box"])
   face = jnp.where(jnp.isfinite(face), face, 1.0)
@@ -333,8 +335,45 @@ def _dotted(images, points):
   return jnp.where(dot, jnp.array([0.1, 1.0, 0.2]), images)
 
 
+def baseline(arrays: Mapping[str, np.ndarray], config: ConfigDict) -> dict:
+  """What the best constant answer scores: the mean face, the commoner gender.
+
+  Args:
+    arrays: fields of the records that are scored, [N, ...].
+    config: with data.attributes.
+
+  Returns:
+    score -> value, of those that are labelled.
+  """
+  box = np.asarray(arrays["box"], np.float64)
+  side = np.sqrt(np.prod(box[:, 2:] - box[:, :2], -1))[:, None, None]
+  centre = (box[:, None, :2] + box[:, None, 2:]) / 2
+  points = (arrays["landmarks"][:, POINTS:] - centre) / side
+  seen = arrays["visibility"][:, POINTS:]
+  points = np.where((seen == 1)[..., None], points, np.nan)
+  names = tuple(config.data.attributes)
+  gender = np.zeros(0)
+  if GENDER in names:
+    gender = np.asarray(arrays["attributes"])[:, names.index(GENDER)]
+    gender = gender[gender >= 0]
+  made = {}
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing: NaN
+    distance = np.linalg.norm(points - np.nanmean(points, 0), axis=-1)
+    made["landmark_error"] = np.nanmean(np.nanmean(distance, 1))
+    seen = np.where(seen >= 0, seen, np.nan)
+    same = np.where(
+      np.isfinite(seen), seen == np.nanmean(seen, 0).round(), np.nan
+    )
+    made["visibility_accuracy"] = np.nanmean(np.nanmean(same, 1))
+    pose = np.rad2deg(np.asarray(arrays["pose"], np.float64))
+    made["pose_error"] = np.nanmean(np.abs(pose - np.nanmedian(pose, 0)))
+    yaw = pose[np.isfinite(pose[:, 0]), 0]
+    made["yaw_within_15"] = np.mean(np.abs(yaw - np.median(yaw)) <= 15)
+    made["gender_accuracy"] = max(gender.mean(), 1 - gender.mean())
+  return {k: float(v) for k, v in made.items() if np.isfinite(v)}
+
+
 def required(config: ConfigDict) -> tuple[str, ...]:
   """Fields of records without which the tasks cannot be learned."""
   return tuple(NEEDS[t] for t in config.model.tasks if t in NEEDS)
-
-

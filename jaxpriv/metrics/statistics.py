@@ -1,8 +1,11 @@
 """Intervals for counted outcomes."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Proportion(NamedTuple):
@@ -55,3 +58,67 @@ def proportion(k: int, n: int, confidence: float = 0.95) -> Proportion:
     raise ValueError("a rate over no trial is not defined")
   low, high = wilson_interval(k, n, confidence)
   return Proportion(int(k), int(n), k / n, low, high)
+
+
+class Mean(NamedTuple):
+  """A mean of `total` values and the ends of its interval."""
+
+  value: float
+  low: float
+  high: float
+  total: int
+
+
+def mean_interval(
+  values: np.ndarray, groups: np.ndarray, confidence: float = 0.95
+) -> Mean:
+  """The mean of known values, with an interval by groups.
+
+  Values of one group, as of the photographs of one person, are not independent:
+  the variance is that of sums over groups (the cluster-robust one), and the
+  interval the normal one.
+
+  Args:
+    values: [N]; NaN is unknown and left out.
+    groups: [N], who each is of.
+    confidence: two-sided coverage, in (0, 1).
+
+  Raises:
+    ValueError: no value is known.
+  """
+  values, groups = np.asarray(values, np.float64), np.asarray(groups)
+  known = np.isfinite(values)
+  if not known.any():
+    raise ValueError("the mean of no known value is not defined")
+  values = values[known]
+  _, groups = np.unique(groups[known], return_inverse=True)
+  mean = values.mean()
+  sums = np.bincount(groups, values - mean)
+  count = len(sums)
+  variance = (sums**2).sum() * count / max(count - 1, 1) / len(values) ** 2
+  z = NormalDist().inv_cdf((1 + confidence) / 2)
+  half = z * math.sqrt(variance) if count > 1 else math.inf
+  return Mean(float(mean), float(mean - half), float(mean + half), len(values))
+
+
+def bootstrap_interval(
+  statistic: Callable[[np.ndarray], float],
+  count: int,
+  confidence: float = 0.95,
+  resamples: int = 200,
+  seed: int = 0,
+) -> tuple[float, float]:
+  """Percentile interval (Efron 1979) of a statistic of numbered items.
+
+  Args:
+    statistic: indices [count], some twice and some not at all -> a number.
+    count: items.
+    confidence: two-sided coverage.
+    resamples: how often items are drawn anew, with replacement.
+    seed: of the draws.
+  """
+  rng = np.random.default_rng(seed)
+  drawn = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(drawn, [tail, 1 - tail])
+  return float(low), float(high)

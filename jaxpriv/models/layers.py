@@ -249,36 +249,38 @@ class UpBlock(nn.Module):
     return self.activation(x)
 
 
-class StandardizedConv(nn.Conv):
-  """`nn.Conv` whose kernel has mean 0 and variance 1 / fan-in per output.
+class StandardizedConv(nn.Module):
+  """A convolution whose kernels have mean 0 and variance 1 / fan-in.
 
   Weight standardisation (Qiao et al., "Micro-Batch Training with Batch-Channel
   Normalization and Weight Standardization", 2019), with a gain, as De et al.,
   "Unlocking High-Accuracy Differentially Private Image Classification through
-  Scale", 2022, use it in place of BatchNorm.
+  Scale", 2022, use it with GroupNorm in place of BatchNorm.
   """
+
+  features: int
+  kernel_size: tuple[int, int]
+  strides: int = 1
+  padding: str = "SAME"
+  use_bias: bool = False
+  dtype: Dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    window = tuple(self.kernel_size)
-    kernel = self.param(
-      "kernel",
-      self.kernel_init,
-      (*window, x.shape[-1], self.features),
-      self.param_dtype,
-    )
+    shape = (*self.kernel_size, x.shape[-1], self.features)
+    init = nn.initializers.lecun_normal()
+    kernel = self.param("kernel", init, shape, jnp.float32)
     gain = self.param("gain", nn.initializers.ones, (self.features,))
-    fan_in = math.prod(kernel.shape[:-1])
+    fan_in = math.prod(shape[:-1])
     mean = kernel.mean((0, 1, 2), keepdims=True)
     variance = kernel.var((0, 1, 2), keepdims=True)
     kernel = (kernel - mean) * jax.lax.rsqrt(fan_in * variance + 1e-4) * gain
-    strides = self.strides or 1
-    strides = (strides,) * 2 if isinstance(strides, int) else strides
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    strides = (self.strides, self.strides)
     if jax.default_backend() == "cpu":
       # Of examples one by one, as DP-SGD wants gradients, the fastest.
       flat = kernel.reshape(-1, self.features)
-      y = patches(x, window, strides, self.padding) @ flat
+      y = patches(x, self.kernel_size, strides, self.padding) @ flat
     else:
       y = jax.lax.conv_general_dilated(
         x,
@@ -288,6 +290,6 @@ class StandardizedConv(nn.Conv):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
       )
     if self.use_bias:
-      bias = self.param("bias", self.bias_init, (self.features,))
+      bias = self.param("bias", nn.initializers.zeros, (self.features,))
       y = y + bias.astype(y.dtype)
     return y

@@ -165,7 +165,9 @@ class SmallMultiTask(nn.Module):
       early = x if i == 1 else early
     if early is not None and len(self.widths) > 2:
       window = early.shape[1] // x.shape[1]
-      x = jnp.concatenate([x, block(early, self.widths[-1], window, window)], -1)
+      x = jnp.concatenate(
+        [x, block(early, self.widths[-1], window, window)], -1
+      )
     x = block(x, self.widths[-1], 1, 1)
     x = x.reshape(x.shape[0], -1)
     return nn.relu(nn.Dense(self.features, dtype=self.dtype)(x))

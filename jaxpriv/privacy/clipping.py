@@ -173,8 +173,11 @@ class ClippedGrad:
 
     # 0 * nan is nan: such rows are taken out first, where there are any.
     sums = jax.lax.cond(finite, lambda: total(True), lambda: total(False))
+    # The same whether a microbatch of padding was run or not.
+    shown = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
+    norms = products_lib.rows_where(keep, norms)
     result = jax.tree.unflatten(structure, sums), norms
-    return (*result, aux) if self.has_aux else result
+    return (*result, shown) if self.has_aux else result
 
 
 def _as_varying(x, like):
@@ -195,7 +198,7 @@ def _row(batch):
 
 
 def parameter_names(params: Tree) -> list[str]:
-  """ "path/of/a/parameter" of each leaf, in the order of `jax.tree.leaves`."""
+  """Of each leaf "path/of/a/parameter", in the order of `jax.tree.leaves`."""
   paths = jax.tree_util.tree_leaves_with_path(params)
   return [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in paths]
 
@@ -241,8 +244,8 @@ def clipped_grad(
   Returns:
     (params, batch) -> (sum of clipped gradients, float32; norms [B] before
     clipping[, aux [B, ...]]). Rows whose batch["padding"] is true, and examples
-    whose gradient is not finite, add nothing to the sum; norms and aux are of
-    all rows and are not private. `.sensitivity()` is the norm that one example
+    whose gradient is not finite, add nothing to the sum; norms and aux are not
+    private, and zero for padding. `.sensitivity()` is the norm that one example
     can add.
 
   Raises:

@@ -200,16 +200,19 @@ class Plan:
 
   def _constants(self) -> dict[str, np.ndarray]:
     groups = sorted(self.group_clip_norms.items())
-    return {
+    made: dict[str, Any] = {
       "units": np.int32(self.units),
       "rows_per_unit": np.int32(self.rows_per_unit),
       "batch_size": np.int32(self.batch_size),
       "noise_multiplier": np.float32(self.noise_multiplier),
       "paid_steps": np.int32(self.steps),
-      "clip_norms": np.float32([self.clip_norm, *(c for _, c in groups)]),
+      "clip_norms": np.array(
+        [self.clip_norm, *(c for _, c in groups)], np.float32
+      ),
       "per_layer": np.int32(self.per_layer),
       "by_dimension": np.int32(self.allocation == "dimension"),
     }
+    return {name: np.asarray(value) for name, value in made.items()}
 
 
 def make_plans(
@@ -265,6 +268,40 @@ def make_plans(
       microbatch_size=options.microbatch_size or _microbatch_size(options),
     )
     for (name, batch, _), count in zip(phases, steps, strict=True)
+  }
+
+
+def statement(
+  plans: Mapping[str, Plan], steps: Mapping[str, int], options: Any
+) -> dict[str, Any]:
+  """The guarantee of what was trained, with all that it rests on.
+
+  Args:
+    plans: phase -> its plan.
+    steps: phase -> steps taken.
+    options: `configs.common.dp`.
+  """
+  events = [plan.spent(steps[name]) for name, plan in plans.items()]
+  first = next(iter(plans.values()))
+  return {
+    "epsilon": accounting.epsilon_of(events, options.delta, options.accountant),
+    "delta": options.delta,
+    "relation": clipping.ADD_OR_REMOVE_ONE,
+    "accountant": options.accountant,
+    "unit": first.unit,
+    "units": first.units,
+    "phases": [
+      {
+        "phase": name,
+        "sampling_probability": plan.sampling_probability,
+        "noise_multiplier": plan.noise_multiplier,
+        "steps": steps[name],
+        "clip_norm": plan.clip_norm,
+        "group_clip_norms": dict(plan.group_clip_norms),
+        "rows_per_unit": plan.rows_per_unit,
+      }
+      for name, plan in plans.items()
+    ],
   }
 
 
@@ -332,4 +369,3 @@ def _check(options, phases, units):
         f" {PLURAL[options.unit]} in an average batch, but there are only"
         f" {units}: lower it, or use more data"
       )
-

@@ -71,7 +71,8 @@ def squares(x: jax.Array) -> jax.Array:
 
 def rows_where(good: jax.Array, x: jax.Array) -> jax.Array:
   """x [B, ...] with zeros for the rows that are not good [B]."""
-  return jnp.where(good.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+  good = good.reshape(-1, *(1,) * (x.ndim - 1))
+  return jnp.where(good, x, jnp.zeros((), x.dtype))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,23 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
-from jaxpriv.reports import drawing, files, summary, tables, verdicts, wording
+from jaxpriv.reports import (
+  drawing,
+  files,
+  summary,
+  tables,
+  tasks,
+  verdicts,
+  wording,
+)
 from jaxpriv.reports import results as results_lib
 
 Rows = Sequence[Mapping[str, Any]]
 ROLES = ("Original", "Protected", "Nearest in the gallery")
 SECTIONS = {
   "summary": "Summary",
+  "tasks": "Tasks",
+  "privacy": "Privacy of the training data",
   "images": "Images",
   "identification": "Identification",
   "attributes": "Attributes",
@@ -103,7 +113,9 @@ def _view(results, images, curves) -> dict[str, Any]:
     people=_people(data.get("people", {})),
     unreadable=data.get("unreadable", []),
     headline=summary.headline(results),
-    verdict=verdicts.overall(rows, mechanism),
+    level=summary.level(results),
+    tasks=list(tasks.rows(results)),
+    privacy=_guarantee(results.get("privacy")),
     findings=summary.findings(results),
     comparison=summary.comparison(results),
     strips=list(_strips(images.get("strips", []))),
@@ -123,12 +135,26 @@ def _view(results, images, curves) -> dict[str, Any]:
     "identification": not view["groups"],
     "attributes": not view["attribute_groups"],
     "outputs": not view["output_rows"],
+    "tasks": not view["tasks"],
+    "privacy": not view["privacy"],
     "training": not view["phases"],
   }
   view["sections"] = [
     (key, title) for key, title in SECTIONS.items() if not empty.get(key)
   ]
   return view
+
+
+def _guarantee(privacy: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+  """What a guarantee rests on: a table for the whole, one for each phase."""
+  if not privacy:
+    return []
+  whole = {k: v for k, v in privacy.items() if k != "phases"}
+  parts = [{"title": "All phases together", "rows": list(flatten(whole))}]
+  for phase in privacy["phases"]:
+    rest = {k: v for k, v in phase.items() if k != "phase"}
+    parts.append({"title": phase["phase"], "rows": list(flatten(rest))})
+  return parts
 
 
 def _people(people: Mapping[str, int]) -> str:

@@ -10,6 +10,10 @@
 | | high, majority, original |
 | outputs | rows: mechanism, distinct, total, tolerance |
 | similarity | rows: mechanism, ssim, psnr |
+| tasks | rows: mechanism, score, value, low, high, total, constant (what the |
+| | best constant answer scores, or null) |
+| privacy | of training: epsilon, delta, relation, accountant, unit, units, |
+| | phases, not_private_phases, pretrained; null if it was not private |
 | names | how to write a mechanism for people, where its own name will not do |
 | not_claimed | sentences to add to what every report says of its limits |
 
@@ -28,11 +32,21 @@ from etils import epath
 from jaxpriv.reports import files
 
 _RATE = ("mechanism", "hits", "total", "rate", "low", "high")
+GUARANTEE = (
+  "epsilon",
+  "delta",
+  "relation",
+  "accountant",
+  "unit",
+  "units",
+  "phases",
+)
 COLUMNS = {
   "identification": (*_RATE, "attack", "gallery", "recogniser", "chance"),
   "attributes": (*_RATE, "attribute", "predictor", "majority", "original"),
   "outputs": ("mechanism", "distinct", "total"),
   "similarity": ("mechanism", "ssim", "psnr"),
+  "tasks": ("mechanism", "score", "value", "low", "high", "total", "constant"),
 }
 
 
@@ -70,6 +84,13 @@ def check(results: Mapping[str, Any]) -> None:
         raise ResultsError(f"{where} lacks {', '.join(missing)}: {dict(row)}")
       if "rate" in columns:
         _check_rate(where, row)
+
+  privacy = results.get("privacy")
+  missing = [name for name in GUARANTEE if privacy and name not in privacy]
+  if missing:
+    raise ResultsError(
+      f"privacy lacks {', '.join(missing)}: an epsilon means nothing without"
+    )
 
 
 def _check_rate(where: str, row: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxpriv.reports import tasks as tasks_lib
 from jaxpriv.reports import verdicts, wording
 
 Results = Mapping[str, Any]
@@ -27,6 +28,8 @@ class Finding(NamedTuple):
 
 def headline(results: Results) -> str:
   """Returns the summary in one line."""
+  if results.get("tasks"):
+    return _training_headline(results.get("privacy"))
   rows = results.get("identification", [])
   verdict = verdicts.overall(rows, results.get("mechanism", ""))
   if verdict.word == "not measured":
@@ -36,8 +39,102 @@ def headline(results: Results) -> str:
 
 def findings(results: Results) -> list[Finding]:
   """Returns the cards for whatever was measured of the run's mechanism."""
-  made = [identity(results), attributes(results), outputs(results)]
+  made = [
+    identity(results),
+    attributes(results),
+    outputs(results),
+    training(results),
+    tasks(results),
+  ]
   return [finding for finding in made if finding]
+
+
+def level(results: Results) -> str:
+  """How the headline is shown: good, unclear or bad."""
+  if not results.get("tasks"):
+    rows = results.get("identification", [])
+    return verdicts.overall(rows, results.get("mechanism", "")).level
+  privacy = results.get("privacy")
+  if not privacy:
+    return "bad"
+  return "unclear" if privacy.get("not_private_phases") else "good"
+
+
+def _training_headline(privacy) -> str:
+  if not privacy:
+    return "This model was trained without differential privacy"
+  if privacy.get("not_private_phases"):
+    return "Some phases were trained with differential privacy, others without"
+  return (
+    f"Training is differentially private for each {privacy['unit']}: epsilon"
+    f" {wording.real(privacy['epsilon'])}, delta {privacy['delta']:.0e}"
+  )
+
+
+def training(results: Results) -> Finding | None:
+  """Says what the training data are promised."""
+  if "privacy" not in results or (
+    not results["privacy"] and not results.get("tasks")
+  ):
+    return None
+  privacy = results["privacy"]
+  if not privacy:
+    return Finding(
+      "Training data",
+      "ε = ∞",
+      "not private",
+      "bad",
+      "Nothing bounds what the parameters tell about an image of the training"
+      " data. Set config.dp.epsilon to bound it.",
+    )
+  open_phases = privacy.get("not_private_phases", [])
+  sentence = (
+    f"Whether any one {privacy['unit']} of {wording.count(privacy['units'])}"
+    " was in the training data changes the chance of any outcome by at most a"
+    f" factor of e to the ε, but for a probability δ of {privacy['delta']:.0e}"
+    f" ({privacy['relation'].replace('_', ' ')},"
+    f" {privacy['accountant'].upper()} accountant)."
+  )
+  if open_phases:
+    names = ", ".join(open_phases)
+    sentence += (
+      f" Not covered: {names}, trained on the same data without noise. What"
+      " they made is not private."
+    )
+  if privacy.get("pretrained"):
+    sentence += (
+      f" Training began from the parameters of {privacy['pretrained']}; the"
+      " data of that run are not covered."
+    )
+  return Finding(
+    "Training data",
+    f"ε = {wording.real(privacy['epsilon'])}",
+    "partly private" if open_phases else "private",
+    "unclear" if open_phases else "good",
+    sentence,
+  )
+
+
+def tasks(results: Results) -> Finding | None:
+  """Says how many scores beat the best constant answer."""
+  rows = [r for r in tasks_lib.rows(results) if r["better"] is not None]
+  if not rows:
+    return None
+  good = [r for r in rows if r["better"]]
+  worse = [r["title"].lower() for r in rows if not r["better"]]
+  sentence = (
+    "Scores on people the model has not seen that are better than any constant"
+    " answer, intervals included."
+  )
+  if worse:
+    sentence += f" Not so: {'; '.join(worse)}."
+  return Finding(
+    "What it can do",
+    f"{len(good)} of {len(rows)}",
+    "works" if not worse else "works in part",
+    "good" if not worse else "unclear",
+    sentence,
+  )
 
 
 def describe_attack(row: Mapping[str, Any]) -> str:
@@ -149,6 +246,16 @@ def not_claimed(results: Results) -> list[str]:
   people = results.get("data", {}).get("people", {}).get("test")
   source = results.get("data", {}).get("source")
   said = list(results.get("not_claimed", []))
+  privacy = results.get("privacy")
+  if privacy:
+    said.append(
+      "The guarantee is of the training data and of nothing else: people whom"
+      " the model is shown later are not protected by it. Scores and curves"
+      " below that are marked not private were computed from the training data"
+      " without noise; publish the parameters without them."
+    )
+  if results.get("tasks") and not rows:
+    return said
   said.append(
     "These are measurements, not a proof. An attacker with more data, another"
     " network or knowledge that was not modelled here may do better."

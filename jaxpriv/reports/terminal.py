@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxpriv.reports import results as results_lib
-from jaxpriv.reports import summary, tables, verdicts, wording
+from jaxpriv.reports import summary, tables, tasks, verdicts, wording
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "plain": "dim"}
 MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "plain": "  "}
@@ -42,8 +42,9 @@ def print_tables(
       console.print(_attributes(group, results, name))
   if len(verdicts.mechanisms(results)) > 1:
     console.print(_comparison(results, name))
-  rows = results.get("identification", [])
-  level = verdicts.overall(rows, results.get("mechanism", "")).level
+  if results.get("tasks"):
+    console.print(_tasks(results))
+  level = summary.level(results)
   headline = summary.headline(results)
   console.print(Text(f"{headline}.", f"bold {STYLES[level]}"))
 
@@ -94,6 +95,24 @@ def _identification(group: Mapping[str, Any], name, everything: bool) -> Table:
       wording.percent(witness["rate"]) if witness else wording.NOTHING,
       wording.percent(row["chance"]),
       _word(row["verdict"]),
+    )
+  return table
+
+
+def _tasks(results: Mapping[str, Any]) -> Table:
+  numbers = ("Value", "95% interval", "Constant", "Faces")
+  table = _table(
+    "On people it has not seen, beside the best constant answer",
+    *("Score", *numbers),
+    numbers=numbers,
+  )
+  for row in tasks.rows(results):
+    table.add_row(
+      Text(row["title"]),
+      row["figure"],
+      row["interval"],
+      row["constant"],
+      wording.count(row["total"]),
     )
   return table
 

@@ -25,6 +25,11 @@ def percent(value: float | None, unit: str = "%") -> str:
   )
 
 
+def degrees(value: float | None) -> str:
+  """Formats an angle: 3.14 -> "3.1°"."""
+  return f"{fixed(value, 1)}°" if known(value) else NOTHING
+
+
 def interval(low: float | None, high: float | None) -> str:
   """Formats both ends: 0.002, 0.012 -> "0.2 – 1.2%"."""
   if not (known(low) and known(high)):

@@ -16,6 +16,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
 from jaxpriv.training import checkpoints, loop, progress
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -163,7 +164,7 @@ def privatise(
   plans = plan_lib.make_plans(dp, settings, units)
   made = []
   for phase in phases:
-    if phase.name in plans:
+    if phase.name in plans and phase.private:
       seed = loop.phase_seed(config.seed, f"{phase.name}/sampling")
       plan = dataclasses.replace(plans[phase.name], seed=seed)
       _tell(phase.name, plan, config)
@@ -171,6 +172,33 @@ def privatise(
       phase = phase._replace(method=phase.private(plan), plan=plan)
     made.append(phase)
   return made
+
+
+def privacy_statement(
+  phases: Sequence[Phase],
+  states: dict[str, Any],
+  config: ConfigDict,
+  data: Data,
+) -> dict[str, Any]:
+  """{"privacy": the guarantee of a trained run, or None if it has none}.
+
+  Raises:
+    BudgetError: a state was trained by another plan than the config's.
+  """
+  made = [p for p in privatise(phases, config, data) if p.plan]
+  if not made:
+    return {"privacy": None}
+  plans = {p.name: p.plan for p in made if p.plan}
+  steps = {}
+  for name, plan in plans.items():
+    ledger = mesh_lib.fetch(states[name]["privacy"])
+    plan.check_ledger(ledger)
+    steps[name] = int(ledger["steps"])
+  said = plan_lib.statement(plans, steps, config.dp)
+  trained = [p.name for p in phases if config.phases[p.name].steps]
+  said["not_private_phases"] = [name for name in trained if name not in plans]
+  said["pretrained"] = epath.Path(config.pretrained).name
+  return {"privacy": said}
 
 
 def is_private(dp: ConfigDict) -> bool:

@@ -18,12 +18,15 @@ ROWS, CLIP = 16, 2.0
 class Network(nn.Module):
   """Convolutions of several kinds, a norm, and Dense layers."""
 
+  grouped: bool = True
+
   @nn.compact
   def __call__(self, x):
     x = nn.relu(nn.GroupNorm(num_groups=2)(nn.Conv(8, (3, 3))(x)))
     x = nn.relu(nn.Conv(16, (3, 3), strides=2, padding=1)(x))
     x = nn.relu(nn.Conv(16, (4, 3), strides=(1, 2), padding="VALID")(x))
-    x = x + nn.Conv(16, (3, 3), feature_group_count=4)(x)
+    if self.grouped:
+      x = x + nn.Conv(16, (3, 3), feature_group_count=4)(x)
     x = x.reshape(*x.shape[:-3], -1)
     return nn.Dense(3)(nn.relu(nn.Dense(32)(x)))
 
@@ -47,6 +50,11 @@ def batch():
 
 def loss_fn(params, example):
   logits = NETWORK.apply({"params": params}, example["image"])
+  return -3 * jax.nn.log_softmax(logits)[example["label"]]
+
+
+def products_only(params, example):
+  logits = Network(False).apply({"params": params}, example["image"])
   return -3 * jax.nn.log_softmax(logits)[example["label"]]
 
 
@@ -79,21 +87,26 @@ def close(tree, leaves):
     np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
 
 
-@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize("microbatch_size", [None, 1])
 def test_the_sum_is_that_of_a_loop_on_any_devices(
-  params, batch, mesh, microbatches
+  params, batch, mesh, microbatch_size
 ):
+  loss_fn = products_only if microbatch_size else globals()["loss_fn"]
+  if microbatch_size:
+    params = {k: v for k, v in params.items() if k != "Conv_3"}
   expected, norms = loop(loss_fn, params, batch, {"": CLIP})
   assert (norms > 1.5 * CLIP).all()
-  fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatches=microbatches))
+  fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatch_size=microbatch_size))
   found, found_norms = fn(params, batch)
   close(found, expected)
-  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+  shown = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
   with jax.set_mesh(mesh):
     sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
     found, found_norms = fn(params, sharded)
   close(found, expected)
-  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+  shown = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
 
 
 def test_layers_that_hand_out_products_are_found(params, batch):
@@ -174,20 +187,25 @@ def test_kernels_used_elsewhere_and_other_networks_of_the_same_names(
   expected, norms = loop(decayed, params, batch, {"": CLIP})
   found, found_norms = jax.jit(clipped_grad(decayed, CLIP))(params, batch)
   close(found, expected)
-  np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+  shown = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
 
 
 def test_aux_is_of_each_row(params, batch, mesh):
-  def with_aux(params, example):
-    return loss_fn(params, example), {"mean": example["image"].mean()}
+  params = dict(params)
+  del params["Conv_3"]
 
-  fn = jax.jit(clipped_grad(with_aux, CLIP, has_aux=True, microbatches=2))
+  def with_aux(params, example):
+    aux = {"mean": example["image"].mean(), "large": example["image"].sum() > 0}
+    return products_only(params, example), aux
+
+  fn = jax.jit(clipped_grad(with_aux, CLIP, has_aux=True, microbatch_size=1))
   with jax.set_mesh(mesh):
     sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
     _, _, aux = fn(params, sharded)
-  np.testing.assert_allclose(
-    aux["mean"], batch["image"].mean((1, 2, 3)), atol=1e-6
-  )
+  mean = np.where(batch["padding"], 0, batch["image"].mean((1, 2, 3)))
+  np.testing.assert_allclose(aux["mean"], mean, atol=1e-6)
+  assert aux["large"].dtype == bool and not aux["large"][13:].any()
 
 
 @pytest.mark.parametrize("norm", [0, -1.0, math.inf, {}])
@@ -196,6 +214,35 @@ def test_a_clip_norm_is_positive(norm):
     clipped_grad(loss_fn, norm)
 
 
-def test_microbatches_divide_the_rows(params, batch):
-  with pytest.raises(ValueError, match="16 rows .* 3 microbatches"):
-    clipped_grad(loss_fn, CLIP, microbatches=3)(params, batch)
+def test_a_microbatch_size_is_positive():
+  with pytest.raises(ValueError, match="microbatch_size = 0"):
+    clipped_grad(loss_fn, CLIP, microbatch_size=0)
+
+
+@pytest.mark.parametrize("size,count", [(None, 1), (16, 1), (5, 4), (3, 8)])
+def test_microbatches_are_even_and_no_larger_than_asked_for(size, count):
+  fn = clipped_grad(loss_fn, CLIP, microbatch_size=size)
+  assert fn._microbatches(16, products.Traced([], False)) == count
+  # XLA's convolutions crawl in a loop on CPU.
+  assert fn._microbatches(16, products.Traced([], True)) == 1
+
+
+def test_microbatches_of_padding_cost_nothing(params, batch):
+  """Not run: nan in them would show in the norms."""
+  params = {k: v for k, v in params.items() if k != "Conv_3"}
+  image = batch["image"].at[12:].set(jnp.nan)
+  batch = {**batch, "image": image, "padding": jnp.arange(ROWS) >= 12}
+  fn = jax.jit(clipped_grad(products_only, CLIP, microbatch_size=4))
+  total, norms = fn(params, batch)
+  assert np.isfinite(norms).all() and not norms[12:].any()
+  expected, _ = loop(products_only, params, batch, {"": CLIP})
+  close(total, expected)
+
+
+def test_layers_clipped_one_by_one(params, batch):
+  norms = clipping.by_layer(params, CLIP)
+  assert set(norms) == set(params)
+  fn = clipped_grad(loss_fn, norms, group_of=clipping.layer_of)
+  assert fn.sensitivity() == pytest.approx(CLIP)
+  expected, _ = loop(loss_fn, params, batch, norms, clipping.layer_of)
+  close(jax.jit(fn)(params, batch)[0], expected)

@@ -1,0 +1,100 @@
+"""Detections of whole images: suppression, and average precision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Intersection over union [N, M] of boxes a [N, 4], b [M, 4], x0 y0 x1 y1."""
+  a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+  low, high = (
+    np.maximum(a[..., :2], b[..., :2]),
+    np.minimum(a[..., 2:], b[..., 2:]),
+  )
+  shared = np.maximum(high - low, 0).prod(-1)
+  area = lambda x: np.maximum(x[..., 2:] - x[..., :2], 0).prod(-1)
+  return shared / np.maximum(area(a) + area(b) - shared, 1e-12)
+
+
+def suppress(
+  boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.3
+) -> np.ndarray:
+  """Non-maximum suppression; those that give way move the box that stays.
+
+  The box that stays is the mean of itself and those it suppresses, each as much
+  as it scores ("box voting"; Gidaris and Komodakis, ICCV 2015), which is finer
+  than the windows of a pyramid.
+
+  Args:
+    boxes: [N, 4], x0 y0 x1 y1.
+    scores: [N], not negative.
+    overlap: intersection over union above which the lower score gives way.
+
+  Returns:
+    [K, 5], boxes and scores, best first.
+  """
+  boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
+  order = np.argsort(-scores, kind="stable")
+  kept = []
+  while len(order):
+    shared = overlaps(boxes[order[:1]], boxes[order])[0]
+    gone = shared > overlap
+    gone[0] = True
+    # Only boxes of about the same place and size have a say.
+    votes = order[shared >= max(overlap, 0.5)] if len(order) > 1 else order
+    votes = votes if len(votes) else order[:1]
+    weight = np.maximum(scores[votes], 1e-12)
+    mean = (boxes[votes] * weight[:, None]).sum(0) / weight.sum()
+    kept.append([*mean, scores[order[0]]])
+    order = order[~gone]
+  return np.array(kept).reshape(-1, 5)
+
+
+def average_precision(
+  detections: Sequence[np.ndarray],
+  ground_truth: Sequence[np.ndarray],
+  overlap: float = 0.5,
+) -> float:
+  """Area under the precision-recall curve, precision made monotone.
+
+  As PASCAL VOC counts since 2010 (Everingham et al., IJCV 2010): detections of
+  all images by descending score, each right if it is the first to overlap a
+  face by so much; the rest are false.
+
+  Args:
+    detections: of each image [N, 5], boxes x0 y0 x1 y1 and scores.
+    ground_truth: of each image the boxes of faces [M, 4].
+    overlap: intersection over union of a right one, at least.
+
+  Raises:
+    ValueError: there is no face, or the lists differ in length.
+  """
+  if len(detections) != len(ground_truth):
+    raise ValueError(
+      f"{len(detections)} images of detections, {len(ground_truth)} of faces"
+    )
+  faces = sum(len(boxes) for boxes in ground_truth)
+  if not faces:
+    raise ValueError("average precision without a face is not defined")
+  scores, right = [], []
+  for found, boxes in zip(detections, ground_truth, strict=True):
+    found = np.asarray(found, np.float64).reshape(-1, 5)
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    shared = overlaps(found[:, :4], boxes)
+    taken = np.zeros(len(boxes), bool)
+    for row, score in zip(shared, found[:, 4], strict=True):
+      best = int(row.argmax()) if len(row) else -1
+      hit = best >= 0 and row[best] >= overlap and not taken[best]
+      if hit:
+        taken[best] = True
+      scores.append(score)
+      right.append(hit)
+  order = np.argsort(-np.array(scores), kind="stable")
+  hits = np.cumsum(np.array(right, bool)[order])
+  precision = hits / np.arange(1, len(hits) + 1)
+  precision = np.maximum.accumulate(precision[::-1])[::-1]
+  recall = hits / faces
+  steps = np.diff(recall, prepend=0)
+  return float((precision * steps).sum())
