@@ -34,14 +34,20 @@ def _model() -> ConfigDict:
     dict(
       architecture="small",  # or hyperface
       tasks=("detection", "landmarks", "visibility", "pose", "gender"),
-      side=32,  # of a region as the network sees it
+      side=40,  # of a region as the network sees it
+      context=1.5,  # of a region so much is seen, the face being 1
       near=1,  # regions of a photograph in training: around the face
       anywhere=1,  # and anywhere
       units=32,
       dropout=0.0,
       # First values, in the order of the tasks: squared errors are small.
       log_variances=(0.0, -4.0, -2.0, -3.0, 0.0),
-      small=dict(widths=(16, 32, 48, 64), features=128, standardize=False),
+      small=dict(
+        widths=(16, 32, 48, 64),
+        features=128,
+        gradients=False,  # fixed features come first
+        standardize=False,
+      ),
       hyperface=dict(width=96, features=3072),
       # Windows of detection, in shares of the photograph's side.
       pyramid=dict(smallest=0.35, growth=1.3, stride=0.2, keep=20),

@@ -140,16 +140,22 @@ def phases(config: ConfigDict) -> list[Phase]:
   ]
 
 
+def _cut(image, region, options):
+  """Regions [R, 3] with what is around them, as the network sees them."""
+  around = region * jnp.array([1, 1, options.context], jnp.float32)
+  return regions.cut(image, around, options.side)
+
+
 def _views(key, batch, options) -> dict[str, jax.Array]:
   """Random regions of each photograph, half of them mirrored."""
-  size, side = batch["image"].shape[1], options.side
+  size = batch["image"].shape[1]
   near, anywhere = options.near, options.anywhere
 
   def one(row, image, box):
     first, second = jax.random.split(jax.random.fold_in(key, row))
     drawn = regions.draw(first, box, size, near, anywhere)
     mirrored = jax.random.bernoulli(second, shape=(near + anywhere,))
-    crops = regions.cut(image, drawn, side)
+    crops = _cut(image, drawn, options)
     flip = mirrored[:, None, None, None]
     crops = jnp.where(flip, crops[:, :, ::-1], crops)
     return {"crops": crops, "regions": drawn, "mirrored": mirrored}
@@ -165,9 +171,7 @@ def _fixed_views(batch, options) -> dict[str, jax.Array]:
   face = regions.square_of(batch["box"])
   face = jnp.where(jnp.isfinite(face), face, jnp.full(3, size / 2))
   both = jnp.stack([face, jnp.broadcast_to(corner, face.shape)], 1)
-  crops = jax.vmap(lambda i, r: regions.cut(i, r, options.side))(
-    batch["image"], both
-  )
+  crops = jax.vmap(lambda i, r: _cut(i, r, options))(batch["image"], both)
   return {
     "crops": crops,
     "regions": both,
@@ -228,7 +232,7 @@ def _scores(apply, batch, options, gender) -> Mapping[str, jax.Array]:
   """How well the face in its box is read, [B] each, NaN where unlabelled."""
   face = regions.square_of(batch["box"])
   safe = jnp.where(jnp.isfinite(face), face, 1.0)
-  crops = jax.vmap(lambda i, r: regions.cut(i, r[None], options.side)[0])(
+  crops = jax.vmap(lambda i, r: _cut(i, r[None], options)[0])(
     batch["image"], safe
   )
   outputs, _ = apply(crops)
@@ -294,7 +298,7 @@ def _detect(apply, batch, options) -> dict[str, jax.Array]:
   windows = jnp.asarray(pyramid(size, options.pyramid))
 
   def one(image):
-    crops = regions.cut(image, windows, options.side)
+    crops = _cut(image, windows, options)
     outputs, _ = apply(crops)
     score = jax.nn.softmax(outputs["detection"])[:, 1]
     best, which = jax.lax.top_k(score, min(options.pyramid.keep, len(windows)))
@@ -307,13 +311,14 @@ def _sample(apply, batch, options) -> dict[str, jax.Array]:
   """The face with its points, as labelled and as found."""
   face = regions.square_of(batch["box"])
   face = jnp.where(jnp.isfinite(face), face, 1.0)
-  crops = jax.vmap(lambda i, r: regions.cut(i, r[None], options.side)[0])(
+  crops = jax.vmap(lambda i, r: _cut(i, r[None], options)[0])(
     batch["image"], face
   )
   outputs, _ = apply(crops)
   points = batch["landmarks"][:, POINTS:]
   points = (points - face[:, None, :2]) / face[:, None, 2:]
   found = outputs["landmarks"].reshape(points.shape)
+  points, found = points / options.context, found / options.context
   # Large enough to see a point on.
   shape = (len(crops), 128, 128, 3)
   big = jax.image.resize(crops, shape, "linear")

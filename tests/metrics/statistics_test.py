@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,3 +46,34 @@ def test_proportion_is_plain_python():
   assert [type(x) for x in value] == [int, int, float, float, float]
   with pytest.raises(ValueError, match="no trial"):
     statistics.proportion(0, 0)
+
+
+def test_an_interval_of_a_mean_by_people():
+  """Ten copies of each person's value tell no more than one of each."""
+  rng = np.random.default_rng(0)
+  values = rng.normal(3, 2, 50)
+  one = statistics.mean_interval(values, np.arange(50))
+  half = 1.959964 * values.std(ddof=1) / math.sqrt(50)
+  assert one.value == pytest.approx(values.mean())
+  assert one.high - one.value == pytest.approx(half)
+  ten = statistics.mean_interval(
+    np.repeat(values, 10), np.repeat(np.arange(50), 10)
+  )
+  assert ten.high - ten.low == pytest.approx(one.high - one.low)
+  assert ten.total == 500
+  unknown = statistics.mean_interval([*values, math.nan], np.arange(51))
+  assert unknown == one
+  assert statistics.mean_interval([1.0], [0]).high == math.inf
+  with pytest.raises(ValueError, match="no known value"):
+    statistics.mean_interval([math.nan], [0])
+
+
+def test_an_interval_by_resampling():
+  """Of a mean it is the normal one, about."""
+  values = np.random.default_rng(1).normal(0, 1, 400)
+  low, high = statistics.bootstrap_interval(
+    lambda rows: values[rows].mean(), 400, resamples=2000
+  )
+  half = 1.96 * values.std() / 20
+  assert low == pytest.approx(values.mean() - half, abs=0.015)
+  assert high == pytest.approx(values.mean() + half, abs=0.015)

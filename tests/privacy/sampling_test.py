@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxpriv.privacy.sampling import PoissonSampling, rows_for
+from jaxpriv.privacy.sampling import PoissonSampling, RecordDraw, rows_for
 
 UNITS, Q, STEPS = 200, 0.1, 4000
 
@@ -80,3 +80,50 @@ def test_rows_are_enough(units, q):
   rows = rows_for(units, q, 8)
   assert rows % 8 == 0
   assert stats.binom.sf(rows, units, q) < 1e-9
+
+
+def rows_of(draw, step, rows_per_unit):
+  return draw(step).reshape(-1, rows_per_unit)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_records_of_units_are_drawn_together(devices):
+  """A unit's rows are its own records, no record twice, at most so many."""
+  lengths = [1, 2, 3, 5, 9] * 8
+  numbers = np.random.default_rng(0).permutation(sum(lengths))
+  records = np.split(numbers, np.cumsum(lengths)[:-1])
+  sampling = PoissonSampling(40, 0.3, 5, 40)
+  draw = RecordDraw(sampling, records, 3, devices)
+  owner = {r: u for u, own in enumerate(records) for r in own}
+  seen = set()
+  for step in range(50):
+    units = set()
+    for row in rows_of(draw, step, 3):
+      mine = row[row >= 0]
+      if not len(mine):
+        continue
+      (unit,) = {owner[r] for r in mine}
+      assert len(set(mine)) == len(mine) == min(lengths[unit], 3)
+      assert unit not in units
+      units.add(unit)
+      seen |= set(mine)
+    drawn = sampling.batch(step)
+    assert units == set(drawn[drawn >= 0])
+    np.testing.assert_array_equal(draw(step), draw(step))
+  assert seen == set(numbers)  # none of the nine is left out for good
+
+
+def test_units_are_dealt_out_evenly_and_padding_is_last():
+  records = list(np.arange(64)[:, None])
+  draw = RecordDraw(PoissonSampling(64, 0.4, 1, 64), records, 1, 4)
+  for step in range(20):
+    parts = draw(step).reshape(4, 16) >= 0
+    counts = parts.sum(1)
+    assert counts.max() - counts.min() <= 1
+    for part, count in zip(parts, counts, strict=True):
+      assert part[:count].all()
+
+
+def test_units_are_those_of_the_plan():
+  with pytest.raises(ValueError, match="for 10 units, .* have 9"):
+    RecordDraw(PoissonSampling(10, 0.5, 0, 10), [np.arange(2)] * 9, 1, 1)

@@ -1,0 +1,68 @@
+"""Suppression and average precision against cases worked out by hand."""
+
+import numpy as np
+import pytest
+
+from jaxpriv.metrics import detection
+
+FACE = [10.0, 10, 30, 30]
+FAR = [50.0, 50, 70, 70]
+
+
+def moved(box, by):
+  return [box[0] + by, box[1], box[2] + by, box[3]]
+
+
+def test_overlaps():
+  found = detection.overlaps([FACE], [FACE, FAR, moved(FACE, 10)])
+  np.testing.assert_allclose(found, [[1, 0, 1 / 3]])
+
+
+def test_suppression_keeps_the_best_of_each_place():
+  boxes = [moved(FACE, 2), FACE, FAR, moved(FACE, 9)]
+  kept = detection.suppress(boxes, [0.3, 0.9, 0.5, 0.2], overlap=0.3)
+  np.testing.assert_allclose(kept[:, 4], [0.9, 0.5])
+  # Moved by the one that overlaps by more than half, by its share of scores.
+  x0 = (0.9 * 10 + 0.3 * 12) / 1.2
+  np.testing.assert_allclose(kept[0, :4], [x0, 10, x0 + 20, 30])
+  np.testing.assert_allclose(kept[1, :4], FAR)
+
+
+def test_nothing_is_kept_of_nothing():
+  assert detection.suppress(np.zeros((0, 4)), np.zeros(0)).shape == (0, 5)
+
+
+def test_average_precision_by_hand():
+  """Right, wrong, right, of three faces: (1 + 2/3) / 3."""
+  found = [
+    np.array([[*FACE, 0.9], [*moved(FAR, 15), 0.8]]),
+    np.array([[*FAR, 0.7]]),
+  ]
+  truth = [np.array([FACE]), np.array([FAR, FACE])]
+  assert detection.average_precision(found, truth) == pytest.approx(5 / 9)
+
+
+def test_a_face_counts_once():
+  found = [np.array([[*FACE, 0.9], [*moved(FACE, 1), 0.8]])]
+  assert detection.average_precision(found, [np.array([FACE])]) == 1
+  twice = [np.array([[*FACE, 0.9], [*moved(FACE, 1), 0.95]])]
+  assert detection.average_precision(twice, [np.array([FACE])]) == 1
+  late = [np.array([[*FAR, 0.9], [*FACE, 0.8]])]
+  assert detection.average_precision(late, [np.array([FACE])]) == 0.5
+
+
+def test_overlap_decides():
+  third = [np.array([[*moved(FACE, 10), 0.9]])]
+  truth = [np.array([FACE])]
+  assert detection.average_precision(third, truth) == 0
+  assert detection.average_precision(third, truth, overlap=0.3) == 1
+
+
+def test_images_without_faces_or_detections():
+  found = [np.zeros((0, 5)), np.array([[*FACE, 0.9]]), np.array([[*FAR, 0.5]])]
+  truth = [np.array([FACE]), np.zeros((0, 4)), np.array([FAR])]
+  assert detection.average_precision(found, truth) == pytest.approx(0.25)
+  with pytest.raises(ValueError, match="without a face"):
+    detection.average_precision(found[:1], [np.zeros((0, 4))])
+  with pytest.raises(ValueError, match="3 images of detections, 1 of faces"):
+    detection.average_precision(found, truth[:1])
