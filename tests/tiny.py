@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
 from jaxpriv.data import records
+from jaxpriv.data.procedural import ProceduralFaces
 
 PEOPLE = 6
 SIDE = 32
@@ -42,4 +44,28 @@ def batch(rows=16, seed=0, side=SIDE, attributes=2):
     "padding": np.zeros(rows, bool),
   }
   made["attributes"][0, 0] = -1
+  return made
+
+
+def dp_multitask(**model):
+  config = dp_multitask_config.get_config("demo")
+  with config.unlocked():
+    config.data.image_size = SIDE
+    config.data.num_people = PEOPLE
+    config.model.update(side=16, units=8)
+    config.model.small.update(widths=(8, 16), features=16, gradients=True)
+    config.model.update(model)
+    config.phases.multi_task.update(
+      steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2, ema=0.0
+    )
+  return config
+
+
+def faces(rows=16, seed=0, size=SIDE):
+  """A batch of drawn photographs, with all labels, of one attribute."""
+  source = ProceduralFaces(rows, 1, size, seed)
+  made = dict(source.batch(np.arange(rows)))
+  male = source.attribute_names.index("Male")
+  made["attributes"] = made["attributes"][:, [male]].copy()
+  made |= {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
   return made

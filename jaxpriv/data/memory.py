@@ -48,6 +48,10 @@ class InMemory:
   def batch(self, indices: np.ndarray) -> Batch:
     return {name: array[indices] for name, array in self.arrays.items()}
 
+  def with_arrays(self, arrays: Batch) -> "InMemory":
+    """The same records with other values, as many as before."""
+    return InMemory(self._source, arrays, self._kept, self.unreadable)
+
   def describe(self, index: int) -> str:
     return self._source.describe(int(self._kept[index]))
 

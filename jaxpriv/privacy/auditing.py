@@ -1,0 +1,286 @@
+"""Lower bounds on epsilon from attacks: what a mechanism at least gives away.
+
+A bound above the claimed epsilon proves the claim wrong; one below proves
+nothing, but a mechanism whose noise is missing or too small is found out.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from jaxpriv.privacy import accounting
+from jaxpriv.privacy.plan import Plan
+
+
+def epsilon_lower_bound(
+  inside: np.ndarray,
+  outside: np.ndarray,
+  delta: float,
+  confidence: float = 0.95,
+) -> float:
+  """Epsilon that independent trials of an attack rule out anything below.
+
+  Of an (epsilon, delta)-private mechanism every test has, with false positive
+  rate a and false negative rate b, 1 - b <= e^epsilon a + delta and
+  1 - a <= e^epsilon b + delta (Kairouz, Oh and Viswanath 2015). Half of the
+  trials choose the threshold; the rates of the other half are bounded by
+  Clopper and Pearson, one after the other at half the level.
+
+  Args:
+    inside: [N] scores of trials with the canary; they should be higher.
+    outside: [M] scores without.
+    delta: of the claim.
+    confidence: probability of a bound that is not above the truth.
+
+  Returns:
+    the bound, 0 where there is none.
+  """
+  inside, outside = np.asarray(inside, float), np.asarray(outside, float)
+  _check_scores(inside, outside)
+  level = (1 - confidence) / 4  # two rates of two inequalities
+
+  def bounds(threshold, inside, outside, level):
+    false_positive = np.sum(outside > threshold), len(outside)
+    false_negative = np.sum(inside <= threshold), len(inside)
+    best = 0.0
+    for wrong, other in (
+      (false_positive, false_negative),
+      (false_negative, false_positive),
+    ):
+      least = 1 - _upper(*other, level) - delta
+      if least > 0:
+        best = max(best, math.log(least / _upper(*wrong, level)))
+    return best
+
+  chosen_in, scored_in = inside[::2], inside[1::2]
+  chosen_out, scored_out = outside[::2], outside[1::2]
+  candidates = np.quantile(
+    np.concatenate([chosen_in, chosen_out]), np.linspace(0.005, 0.995, 199)
+  )
+  threshold = max(
+    candidates, key=lambda t: bounds(t, chosen_in, chosen_out, level)
+  )
+  return bounds(threshold, scored_in, scored_out, level)
+
+
+def _upper(hits, total, level) -> float:
+  """Clopper and Pearson's upper limit of a rate."""
+  return (
+    1.0 if hits == total else stats.beta.ppf(1 - level, hits + 1, total - hits)
+  )
+
+
+def _check_scores(inside, outside):
+  if min(len(inside), len(outside)) < 4:
+    raise ValueError(
+      f"{len(inside)} canaries inside and {len(outside)} outside: an audit needs"
+      " four of each at least, and hundreds to say anything"
+    )
+  if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
+    raise ValueError("scores must be finite")
+
+
+def epsilon_one_run(
+  scores: np.ndarray,
+  included: np.ndarray,
+  delta: float,
+  confidence: float = 0.95,
+) -> float:
+  """A lower bound from one training run with many canaries.
+
+  Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run",
+  NeurIPS 2023, theorem 5.2: each canary is in the data by a coin; the highest
+  scores are guessed to be in, the lowest out, and that many right guesses are
+  unlikely at a small epsilon. How many are guessed is chosen among five shares,
+  whose number the level pays for.
+
+  Args:
+    scores: [M], higher for what was more likely in.
+    included: [M] bool, by fair coins.
+    delta: of the claim.
+    confidence: see `epsilon_lower_bound`.
+
+  Returns:
+    the bound, 0 where there is none.
+  """
+  scores, included = np.asarray(scores, float), np.asarray(included, bool)
+  _check_scores(scores[included], scores[~included])
+  total = len(scores)
+  order = np.argsort(-scores, kind="stable")
+  shares = (0.02, 0.05, 0.1, 0.25, 0.5)
+  level = (1 - confidence) / len(shares)
+  best = 0.0
+  for share in shares:
+    each = max(int(share * total), 1)
+    right = int(included[order[:each]].sum() + (~included[order[-each:]]).sum())
+    low, high = 0.0, 50.0
+    if _one_run_level(total, 2 * each, right, low, delta) >= level:
+      continue
+    while high - low > 1e-3:
+      middle = (low + high) / 2
+      found = _one_run_level(total, 2 * each, right, middle, delta)
+      low, high = (middle, high) if found < level else (low, middle)
+    best = max(best, low)
+  return best
+
+
+def _one_run_level(canaries, guesses, right, epsilon, delta) -> float:
+  """How likely so many right guesses are, at most, at (epsilon, delta)."""
+  # Each guess is right with at most this probability, whatever the others are.
+  chance = 1 / (1 + math.exp(-epsilon))
+  likely = stats.binom.sf(right - 1, guesses, chance)
+  just_below = np.cumsum(
+    stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, chance)
+  )
+  counts = np.arange(1, right + 1)
+  worst = np.max(just_below / counts) if right else 0.0
+  return min(float(likely + 2 * canaries * delta * worst), 1.0)
+
+
+class WhiteBox(NamedTuple):
+  """What gradient canaries found.
+
+  Attributes:
+    epsilon: lower bound.
+    claimed: epsilon of as many steps of all units.
+    delta: of both.
+    noise_ratio: noise as measured over noise as planned, standard deviations.
+    noise_low, noise_high: interval in which that ratio should lie.
+    replicas_agree: every device holds the same gradient.
+    canaries, steps: how many.
+  """
+
+  epsilon: float
+  claimed: float
+  delta: float
+  noise_ratio: float
+  noise_low: float
+  noise_high: float
+  replicas_agree: bool
+  canaries: int
+  steps: int
+
+  @property
+  def faults(self) -> list[str]:
+    """What is wrong, in words; empty if nothing was found."""
+    found = []
+    if self.epsilon > self.claimed:
+      found.append(
+        f"canaries are told apart as no mechanism of epsilon {self.claimed:.3g}"
+        f" allows: it is {self.epsilon:.3g} at least"
+      )
+    if not self.noise_low <= self.noise_ratio <= self.noise_high:
+      found.append(
+        f"the noise is {self.noise_ratio:.3g} times what the plan says"
+        f" (between {self.noise_low:.3f} and {self.noise_high:.3f} would be"
+        " chance)"
+      )
+    if not self.replicas_agree:
+      found.append(
+        "devices hold different gradients, each with noise of its own"
+      )
+    return found
+
+
+def white_box(
+  plan: Plan,
+  private_grad: Callable,
+  *,
+  canaries: int = 4000,
+  steps: int = 2,
+  delta: float = 1e-5,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> WhiteBox:
+  """Audits the gradient of a plan as training computes it, on the current mesh.
+
+  Each canary has a coordinate for itself and a gradient along it a hundred
+  times longer than the clip norm, of alternating sign from step to step, so
+  that noise which repeats cancels (Nasr et al., "Tight Auditing of
+  Differentially Private Machine Learning", USENIX Security 2023). All units
+  take part in each step: what is claimed then is the same noise without
+  sampling. Who sees gradients may be as strong as that.
+
+  Args:
+    plan: of a phase; its clip, noise and microbatches are audited.
+    private_grad: plan -> `grad` of `builders.supervised`.
+    canaries: independent trials; a power of two of them is simplest to shard.
+    steps: even.
+    delta: of the claim.
+    confidence: of the bound; the noise is held to one in ten thousand.
+    seed: of coins and noise.
+  """
+  if steps < 2 or steps % 2:
+    raise ValueError(f"steps = {steps}: an even number, at least 2")
+  plan = dataclasses.replace(
+    plan, units=canaries, batch_size=canaries, steps=steps, unit="image",
+    rows_per_unit=1, group_clip_norms={}, per_layer=False,
+  )  # fmt: skip
+  included = np.random.default_rng(seed).random(canaries) < 0.5
+  params = {"canary": jnp.zeros(canaries)}
+  batch = {
+    "which": jnp.arange(canaries, dtype=jnp.int32),
+    "padding": jnp.asarray(~included),
+  }
+
+  def objective(params, batch, key):
+    one = params["canary"][batch["which"]]
+    value = jnp.sum(one * batch["sign"][0]) * 100 * plan.clip_norm
+    return value, ({}, {})
+
+  @jax.jit
+  def gradient(params, batch, key):
+    return private_grad(plan)(objective)(params, batch, key)[1]["canary"]
+
+  key = jax.random.key(seed)
+  total, agree = np.zeros(canaries), True
+  for step in range(steps):
+    sign = 1.0 if step % 2 == 0 else -1.0
+    signed = {**batch, "sign": jnp.full(canaries, sign)}
+    found = gradient(params, _sharded(signed), jax.random.fold_in(key, step))
+    agree &= _replicas_agree(found)
+    total += sign * np.asarray(found, np.float64)
+  scores = total * plan.batch_size / (steps * plan.clip_norm)
+  outside = scores[~included]
+  planned = plan.noise_multiplier / math.sqrt(steps)
+  trials = len(outside)
+  low, high = np.sqrt(stats.chi2.ppf([5e-5, 1 - 5e-5], trials) / trials)
+  ratio = math.sqrt(np.mean(outside**2)) / planned if planned else math.inf
+  return WhiteBox(
+    epsilon=epsilon_lower_bound(scores[included], outside, delta, confidence),
+    claimed=accounting.epsilon(1.0, plan.noise_multiplier, steps, delta),
+    delta=delta,
+    noise_ratio=ratio,
+    noise_low=float(low),
+    noise_high=float(high),
+    replicas_agree=bool(agree),
+    canaries=canaries,
+    steps=steps,
+  )
+
+
+def _sharded(batch: dict[str, Any]) -> dict[str, Any]:
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return batch
+  sharding = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec(mesh.axis_names[0])
+  )
+  return {k: jax.device_put(v, sharding) for k, v in batch.items()}
+
+
+def _replicas_agree(x: jax.Array) -> bool:
+  """Whether the copies that devices hold of the same part are the same."""
+  parts: dict[str, np.ndarray] = {}
+  for shard in x.addressable_shards:
+    mine = np.asarray(shard.data)
+    first = parts.setdefault(str(shard.index), mine)
+    if not np.array_equal(first, mine):
+      return False
+  return True

@@ -1,0 +1,147 @@
+"""Attacks the training of a run, and compares with the epsilon it claims.
+
+  python -m launch.audit --workdir=runs/private
+  python -m launch.audit --workdir=runs/private --black_box
+
+By default gradient canaries test the clip, the noise and the keys of every
+private phase, on the devices at hand: seconds. --black_box trains the first
+phase once more with mislabelled canaries among the data and guesses from the
+model which of them were in. Both write audit/audit.json. Exit status 2: a claim
+does not hold.
+"""
+
+import json
+import sys
+
+import jax
+import numpy as np
+from absl import flags, logging
+from etils import epath
+from rich.console import Console
+from rich.table import Table
+
+from jaxpriv.attacks import membership
+from jaxpriv.data.records import DataError
+from jaxpriv.privacy import auditing
+from jaxpriv.reports import files, wording
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import private, run
+from jaxpriv.training import workdir as workdir_lib
+from launch import common
+
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run directory of launch.train."
+)
+_CANARIES = flags.DEFINE_integer(
+  "canaries", 0, "How many; 0: 4000, or 1000 for the black box.", 0
+)
+_STEPS = flags.DEFINE_integer(
+  "steps", 2, "Steps of the white box, an even number.", 2
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of coins, noise and labels.")
+_BLACK_BOX = flags.DEFINE_bool(
+  "black_box", False, "Train with canaries instead of looking at gradients."
+)
+
+
+def main(argv: list[str]) -> None:
+  common.no_arguments(argv)
+  mesh_lib.initialize()
+  workdir = epath.Path(_WORKDIR.value)
+  config = workdir_lib.load_config(workdir)
+  mesh = mesh_lib.make_mesh()
+  data = run.open_data(config)
+  if _BLACK_BOX.value:
+    found = _black_box(config, data, workdir, mesh)
+  else:
+    found = _white_box(config, data, mesh)
+  faults = [fault for row in found for fault in row["faults"]]
+  path = workdir / "audit" / "audit.json"
+  if jax.process_index() == 0:
+    files.write_text(path, json.dumps(found, indent=2) + "\n")
+    _print(found)
+    print(f"Written to {path}")
+  if faults:
+    print("error: " + "\n".join(faults), file=sys.stderr)
+    sys.exit(2)
+
+
+def _white_box(config, data, mesh) -> list[dict]:
+  phases = run.privatise(common.phases_of(config), config, data)
+  made = []
+  for phase in (p for p in phases if p.plan):
+    with jax.set_mesh(mesh):
+      found = auditing.white_box(
+        phase.plan,
+        private.private_grad,
+        canaries=_CANARIES.value or 4000,
+        steps=_STEPS.value,
+        delta=config.dp.delta,
+        seed=_SEED.value,
+      )
+    row = {"audit": "gradient canaries", "phase": phase.name}
+    made.append({**row, **found._asdict(), "faults": found.faults})
+  if not made:
+    raise DataError(
+      "no phase of this run is private (config.dp.epsilon is inf): there is no"
+      " noise to audit; --black_box attacks it all the same"
+    )
+  return made
+
+
+def _black_box(config, data, workdir, mesh) -> list[dict]:
+  count = _CANARIES.value or 1000
+  planted, canaries = membership.plant(data, count, _SEED.value)
+  phases = run.privatise(common.phases_of(config), config, planted)
+  logging.info(
+    "%d canaries, %d of them in the data", count, int(canaries.included.sum())
+  )
+  found = membership.one_run(
+    phases,
+    config,
+    planted,
+    canaries,
+    workdir / "audit" / f"run_{count}_{_SEED.value}",
+    mesh,
+    config.dp.delta,
+  )
+  claimed = np.inf
+  if phases[0].plan:
+    claimed = config.dp.epsilon
+  faults = []
+  if found.epsilon > claimed:
+    faults.append(
+      f"members are told from others as no mechanism of epsilon {claimed:.3g}"
+      f" allows: it is {found.epsilon:.3g} at least"
+    )
+  row = {"audit": "one run", "phase": phases[0].name}
+  claim = None if np.isinf(claimed) else claimed
+  return [{**row, **found._asdict(), "claimed": claim, "faults": faults}]
+
+
+def _print(found: list[dict]) -> None:
+  table = Table("Audit", "Phase", "Epsilon at least", "Claimed", "Found")
+  for row in found:
+    if row["audit"] == "one run":
+      told = (
+        f"{wording.of(row['right'], row['guesses'])} guesses right"
+        f" ({wording.interval(row['low'], row['high'])}; chance 50%)"
+      )
+    else:
+      told = (
+        f"noise {row['noise_ratio']:.3f} of the plan's"
+        f" ({row['noise_low']:.3f} to {row['noise_high']:.3f} is chance)"
+      )
+    table.add_row(
+      row["audit"],
+      row["phase"],
+      wording.real(row["epsilon"]),
+      wording.real(row["claimed"]) if row["claimed"] is not None else "∞",
+      told,
+    )
+  Console().print(table)
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["workdir"])
+  common.run(main)
