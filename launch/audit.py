@@ -22,7 +22,7 @@ from rich.table import Table
 
 from jaxpriv.attacks import membership
 from jaxpriv.data.records import DataError
-from jaxpriv.privacy import auditing
+from jaxpriv.privacy import accounting, auditing
 from jaxpriv.reports import files, wording
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import private, run
@@ -33,7 +33,7 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Run directory of launch.train."
 )
 _CANARIES = flags.DEFINE_integer(
-  "canaries", 0, "How many; 0: 4000, or 1000 for the black box.", 0
+  "canaries", 0, "How many; 0: enough, or 1000 for the black box.", 0
 )
 _STEPS = flags.DEFINE_integer(
   "steps", 2, "Steps of the white box, an even number.", 2
@@ -69,12 +69,14 @@ def main(argv: list[str]) -> None:
 def _white_box(config, data, mesh) -> list[dict]:
   phases = run.privatise(common.phases_of(config), config, data)
   made = []
-  for phase in (p for p in phases if p.plan):
+  for phase in phases:
+    if not phase.plan:
+      continue
     with jax.set_mesh(mesh):
       found = auditing.white_box(
         phase.plan,
         private.private_grad,
-        canaries=_CANARIES.value or 4000,
+        canaries=_CANARIES.value,
         steps=_STEPS.value,
         delta=config.dp.delta,
         seed=_SEED.value,
@@ -107,7 +109,9 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
   )
   claimed = np.inf
   if phases[0].plan:
-    claimed = config.dp.epsilon
+    claimed = accounting.epsilon_of(
+      [phases[0].plan.event], config.dp.delta, config.dp.accountant
+    )
   faults = []
   if found.epsilon > claimed:
     faults.append(

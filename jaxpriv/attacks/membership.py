@@ -79,12 +79,10 @@ def plant(data: Data, count: int, seed: int) -> tuple[Data, Canaries]:
   order = random.permutation(count)
   giver = np.empty(count, np.int64)
   giver[order] = rows[np.roll(order, 1)]
-  arrays = {
-    k: v if k == "image" else v.copy() for k, v in source.arrays.items()
-  }
-  for name, values in arrays.items():
-    if name != "image":
-      values[rows] = source.arrays[name][giver]
+  arrays = dict(source.arrays)
+  for name in set(arrays) - {"image"}:
+    arrays[name] = arrays[name].copy()
+    arrays[name][rows] = source.arrays[name][giver]
   changed = source.with_arrays(arrays)
   splits = dict(data.splits)
   splits["train"] = np.setdiff1d(train, rows[~included])
@@ -120,9 +118,8 @@ def one_run(
       f"phase {phase.name} has no loss for people it was not trained on, so"
       " there is nothing to score canaries by"
     )
-  before = _losses(
-    phase, _initial(phase, data, config, mesh), data, canaries, mesh
-  )
+  fresh = _initial(phase, data, config, mesh)
+  before = _losses(phase, fresh, data, canaries, mesh)
   state = run.train_phases([phase], config, data, workdir, mesh)[phase.name]
   scores = before - _losses(phase, state, data, canaries, mesh)
   middle = np.argsort(np.argsort(-scores, kind="stable")) < len(scores) // 2
@@ -144,9 +141,8 @@ def _batches(data: Data, rows: np.ndarray, size: int):
 
 
 def _initial(phase, data, config, mesh):
-  batch = next(
-    iter(_batches(data, data.splits["train"][: mesh.size], mesh.size))
-  )
+  few = data.splits["train"][: mesh.size]
+  batch = next(iter(_batches(data, few, mesh.size)))
   with jax.set_mesh(mesh):
     batch = inference.as_float(mesh_lib.put_batch(batch, mesh))
     return jax.jit(phase.method.init)(jax.random.key(config.seed), batch, {})

@@ -71,16 +71,16 @@ def epsilon_lower_bound(
 
 def _upper(hits, total, level) -> float:
   """Clopper and Pearson's upper limit of a rate."""
-  return (
-    1.0 if hits == total else stats.beta.ppf(1 - level, hits + 1, total - hits)
-  )
+  if hits == total:
+    return 1.0
+  return stats.beta.ppf(1 - level, hits + 1, total - hits)
 
 
 def _check_scores(inside, outside):
   if min(len(inside), len(outside)) < 4:
     raise ValueError(
-      f"{len(inside)} canaries inside and {len(outside)} outside: an audit needs"
-      " four of each at least, and hundreds to say anything"
+      f"{len(inside)} canaries inside and {len(outside)} outside: an audit"
+      " needs four of each at least, and hundreds to say anything"
     )
   if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
     raise ValueError("scores must be finite")
@@ -152,6 +152,8 @@ class WhiteBox(NamedTuple):
     delta: of both.
     noise_ratio: noise as measured over noise as planned, standard deviations.
     noise_low, noise_high: interval in which that ratio should lie.
+    clip_ratio: what a canary adds to a sum, over the clip norm; at most
+      clip_high, but for chance.
     replicas_agree: every device holds the same gradient.
     canaries, steps: how many.
   """
@@ -162,6 +164,8 @@ class WhiteBox(NamedTuple):
   noise_ratio: float
   noise_low: float
   noise_high: float
+  clip_ratio: float
+  clip_high: float
   replicas_agree: bool
   canaries: int
   steps: int
@@ -181,10 +185,13 @@ class WhiteBox(NamedTuple):
         f" (between {self.noise_low:.3f} and {self.noise_high:.3f} would be"
         " chance)"
       )
-    if not self.replicas_agree:
+    if not self.clip_ratio <= self.clip_high:
       found.append(
-        "devices hold different gradients, each with noise of its own"
+        f"an example moves the sum by {self.clip_ratio:.3g} clip norms, and"
+        f" {self.clip_high:.3f} would be chance"
       )
+    if not self.replicas_agree:
+      found.append("devices hold different gradients, each with its own noise")
     return found
 
 
@@ -192,7 +199,7 @@ def white_box(
   plan: Plan,
   private_grad: Callable,
   *,
-  canaries: int = 4000,
+  canaries: int = 0,
   steps: int = 2,
   delta: float = 1e-5,
   confidence: float = 0.95,
@@ -210,7 +217,8 @@ def white_box(
   Args:
     plan: of a phase; its clip, noise and microbatches are audited.
     private_grad: plan -> `grad` of `builders.supervised`.
-    canaries: independent trials; a power of two of them is simplest to shard.
+    canaries: independent trials, a multiple of the devices; 0 is enough for a
+      bound above the claim if nothing hides them, 16,384 at most.
     steps: even.
     delta: of the claim.
     confidence: of the bound; the noise is held to one in ten thousand.
@@ -218,6 +226,11 @@ def white_box(
   """
   if steps < 2 or steps % 2:
     raise ValueError(f"steps = {steps}: an even number, at least 2")
+  claimed = accounting.epsilon(1.0, plan.noise_multiplier, steps, delta)
+  if not canaries:
+    # Of a quarter of them, none is mistaken: e^-epsilon must exceed its limit.
+    wanted = 40 * math.exp(min(claimed, 9.0))
+    canaries = 2 ** math.ceil(math.log2(min(max(wanted, 2048), 16384)))
   plan = dataclasses.replace(
     plan, units=canaries, batch_size=canaries, steps=steps, unit="image",
     rows_per_unit=1, group_clip_norms={}, per_layer=False,
@@ -251,14 +264,18 @@ def white_box(
   planned = plan.noise_multiplier / math.sqrt(steps)
   trials = len(outside)
   low, high = np.sqrt(stats.chi2.ppf([5e-5, 1 - 5e-5], trials) / trials)
+  inside = scores[included]
+  slack = 4 * planned / math.sqrt(len(inside)) + 1e-4
   ratio = math.sqrt(np.mean(outside**2)) / planned if planned else math.inf
   return WhiteBox(
-    epsilon=epsilon_lower_bound(scores[included], outside, delta, confidence),
-    claimed=accounting.epsilon(1.0, plan.noise_multiplier, steps, delta),
+    epsilon=epsilon_lower_bound(inside, outside, delta, confidence),
+    claimed=claimed,
     delta=delta,
     noise_ratio=ratio,
     noise_low=float(low),
     noise_high=float(high),
+    clip_ratio=float(inside.mean()),
+    clip_high=1 + slack,
     replicas_agree=bool(agree),
     canaries=canaries,
     steps=steps,

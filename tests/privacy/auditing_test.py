@@ -1,0 +1,186 @@
+"""Bounds hold where the truth is known, and each planted fault is found."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpriv.privacy import accounting, auditing, clipping, noise
+from jaxpriv.privacy import plan as plan_lib
+from jaxpriv.training import private
+
+# Of N(mu, 1) against N(0, 1) at delta 1e-5: mu -> epsilon, by dp_accounting.
+DELTA = 1e-5
+
+
+def gaussian_epsilon(mu):
+  return accounting.epsilon(1.0, 1 / mu, 1, DELTA)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0, 3.0])
+def test_bounds_are_below_the_truth_and_not_far(mu):
+  """In nineteen runs of twenty at least; of 40 no more than 6 may be above."""
+  truth = gaussian_epsilon(mu) if mu else 0.0
+  above, bounds = 0, []
+  for seed in range(40):
+    rng = np.random.default_rng(seed)
+    inside, outside = rng.normal(mu, 1, 1000), rng.normal(0, 1, 1000)
+    bounds.append(auditing.epsilon_lower_bound(inside, outside, DELTA))
+    above += bounds[-1] > truth
+  assert above <= 6
+  least = {0.0: 0.0, 0.5: 0.1, 1.0: 0.6, 3.0: 3.0}[mu]
+  assert np.mean(bounds) >= least
+
+
+def test_scores_that_never_cross_give_all_that_counts_allow():
+  """0 of 500 wrong, at one level in 80: the rate is below 0.0087."""
+  inside, outside = np.full(1000, 5.0), np.zeros(1000)
+  found = auditing.epsilon_lower_bound(inside, outside, DELTA)
+  upper = 1 - (0.05 / 4) ** (1 / 500)
+  assert found == pytest.approx(np.log((1 - upper - DELTA) / upper), rel=1e-6)
+  # The other way round is as telling: the inequality goes both ways.
+  assert auditing.epsilon_lower_bound(-inside, outside, DELTA) == 0
+
+
+def test_one_run_equals_its_formula_by_hand():
+  """18 of 20 guesses right: the least epsilon that this is not unlikely at."""
+  scores = np.arange(20.0)[::-1]
+  included = np.array([True] * 9 + [False, True] + [False] * 9)
+  found = auditing.epsilon_one_run(scores, included, 0.0)
+  # Of the five shares the half is best: p such that P(Bin(20, p) >= 18) = .01.
+  low, high = 0.0, 20.0
+  from scipy import stats
+
+  for _ in range(60):
+    middle = (low + high) / 2
+    tail = stats.binom.sf(17, 20, 1 / (1 + np.exp(-middle)))
+    low, high = (middle, high) if tail < 0.01 else (low, middle)
+  assert found == pytest.approx(low, abs=2e-3)
+  assert auditing.epsilon_one_run(scores, included, 1e-3) < found
+
+
+def test_one_run_is_that_of_jax_privacy():
+  peer = pytest.importorskip("jax_privacy.auditing")
+  rng = np.random.default_rng(0)
+  included = rng.random(1000) < 0.5
+  scores = rng.normal(0, 1, 1000) + 2.0 * included
+  found = auditing.epsilon_one_run(scores, included, DELTA)
+  theirs = peer.CanaryScoreAuditor(scores[included], scores[~included])
+  other = theirs.epsilon_one_run(0.05, DELTA)
+  assert 0 < found < gaussian_epsilon(2.0)
+  assert found == pytest.approx(other, rel=0.35)  # thresholds differ
+
+
+def test_too_few_or_infinite_scores_are_refused():
+  with pytest.raises(ValueError, match="3 canaries inside and 9 outside"):
+    auditing.epsilon_lower_bound(np.zeros(3), np.zeros(9), DELTA)
+  with pytest.raises(ValueError, match="finite"):
+    auditing.epsilon_lower_bound(np.full(9, np.nan), np.zeros(9), DELTA)
+
+
+PLAN = plan_lib.Plan(
+  units=5000, unit="image", rows_per_unit=1, batch_size=100,
+  noise_multiplier=2.0, steps=100, microbatch_size=100,
+)  # fmt: skip
+
+
+def audit(mesh, grad=private.private_grad, seed=0, plan=PLAN):
+  with jax.set_mesh(mesh):
+    return auditing.white_box(plan, grad, canaries=1600, seed=seed)
+
+
+def test_the_mechanism_passes(mesh):
+  for seed in range(3):
+    found = audit(mesh, seed=seed)
+    assert not found.faults
+    assert 0 < found.epsilon < found.claimed
+    assert found.claimed == accounting.epsilon(1.0, 2.0, 2, DELTA)
+
+
+def test_it_passes_with_groups_layers_and_little_noise(mesh):
+  import dataclasses
+
+  plan = dataclasses.replace(
+    PLAN, noise_multiplier=0.5, per_layer=True, allocation="dimension",
+    group_clip_norms={"log": 0.1}, clip_norm=3.0,
+  )  # fmt: skip
+  found = audit(mesh, plan=plan)
+  assert not found.faults and found.epsilon > 3
+
+
+def test_no_noise_is_found(mesh, monkeypatch):
+  silent = lambda key, tree, stddev: jax.tree.map(
+    lambda x: jnp.zeros(x.shape), tree
+  )
+  monkeypatch.setattr(noise, "gaussian", silent)
+  found = audit(mesh)
+  assert found.epsilon > found.claimed and len(found.faults) == 2
+
+
+def test_noise_divided_by_the_batch_size_twice_is_found(mesh, monkeypatch):
+  right = noise.gaussian
+
+  def small(key, tree, stddev):
+    return jax.tree.map(lambda z: z / 100, right(key, tree, stddev))
+
+  monkeypatch.setattr(noise, "gaussian", small)
+  found = audit(mesh)
+  assert found.epsilon > found.claimed
+  assert found.noise_ratio == pytest.approx(0.01, rel=0.2)
+
+
+def test_no_clipping_is_found(mesh, monkeypatch):
+  # What clips is the norm's inverse: of a norm of nothing, nothing.
+  monkeypatch.setattr(clipping, "_safe", lambda square: 1e-6)
+  found = audit(mesh)
+  assert found.epsilon > found.claimed
+  assert found.noise_low < found.noise_ratio < found.noise_high
+  assert len(found.faults) == 2
+
+
+def test_noise_for_each_device_is_found(mesh, monkeypatch):
+  """Added before the sum over devices: eight draws in place of one."""
+  right = noise.gaussian
+
+  def each(key, tree, stddev):
+    draws = [right(jax.random.fold_in(key, i), tree, stddev) for i in range(8)]
+    return jax.tree.map(lambda *z: sum(z), *draws)
+
+  monkeypatch.setattr(noise, "gaussian", each)
+  found = audit(mesh)
+  assert found.noise_ratio == pytest.approx(np.sqrt(8), rel=0.1)
+  assert found.faults
+
+
+def test_noise_that_differs_between_replicas_is_found(mesh, monkeypatch):
+  right = noise.gaussian
+
+  def different(key, tree, stddev):
+    spec = jax.sharding.PartitionSpec()
+
+    def own(key):
+      here = jax.random.fold_in(key, jax.lax.axis_index("data"))
+      return right(here, tree, stddev)
+
+    return jax.shard_map(own, in_specs=spec, out_specs=spec, check_vma=False)(
+      key
+    )
+
+  monkeypatch.setattr(noise, "gaussian", different)
+  found = audit(mesh)
+  assert not found.replicas_agree and found.faults
+
+
+def test_a_key_used_for_all_steps_is_found(mesh, monkeypatch):
+  """Each step's noise is right, and half of it is no secret in the next."""
+  right = noise.gaussian
+  monkeypatch.setattr(
+    noise, "gaussian", lambda key, tree, s: right(jax.random.key(9), tree, s)
+  )
+  found = audit(mesh)
+  assert found.epsilon > found.claimed
+
+
+def test_steps_are_even(mesh):
+  with pytest.raises(ValueError, match="steps = 3"):
+    auditing.white_box(PLAN, private.private_grad, steps=3)
