@@ -1,9 +1,13 @@
 """Bounds hold where the truth is known, and each planted fault is found."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax_privacy import auditing as jax_privacy_auditing
+from scipy import stats
 
 from jaxpriv.privacy import accounting, auditing, clipping, noise
 from jaxpriv.privacy import plan as plan_lib
@@ -49,8 +53,6 @@ def test_one_run_equals_its_formula_by_hand():
   found = auditing.epsilon_one_run(scores, included, 0.0)
   # Of the five shares the half is best: p such that P(Bin(20, p) >= 18) = .01.
   low, high = 0.0, 20.0
-  from scipy import stats
-
   for _ in range(60):
     middle = (low + high) / 2
     tail = stats.binom.sf(17, 20, 1 / (1 + np.exp(-middle)))
@@ -59,16 +61,25 @@ def test_one_run_equals_its_formula_by_hand():
   assert auditing.epsilon_one_run(scores, included, 1e-3) < found
 
 
-def test_one_run_is_that_of_jax_privacy():
-  peer = pytest.importorskip("jax_privacy.auditing")
-  rng = np.random.default_rng(0)
-  included = rng.random(1000) < 0.5
-  scores = rng.normal(0, 1, 1000) + 2.0 * included
-  found = auditing.epsilon_one_run(scores, included, DELTA)
-  theirs = peer.CanaryScoreAuditor(scores[included], scores[~included])
-  other = theirs.epsilon_one_run(0.05, DELTA)
-  assert 0 < found < gaussian_epsilon(2.0)
-  assert found == pytest.approx(other, rel=0.35)  # thresholds differ
+@pytest.mark.parametrize("guesses,right", [(40, 33), (200, 150), (10, 10)])
+def test_one_run_has_the_level_of_jax_privacy(guesses, right):
+  for epsilon in (0.0, 0.5, 1.0, 3.0):
+    for delta in (1e-9, 1e-5, 1e-3):
+      found = auditing._one_run_level(500, guesses, right, epsilon, delta)
+      peer = jax_privacy_auditing._one_run_p_value(
+        500, guesses, right, epsilon, delta
+      )
+      assert found == pytest.approx(peer, rel=1e-9, abs=1e-12)
+
+
+def test_one_run_is_below_the_truth():
+  for seed in range(10):
+    rng = np.random.default_rng(seed)
+    included = rng.random(1000) < 0.5
+    scores = rng.normal(0, 1, 1000) + 2.0 * included
+    found = auditing.epsilon_one_run(scores, included, DELTA)
+    assert 1 < found < gaussian_epsilon(2.0)
+    assert auditing.epsilon_one_run(scores, ~included, DELTA) == 0
 
 
 def test_too_few_or_infinite_scores_are_refused():
@@ -98,8 +109,6 @@ def test_the_mechanism_passes(mesh):
 
 
 def test_it_passes_with_groups_layers_and_little_noise(mesh):
-  import dataclasses
-
   plan = dataclasses.replace(
     PLAN, noise_multiplier=0.5, per_layer=True, allocation="dimension",
     group_clip_norms={"log": 0.1}, clip_norm=3.0,

@@ -45,7 +45,9 @@ def stepped(made, batch, key=0, mesh=None):
 
 
 def moved(state, new):
-  difference = jax.tree.map(jnp.subtract, new["params"], state["params"])
+  difference = jax.tree.map(
+    lambda a, b: np.asarray(a) - np.asarray(b), new["params"], state["params"]
+  )
   return np.concatenate([np.ravel(x) for x in jax.tree.leaves(difference)])
 
 
