@@ -42,6 +42,7 @@ def _model() -> ConfigDict:
       dropout=0.0,
       # First values, in the order of the tasks: squared errors are small.
       log_variances=(0.0, -4.0, -2.0, -3.0, 0.0),
+      max_log_variance=5.0,  # limit on both sides
       small=dict(
         widths=(16, 32, 48, 64),
         features=128,

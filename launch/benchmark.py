@@ -1,7 +1,8 @@
-"""Measures speed: python -m launch.benchmark [data] [rendering] [layers].
+"""Measures speed: python -m launch.benchmark [data] [rendering] [layers] [dp].
 
 data: JPEG files to batches, decoding included. rendering: procedural faces on
-one core. layers: our layers against those of XLA that they replace.
+one core. layers: our layers against those of XLA that they replace. dp: a
+private step against a plain one, jax_privacy and Opacus.
 """
 
 import pathlib
@@ -31,8 +32,15 @@ from jaxpriv.data.array_record import ArrayRecordSource
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.procedural import ProceduralFaces, render
 from jaxpriv.models import layers
+from jaxpriv.training import mesh as mesh_lib
+from launch import benchmark_dp
 
 _SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
+_TORCH = flags.DEFINE_string(
+  "torch_python", "", "dp: Python of an environment with torch and opacus."
+)
+_BATCH = flags.DEFINE_integer("dp_batch", 64, "dp: examples of a step.", 1)
+_ROUNDS = flags.DEFINE_integer("dp_rounds", 10, "dp: steps timed of each.", 1)
 _SECONDS = flags.DEFINE_float("decode_seconds", 4.0, "Length of one run.", 0)
 
 
@@ -224,6 +232,7 @@ SUITES = {
   "data": lambda: benchmark_decode(_SIZE.value, seconds=_SECONDS.value),
   "rendering": benchmark_rendering,
   "layers": benchmark_layers,
+  "dp": lambda: benchmark_dp.run(_BATCH.value, _ROUNDS.value, _TORCH.value),
 }
 
 
@@ -234,6 +243,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(
       f"there is no benchmark {unknown[0]!r}; there are {', '.join(SUITES)}"
     )
+  mesh_lib.initialize()
   for suite in suites:
     rows = SUITES[suite]()
     table = Table(*rows[0], title=suite)

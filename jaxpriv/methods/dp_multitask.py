@@ -38,7 +38,6 @@ GENDER = "Male"
 # Overlap with a face from which a region shows it, and below which it does not;
 # those between are nobody's (Ranjan et al. 2019, section 3.2).
 FACE, NO_FACE = 0.5, 0.35
-MAX_LOG_VARIANCE = 5.0
 
 # Of `records.LANDMARKS` the 21 of AFLW.
 POINTS = len(LANDMARKS) - len(AFLW_LANDMARKS)
@@ -114,7 +113,7 @@ def phases(config: ConfigDict) -> list[Phase]:
     for task, value in losses.items():
       known = _known(targets[task][1])
       s = logs[TASKS.index(task)]
-      s = jnp.clip(s, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
+      s = jnp.clip(s, -options.max_log_variance, options.max_log_variance)
       weight = 1.0 if task in ("detection", "gender") else 0.5
       total += jnp.where(known, weight * jnp.exp(-s) * value + s / 2, 0)
       metrics[task] = value.reshape(-1, count).mean(1)

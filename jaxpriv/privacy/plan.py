@@ -330,7 +330,7 @@ def _affordable(spent, steps, budget) -> list[int]:
 
 def _microbatch_size(options) -> int:
   """What was fastest in `launch.benchmark dp`."""
-  rows = 16 if jax.default_backend() == "cpu" else 64
+  rows = 8 if jax.default_backend() == "cpu" else 64
   per_unit = options.images_per_person if options.unit == "person" else 1
   return max(rows // per_unit, 1)
 
