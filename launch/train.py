@@ -36,6 +36,8 @@ def main(argv: list[str]) -> None:
   )  # fmt: skip
   data = run.open_data(config)
   config = run.resolve(config, data)
+  required = getattr(common.module_of(config), "required", lambda config: ())
+  run.check_labels(required(config), data)
   phases = run.privatise(common.phases_of(config), config, data)
   run.begin(workdir, phases, config, data, mesh)
   for split in data.splits:

@@ -4,6 +4,7 @@ XLA compiles some sharded convolutions to silently wrong numbers, so this is
 checked, not assumed. A phase that is added to METHODS is in all of it.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxpriv.methods import baselines, embedded_autoencoder, k_same
+from jaxpriv.methods import (
+  baselines,
+  dp_multitask,
+  embedded_autoencoder,
+  k_same,
+)
+from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
@@ -37,8 +44,44 @@ def same(kind):
   return k_same.phases(config)
 
 
+def multi_task():
+  return dp_multitask.phases(tiny.dp_multitask())
+
+
+def private(phases, **changes):
+  """Noise so small that it hides no difference between devices."""
+  plan = Plan(
+    units=1000, unit="image", rows_per_unit=1, batch_size=16,
+    noise_multiplier=1e-3, steps=10,
+  )  # fmt: skip
+  plan = dataclasses.replace(plan, **changes)
+  return [p._replace(method=p.private(plan), plan=plan) for p in phases]
+
+
+def private_multi_task():
+  return private(multi_task(), group_clip_norms={"log_variances": 0.1})
+
+
+def private_people():
+  return private(
+    multi_task(), unit="person", rows_per_unit=2, microbatch_size=1,
+    per_layer=True, allocation="dimension",
+  )  # fmt: skip
+
+
+def private_eeae():
+  """FSN and PEN of EEAE, with dropout."""
+  config = tiny.embedded_autoencoder()
+  config.model.fsn.norm = config.model.pen.norm = "group"
+  return private(embedded_autoencoder.phases(config)[:2])
+
+
 METHODS = {
   "eeae": eeae,
+  "multi_task": multi_task,
+  "private_multi_task": private_multi_task,
+  "private_people": private_people,
+  "private_eeae": private_eeae,
   "sprn": sprn,
   "game": lambda: [Phase("game", (), builders_test.game())],
   "black_box": lambda: plain("black_box", 0.2),
@@ -95,6 +138,10 @@ def run(phases, devices, batches):
 def results(name):
   side = 8 if name == "game" else tiny.SIDE
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
+  if "multi_task" in name or "people" in name:
+    batches = [tiny.faces(16, seed) for seed in range(2)]
+  for batch in batches[1:]:
+    batch["padding"][[3, 9]] = True
   return [run(METHODS[name](), devices, batches) for devices in (1, 8)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -122,6 +123,25 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       raise DataError(
         f"config.pretrained = {config.pretrained}: its {name} is at step {done}"
         f" of {other.phases[name].steps}; finish that run first"
+      )
+
+
+def check_labels(fields: Sequence[str], data: Data) -> None:
+  """Checks that the first images to train on are labelled at all.
+
+  Raises:
+    DataError: a field of the records is unknown in all of them.
+  """
+  few = min(len(data.splits["train"]), 256)
+  rows = next(data.epoch("train", batch_size=few, limit=few, everywhere=True))
+  for field in fields:
+    values = rows[field][~rows["padding"]]
+    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
+    if not known.any():
+      raise DataError(
+        f"config.model.tasks need the {field} of faces, and the first {few}"
+        " photographs to train on have none: add the columns to labels.csv, or"
+        " leave out the tasks that need them"
       )
 
 

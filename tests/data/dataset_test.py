@@ -36,3 +36,15 @@ def test_unknown_people_train_without_a_class():
 def test_too_few_people_is_an_error_that_names_the_split():
   with pytest.raises(DataError, match="'test'.*only 2 people"):
     dataset.split_data(Faces(np.array([0, 1], np.int32)), SHARES, seed=0)
+
+
+def test_units_are_images_or_people():
+  identities = np.array([-1, 4, 4, 2, 2, 2, 9, -1, 4], np.int32)
+  data = dataset.Data(
+    Faces(identities), {"train": np.array([8, 0, 1, 3, 5, 6])},
+    np.zeros(10, np.int32), 3,
+  )  # fmt: skip
+  images = data.units("train", "image")
+  assert [u.tolist() for u in images] == [[8], [0], [1], [3], [5], [6]]
+  people = data.units("train", "person")
+  assert [u.tolist() for u in people] == [[3, 5], [8, 1], [6]]

@@ -182,3 +182,41 @@ def test_sizes_that_do_not_fit_are_errors(source):
     _take(source, 1, process_count=3)
   with pytest.raises(DataError, match="8 rows but the split only 5"):
     _take(source, 1, np.arange(5))
+
+
+def drawn(step):
+  """Two records of each step, and a row of padding between them."""
+  return np.array([step % 5, -1, 5 + step % 4, -1])
+
+
+def test_drawn_batches_are_those_drawn_from_any_step_on(source):
+  whole = list(
+    itertools.islice(
+      pipeline.drawn_batches(source, drawn, process_index=0, process_count=1),
+      5,
+    )
+  )
+  for step, batch in enumerate(whole):
+    np.testing.assert_array_equal(batch["index"], drawn(step))
+    np.testing.assert_array_equal(batch["padding"], drawn(step) < 0)
+    for row, index in ((0, step % 5), (2, 5 + step % 4)):
+      np.testing.assert_array_equal(batch["image"][row], source[index]["image"])
+    assert not batch["image"][1].any()
+  parts = [
+    pipeline.drawn_batches(
+      source, drawn, first_step=3, process_index=p, process_count=2
+    )
+    for p in range(2)
+  ]
+  for step in (3, 4):
+    halves = [next(part) for part in parts]
+    joined = {k: np.concatenate([h[k] for h in halves]) for k in halves[0]}
+    _assert_equal([joined], [whole[step]])
+
+
+def test_a_batch_of_nobody_is_a_batch(source):
+  nobody = lambda step: np.full(4, -1)
+  batch = next(
+    pipeline.drawn_batches(source, nobody, process_index=0, process_count=1)
+  )
+  assert batch["padding"].all() and not batch["image"].any()

@@ -420,3 +420,82 @@ def test_a_mistyped_setting_is_named():
     status=1,
   )
   assert "demmo" in output and "paper" in output
+
+
+PRIVATE = [
+  "--config=configs/dp_multitask.py:demo",
+  "--config.data.num_identities=60",
+  "--config.data.image_size=32",
+  "--config.model.side=16",
+  "--config.model.small.widths=8,16",
+  "--config.phases.multi_task.steps=3",
+  "--config.phases.multi_task.batch_size=8",
+  "--config.evaluation.max_detection_images=8",
+  "--config.dp.delta=1e-3",
+]
+
+
+@pytest.fixture(scope="module")
+def private_run(tmp_path_factory):
+  """A model trained with a budget, scored."""
+  path = tmp_path_factory.mktemp("private")
+  output = run(
+    "launch.train", *PRIVATE, "--config.dp.epsilon=8", f"--workdir={path}"
+  )
+  assert "private, noise multiplier" in output
+  output = run("launch.evaluate", f"--workdir={path}")
+  assert "differentially private for each image" in output
+  assert "Gender, accuracy" in output
+  return path
+
+
+def test_a_private_model_is_reported_with_its_budget(private_run):
+  results = json.loads((private_run / "evaluation/metrics.json").read_text())
+  privacy = results["privacy"]
+  assert 7.9 < privacy["epsilon"] <= 8 and privacy["units"] == 48
+  (phase,) = privacy["phases"]
+  assert phase["steps"] == 3 and phase["sampling_probability"] == 8 / 48
+  scores = {row["score"]: row for row in results["tasks"]}
+  assert set(scores) == {
+    "detection_ap",
+    "landmark_error",
+    "visibility_accuracy",
+    "pose_error",
+    "yaw_within_15",
+    "gender_accuracy",
+  }
+  assert scores["gender_accuracy"]["constant"] >= 0.5
+  page = (private_run / "evaluation/report.html").read_text()
+  assert "add_or_remove_one" in page and "noise_multiplier" in page
+  assert (private_run / "samples/multi_task/00000003.png").exists()
+
+
+def test_a_private_run_is_audited(private_run):
+  output = run("launch.audit", f"--workdir={private_run}", "--canaries=64")
+  assert "gradient canaries" in output
+  (row,) = json.loads((private_run / "audit/audit.json").read_text())
+  assert row["faults"] == [] and row["epsilon"] <= row["claimed"]
+  run(
+    "launch.audit", f"--workdir={private_run}", "--black_box", "--canaries=16"
+  )
+  (row,) = json.loads((private_run / "audit/audit.json").read_text())
+  assert row["guesses"] == 16 and row["epsilon"] <= row["claimed"] <= 8
+
+
+@pytest.mark.parametrize(
+  "flag,message",
+  [
+    ("--config.dp.epsilon=0", "a budget is above 0"),
+    ("--config.dp.delta=0.5", "must be above 0 and below 1 / n"),
+    ("--config.phases.multi_task.batch_size=99", "there are only 48"),
+    ("--config.data.attributes=Smiling", "gender is learned from"),
+    ("--config.dp.epsilon=4", "config.dp.epsilon: 8.0 there, 4.0 now"),
+  ],
+)
+def test_settings_that_void_a_budget_are_refused(private_run, flag, message):
+  output = run(
+    "launch.train", *PRIVATE, "--config.dp.epsilon=8", flag,
+    f"--workdir={private_run}", status=1,
+  )  # fmt: skip
+  assert f"error: {message}" in output or message in output
+  assert "Traceback" not in output

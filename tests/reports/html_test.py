@@ -210,3 +210,68 @@ def test_writes_and_leaves_no_half_file(tmp_path):
   path = report.write(tmp_path / "evaluation/report.html", examples.results())
   assert path.read_text().startswith("<!doctype html>")
   assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def model_results(**changes):
+  return {
+    "mechanism": "dp_multitask",
+    "tasks": [
+      {
+        "mechanism": "dp_multitask",
+        "score": score,
+        "value": value,
+        "low": value - 0.01,
+        "high": value + 0.01,
+        "total": 100,
+        "constant": constant,
+      }
+      for score, value, constant in (
+        ("gender_accuracy", 0.75, 0.6),
+        ("landmark_error", 0.05, 0.12),
+        ("pose_error", 5.0, 5.0),
+        ("detection_ap", 0.9, None),
+      )
+    ],
+    "privacy": {
+      "epsilon": 2.997,
+      "delta": 1e-5,
+      "relation": "add_or_remove_one",
+      "accountant": "pld",
+      "unit": "image",
+      "units": 16000,
+      "phases": [{"phase": "multi_task", "noise_multiplier": 1.5}],
+      "not_private_phases": [],
+      "pretrained": "",
+    },
+    **changes,
+  }
+
+
+def test_a_model_is_judged_by_its_guarantee_and_what_it_can_do():
+  text = report.render(model_results(), {}, {})
+  assert "private for each image: epsilon 3.00, delta 1e-05" in text
+  assert "2 of 3" in text and "pose, mean absolute error" in text
+  assert "noise_multiplier" in text and "Privacy of the training data" in text
+  assert 'id="identification"' not in text
+
+
+@pytest.mark.parametrize(
+  "privacy,sentence",
+  [
+    (None, "trained without differential privacy"),
+    ({"not_private_phases": ["pen"]}, "others without"),
+    ({"pretrained": "public"}, "the parameters of public"),
+  ],
+)
+def test_what_a_guarantee_does_not_cover_is_said(privacy, sentence):
+  made = model_results()
+  whole = made["privacy"]
+  made["privacy"] = None if privacy is None else {**whole, **privacy}
+  assert sentence in report.render(made, {}, {})
+
+
+def test_an_epsilon_without_what_it_rests_on_is_refused():
+  made = model_results()
+  del made["privacy"]["delta"]
+  with pytest.raises(results_lib.ResultsError, match="privacy lacks delta"):
+    report.render(made, {}, {})

@@ -10,7 +10,8 @@ import pytest
 from configs import common
 from jaxpriv.data import dataset
 from jaxpriv.data.records import DataError
-from jaxpriv.training import builders, checkpoints, loop, run, workdir
+from jaxpriv.privacy.plan import BudgetError
+from jaxpriv.training import builders, checkpoints, loop, run, tasks, workdir
 from jaxpriv.training.method import Phase
 from tests.people import PEOPLE, SHARES, Faces, named, names
 from tests.training import toys
@@ -210,6 +211,88 @@ def test_a_test_split_of_one_person_is_refused_before_work_starts(
   with pytest.raises(DataError, match="1 people.*--config.data.splits.test"):
     run.begin(tmp_path, [toys.phase()], made, data, mesh)
   assert not list(tmp_path.iterdir())
+
+
+def private(**changes):
+  made = config()
+  made.dp.update(epsilon=3.0, delta=1e-3)
+  made.phases.toy.update(steps=4, batch_size=8)
+  made.dp.update(changes)
+  return made
+
+
+def test_phases_are_made_private_by_the_config(tmp_path, mesh):
+  data, made = named(PEOPLE), private()
+  phases = [private_toy("toy")]
+  (phase,) = run.privatise(phases, made, data)
+  assert phase.plan.units == 32 and phase.plan.unit == "image"
+  assert phase.plan.steps == 4 and phase.plan.batch_size == 8
+  assert run.privatise(phases, config(), data) == phases
+  said = run.privacy_statement(phases, {}, config(), data)
+  assert said == {"privacy": None}
+  person = private(unit="person", images_per_person=2)
+  person.phases.toy.batch_size = 4
+  (phase,) = run.privatise(phases, person, data)
+  assert (phase.plan.units, phase.plan.rows_per_unit) == (8, 2)
+
+
+def private_toy(name):
+  options = common.phase(4, 8, augment=False)
+  return tasks.supervised_phase(
+    name, toys.Net("group"), toys.regression_loss, options
+  )
+
+
+@pytest.mark.parametrize(
+  "changes,error,message",
+  [
+    (dict(phases=("other",)), DataError, "names other.* are toy, game"),
+    (dict(phases=()), DataError, "phase game is not supervised"),
+    (dict(epsilon=0.0), BudgetError, "a budget is above 0"),
+    (dict(delta=0.1), BudgetError, "below 1 / n = 0.031"),
+  ],
+)
+def test_privacy_that_cannot_be_had_is_refused(changes, error, message):
+  made = private(**{"phases": ("toy",), **changes})
+  made.phases.game = common.phase(4, 8)
+  phases = [private_toy("toy"), toys.phase()._replace(name="game")]
+  with pytest.raises(error, match=message):
+    run.privatise(phases, made, named(PEOPLE))
+
+
+def test_a_budget_that_ends_early_ends_the_phase_early(caplog):
+  made = private(noise_multiplier=1.0, epsilon=5.0)
+  made.phases.toy.steps = 500
+  (phase,) = run.privatise([private_toy("toy")], made, named(PEOPLE))
+  assert 0 < phase.plan.steps < 500
+  assert made.phases.toy.steps == phase.plan.steps
+
+
+def test_a_private_run_from_data_to_statement(tmp_path, mesh):
+  data, made = named(PEOPLE), private()
+  phases = run.privatise([private_toy("toy")], made, data)
+  states = run.train_phases(phases, made, data, tmp_path, mesh)
+  loaded = run.load_phases(phases, made, tmp_path, mesh)
+  for found in (states, loaded):
+    said = run.privacy_statement(phases, found, made, data)["privacy"]
+    assert 2.9 < said["epsilon"] <= 3 and said["units"] == 32
+    assert said["not_private_phases"] == []
+  other = private(clip_norm=2.0)
+  with pytest.raises(BudgetError, match="clip_norms"):
+    run.privacy_statement([private_toy("toy")], states, other, data)
+  # Some steps more, on the same directory, are refused, as is more noise.
+  made.phases.toy.steps = 6
+  with pytest.raises(BudgetError, match="is one too many"):
+    run.train_phases(phases, made, data, tmp_path, mesh)
+
+
+def test_labels_that_are_wholly_missing_are_named():
+  data = named(PEOPLE)
+  run.check_labels(("identity",), data)
+  unknown = Faces(np.full(64, -1, np.int32))
+  empty = data._replace(source=unknown)
+  with pytest.raises(DataError, match="need the identity of faces"):
+    run.check_labels(("identity",), empty)
 
 
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
