@@ -17,8 +17,6 @@ import jax
 import numpy as np
 from absl import flags, logging
 from etils import epath
-from rich.console import Console
-from rich.table import Table
 
 from jaxpriv.attacks import membership
 from jaxpriv.data.records import DataError
@@ -124,26 +122,25 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
 
 
 def _print(found: list[dict]) -> None:
-  table = Table("Audit", "Phase", "Epsilon at least", "Claimed", "Found")
   for row in found:
+    print(f"{row['phase']}, {row['audit']}:")
+    claimed = "∞" if row["claimed"] is None else wording.real(row["claimed"])
+    print(
+      f"  epsilon at least {wording.real(row['epsilon'])}, claimed {claimed}"
+    )
     if row["audit"] == "one run":
-      told = (
-        f"{wording.of(row['right'], row['guesses'])} guesses right"
-        f" ({wording.interval(row['low'], row['high'])}; chance 50%)"
+      print(
+        f"  {wording.of(row['right'], row['guesses'])} canaries guessed right"
+        f" ({wording.interval(row['low'], row['high'])}; chance is 50%)"
       )
     else:
-      told = (
-        f"noise {row['noise_ratio']:.3f} of the plan's"
-        f" ({row['noise_low']:.3f} to {row['noise_high']:.3f} is chance)"
+      print(
+        f"  {row['canaries']} canaries, {row['steps']} steps without sampling\n"
+        f"  noise {row['noise_ratio']:.3f} of the plan's"
+        f" ({row['noise_low']:.3f} to {row['noise_high']:.3f} is chance)\n"
+        f"  an example moves the sum by {row['clip_ratio']:.3f} clip norms"
+        f" (up to {row['clip_high']:.3f} is chance)"
       )
-    table.add_row(
-      row["audit"],
-      row["phase"],
-      wording.real(row["epsilon"]),
-      wording.real(row["claimed"]) if row["claimed"] is not None else "∞",
-      told,
-    )
-  Console().print(table)
 
 
 if __name__ == "__main__":

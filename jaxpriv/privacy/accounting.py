@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import dp_accounting
 from dp_accounting import pld, rdp
+from scipy import optimize
 
 ACCOUNTANTS: dict[str, Callable] = {
   "pld": pld.PLDAccountant,
@@ -150,7 +151,19 @@ def calibrate(
   low = high
   while low > SMALLEST_NOISE and spent(low, accountant) <= target:
     low, high = low * 0.9, low
-  return _bisect(lambda s: spent(s, accountant), low, high, target)[1]
+
+  def excess(log_sigma):
+    found = spent(math.exp(log_sigma), accountant)
+    return math.log(max(found, 1e-12) / target)
+
+  if excess(math.log(low)) <= 0:
+    return low
+  sigma = math.exp(
+    optimize.brentq(excess, math.log(low), math.log(high), xtol=3e-5)
+  )
+  while spent(sigma, accountant) > target:
+    sigma *= 1 + 3e-5
+  return sigma
 
 
 def _bisect(spent, low, high, target) -> tuple[float, float]:

@@ -182,6 +182,8 @@ def privatise(
   ]
   units = len(data.units("train", dp.unit))
   plans = plan_lib.make_plans(dp, settings, units)
+  # So that what is saved is the plan, and need not be found again.
+  dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
   made = []
   for phase in phases:
     if phase.name in plans and phase.private:
