@@ -94,6 +94,7 @@ def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
       clip_norm=0.0,  # of the whole gradient; 0 is off
       accumulate=1,  # microbatches a step
       ema=0.0,  # decay of averaged parameters; 0 is off
+      trainable=(),  # how names of parameters to train begin; () is all
       augment=True,
       augmentation=augmentation(),
     )

@@ -69,11 +69,19 @@ def private_people():
   )  # fmt: skip
 
 
+def private_heads():
+  """Some parameters are trained, the others only read."""
+  config = tiny.dp_multitask()
+  config.phases.multi_task.trainable = ("gender", "landmarks/", "log_")
+  return private(dp_multitask.phases(config))
+
+
 def private_eeae():
-  """FSN and PEN of EEAE, with dropout."""
+  """All of EEAE, with dropout and frozen phases."""
   config = tiny.embedded_autoencoder()
-  config.model.fsn.norm = config.model.pen.norm = "group"
-  return private(embedded_autoencoder.phases(config)[:2])
+  for name in ("fsn", "pen", "external", "code"):
+    config.model[name].norm = "group"
+  return private(embedded_autoencoder.phases(config))
 
 
 METHODS = {
@@ -81,6 +89,7 @@ METHODS = {
   "multi_task": multi_task,
   "private_multi_task": private_multi_task,
   "private_people": private_people,
+  "private_heads": private_heads,
   "private_eeae": private_eeae,
   "sprn": sprn,
   "game": lambda: [Phase("game", (), builders_test.game())],
@@ -138,7 +147,7 @@ def run(phases, devices, batches):
 def results(name):
   side = 8 if name == "game" else tiny.SIDE
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
-  if "multi_task" in name or "people" in name:
+  if name.endswith(("task", "people", "heads")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   for batch in batches[1:]:
     batch["padding"][[3, 9]] = True

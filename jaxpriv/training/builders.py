@@ -1,12 +1,13 @@
 """Builders of methods: `supervised` and `adversarial`; what they compose of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method
@@ -75,6 +76,7 @@ def supervised(
   inputs: Callable = lambda batch, frozen: batch["image"],
   grad: Callable[[Callable], Callable] = value_and_grad,
   predict: Mapping[str, Callable] | None = None,
+  trainable: Sequence[str] = (),
 ) -> Method:
   """A method that minimises one loss over one model.
 
@@ -91,14 +93,27 @@ def supervised(
       objective being (params, batch, key) -> (value, (metrics, batch_stats)).
     predict: name -> (apply, batch, frozen) -> pytree. "losses", the loss and
       metrics of each example in evaluation mode, is always there.
+    trainable: how the names of the parameters begin that are trained, such as
+      "fc/kernel"; all are if it is empty. The others stay as they are, without
+      gradient, and without noise where there is any.
 
   Returns:
     a Method whose state is {"params", "batch_stats", "opt"}.
+
+  Raises:
+    ValueError: at `init`, if no parameter's name begins as one of trainable.
   """
 
   def init(key, batch, frozen):
     shown = model.init(key, inputs(batch, frozen), train=False)
     params = shown["params"]
+    names = flatten_dict(params, sep="/")
+    for start in trainable:
+      if not any(name.startswith(start) for name in names):
+        raise ValueError(
+          f"trainable names {start!r}, and no parameter begins so:"
+          f" {', '.join(sorted({n.split('/')[0] for n in names}))}"
+        )
     return {
       "params": params,
       "batch_stats": shown.get("batch_stats", {}),
@@ -106,8 +121,10 @@ def supervised(
     }
 
   def step(state, frozen, batch, key):
+    chosen, whole = _chosen(state["params"], trainable)
+
     def objective(params, batch, key):
-      params, stats = mesh_lib.gather((params, state["batch_stats"]))
+      params, stats = mesh_lib.gather((whole(params), state["batch_stats"]))
 
       def apply(*args, **kwargs):
         nonlocal stats
@@ -129,17 +146,16 @@ def supervised(
       }
       return masked_mean(losses, batch), (metrics, stats)
 
-    (value, (metrics, stats)), grads = grad(objective)(
-      state["params"], batch, key
-    )
-    updates, opt = optimizer.update(grads, state["opt"], state["params"])
-    new = {
-      **state,
-      "params": optax.apply_updates(state["params"], updates),
-      "batch_stats": stats,
-      "opt": opt,
-    }
+    (value, (metrics, stats)), grads = grad(objective)(chosen, batch, key)
     norm = optax.tree.norm(grads)
+    if trainable:
+      zeros = jax.tree.map(jnp.zeros_like, state["params"])
+      grads = _chosen(zeros, trainable)[1](grads)
+    updates, opt = optimizer.update(grads, state["opt"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    if trainable:  # weight decay moves what has no gradient, too
+      params = whole(_chosen(params, trainable)[0])
+    new = {**state, "params": params, "batch_stats": stats, "opt": opt}
     return new, {"loss": value, **metrics, "gradient_norm": norm}
 
   def evaluated(fn):
@@ -161,6 +177,15 @@ def supervised(
   return Method(
     init, step, {name: evaluated(fn) for name, fn in functions.items()}
   )
+
+
+def _chosen(params, trainable) -> tuple[Any, Callable]:
+  """Parameters that are trained, and a function from them to all."""
+  if not trainable:
+    return params, lambda chosen: chosen
+  flat = flatten_dict(params, sep="/")
+  chosen = {k: v for k, v in flat.items() if k.startswith(tuple(trainable))}
+  return chosen, lambda new: unflatten_dict({**flat, **new}, sep="/")
 
 
 class Player(NamedTuple):

@@ -13,6 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
+from jaxpriv.data.sources import words
 from jaxpriv.models import heads, margin
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, private
@@ -51,7 +52,12 @@ def supervised_phase(
     if plan:
       grad = private.private_grad(plan)
     method = builders.supervised(
-      model, loss, make_optimizer(options), grad=grad, **arguments
+      model,
+      loss,
+      make_optimizer(options),
+      grad=grad,
+      trainable=words(options.trainable),
+      **arguments,
     )
     if plan:
       method = private.with_ledger(method, plan)

@@ -222,3 +222,40 @@ def test_a_player_with_statistics_is_refused():
   method = builders.adversarial({"d": player})
   with pytest.raises(ValueError, match="'d' keeps .*batch_stats"):
     method.init(jax.random.key(0), toys.float_batch(), {})
+
+
+@pytest.mark.parametrize("optimizer", [optax.adamw(1e-2, weight_decay=0.1)])
+def test_only_chosen_parameters_are_trained(optimizer):
+  """Bit by bit; and they move as they would if all were trained."""
+  batch = {k: jnp.asarray(v) for k, v in toys.float_batch().items()}
+  key = jax.random.key(0)
+  moved = {}
+  for trainable in ((), ("Dense_1", "Dense_0/bias")):
+    method = builders.supervised(
+      toys.Net("group"), toys.regression_loss, optimizer, trainable=trainable
+    )
+    state = method.init(key, batch, {})
+    new, _ = jax.jit(method.step)(state, {}, batch, key)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(new["params"]):
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      before = state["params"]
+      for part in name.split("/"):
+        before = before[part]
+      moved[name, bool(trainable)] = np.asarray(leaf - before)
+  for (name, chosen), value in moved.items():
+    if chosen and name.startswith(("Dense_1", "Dense_0/bias")):
+      np.testing.assert_allclose(value, moved[name, False], atol=1e-7)
+      assert value.any()
+    elif chosen:
+      assert not value.any(), name
+
+
+def test_parameters_that_there_are_not_cannot_be_trained():
+  method = builders.supervised(
+    toys.Net("group"),
+    toys.regression_loss,
+    optax.sgd(1.0),
+    trainable=("Dense_2",),
+  )
+  with pytest.raises(ValueError, match="'Dense_2', .*ConvBlock_0, Dense_0"):
+    method.init(jax.random.key(0), toys.float_batch(), {})
