@@ -77,11 +77,10 @@ def private_heads():
 
 
 def private_eeae():
-  """All of EEAE, with dropout and frozen phases."""
+  """FSN and PEN of EEAE, with dropout."""
   config = tiny.embedded_autoencoder()
-  for name in ("fsn", "pen", "external", "code"):
-    config.model[name].norm = "group"
-  return private(embedded_autoencoder.phases(config))
+  config.model.fsn.norm = config.model.pen.norm = "group"
+  return private(embedded_autoencoder.phases(config)[:2])
 
 
 METHODS = {
