@@ -98,6 +98,12 @@ def main(argv: list[str]) -> None:
     raw, source = _open(config)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
+  if "protect" not in phases[-1].method.predict:
+    raise DataError(
+      f"{config.method} protects the people it has learned from, not"
+      " photographs: what it releases is the model, in"
+      f" {workdir}/phases/{phases[-1].name}, and not images of --input"
+    )
   states = run.load_phases(phases, config, workdir, mesh)
   secret = _begin(partial, journal, _key(config, states, source))
   with common.errors_name_flags():

@@ -149,7 +149,8 @@ def _guarantee(privacy: Mapping[str, Any] | None) -> list[dict[str, Any]]:
   """What a guarantee rests on: a table for the whole, one for each phase."""
   if not privacy:
     return []
-  whole = {k: v for k, v in privacy.items() if k != "phases"}
+  # What is empty is not said: no phase without privacy, nothing taken over.
+  whole = {k: v for k, v in privacy.items() if k != "phases" and v}
   parts = [{"title": "All phases together", "rows": list(flatten(whole))}]
   for phase in privacy["phases"]:
     rest = {k: v for k, v in phase.items() if k != "phase"}

@@ -104,4 +104,6 @@ def name(identifier: str, names: Mapping[str, str] | None = None) -> str:
   if names and identifier in names:
     return names[identifier]
   text = identifier.replace("_", " ").strip()
+  if text.startswith("dp "):
+    return "DP" + text[2:]
   return text[:1].upper() + text[1:]

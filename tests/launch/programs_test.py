@@ -482,6 +482,15 @@ def test_a_private_run_is_audited(private_run):
   assert row["guesses"] == 16 and row["epsilon"] <= row["claimed"] <= 8
 
 
+def test_a_model_releases_no_images(private_run, folder, tmp_path):
+  output = run(
+    "launch.release", f"--workdir={private_run}", f"--input={folder}",
+    f"--output={tmp_path / 'out'}", status=1,
+  )  # fmt: skip
+  assert "error: dp_multitask protects the people it has learned from" in output
+  assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
   "flag,message",
   [
