@@ -155,9 +155,7 @@ def train(
       _check_finite(phase.name, step, values, manager, directory)
       if logged:
         write(step, {**values, **meter(step)})
-        losses = [v for k, v in values.items() if k.split("/")[-1] == "loss"]
-        note = f"loss {losses[0]:.4g}" if len(losses) == 1 else ""
-        advance(step + 1, note)
+        advance(step + 1, _note(values))
 
     metrics: dict[str, jax.Array] = {}
     for step in range(first, steps):
@@ -199,6 +197,16 @@ def train(
       " phase."
     )
   return {name: value for name, value in state.items() if name != "opt"}
+
+
+def _note(values: Mapping[str, float]) -> str:
+  for name, mark in (
+    ("loss", ""),
+    (f"{private.NOT_PRIVATE}loss", "not private "),
+  ):
+    if name in values:
+      return f"{mark}loss {values[name]:.4g}"
+  return ""
 
 
 def _due(step: int, every: int) -> bool:

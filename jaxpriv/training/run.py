@@ -16,7 +16,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
-from jaxpriv.training import checkpoints, loop, progress
+from jaxpriv.training import checkpoints, inference, loop, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
@@ -193,7 +193,27 @@ def privatise(
       config.phases[phase.name].steps = plan.steps
       phase = phase._replace(method=phase.private(plan), plan=plan)
     made.append(phase)
+  _check_networks(made, config, data)
   return made
+
+
+def _check_networks(phases, config, data) -> None:
+  """Builds all states on paper: BatchNorm is refused before anything runs."""
+  first = data.splits["train"][:1]
+  row = data._replace(splits={"first": first}).epoch(
+    "first", batch_size=1, everywhere=True
+  )
+  batch = next(row)
+  shapes: dict[str, Any] = {}
+  key = jax.random.key(0)
+  for phase in phases:
+    if config.phases[phase.name].steps:
+      frozen = {name: shapes[name] for name in phase.needs}
+
+      def init(key, batch, frozen, method=phase.method):
+        return method.init(key, inference.as_float(batch), frozen)
+
+      shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
 
 
 def privacy_statement(

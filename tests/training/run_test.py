@@ -13,6 +13,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import builders, checkpoints, loop, run, tasks, workdir
 from jaxpriv.training.method import Phase
+from jaxpriv.training.private import NotPerExampleError
 from tests.people import PEOPLE, SHARES, Faces, named, names
 from tests.training import toys
 from tests.training.toys import config, trained
@@ -258,6 +259,17 @@ def test_privacy_that_cannot_be_had_is_refused(changes, error, message):
   phases = [private_toy("toy"), toys.phase()._replace(name="game")]
   with pytest.raises(error, match=message):
     run.privatise(phases, made, named(PEOPLE))
+
+
+def test_batch_norm_of_a_later_phase_is_refused_before_the_first_is_trained():
+  made = private()
+  made.phases.later = common.phase(4, 8)
+  options = common.phase(4, 8, augment=False)
+  later = tasks.supervised_phase(
+    "later", toys.Net("batch"), toys.regression_loss, options
+  )
+  with pytest.raises(NotPerExampleError, match="BatchNorm_0"):
+    run.privatise([private_toy("toy"), later], made, named(PEOPLE))
 
 
 def test_a_budget_that_ends_early_ends_the_phase_early(caplog):
