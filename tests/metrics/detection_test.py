@@ -66,3 +66,10 @@ def test_images_without_faces_or_detections():
     detection.average_precision(found[:1], [np.zeros((0, 4))])
   with pytest.raises(ValueError, match="3 images of detections, 1 of faces"):
     detection.average_precision(found, truth[:1])
+
+
+def test_precision_is_the_best_at_that_recall_or_more():
+  """Wrong, right, right of two faces: 2/3 at both, not 1/2 and 2/3."""
+  found = [np.array([[*moved(FAR, 30), 0.9], [*FACE, 0.8], [*FAR, 0.7]])]
+  truth = [np.array([FACE, FAR])]
+  assert detection.average_precision(found, truth) == pytest.approx(2 / 3)
