@@ -90,6 +90,11 @@ def _white_box(config, data, mesh) -> list[dict]:
 
 
 def _black_box(config, data, workdir, mesh) -> list[dict]:
+  if config.dp.unit == "person" and run.is_private(config.dp):
+    raise DataError(
+      "--black_box plants single photographs, and this run protects people"
+      " (config.dp.unit): its canaries would say nothing about that claim"
+    )
   count = _CANARIES.value or 1000
   planted, canaries = membership.plant(data, count, _SEED.value)
   phases = run.privatise(common.phases_of(config), config, planted)

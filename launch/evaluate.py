@@ -22,11 +22,12 @@ from etils import epath
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, learning
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data import pipeline
 from jaxpriv.data.dataset import Data
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import run, scoring, writers
+from jaxpriv.training import private, run, scoring, writers
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
@@ -53,6 +54,8 @@ def main(argv: list[str]) -> None:
     size = config.data.image_size
     config.data = workdir_lib.load_config(_DATA_OF.value).data
     config.data.image_size = size
+    if "protect" not in phases[-1].method.predict:
+      config.data.attributes = learned  # the model knows them by number
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
   if not _DATA_OF.value:
@@ -191,31 +194,39 @@ def _score(phase, states, config, data: Data, mesh) -> list[dict]:
   options = config.evaluation
   module = common.module_of(config)
   frozen = {name: states[name] for name in phase.needs}
-  rows = data.splits["test"][: options.max_test_images]
-  people = np.asarray(data.source.identities)[rows]
-  labels = learning.collect(
+  limit = min(options.max_test_images, len(data.splits["test"]))
+  # Collected once: an image that cannot be read is missing from all alike.
+  shown = learning.collect(
     data.epoch(
-      "test", batch_size=options.batch_size, limit=len(rows), everywhere=True
+      "test", batch_size=options.batch_size, limit=limit, everywhere=True
     ),
     tuple(config.data.attributes),
-  ).arrays
-  constants = module.baseline(labels, config)
-  made = []
-
-  def epoch(limit):
-    return data.epoch("test", batch_size=options.batch_size, limit=limit)
-
+  )
+  constants = module.baseline(shown.arrays, config)
   arguments = (phase.method, states[phase.name], frozen)
+
+  def epoch(count, size):
+    size = -(-size // jax.process_count()) * jax.process_count()
+    return pipeline.epoch(shown, np.arange(count), batch_size=size)
+
+  made = []
   for name, mean in scoring.means(
-    *arguments, epoch(len(rows)), people, mesh
+    *arguments, epoch(len(shown), options.batch_size), shown.identities, mesh
   ).items():
-    made.append({"score": name, **mean._asdict(), "constant": constants[name]})
+    constant = constants.get(name)
+    made.append({"score": name, **mean._asdict(), "constant": constant})
   if "detect" in phase.method.predict and options.max_detection_images:
-    limit = min(options.max_detection_images, len(rows))
-    mean = scoring.average_precision(
-      *arguments, epoch(limit), labels["box"][:limit], mesh
+    count = min(options.max_detection_images, len(shown))
+    precision = scoring.average_precision(
+      *arguments,
+      epoch(count, 32),
+      shown.arrays["box"][:count],
+      shown.identities[:count],
+      mesh,
     )
-    made.append({"score": "detection_ap", **mean._asdict(), "constant": None})
+    if precision:
+      row = {"score": "detection_ap", **precision._asdict(), "constant": None}
+      made.append(row)
   return [{"mechanism": config.mechanism, **row} for row in made]
 
 
@@ -234,7 +245,8 @@ def _curves(workdir, phase: str) -> dict[str, list]:
   curves: dict[str, list] = {}
   for line in writers.read_metrics(workdir, phase):
     for name, value in line.items():
-      if name != "step" and value is not None:
+      hidden = name == "step" or name.startswith(private.NOT_PRIVATE)
+      if not hidden and value is not None:
         curves.setdefault(name, []).append((line["step"], value))
   return curves
 

@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data import regions
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
+from jaxpriv.data.sources import words
 from jaxpriv.models import multi_task
 from jaxpriv.models.multi_task import TASKS
 from jaxpriv.training import tasks
@@ -42,9 +43,8 @@ FACE, NO_FACE = 0.5, 0.35
 # Of `records.LANDMARKS` the 21 of AFLW.
 POINTS = len(LANDMARKS) - len(AFLW_LANDMARKS)
 
-# Fields of a record that tasks cannot do without.
+# Fields of a record that tasks cannot do without, besides the box.
 NEEDS = {
-  "detection": "box",
   "landmarks": "landmarks",
   "visibility": "visibility",
   "pose": "pose",
@@ -61,21 +61,22 @@ def phases(config: ConfigDict) -> list[Phase]:
     DataError: a task has no labels.
   """
   names = tuple(config.data.attributes)
-  if "gender" in config.model.tasks and GENDER not in names:
+  chosen = words(config.model.tasks)
+  if "gender" in chosen and GENDER not in names:
     raise DataError(
       f"the task gender is learned from the attribute {GENDER}, which these"
       f" data do not have (they have {', '.join(names) or 'none'}): add the"
       f" column, or leave the task out with --config.model.tasks="
-      f"{','.join(t for t in config.model.tasks if t != 'gender')}"
+      f"{','.join(t for t in chosen if t != 'gender')}"
     )
-  unknown = set(config.model.tasks) - set(TASKS)
-  if unknown or not config.model.tasks:
+  if set(chosen) - set(TASKS) or not chosen:
     raise DataError(
-      f"config.model.tasks = {', '.join(config.model.tasks) or 'none'}: choose"
+      f"config.model.tasks = {', '.join(chosen) or 'none'}: choose"
       f" of {', '.join(TASKS)}"
     )
   gender = names.index(GENDER) if GENDER in names else None
-  options = config.model
+  options = config.model.copy_and_resolve_references()
+  options.tasks = chosen
   dtype = jnp.dtype(config.dtype)
   backbones = {
     "hyperface": multi_task.HyperFace,
@@ -122,6 +123,12 @@ def phases(config: ConfigDict) -> list[Phase]:
   def inputs(batch, frozen):
     return _fixed_views(batch, options)["crops"][:, 0]
 
+  predict = {
+    "scores": lambda a, b, f: _scores(a, b, options, gender),
+    "sample": lambda a, b, f: _sample(a, b, options),
+  }
+  if "detection" in chosen:
+    predict["detect"] = lambda a, b, f: _detect(a, b, options)
   return [
     tasks.supervised_phase(
       NAME,
@@ -130,11 +137,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       config.phases[NAME],
       inputs=inputs,
       transform=transform,
-      predict={
-        "scores": lambda a, b, f: _scores(a, b, options, gender),
-        "detect": lambda a, b, f: _detect(a, b, options),
-        "sample": lambda a, b, f: _sample(a, b, options),
-      },
+      predict=predict,
     )
   ]
 
@@ -380,4 +383,6 @@ def baseline(arrays: Mapping[str, np.ndarray], config: ConfigDict) -> dict:
 
 def required(config: ConfigDict) -> tuple[str, ...]:
   """Fields of records without which the tasks cannot be learned."""
-  return tuple(NEEDS[t] for t in config.model.tasks if t in NEEDS)
+  chosen = words(config.model.tasks)
+  # What a region shows is told by its overlap with the box, for any task.
+  return ("box", *(NEEDS[t] for t in chosen if t in NEEDS))

@@ -168,7 +168,9 @@ class ClippedGrad:
           sums.append(products[i].sum(scale, good, clean).reshape(leaf.shape))
         else:
           g = grads[i] if clean else products_lib.rows_where(good, grads[i])
-          sums.append(jnp.tensordot(scale, g.astype(jnp.float32), 1))
+          g = g.astype(jnp.float32)
+          highest = jax.lax.Precision.HIGHEST
+          sums.append(jnp.tensordot(scale, g, 1, precision=highest))
       return sums
 
     # 0 * nan is nan: such rows are taken out first, where there are any.

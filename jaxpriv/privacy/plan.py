@@ -46,7 +46,7 @@ class Plan:
     allocation: "uniform" noise, the same on every parameter, or "dimension":
       groups get more or less, for the least noise at the same privacy.
     microbatch_size: units that a device works on at once.
-    seed: of the batches.
+    seed: of the batches; secret, as the noise is.
   """
 
   units: int
@@ -100,14 +100,13 @@ class Plan:
 
   def groups(self, params: Any) -> tuple[dict[str, float], Callable]:
     """(group -> clip norm, name of a parameter -> group)."""
-    prefixes = dict(self.group_clip_norms)
     names = clipping.parameter_names(params)
-    for prefix in prefixes:
-      if not any(name.startswith(prefix) for name in names):
-        raise BudgetError(
-          f"group_clip_norms names {prefix!r}, and no parameter begins so:"
-          f" {', '.join(names[:3])}, ..."
-        )
+    # Of another phase, or of parameters that are not trained: no group here.
+    prefixes = {
+      prefix: norm
+      for prefix, norm in self.group_clip_norms.items()
+      if any(name.startswith(prefix) for name in names)
+    }
 
     def group_of(name):
       for prefix in prefixes:

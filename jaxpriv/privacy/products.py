@@ -13,6 +13,7 @@ at Small Cost", ICML 2023).
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,11 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+_EPSILON = 2.0**-23
+
+# float32 throughout: accelerators would round what norms are made of.
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 class Product:
@@ -38,23 +44,27 @@ class Product:
     a, g = self._all()
     positions, features = a.shape[1], a.shape[2] * g.shape[2]
     if 2 * positions**2 < features:
-      return jnp.sum(
-        jnp.einsum("btp,bsp->bts", a, a) * jnp.einsum("bto,bso->bts", g, g),
+      found = jnp.sum(
+        _einsum("btp,bsp->bts", a, a) * _einsum("bto,bso->bts", g, g),
         (1, 2),
       )
-    self._each = jnp.einsum("btp,bto->bpo", a, g)
+      # Terms may cancel: never below what rounding could hide of the norm.
+      size = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
+      slack = 0.0 if positions == 1 else 2 * _EPSILON * positions
+      return jnp.maximum(found, 0) + slack * size
+    self._each = _einsum("btp,bto->bpo", a, g)
     return squares(self._each)
 
   def sum(self, scale, good, clean):
     """The sum of the examples' gradients times scale [B], [P, O]."""
     if self._each is not None:
       each = self._each if clean else rows_where(good, self._each)
-      return jnp.tensordot(scale, each, 1)
+      return _einsum("b,bpo->po", scale, each)
     a, g = self._all()
     if not clean:
       a, g = rows_where(good, a), rows_where(good, g)
     g = g * scale[:, None, None]
-    return jnp.einsum("btp,bto->po", a, g)
+    return _einsum("btp,bto->po", a, g)
 
   def _all(self):
     join = lambda xs: jnp.concatenate(

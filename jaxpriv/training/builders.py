@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method
 
@@ -101,7 +102,7 @@ def supervised(
     a Method whose state is {"params", "batch_stats", "opt"}.
 
   Raises:
-    ValueError: at `init`, if no parameter's name begins as one of trainable.
+    DataError: at `init`, if no parameter's name begins as one of trainable.
   """
 
   def init(key, batch, frozen):
@@ -110,7 +111,7 @@ def supervised(
     names = flatten_dict(params, sep="/")
     for start in trainable:
       if not any(name.startswith(start) for name in names):
-        raise ValueError(
+        raise DataError(
           f"trainable names {start!r}, and no parameter begins so:"
           f" {', '.join(sorted({n.split('/')[0] for n in names}))}"
         )

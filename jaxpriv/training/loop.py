@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import math
 import time
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
@@ -61,6 +63,13 @@ def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
   return epath.Path(workdir) / "phases" / name
 
 
+def private_seed(secret: bytes, name: str) -> int:
+  """64 bits for the noise, or the batches, of one phase: `name` says which."""
+  return int.from_bytes(
+    hashlib.blake2b(name.encode(), key=secret, digest_size=8).digest()
+  )
+
+
 def phase_seed(seed: int, name: str) -> int:
   """A seed of its own for each phase, the same on every machine."""
   return zlib.crc32(f"{seed}/{name}".encode())
@@ -77,6 +86,7 @@ def train(
   frozen: Mapping[str, Any] | None = None,
   validation: Callable[[], HostBatches] | None = None,
   start: Callable[[Any], Any] | None = None,
+  secret: bytes | None = None,
   options: Options = Options(),
 ) -> Any:
   """Trains one phase to `steps`, from its newest checkpoint if it has one.
@@ -97,6 +107,8 @@ def train(
     validation: () -> held-out batches, for losses and samples.
     start: state -> state, applied to a fresh state (not to a resumed one), such
       as parameters taken over from another run.
+    secret: what the steps of a private phase draw from in place of seed; see
+      `workdir.secret`. Without it they are no secret, which is for tests.
     options: cadences.
 
   Returns:
@@ -131,7 +143,12 @@ def train(
     )
     if phase.plan:
       _check_private(phase, state, frozen, host_batch, mesh)
-    step_fn = _compiled_step(phase, state, frozen, batch, seed, mesh)
+    key = jax.random.key(seed)
+    if phase.plan and secret:
+      noise = private_seed(secret, phase.name)
+      words = jnp.array([noise >> 32, noise & 0xFFFFFFFF], jnp.uint32)
+      key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    step_fn = _compiled_step(phase, state, frozen, batch, key, mesh)
     write = _writer(stack, workdir, phase.name, first)
     advance = (
       stack.enter_context(progress_lib.bar(phase.name, steps, first))
@@ -266,8 +283,7 @@ class _Step(NamedTuple):
     return self.run(*args)
 
 
-def _compiled_step(phase, state, frozen, batch, seed, mesh) -> _Step:
-  key = jax.random.key(seed)
+def _compiled_step(phase, state, frozen, batch, key, mesh) -> _Step:
   shardings, structure = jax.tree.flatten(mesh_lib.infer_shardings(state, mesh))
   jitted = _jitted(phase.method.step, mesh, tuple(shardings), structure)
   step = np.int32(0)

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from jaxpriv.data import dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.privacy import clipping, sampling
 from jaxpriv.privacy import plan as plan_lib
-from jaxpriv.privacy import sampling
 from jaxpriv.training import checkpoints, inference, loop, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -85,6 +85,7 @@ def begin(
   """
   check_batch_sizes(phases, config, data, mesh)
   _check_pretrained(phases, config)
+  _check_start(phases, config, data)
   if data.people("test") < 2:
     raise DataError(
       f"the test split has {data.people('test')} people, and to tell people"
@@ -187,8 +188,7 @@ def privatise(
   made = []
   for phase in phases:
     if phase.name in plans and phase.private:
-      seed = loop.phase_seed(config.seed, f"{phase.name}/sampling")
-      plan = dataclasses.replace(plans[phase.name], seed=seed)
+      plan = plans[phase.name]
       _tell(phase.name, plan, config)
       config.phases[phase.name].steps = plan.steps
       phase = phase._replace(method=phase.private(plan), plan=plan)
@@ -214,6 +214,18 @@ def _check_networks(phases, config, data) -> None:
         return method.init(key, inference.as_float(batch), frozen)
 
       shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
+  names = {
+    f"{phase.name}: {name}"
+    for phase in phases
+    if phase.plan
+    for name in clipping.parameter_names(shapes[phase.name]["params"])
+  }
+  for prefix in config.dp.group_clip_norms:
+    if not any(name.split(": ")[1].startswith(prefix) for name in names):
+      raise plan_lib.BudgetError(
+        f"config.dp.group_clip_norms names {prefix!r}, and no parameter of the"
+        f" private phases begins so: {', '.join(sorted(names)[:4])}, ..."
+      )
 
 
 def privacy_statement(
@@ -262,6 +274,18 @@ def _tell(name, plan, config):
   )  # fmt: skip
 
 
+def _check_start(phases, config: ConfigDict, data: Data) -> None:
+  """Raises BudgetError if a private run starts from its own people."""
+  if config.pretrained and any(phase.plan for phase in phases):
+    both = data.hashes("train") & workdir_lib.learned_from(config.pretrained)
+    if both:
+      raise plan_lib.BudgetError(
+        f"{len(both)} of the people to train on are among those that"
+        f" config.pretrained = {config.pretrained} has learned from: what it"
+        " knows of them is outside the budget. Start from a run on other people"
+      )
+
+
 def train_phases(
   phases: Sequence[Phase],
   config: ConfigDict,
@@ -286,6 +310,14 @@ def train_phases(
   """
   check_batch_sizes(phases, config, data, mesh)
   finished: dict[str, Any] = {}
+  left = [
+    phase
+    for phase in phases
+    if phase.plan
+    and workdir_lib.steps_done(workdir, phase.name)
+    < config.phases[phase.name].steps
+  ]
+  secret = workdir_lib.secret(workdir) if left else b""
   for phase in phases:
     options = config.phases[phase.name]
     if not options.steps:  # a baseline: there is nothing to learn
@@ -296,7 +328,7 @@ def train_phases(
     def batches(first, phase=phase, options=options, seed=seed):
       if phase.plan:
         return data.drawn_batches(
-          _draw(phase.plan, data, mesh.size),
+          _draw(phase, secret, data, mesh.size),
           first_step=first,
           num_workers=config.data.num_workers,
         )
@@ -325,13 +357,18 @@ def train_phases(
       frozen={name: finished[name] for name in phase.needs},
       validation=validation if config.train.validation_images else None,
       start=_take_over(config.pretrained, phase.name, mesh),
+      secret=secret or None,
       options=loop_options(config.train),
     )
+  if left:
+    workdir_lib.forget_secret(workdir)
   return finished
 
 
-def _draw(plan, data: Data, devices: int) -> sampling.RecordDraw:
+def _draw(phase, secret, data: Data, devices: int) -> sampling.RecordDraw:
   """The records of each step of a private phase."""
+  seed = loop.private_seed(secret, f"{phase.name}/batches")
+  plan = dataclasses.replace(phase.plan, seed=seed)
   records = data.units("train", plan.unit)
   return sampling.RecordDraw(
     plan.sampler(devices), records, plan.rows_per_unit, devices

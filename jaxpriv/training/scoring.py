@@ -49,25 +49,34 @@ def average_precision(
   frozen: Mapping[str, Any],
   batches: Iterable[Batch],
   boxes: np.ndarray,
+  people: np.ndarray,
   mesh: Any,
-) -> statistics.Mean:
-  """AP at half overlap, of whole images with one face each, boxes [N, 4]."""
+) -> statistics.Mean | None:
+  """AP at half overlap, of whole images with one face each, boxes [N, 4].
+
+  Images whose box is unknown (NaN) are left out; None if all are. The interval
+  is by people [N], drawn anew with all their images.
+  """
   found = inference.predict(
     method.predict["detect"], state, frozen, batches, mesh
   )
+  known = np.flatnonzero(np.isfinite(boxes).all(1))
+  if not len(known):
+    return None
   detections = [
-    detection.suppress(b, s)
-    for b, s in zip(found["boxes"], found["scores"], strict=True)
+    detection.suppress(found["boxes"][i], found["scores"][i]) for i in known
   ]
-  faces = [
-    b[None] if np.isfinite(b).all() else b[:0].reshape(0, 4) for b in boxes
-  ]
+  faces = [boxes[i][None] for i in known]
+  _, owner = np.unique(people[known], return_inverse=True)
+  rows_of = [np.flatnonzero(owner == p) for p in range(owner.max() + 1)]
 
-  def precision(rows):
+  def precision(drawn):
+    rows = np.concatenate([rows_of[p] for p in drawn])
     return detection.average_precision(
       [detections[i] for i in rows], [faces[i] for i in rows]
     )
 
-  count = len(faces)
+  count = len(rows_of)
   low, high = statistics.bootstrap_interval(precision, count)
-  return statistics.Mean(precision(range(count)), low, high, count)
+  value = precision(np.arange(count))
+  return statistics.Mean(value, low, high, len(known))

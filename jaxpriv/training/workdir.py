@@ -3,6 +3,7 @@
 ```
 workdir/config.json            the resolved config
 workdir/people.json            hashes of the people it has learned from
+workdir/noise_secret           of a private run, until it is finished
 workdir/phases/<name>/         checkpoints
 workdir/metrics/<name>.jsonl   one line a logged step; TensorBoard events beside
 workdir/samples/<name>/        PNG grids
@@ -11,12 +12,15 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 """
 
 import json
+import os
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from jaxpriv.data.dataset import Data
@@ -29,6 +33,9 @@ MUTABLE = ("evaluation", "release", "train")
 
 # Of the data: where they lie and how they are read. Who is in them is compared.
 READING = ("path", "cache", "num_workers", "max_bad_share", "num_people")
+
+# Noise and batches of private phases come from it; never to be shared.
+SECRET = "noise_secret"
 
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
@@ -65,7 +72,7 @@ def check_unseen(workdir: epath.PathLike, data: Data) -> None:
     DataError: it has.
   """
   test = data.hashes("test")
-  seen = test.intersection(_learned_from(workdir))
+  seen = test.intersection(learned_from(workdir))
   if seen:
     raise DataError(
       f"{len(seen)} of the {len(test)} test people are among those that"
@@ -80,12 +87,12 @@ def write_people(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
   before: set[str] = set()
   if pretrained:
     check_unseen(pretrained, data)
-    before = _learned_from(pretrained)
+    before = learned_from(pretrained)
   people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
   _write_json(epath.Path(workdir) / "people.json", people)
 
 
-def _learned_from(workdir: epath.PathLike) -> set[str]:
+def learned_from(workdir: epath.PathLike) -> set[str]:
   return set().union(*_read_people(workdir).values())
 
 
@@ -139,6 +146,33 @@ def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
     else:
       kept["phases"][name] = {}
   return kept
+
+
+def secret(workdir: epath.PathLike) -> bytes:
+  """16 random bytes that noise and batches of private phases are drawn from.
+
+  Whoever has them can subtract the noise, so they are no setting: they are made
+  when a run first needs them, kept beside it until it is finished (see
+  `forget_secret`), and read again to resume. All processes read one file.
+  """
+  path = epath.Path(workdir) / SECRET
+  if jax.process_index() == 0 and not path.exists():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(secrets.token_hex(16))
+    if hasattr(os, "chmod") and os.path.exists(partial):
+      os.chmod(partial, 0o600)
+    partial.replace(path)
+  multihost_utils.sync_global_devices("secret")
+  return bytes.fromhex(path.read_text())
+
+
+def forget_secret(workdir: epath.PathLike) -> None:
+  """Removes it: a finished run needs no more noise, and may be shared."""
+  path = epath.Path(workdir) / SECRET
+  multihost_utils.sync_global_devices("secret forgotten")
+  if jax.process_index() == 0 and path.exists():
+    path.unlink()
 
 
 def steps_done(workdir: epath.PathLike, name: str) -> int:

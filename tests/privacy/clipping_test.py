@@ -246,3 +246,19 @@ def test_layers_clipped_one_by_one(params, batch):
   assert fn.sensitivity() == pytest.approx(CLIP)
   expected, _ = loop(loss_fn, params, batch, norms, clipping.layer_of)
   close(jax.jit(fn)(params, batch)[0], expected)
+
+
+def test_a_ghost_norm_is_never_too_small():
+  """Where its terms cancel, as of two views that are nearly alike."""
+  keys = jax.random.split(jax.random.key(0), 3)
+  a = jnp.repeat(jax.random.normal(keys[0], (1, 1, 256)), 8, 1)
+  g = jax.random.normal(keys[1], (1, 8, 256))
+  g = g - g.mean(1, keepdims=True)
+  for apart in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6):
+    product = products.Product()
+    near = a + apart * jax.random.normal(keys[2], a.shape)
+    product.add(near, g)
+    found = float(product.squares()[0])
+    assert product._each is None
+    each = np.asarray(near[0], np.float64).T @ np.asarray(g[0], np.float64)
+    assert found >= (each**2).sum() * (1 - 1e-6)

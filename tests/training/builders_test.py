@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxpriv.data.records import DataError
 from jaxpriv.training import builders, combinators
 from tests.training import toys
 
@@ -257,5 +258,5 @@ def test_parameters_that_there_are_not_cannot_be_trained():
     optax.sgd(1.0),
     trainable=("Dense_2",),
   )
-  with pytest.raises(ValueError, match="'Dense_2', .*ConvBlock_0, Dense_0"):
+  with pytest.raises(DataError, match="'Dense_2', .*ConvBlock_0, Dense_0"):
     method.init(jax.random.key(0), toys.float_batch(), {})

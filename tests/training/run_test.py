@@ -1,6 +1,7 @@
 """Runs: whom they may be tested on, and parameters taken over."""
 
 import json
+import math
 
 import jax
 import numpy as np
@@ -216,7 +217,7 @@ def test_a_test_split_of_one_person_is_refused_before_work_starts(
 
 def private(**changes):
   made = config()
-  made.dp.update(epsilon=3.0, delta=1e-3)
+  made.dp.update(epsilon=3.0, delta=1e-3, accountant="rdp")
   made.phases.toy.update(steps=4, batch_size=8)
   made.dp.update(changes)
   return made
@@ -278,6 +279,61 @@ def test_a_budget_that_ends_early_ends_the_phase_early(caplog):
   (phase,) = run.privatise([private_toy("toy")], made, named(PEOPLE))
   assert 0 < phase.plan.steps < 500
   assert made.phases.toy.steps == phase.plan.steps
+
+
+def test_groups_of_no_parameter_are_named():
+  made = private(group_clip_norms={"Dense_7": 1.0})
+  with pytest.raises(BudgetError, match="'Dense_7', and no parameter of the"):
+    run.privatise([private_toy("toy")], made, named(PEOPLE))
+  made = private(group_clip_norms={"Dense_1": 1.0})
+  run.privatise([private_toy("toy")], made, named(PEOPLE))
+
+
+def noise_of(workdir, mesh, steps=4):
+  """The parameters after noise that drowns everything else."""
+  made = private(noise_multiplier=30.0, epsilon=math.inf)
+  made.phases.toy.steps = steps
+  data = named(PEOPLE)
+  phases = run.privatise([private_toy("toy")], made, data)
+  state = run.train_phases(phases, made, data, workdir, mesh)["toy"]
+  return np.concatenate([np.ravel(x) for x in toys.leaves(state["params"])])
+
+
+def test_noise_is_a_secret_of_the_run(tmp_path, mesh, monkeypatch):
+  """Of no setting: the same config twice has other noise; resumed, the same."""
+  kept = []
+  forget = workdir.forget_secret
+
+  def note(path):
+    file = path / workdir.SECRET
+    kept.append((file.read_text(), file.stat().st_mode & 0o777))
+    forget(path)
+
+  monkeypatch.setattr(workdir, "forget_secret", note)
+  first = noise_of(tmp_path / "a", mesh)
+  second = noise_of(tmp_path / "b", mesh)
+  assert np.abs(first - second).max() > 1e-3
+  (one, mode), (other, _) = kept
+  assert one != other and len(one) == 32 and mode == 0o600
+  assert not (tmp_path / "a" / workdir.SECRET).exists()
+  # Planted beforehand, as where a run was interrupted: the same once more.
+  third = tmp_path / "c"
+  third.mkdir()
+  (third / workdir.SECRET).write_text(one)
+  np.testing.assert_array_equal(noise_of(third, mesh), first)
+
+
+def test_a_private_run_does_not_start_from_its_own_people(tmp_path, mesh):
+  data, made = named(PEOPLE), private()
+  first, second = tmp_path / "first", tmp_path / "second"
+  run.begin(first, [private_toy("toy")], config(), data, mesh)
+  trained(first, step=4)
+  made.pretrained = str(first)
+  phases = run.privatise([private_toy("toy")], made, data)
+  with pytest.raises(BudgetError, match="8 of the people .* has learned from"):
+    run.begin(second, phases, made, data, mesh)
+  others = named([f"other {i}" for i in range(16)])
+  run.begin(second, phases, made, others, mesh)
 
 
 def test_a_private_run_from_data_to_statement(tmp_path, mesh):
