@@ -133,3 +133,25 @@ def test_sigterm_in_the_final_evaluation_stops_both_at_the_end(tmp_path):
   assert all("toy: finished" in out for out, _ in ends)
   assert all("saved step 3 of 3" in out for out, _ in ends)
   assert (tmp_path / "phases/toy/3").is_dir()
+
+
+def test_two_processes_train_privately_as_one(tmp_path):
+  """Both read one secret, draw one batch of people, and add one noise."""
+  secret = "00112233445566778899aabbccddeeff"
+  found = {}
+  for name, processes in (("one", 1), ("two", 2)):
+    workdir = tmp_path / name
+    workdir.mkdir()
+    (workdir / "noise_secret").write_text(secret)
+    options = ["--private", "--devices", 2 // processes, "--port", free_port()]
+    both = [
+      start(workdir, 5, *options, "--processes", processes, "--process", i)
+      for i in range(processes)
+    ]
+    found[name] = [result(process) for process in both]
+    assert not (workdir / "noise_secret").exists()
+  (one,) = found["one"]
+  assert len(one["losses"]) == 5
+  first, second = found["two"]
+  assert first["hash"] == second["hash"]
+  np.testing.assert_allclose(first["losses"], one["losses"], rtol=1e-4)

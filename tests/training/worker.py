@@ -13,8 +13,9 @@ import time
 
 import jax
 
-from jaxpriv.training import loop, preemption, writers
+from jaxpriv.training import loop, preemption, run, tasks, writers
 from jaxpriv.training import mesh as mesh_lib
+from tests import people
 from tests.training import toys
 
 
@@ -29,6 +30,7 @@ def main() -> None:
   parser.add_argument("--process", type=int, default=0)
   parser.add_argument("--processes", type=int, default=1)
   parser.add_argument("--port", type=int, default=0)
+  parser.add_argument("--private", action="store_true")
   args = parser.parse_args()
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", args.devices)
@@ -48,6 +50,9 @@ def main() -> None:
     time.sleep(args.slow_end)
     return itertools.islice(batches(0), 1)
 
+  if args.private:
+    report(args.workdir, train_privately(args.workdir, args.steps))
+    return
   try:
     state = loop.train(
       toys.phase(norm="group", dropout=0.5),
@@ -62,11 +67,36 @@ def main() -> None:
   except preemption.Preempted as stop:
     print(stop, flush=True)
     raise
+  report(args.workdir, state)
+
+
+def train_privately(workdir, steps):
+  """By person, through all that a run with a budget goes through."""
+  config = toys.config()
+  config.dp.update(
+    epsilon=8.0, delta=1e-3, accountant="rdp", unit="person",
+    images_per_person=3,
+  )  # fmt: skip
+  config.phases.toy.update(steps=steps, batch_size=4)
+  config.train.validation_images = 0
+  config.train.log_every = 1
+  data = people.named(people.PEOPLE)
+  phase = tasks.supervised_phase(
+    "toy", toys.Net("group"), toys.regression_loss, config.phases.toy
+  )
+  phases = run.privatise([phase], config, data)
+  return run.train_phases(phases, config, data, workdir, mesh_lib.make_mesh())[
+    "toy"
+  ]
+
+
+def report(workdir, state):
   digest = hashlib.sha256()
   for leaf in toys.leaves(mesh_lib.fetch(state)):
     digest.update(leaf.tobytes())
-  lines = writers.read_metrics(args.workdir, "toy")
-  losses = [line["loss"] for line in lines if "loss" in line]
+  lines = writers.read_metrics(workdir, "toy")
+  names = ("loss", "not_private/loss")
+  losses = [line[n] for line in lines for n in names if n in line]
   print(json.dumps({"losses": losses, "hash": digest.hexdigest()}), flush=True)
 
 
