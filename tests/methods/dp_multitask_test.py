@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import dp_multitask as dp_multitask_config
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.methods import dp_multitask
 from jaxpriv.models import multi_task
@@ -255,6 +256,25 @@ def test_gender_may_be_left_out():
   state = made.method.init(jax.random.key(0), batch, {})
   found = made.method.predict["losses"](state, {}, batch)
   assert set(found) == {"loss", "detection", "pose"}
+
+
+@pytest.mark.parametrize(
+  "scale,parameters",
+  [("demo", 249_675), ("gpu", None), ("paper", 33_821_318 + 5)],
+)
+def test_all_scales_can_be_built(scale, parameters):
+  config = dp_multitask_config.get_config(scale)
+  config.data.attributes = ("Male",)
+  (made,) = dp_multitask.phases(config)
+  size = config.data.image_size
+  batch = {
+    "image": jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
+    "box": jax.ShapeDtypeStruct((2, 4), jnp.float32),
+  }
+  state = jax.eval_shape(made.method.init, jax.random.key(0), batch, {})
+  count = sum(x.size for x in jax.tree.leaves(state["params"]))
+  assert count == parameters or parameters is None
+  assert not state["batch_stats"]
 
 
 def test_tasks_as_a_flag_gives_them():
