@@ -1,12 +1,17 @@
-"""Protects a set of face images with a trained mechanism, for publication.
+"""Publishes what a mechanism protects: a set of face images, or the model.
 
   python -m launch.release --workdir=runs/demo --input=FOLDER --output=DIR
+  python -m launch.release --workdir=runs/private --output=DIR
 
-The output holds images/ (PNG, numbered in an order that says nothing),
-labels.csv (attributes, no identities), card.json and CARD.md (what was run,
-what the attacks measured, what is not protected). Interrupted, the same command
-goes on. The log names unreadable images; the card only has their numbers in
-the release.
+The first is for mechanisms that protect images. The output holds images/ (PNG,
+numbered in an order that says nothing), labels.csv (attributes, no identities),
+card.json and CARD.md (what was run, what the attacks measured, what is not
+protected). Interrupted, the same command goes on. The log names unreadable
+images; the card only has their numbers in the release.
+
+The second is for those that protect the people a model has learned from. The
+output holds parameters.npz, config.json (which launches it again), card.json
+and CARD.md (the guarantee, the scores, how to use it). It takes an evaluation.
 """
 
 import collections
@@ -33,7 +38,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import files
 from jaxpriv.reports import results as results_lib
-from jaxpriv.training import inference, pictures, progress, run
+from jaxpriv.training import export, inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
@@ -43,7 +48,8 @@ _WORKDIR = flags.DEFINE_string(
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "Folder of images, with labels.csv or a sub-folder a person;"
-    " for --source=tfds its data_dir, for array_record its path.",
+    " for --source=tfds its data_dir, for array_record its path. None where the"
+    " model is released.",
 )  # fmt: skip
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to make.")
 _SOURCE = flags.DEFINE_enum(
@@ -58,6 +64,10 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", None, "Stop when a larger share of the images is"
     " unreadable; by default the share of the training run.",
 )  # fmt: skip
+
+
+# Predict functions of a released model that its card names.
+PUBLIC = {"detect", "read"}
 
 
 class Written(NamedTuple):
@@ -94,16 +104,15 @@ def main(argv: list[str]) -> None:
       " choose another --output."
     )
   config = workdir_lib.load_config(workdir)
-  with common.errors_name_flags():
-    raw, source = _open(config)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   if "protect" not in phases[-1].method.predict:
-    raise DataError(
-      f"{config.method} protects the people it has learned from, not"
-      " photographs: what it releases is the model, in"
-      f" {workdir}/phases/{phases[-1].name}, and not images of --input"
-    )
+    _release_model(workdir, output, partial, config, phases, mesh)
+    return
+  if not _INPUT.value:
+    raise DataError(f"--input: {config.method} protects images; which ones?")
+  with common.errors_name_flags():
+    raw, source = _open(config)
   states = run.load_phases(phases, config, workdir, mesh)
   secret = _begin(partial, journal, _key(config, states, source))
   with common.errors_name_flags():
@@ -116,7 +125,7 @@ def main(argv: list[str]) -> None:
       _protect(phases, states, mesh),
     )
   _write_labels(partial / "labels.csv", source.attribute_names, written.rows)
-  _write_card(partial, workdir, config, states, written)
+  _write_image_card(partial, workdir, config, states, written)
   partial.rename(output)
   journal.unlink()
   logging.info(
@@ -124,6 +133,52 @@ def main(argv: list[str]) -> None:
       " faces framed %s", len(written.rows), output, len(written.gaps),
       card_lib.framed(written.framing),
   )  # fmt: skip
+
+
+def _release_model(workdir, output, partial, config, phases, mesh) -> None:
+  """Writes the parameters, how to build the network, and the card.
+
+  Raises:
+    DataError: there is an --input, or nothing says how private the model is.
+  """
+  if _INPUT.value:
+    raise DataError(
+      f"{config.method} protects the people it has learned from, not"
+      " photographs: what it releases is the model. Leave --input out"
+    )
+  states = run.load_phases(phases, config, workdir, mesh)
+  results = _results(workdir, config, states)
+  if not results:
+    raise DataError(
+      f"{workdir} was never evaluated, and a card without the guarantee and the"
+      f" scores says nothing: run launch.evaluate --workdir={workdir} first"
+    )
+  if partial.exists():  # a model is written in no time: there is no going on
+    partial.rmtree()
+  partial.mkdir(parents=True)
+  used = {name: states[name] for name in (*phases[-1].needs, phases[-1].name)}
+  written = export.write(partial / "parameters.npz", used)
+  public = _private_names_removed(common.public_config(config))
+  workdir_lib.save_config(partial, ConfigDict({**public, "pretrained": ""}))
+  audits = workdir / "audit" / "audit.json"
+  _write_card(
+    partial,
+    config,
+    states,
+    {
+      "model": {
+        "phase": phases[-1].name,
+        "parameters": sum(x.size for x in written.values()),
+        "functions": sorted(set(phases[-1].method.predict) & PUBLIC),
+      },
+      "audits": json.loads(audits.read_text()) if audits.exists() else [],
+      "results": _public(results),
+    },
+  )
+  partial.rename(output)
+  if not results["privacy"]:
+    logging.warning("this model is NOT private, and its card says so")
+  logging.info("The model and its card are in %s", output)
 
 
 def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
@@ -264,29 +319,37 @@ def _write_labels(path, names, rows) -> None:
   files.write_text(path, stream.getvalue())
 
 
-def _write_card(partial, workdir, config, states, written: Written) -> None:
+def _results(workdir, config, states) -> dict[str, Any]:
+  """What launch.evaluate measured of these parameters; {} if it never did.
+
+  Raises:
+    DataError: it measured others.
+  """
   metrics = workdir / "evaluation" / "metrics.json"
   results = results_lib.read(metrics) if metrics.exists() else {}
-  if not results:
-    logging.warning(
-        "%s was never evaluated: the card will say that nothing shows that it"
-        " protects. Run launch.evaluate first.", workdir,
-    )  # fmt: skip
-  elif results["parameters_sha256"] != common.parameters_sha256(states) or (
-    _what_protects(results["config"]) != _what_protects(config.to_dict())
+  if results and (
+    results["parameters_sha256"] != common.parameters_sha256(states)
+    or _what_protects(results["config"]) != _what_protects(config.to_dict())
   ):
     raise DataError(
       f"{metrics} was measured on other parameters or settings than those of"
       f" {workdir}: run launch.evaluate again"
     )
-  card_lib.write(
+  return results
+
+
+def _write_image_card(partial, workdir, config, states, written: Written):
+  results = _results(workdir, config, states)
+  if not results:
+    logging.warning(
+        "%s was never evaluated: the card will say that nothing shows that it"
+        " protects. Run launch.evaluate first.", workdir,
+    )  # fmt: skip
+  _write_card(
     partial,
+    config,
+    states,
     {
-      "mechanism": config.mechanism,
-      "created": datetime.datetime.now(datetime.UTC).isoformat(),
-      "version": jaxpriv.__version__,
-      "config": _private_names_removed(common.public_config(config)),
-      "parameters_sha256": common.parameters_sha256(states),
       "counts": {
         "read": len(written.rows) + len(written.gaps),
         "written": len(written.rows),
@@ -296,7 +359,21 @@ def _write_card(partial, workdir, config, states, written: Written) -> None:
       "unreadable": [f"{name} is left out" for name in written.gaps],
       "framing": written.framing,
       "results": _public(results),
+    },
+  )
+
+
+def _write_card(partial, config, states, said: dict[str, Any]) -> None:
+  card_lib.write(
+    partial,
+    {
+      "mechanism": config.mechanism,
+      "created": datetime.datetime.now(datetime.UTC).isoformat(),
+      "version": jaxpriv.__version__,
+      "config": _private_names_removed(common.public_config(config)),
+      "parameters_sha256": common.parameters_sha256(states),
       "terms": config.release.terms,
+      **said,
     },
   )
 
@@ -327,5 +404,5 @@ def _public(results: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["workdir", "input", "output"])
+  flags.mark_flags_as_required(["workdir", "output"])
   common.run(main)

@@ -52,8 +52,10 @@ def dp_multitask(**model):
   with config.unlocked():
     config.data.image_size = SIDE
     config.data.num_people = PEOPLE
-    config.model.update(side=16, units=8)
-    config.model.small.update(widths=(8, 16), features=16, gradients=True)
+    config.model.update(side=16, units=8, near=1)
+    config.model.log_variances = (0.0, -3.0, -2.0, -3.0, 0.0)
+    config.model.log_variance_range = 2.0
+    config.model.small.update(widths=(8, 16), features=16, gradients=4)
     config.model.update(model)
     config.phases.multi_task.update(
       steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2, ema=0.0

@@ -75,6 +75,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       f" of {', '.join(TASKS)}"
     )
   gender = names.index(GENDER) if GENDER in names else None
+  first = np.asarray(config.model.log_variances, np.float32)
   options = config.model.copy_and_resolve_references()
   options.tasks = chosen
   dtype = jnp.dtype(config.dtype)
@@ -109,12 +110,13 @@ def phases(config: ConfigDict) -> list[Phase]:
     targets = _targets(batch, views, gender)
     targets = {k: (flat(v), flat(m)) for k, (v, m) in targets.items()}
     losses = {t: _task_loss(t, outputs[t], *targets[t]) for t in options.tasks}
+    reach = options.log_variance_range
+    logs = jnp.clip(logs, first - reach, first + reach)
     total = jnp.zeros(len(flat(views["crops"])))
     metrics = {}
     for task, value in losses.items():
       known = _known(targets[task][1])
       s = logs[TASKS.index(task)]
-      s = jnp.clip(s, -options.max_log_variance, options.max_log_variance)
       weight = 1.0 if task in ("detection", "gender") else 0.5
       total += jnp.where(known, weight * jnp.exp(-s) * value + s / 2, 0)
       metrics[task] = value.reshape(-1, count).mean(1)
@@ -125,6 +127,7 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   predict = {
     "scores": lambda a, b, f: _scores(a, b, options, gender),
+    "read": lambda a, b, f: _read(a, b, options),
     "sample": lambda a, b, f: _sample(a, b, options),
   }
   if "detection" in chosen:
@@ -230,14 +233,39 @@ def _task_loss(task, output, label, known):
   return jnp.square(error).reshape(len(error), -1).sum(1) / output[0].size
 
 
-def _scores(apply, batch, options, gender) -> Mapping[str, jax.Array]:
-  """How well the face in its box is read, [B] each, NaN where unlabelled."""
+def _faces(apply, batch, options):
+  """(face in its box as a region [B, 3], outputs of the network for it)."""
   face = regions.square_of(batch["box"])
   safe = jnp.where(jnp.isfinite(face), face, 1.0)
   crops = jax.vmap(lambda i, r: _cut(i, r[None], options)[0])(
     batch["image"], safe
   )
-  outputs, _ = apply(crops)
+  return face, apply(crops)[0]
+
+
+def _read(apply, batch, options) -> dict[str, jax.Array]:
+  """What the network reads in the face of `box` [B, 4].
+
+  Returns:
+    landmarks [B, 21, 2] in pixels, as `records.AFLW_LANDMARKS`; visibility
+    [B, 21]; pose [B, 3], radians; male [B], a probability. Only of the tasks
+    that were learned.
+  """
+  face, outputs = _faces(apply, batch, options)
+  points = outputs["landmarks"].reshape(len(face), -1, 2)
+  made = {
+    "landmarks": face[:, None, :2] + points * face[:, None, 2:],
+    "visibility": jnp.clip(outputs["visibility"], 0, 1),
+    "pose": outputs["pose"],
+    "gender": jax.nn.softmax(outputs["gender"])[:, 1],
+  }
+  made = {task: y for task, y in made.items() if task in options.tasks}
+  return {"male" if task == "gender" else task: y for task, y in made.items()}
+
+
+def _scores(apply, batch, options, gender) -> Mapping[str, jax.Array]:
+  """How well the face in its box is read, [B] each, NaN where unlabelled."""
+  face, outputs = _faces(apply, batch, options)
   views = {
     "regions": face[:, None],
     "mirrored": jnp.zeros((len(face), 1), bool),

@@ -50,7 +50,7 @@ class MultiTask(nn.Module):
 
   Attributes:
     backbone: regions to features [N, F].
-    units: of the layer before each task's outputs.
+    units: of the layer before each task's outputs; 0: there is none.
     log_variances: their first values.
     dropout: before the outputs and before `units`.
   """
@@ -69,8 +69,11 @@ class MultiTask(nn.Module):
     x = drop(self.backbone(regions, train=train))
     outputs = {}
     for task, count in OUTPUTS.items():
-      y = nn.relu(nn.Dense(self.units, dtype=self.dtype, name=f"{task}_fc")(x))
-      y = nn.Dense(count, dtype=jnp.float32, name=task)(drop(y))
+      y = x
+      if self.units:
+        y = nn.Dense(self.units, dtype=self.dtype, name=f"{task}_fc")(x)
+        y = drop(nn.relu(y))
+      y = nn.Dense(count, dtype=jnp.float32, name=task)(y)
       outputs[task] = y.astype(jnp.float32)
     return outputs, logs
 
@@ -144,26 +147,32 @@ def oriented_gradients(x: jax.Array, cell: int = 4, bins: int = 8) -> jax.Array:
     there is an edge, and mean colours in [-1, 1].
   """
   count, side, _, _ = x.shape
-  grey = jnp.pad(x.mean(-1), ((0, 0), (1, 1), (1, 1)), "edge")
+  cells = side // cell
+  # Channel by channel, and sums of slices: XLA on CPU is slow to reduce over
+  # short axes.
+  colours = [x[..., i] for i in range(3)]
+  grey = jnp.pad(sum(colours) / 3, ((0, 0), (1, 1), (1, 1)), "edge")
   dx = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2]
   dy = grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
-  angles = 2 * math.pi * jnp.arange(bins, dtype=x.dtype) / bins
-  along = dx[..., None] * jnp.cos(angles) + dy[..., None] * jnp.sin(angles)
-  length = jnp.sqrt(jnp.square(dx) + jnp.square(dy) + 1e-8)[..., None]
-  # A direction's neighbours get a share: (cos)^3 falls off like a bin's tent.
-  strength = jnp.maximum(along, 0) ** 3 / jnp.square(length)
+  squares = jnp.square(dx) + jnp.square(dy) + 1e-8
 
   def pooled(y):
-    cells = y.reshape(
-      count, side // cell, cell, side // cell, cell, y.shape[-1]
-    )
-    return cells.mean((2, 4))
+    rows = y.reshape(count, cells, cell, side)
+    rows = sum(rows[:, :, i] for i in range(cell))
+    return rows.reshape(count, cells, cells, cell).sum(-1) / cell**2
 
-  histogram = pooled(strength)
+  def strength(direction):
+    angle = 2 * math.pi * direction / bins
+    along = jnp.maximum(dx * math.cos(angle) + dy * math.sin(angle), 0)
+    # A direction's neighbours get a share: (cos)^3 falls off like a tent.
+    return along**3 / squares
+
+  histogram = jnp.stack([pooled(strength(i)) for i in range(bins)], -1)
   energy = jnp.sum(jnp.square(histogram), -1, keepdims=True)
   around = nn.avg_pool(energy, (3, 3), padding="SAME")
   histogram = histogram / jnp.sqrt(around + 1e-4)
-  return jnp.concatenate([histogram, 2 * pooled(x) - 1], -1)
+  means = jnp.stack([pooled(colour) for colour in colours], -1)
+  return jnp.concatenate([histogram, 2 * means - 1], -1)
 
 
 class SmallMultiTask(nn.Module):
@@ -174,15 +183,17 @@ class SmallMultiTask(nn.Module):
   joined to it, as HyperFace does, if there are more than two.
 
   Attributes:
-    widths: channels of the convolutions, divisible by 8.
+    widths: channels of the convolutions, divisible by 8; there may be none.
     features: units of the last layer.
-    gradients: convolutions see `oriented_gradients` and not the pixels.
+    gradients: side of the cells whose `oriented_gradients` are seen, and not
+      the pixels, less their mean over the region, which nearly all faces have
+      in common: steps of noise go furthest along what differs. 0: pixels.
     standardize: weight standardisation (Qiao et al. 2019) of convolutions.
   """
 
   widths: Sequence[int] = (16, 32, 64, 96)
   features: int = 256
-  gradients: bool = False
+  gradients: int = 0
   standardize: bool = False
   dtype: Any = jnp.float32
 
@@ -201,7 +212,11 @@ class SmallMultiTask(nn.Module):
       )(x)
       return nn.relu(layers.norm("group", train, self.dtype)(x))
 
-    x = oriented_gradients(regions) if self.gradients else regions * 2 - 1
+    if self.gradients:
+      x = oriented_gradients(regions, self.gradients)
+      x -= x.mean((1, 2), keepdims=True)
+    else:
+      x = regions * 2 - 1
     x = x.astype(self.dtype)
     early = None
     for i, features in enumerate(self.widths):

@@ -12,6 +12,8 @@
 | not_protected | sentences to add to what is always said |
 | terms | licence or conditions of use |
 
+A released model has others besides: see `jaxpriv.reports.model_card`.
+
 What is passed is published: give no original file name, path or identity.
 """
 
@@ -19,12 +21,20 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from jaxpriv.reports import files, summary, tables, verdicts, wording
+from jaxpriv.reports import (
+  files,
+  model_card,
+  summary,
+  tables,
+  verdicts,
+  wording,
+)
+from jaxpriv.reports import markdown as md
 from jaxpriv.reports import results as results_lib
 
 NO_TERMS = (
@@ -98,39 +108,26 @@ def _framed_otherwise(card: Mapping[str, Any]) -> list[str]:
 
 def markdown(card: Mapping[str, Any]) -> str:
   """Returns CARD.md."""
+  if "model" in card:
+    return model_card.markdown(card)
   name = functools.partial(
     wording.name, names=card.get("results", {}).get("names", {})
   )
   parts = [
-    f"# Protected images: {_text(name(card.get('mechanism', '')))}",
+    f"# Protected images: {md.text(name(card.get('mechanism', '')))}",
     _origin(card),
     "## What was measured",
     *_measured(card.get("results", {}), name),
     "## What is not protected",
-    _bullets(card["not_protected"]),
+    md.bullets(card["not_protected"]),
     "## What is missing",
     _missing(card),
     "## Terms",
-    _text(card["terms"]),
+    md.text(card["terms"]),
     "## How it was made",
     _made(card),
   ]
   return "\n\n".join(parts) + "\n"
-
-
-def _text(value: Any) -> str:
-  """Escapes what Markdown would read as markup."""
-  text = " ".join(str(value).split())
-  return "".join("\\" + c if c in "\\`*_[]<>|#" else c for c in text)
-
-
-def _code(value: Any) -> str:
-  text = " ".join(str(value).split()).replace("`", "'")
-  return f"`{text}`"
-
-
-def _bullets(lines: Sequence[str]) -> str:
-  return "\n".join(f"- {_text(line)}" for line in lines)
 
 
 def _origin(card: Mapping[str, Any]) -> str:
@@ -142,35 +139,27 @@ def _origin(card: Mapping[str, Any]) -> str:
     said += f" {wording.count(counts['written'])} images were written"
     read = counts.get("read")
     said += f" of {wording.count(read)} read." if read is not None else "."
-  return _text(said)
+  return md.text(said)
 
 
 def _measured(results: Mapping[str, Any], name) -> Iterator[str]:
   if not results.get("identification"):
     yield NO_FIGURES
   else:
-    yield f"**{_text(summary.headline(results))}.**"
+    yield f"**{md.text(summary.headline(results))}.**"
     for finding in summary.findings(results):
       yield (
-        f"{_text(finding.title)}: **{finding.figure}**."
-        f" {_text(finding.sentence)}"
+        f"{md.text(finding.title)}: **{finding.figure}**."
+        f" {md.text(finding.sentence)}"
       )
     yield _identification(results, name)
   if results.get("attributes"):
     yield _attributes(results, name)
 
 
-def _row(cells: Sequence[str]) -> str:
-  return "| " + " | ".join(cells) + " |"
-
-
-def _header(*columns: str) -> list[str]:
-  return [_row(columns), _row(["---"] * len(columns))]
-
-
 def _identification(results: Mapping[str, Any], name) -> str:
   """Returns the attacks on the mechanism of the run, with their references."""
-  lines = _header(
+  lines = md.header(
     *("Attack", "Recogniser", "Gallery", "Correct", "Rank-1", "95% interval"),
     *("Undisguised", "Chance", "Verdict"),
   )
@@ -181,11 +170,11 @@ def _identification(results: Mapping[str, Any], name) -> str:
       used = " (used in the loss)" if row.get("used_in_loss") else ""
       witness = row["witness"]
       lines.append(
-        _row(
+        md.row(
           [
-            _text(row["attack"]),
-            _text(row["recogniser"] + used),
-            _text(row["gallery"]),
+            md.text(row["attack"]),
+            md.text(row["recogniser"] + used),
+            md.text(row["gallery"]),
             wording.of(row["hits"], row["total"]),
             wording.percent(row["rate"]),
             wording.interval(row["low"], row["high"]),
@@ -199,7 +188,7 @@ def _identification(results: Mapping[str, Any], name) -> str:
 
 
 def _attributes(results: Mapping[str, Any], name) -> str:
-  lines = _header(
+  lines = md.header(
     *("Attribute", "Predictor", "Read right", "95% interval", "Original"),
     *("Change", "Majority", "Verdict"),
   )
@@ -207,10 +196,10 @@ def _attributes(results: Mapping[str, Any], name) -> str:
     if row["mechanism"] != results.get("mechanism"):
       continue
     lines.append(
-      _row(
+      md.row(
         [
-          _text(name(row["attribute"])),
-          _text(row["predictor"]),
+          md.text(name(row["attribute"])),
+          md.text(row["predictor"]),
           wording.percent(row["rate"]),
           wording.interval(row["low"], row["high"]),
           wording.percent(row["original"]),
@@ -229,14 +218,14 @@ def _missing(card: Mapping[str, Any]) -> str:
     return "Nothing: every image could be read."
   count = wording.count(len(unreadable))
   noun = "image" if len(unreadable) == 1 else "images"
-  return f"{count} {noun} could not be read:\n\n{_bullets(unreadable)}"
+  return f"{count} {noun} could not be read:\n\n{md.bullets(unreadable)}"
 
 
 def _made(card: Mapping[str, Any]) -> str:
-  lines = [f"- mechanism: {_code(card.get('mechanism', ''))}"]
+  lines = [f"- mechanism: {md.code(card.get('mechanism', ''))}"]
   for key in ("parameters_sha256", "config_sha256"):
     if card.get(key):
-      lines.append(f"- {key.replace('_', ' ')}: {_code(card[key])}")
+      lines.append(f"- {key.replace('_', ' ')}: {md.code(card[key])}")
   if card.get("framing"):
     lines.append(f"- faces framed: {framed(card['framing'])}")
   lines.append("- the whole configuration: `card.json`")

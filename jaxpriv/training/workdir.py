@@ -40,6 +40,9 @@ SECRET = "noise_secret"
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
 
+# What `json` writes that is no JSON, and the words that stand for it here.
+INFINITE = {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}
+
 
 class ConfigMismatchError(ValueError):
   """The run directory holds a run of another config."""
@@ -119,7 +122,7 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     return
-  old, new = json.loads(path.read_text()), _plain(config)
+  old, new = _loads(path.read_text()), _plain(config)
   done = {name: steps_done(workdir, name) for name in old["phases"]}
   if not any(done.values()):
     return
@@ -187,7 +190,12 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
-  return json.loads(config.to_json_best_effort())
+  """As JSON holds it, which has no infinity: that is written as a word."""
+  return _loads(config.to_json_best_effort())
+
+
+def _loads(text: str) -> Any:
+  return json.loads(text, parse_constant=INFINITE.__getitem__)
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
@@ -199,7 +207,7 @@ def _write_json(path: epath.Path, tree: Any) -> None:
   if jax.process_index() == 0:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(tree, indent=2) + "\n")
+    partial.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
 
 
@@ -227,6 +235,6 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return {key: tuples(item) for key, item in value.items()}
     if isinstance(value, list):
       return tuple(tuples(item) for item in value)
-    return value
+    return float(value) if value in INFINITE.values() else value
 
   return ConfigDict(tuples(json.loads(path.read_text())))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,8 +18,12 @@ from PIL import Image
 from configs import baseline
 from jaxpriv.attacks import learning
 from jaxpriv.reports import results as results_lib
+from jaxpriv.training import export
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common, evaluate
+from tests import tiny
 from tests.reports import examples
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -482,13 +487,55 @@ def test_a_private_run_is_audited(private_run):
   assert row["guesses"] == 16 and row["epsilon"] <= row["claimed"] <= 8
 
 
-def test_a_model_releases_no_images(private_run, folder, tmp_path):
-  output = run(
-    "launch.release", f"--workdir={private_run}", f"--input={folder}",
-    f"--output={tmp_path / 'out'}", status=1,
-  )  # fmt: skip
+def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
+  flags = [f"--workdir={private_run}", f"--output={tmp_path / 'out'}"]
+  output = run("launch.release", *flags, f"--input={folder}", status=1)
   assert "error: dp_multitask protects the people it has learned from" in output
   assert not (tmp_path / "out").exists()
+  run("launch.release", *flags)
+  assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    "parameters.npz", "config.json", "card.json", "CARD.md"
+  }  # fmt: skip
+  assert not (tmp_path / "out.partial").exists()
+  card = json.loads((tmp_path / "out/card.json").read_text())
+  results = json.loads((private_run / "evaluation/metrics.json").read_text())
+  assert card["results"]["privacy"] == results["privacy"]
+  text = (tmp_path / "out/CARD.md").read_text()
+  assert "differentially private for each image: epsilon 8.00" in text
+  assert "| Gender, accuracy |" in text and str(private_run) not in text
+  # As the card says it is used.
+  config = workdir_lib.load_config(tmp_path / "out")
+  (phase,) = common.phases_of(config)
+  states = export.read(tmp_path / "out/parameters.npz")
+  assert card["model"]["parameters"] == sum(
+    x.size for x in jax.tree.leaves(states)
+  )
+  (original,) = run_lib.load_phases(
+    [phase], config, private_run, mesh_lib.make_mesh()
+  ).values()
+  batch = tiny.faces(2, size=32)
+  batch["image"] = batch["image"].astype(np.float32) / 255
+  for name in ("read", "detect"):
+    assert name in card["model"]["functions"] and f"`{name}`" in text
+    ours, theirs = (
+      phase.method.predict[name](state, {}, batch)
+      for state in (states[phase.name], original)
+    )
+    for key, value in ours.items():
+      np.testing.assert_array_equal(value, theirs[key])
+  again = run("launch.release", *flags, status=1)
+  assert "exists: a finished release is not written over" in again
+
+
+def test_a_model_of_unknown_privacy_is_not_released(private_run, tmp_path):
+  copy = tmp_path / "run"
+  shutil.copytree(private_run, copy)
+  shutil.rmtree(copy / "evaluation")
+  output = run(
+    "launch.release", f"--workdir={copy}", f"--output={tmp_path / 'out'}",
+    status=1,
+  )  # fmt: skip
+  assert "was never evaluated" in output and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,16 @@ def test_hyperface_is_that_of_the_paper():
 
 
 @pytest.mark.parametrize(
-  "side,options",
+  "side,options,units",
   [
-    (32, dict()),
-    (40, dict(widths=(8, 16, 24, 32), standardize=True)),
-    (40, dict(widths=(32, 64), gradients=True)),
+    (32, dict(), 16),
+    (40, dict(widths=(8, 16, 24, 32), standardize=True), 16),
+    (40, dict(widths=(32, 64), gradients=4), 16),
+    (40, dict(widths=(), gradients=8), 0),
   ],
 )
-def test_small_networks_see_one_region_at_a_time(side, options):
-  model = multi_task.MultiTask(multi_task.SmallMultiTask(**options), units=16)
+def test_small_networks_see_one_region_at_a_time(side, options, units):
+  model = multi_task.MultiTask(multi_task.SmallMultiTask(**options), units)
   x = jax.random.uniform(jax.random.key(0), (3, side, side, 3))
   variables = model.init(jax.random.key(1), x, train=False)
   assert set(variables) == {"params"}
@@ -121,3 +122,17 @@ def test_gradients_of_an_edge_point_across_it():
   # Histograms do not tell how bright a photograph is.
   dim = np.asarray(multi_task.oriented_gradients(jnp.asarray(image / 4)))
   np.testing.assert_allclose(dim[..., :8], found[..., :8], atol=0.1)
+
+
+def test_fixed_features_leave_out_what_all_of_a_region_has_in_common():
+  """Another colour all over, within what can be shown, changes nothing."""
+  network = multi_task.SmallMultiTask(widths=(), features=8, gradients=8)
+  x = jax.random.uniform(jax.random.key(0), (2, 40, 40, 3)) * 0.5
+  variables = network.init(jax.random.key(1), x, train=False)
+  assert {k: v["kernel"].shape for k, v in variables["params"].items()} == {
+    "Dense_0": (5 * 5 * 11, 8)
+  }
+  one = network.apply(variables, x, train=False)
+  other = network.apply(variables, x + jnp.array([0.4, 0, 0.1]), train=False)
+  np.testing.assert_allclose(one, other, atol=1e-4)
+  assert np.ptp(np.asarray(one)) > 0.1

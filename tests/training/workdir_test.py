@@ -1,5 +1,8 @@
 """What may change of the config of a run directory, and what may not."""
 
+import json
+import math
+
 import pytest
 
 from configs import common
@@ -14,6 +17,10 @@ def test_config_survives_json(tmp_path):
   again = workdir.load_config(tmp_path)
   assert again.to_dict() == made.to_dict()
   assert isinstance(again.data.sets, tuple)
+  # No budget is infinite, and JSON has no infinity.
+  assert again.dp.epsilon == math.inf
+  text = (tmp_path / "config.json").read_text()
+  json.loads(text, parse_constant=lambda name: pytest.fail(name))
 
 
 def test_another_config_in_a_used_directory_is_refused(tmp_path):

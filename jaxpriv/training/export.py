@@ -1,0 +1,44 @@
+"""A trained model as one file of arrays, which NumPy reads by itself.
+
+Names are "phase/params/path/of/a/parameter" and, of networks with BatchNorm,
+"phase/batch_stats/...".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxpriv.training import builders
+from jaxpriv.training import mesh as mesh_lib
+
+
+def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
+  """Writes what states predict with: averaged parameters, where they have them.
+
+  Args:
+    path: of an .npz file; written under another name, then renamed.
+    states: phase -> finished state.
+
+  Returns:
+    name -> array, as written.
+  """
+  trained = {k: builders.variables(state) for k, state in states.items()}
+  flat = flatten_dict(mesh_lib.fetch(trained), sep="/")
+  arrays = {name: np.asarray(value) for name, value in flat.items()}
+  target = epath.Path(path)
+  partial = target.with_name(target.name + ".partial")
+  with partial.open("wb") as file:
+    np.savez(file, allow_pickle=False, **arrays)
+  partial.replace(target)
+  return arrays
+
+
+def read(path: epath.PathLike) -> dict[str, Any]:
+  """Phase -> state, as `predict` functions take it, from `write`."""
+  with epath.Path(path).open("rb") as file, np.load(file) as saved:
+    flat = {name: saved[name] for name in saved.files}
+  states = unflatten_dict(flat, sep="/")
+  return {k: {"batch_stats": {}, **state} for k, state in states.items()}

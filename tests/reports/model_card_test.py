@@ -1,0 +1,68 @@
+"""The card of a released model says first what it promises, if anything."""
+
+import pytest
+
+from jaxpriv.reports import card as card_lib
+
+SCORE = {
+  "mechanism": "dp_multitask",
+  "score": "gender_accuracy",
+  "value": 0.72,
+  "low": 0.7,
+  "high": 0.74,
+  "total": 900,
+  "constant": 0.5,
+}
+PRIVACY = {
+  "epsilon": 2.99,
+  "delta": 1e-5,
+  "relation": "add_or_remove_one",
+  "accountant": "pld",
+  "unit": "person",
+  "units": 1600,
+  "phases": [
+    {
+      "phase": "multi_task",
+      "sampling_probability": 0.064,
+      "noise_multiplier": 2.346,
+      "steps": 600,
+      "clip_norm": 1.0,
+    }
+  ],
+  "not_private_phases": [],
+  "pretrained": "",
+}
+
+
+def card(privacy, audits=()):
+  return {
+    "mechanism": "dp_multitask",
+    "model": {"phase": "m", "parameters": 22219, "functions": ["detect"]},
+    "audits": list(audits),
+    "results": {
+      "mechanism": "dp_multitask",
+      "tasks": [SCORE],
+      "privacy": privacy,
+    },
+  }
+
+
+def test_a_private_model(tmp_path):
+  audit = {"audit": "one run", "phase": "m", "epsilon": 0.4, "claimed": 2.99}
+  text = card_lib.write(tmp_path, card(PRIVACY, [audit])).read_text()
+  assert text.startswith("# Released model: DP multitask\n")
+  assert "private for each person: epsilon 2.99, delta 1e-05.**" in text
+  assert "| multi\\_task | 0.0640 | 2.346 | 600 | 1.00 |" in text
+  assert "| Gender, accuracy | 72.0% | 70.0% – 74.0% | 50.0% | 900 |" in text
+  assert "epsilon at least 0.400, of the 2.99 claimed" in text
+  assert "people whom the model is shown later are not protected" in text
+  assert "22,219 parameters" in text and "None were given" in text
+  assert 'predict["detect"]' in text
+
+
+@pytest.mark.parametrize("audits", [(), None])
+def test_a_model_without_privacy_says_so(tmp_path, audits):
+  text = card_lib.write(tmp_path, card(None, audits or ())).read_text()
+  assert "**This model was trained without differential privacy.**" in text
+  assert "Nothing bounds what the parameters tell" in text
+  assert "No audit was run" in text
