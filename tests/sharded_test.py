@@ -77,10 +77,11 @@ def private_heads():
 
 
 def private_eeae():
-  """FSN and PEN of EEAE, with dropout."""
+  """All of EEAE, with dropout; the last phase reads the others."""
   config = tiny.embedded_autoencoder()
-  config.model.fsn.norm = config.model.pen.norm = "group"
-  return private(embedded_autoencoder.phases(config)[:2])
+  for network in (config.model[n] for n in ("fsn", "pen", "external", "code")):
+    network.norm = "group"
+  return private(embedded_autoencoder.phases(config))
 
 
 METHODS = {

@@ -31,7 +31,7 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
   target = epath.Path(path)
   partial = target.with_name(target.name + ".partial")
   with partial.open("wb") as file:
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]
   partial.replace(target)
   return arrays
 

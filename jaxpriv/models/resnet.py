@@ -1,0 +1,108 @@
+"""ResNet, in the names of He et al., so that it can be cut where they say.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1,
+with the stride in the 3x3 convolution. At 224 px and width 64:
+
+| layer | what | output of ResNet-50, -101 |
+|---|---|---|
+| input | (x - .5) / .5 | 224, 224, 3 |
+| conv1 | 7x7, 64, stride 2 | 112, 112, 64 |
+| | max pooling 3x3, stride 2 | 56, 56, 64 |
+| conv2_1 ... | blocks | 56, 56, 256 |
+| conv3_1 ... | blocks, the first of stride 2 | 28, 28, 512 |
+| conv4_1 ... | blocks, the first of stride 2 | 14, 14, 1024 |
+| conv5_1 ... | blocks, the first of stride 2 | 7, 7, 2048 |
+| fc | mean over positions, Dense | features |
+
+conv4_1 is the output of the first block of stage conv4_x. ResNet-50 has
+25,557,032 parameters with 1,000 outputs, ResNet-101 44,549,160.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxpriv.models import layers
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+def conv(features, size, stride, dtype, name=None):
+  """A convolution without bias, padded by number on both sides alike."""
+  return layers.Conv(
+    features,
+    (size, size),
+    strides=stride,
+    padding=size // 2,
+    use_bias=False,
+    kernel_init=nn.initializers.he_normal(),
+    dtype=dtype,
+    name=name,
+  )
+
+
+class Bottleneck(nn.Module):
+  """[B, H, W, C] -> [B, H / stride, W / stride, features].
+
+  1x1, 3x3 and 1x1 convolutions, a quarter as wide within, added to the input.
+  """
+
+  features: int
+  stride: int = 1
+  norm: str = "batch"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    norm = lambda x: layers.norm(self.norm, train, self.dtype)(x)
+    inner = self.features // 4
+    y = nn.relu(norm(conv(inner, 1, 1, self.dtype)(x)))
+    y = nn.relu(norm(conv(inner, 3, self.stride, self.dtype)(y)))
+    y = norm(conv(self.features, 1, 1, self.dtype)(y))
+    if y.shape != x.shape:
+      x = norm(conv(self.features, 1, self.stride, self.dtype)(x))
+    return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+  """Images [B, S, S, 3] in [0, 1] -> logits [B, features], float32.
+
+  Attributes:
+    depths: blocks of conv2_x to the last stage; of `DEPTHS`, or fewer stages.
+    width: channels of conv1; conv2_x has four times as many.
+    features: outputs.
+    stem: side and stride of conv1, and whether it is pooled: (7, 2, True) in
+      the paper, (3, 1, False) for small images.
+    norm: "batch", or "group" for training with differential privacy.
+    dtype: computed in; the head is float32 always.
+  """
+
+  depths: Sequence[int] = DEPTHS[50]
+  width: int = 64
+  features: int = 1000
+  stem: tuple[int, int, bool] = (7, 2, True)
+  norm: str = "batch"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    side, stride, pooled = self.stem
+    x = ((images - 0.5) / 0.5).astype(self.dtype)
+    x = conv(self.width, side, stride, self.dtype, "conv1")(x)
+    x = nn.relu(layers.norm(self.norm, train, self.dtype, "norm1")(x))
+    if pooled:
+      x = layers.max_pool(x, 3, 2)
+    for stage, depth in enumerate(self.depths):
+      for i in range(depth):
+        x = Bottleneck(
+          4 * self.width * 2**stage,
+          2 if stage and not i else 1,
+          self.norm,
+          self.dtype,
+          name=f"conv{stage + 2}_{i + 1}",
+        )(x, train)
+    x = x.astype(jnp.float32).mean((1, 2))
+    return nn.Dense(self.features, name="fc")(x)

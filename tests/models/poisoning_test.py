@@ -1,0 +1,67 @@
+"""Shapes and counts of the poisoning module and of reconstructors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpriv.models import poisoning
+
+
+def shape_and_count(model, shape):
+  def run():
+    x = jnp.zeros(shape)
+    y, variables = model.init_with_output(jax.random.key(0), x, train=False)
+    return y, variables["params"]
+
+  y, params = jax.eval_shape(run)
+  count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+  return y.shape, count
+
+
+@pytest.mark.parametrize(
+  "side,channels,count",
+  [(14, 1024, 4_468_736), (28, 512, 1_120_256), (56, 256, 281_600)],
+)
+def test_modules_of_four_bottlenecks(side, channels, count):
+  shape = (2, side, side, channels)
+  found = shape_and_count(poisoning.DeepPoisoningModule(), shape)
+  assert found == (shape, count)
+
+
+@pytest.mark.parametrize(
+  "side,channels,options,millions",
+  [
+    (14, 1024, dict(), 2.48),
+    (28, 512, dict(), 0.643),
+    (56, 256, dict(factor=4), None),
+    (14, 1024, dict(factor=4, residual=True), None),
+  ],
+)
+def test_reconstructors_return_to_the_image(side, channels, options, millions):
+  model = poisoning.Reconstructor(**options)
+  shape, count = shape_and_count(model, (2, side, side, channels))
+  assert shape == (2, 224, 224, 3)
+  assert millions is None or count == pytest.approx(millions * 1e6, rel=5e-3)
+
+
+@pytest.mark.parametrize("output", ["clamp", "min_max"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_images_are_images(output, residual):
+  model = poisoning.Reconstructor(16, 1, 2, residual, output)
+  x = 3 * jax.random.normal(jax.random.key(0), (3, 4, 4, 32))
+  y, _ = model.init_with_output(jax.random.key(1), x, train=False)
+  assert y.shape == (3, 16, 16, 3) and y.dtype == jnp.float32
+  assert y.min() >= 0 and y.max() <= 1
+  if output == "min_max":
+    np.testing.assert_allclose(y.min((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.max((1, 2, 3)), 1, atol=1e-5)
+  assert np.ptp(np.asarray(y), axis=0).max() > 1e-3
+
+
+def test_what_cannot_be_reached_is_refused():
+  model = poisoning.Reconstructor(24, 1, 4)
+  with pytest.raises(
+    ValueError, match="side 4 do not .* of side 24"
+  ):
+    model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 8)), train=False)
