@@ -55,8 +55,15 @@ def main(argv: list[str]) -> None:
     found = _white_box(config, data, mesh)
   faults = [fault for row in found for fault in row["faults"]]
   path = workdir / "audit" / "audit.json"
+  # Of which plan: what a run is trained with anew was not audited.
+  found = [
+    {**row, "noise_multiplier": config.dp.noise_multiplier} for row in found
+  ]
   if jax.process_index() == 0:
-    files.write_text(path, json.dumps(found, indent=2) + "\n")
+    same = lambda a, b: all(a[key] == b[key] for key in ("audit", "phase"))
+    before = json.loads(path.read_text()) if path.exists() else []
+    kept = [row for row in before if not any(same(row, r) for r in found)]
+    files.write_text(path, json.dumps(kept + found, indent=2) + "\n")
     _print(found)
     print(f"Written to {path}")
   if faults:

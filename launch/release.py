@@ -10,8 +10,9 @@ protected). Interrupted, the same command goes on. The log names unreadable
 images; the card only has their numbers in the release.
 
 The second is for those that protect the people a model has learned from. The
-output holds parameters.npz, config.json (which launches it again), card.json
-and CARD.md (the guarantee, the scores, how to use it). It takes an evaluation.
+output holds parameters.npz, config.json (from which the network is built),
+card.json and CARD.md (the guarantee, the audits, the scores, how to use it). It
+takes an evaluation.
 """
 
 import collections
@@ -36,7 +37,7 @@ from jaxpriv.attacks import evaluation
 from jaxpriv.data import alignment, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
-from jaxpriv.reports import files
+from jaxpriv.reports import files, model_card
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import export, inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
@@ -64,10 +65,6 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", None, "Stop when a larger share of the images is"
     " unreadable; by default the share of the training run.",
 )  # fmt: skip
-
-
-# Predict functions of a released model that its card names.
-PUBLIC = {"detect", "read"}
 
 
 class Written(NamedTuple):
@@ -107,6 +104,11 @@ def main(argv: list[str]) -> None:
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
   if "protect" not in phases[-1].method.predict:
+    if journal.exists():
+      raise DataError(
+        f"{partial} holds an interrupted release of images: finish that one,"
+        f" remove it and {journal}, or choose another --output"
+      )
     _release_model(workdir, output, partial, config, phases, mesh)
     return
   if not _INPUT.value:
@@ -148,11 +150,13 @@ def _release_model(workdir, output, partial, config, phases, mesh) -> None:
     )
   states = run.load_phases(phases, config, workdir, mesh)
   results = _results(workdir, config, states)
-  if not results:
+  if not results.get("tasks"):
     raise DataError(
-      f"{workdir} was never evaluated, and a card without the guarantee and the"
-      f" scores says nothing: run launch.evaluate --workdir={workdir} first"
+      f"{workdir} was never evaluated on its own test people, or had nothing to"
+      " be scored by, and a card without the guarantee and the scores says"
+      f" nothing: run launch.evaluate --workdir={workdir} first"
     )
+  audits = _audits(workdir, config)
   if partial.exists():  # a model is written in no time: there is no going on
     partial.rmtree()
   partial.mkdir(parents=True)
@@ -160,25 +164,52 @@ def _release_model(workdir, output, partial, config, phases, mesh) -> None:
   written = export.write(partial / "parameters.npz", used)
   public = _private_names_removed(common.public_config(config))
   workdir_lib.save_config(partial, ConfigDict({**public, "pretrained": ""}))
-  audits = workdir / "audit" / "audit.json"
   _write_card(
     partial,
     config,
     states,
     {
       "model": {
-        "phase": phases[-1].name,
         "parameters": sum(x.size for x in written.values()),
-        "functions": sorted(set(phases[-1].method.predict) & PUBLIC),
+        "functions": sorted(
+          set(phases[-1].method.predict) & set(model_card.FUNCTIONS)
+        ),
+        "sha256": {
+          name: hashlib.sha256((partial / name).read_bytes()).hexdigest()
+          for name in ("parameters.npz", "config.json")
+        },
       },
-      "audits": json.loads(audits.read_text()) if audits.exists() else [],
+      "audits": audits,
       "results": _public(results),
     },
   )
   partial.rename(output)
-  if not results["privacy"]:
+  if not results.get("privacy"):
     logging.warning("this model is NOT private, and its card says so")
   logging.info("The model and its card are in %s", output)
+
+
+def _audits(workdir, config) -> list[dict[str, Any]]:
+  """What launch.audit found of this plan, as it may be published.
+
+  Raises:
+    DataError: it found a fault.
+  """
+  path = workdir / "audit" / "audit.json"
+  rows = json.loads(path.read_text()) if path.exists() else []
+  sigma = config.dp.noise_multiplier
+  mine = [row for row in rows if row.get("noise_multiplier") == sigma]
+  faults = [fault for row in mine for fault in row["faults"]]
+  if faults:
+    raise DataError(
+      f"the audit of {workdir} found that its claim does not hold:"
+      f" {'; '.join(faults)}. Mend that, and train anew"
+    )
+  if len(mine) < len(rows):
+    logging.warning("%s: audits of another plan are left out", path)
+  # The counts of a black-box audit are of the training data, without noise.
+  shown = ("audit", "phase", "epsilon", "claimed")
+  return [{key: row[key] for key in shown} for row in mine]
 
 
 def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
@@ -382,8 +413,9 @@ def _what_protects(config: dict[str, Any]) -> Any:
   """The settings that decide what is made of an image."""
   data = {key: config["data"][key] for key in ("image_size", "align")}
   names = ("method", "model", "dtype")
-  chosen = [{name: config[name] for name in names}, data, config["release"]]
-  return json.loads(json.dumps(chosen))  # tuples are lists in a file
+  release = {k: v for k, v in config["release"].items() if k != "terms"}
+  chosen = [{name: config[name] for name in names}, data, release]
+  return results_lib.plain(chosen)  # as a file holds it
 
 
 def _private_names_removed(config: dict[str, Any]) -> dict[str, Any]:
@@ -400,6 +432,13 @@ def _public(results: dict[str, Any]) -> dict[str, Any]:
     public["data"] = {
       k: v for k, v in results["data"].items() if k not in private
     }
+  guarantee = results.get("privacy")
+  if guarantee:
+    if guarantee.get("pretrained"):
+      public["privacy"] = {**guarantee, "pretrained": "another run"}
+    # How many people there are is taken for public; of photographs nothing is.
+    if guarantee["unit"] == "person":
+      public.get("data", {}).pop("images", None)
   return public
 
 

@@ -78,6 +78,12 @@ def phases(config: ConfigDict) -> list[Phase]:
   first = np.asarray(config.model.log_variances, np.float32)
   options = config.model.copy_and_resolve_references()
   options.tasks = chosen
+  cell = options.small.gradients
+  if options.architecture == "small" and cell and options.side % cell:
+    raise DataError(
+      f"config.model.small.gradients = {cell}: cells of that side do not fill"
+      f" regions of side config.model.side = {options.side}; use a divisor"
+    )
   dtype = jnp.dtype(config.dtype)
   backbones = {
     "hyperface": multi_task.HyperFace,

@@ -4,7 +4,8 @@ Of the card, besides what `jaxpriv.reports.card` lists:
 
 | key | value |
 |---|---|
-| model | dict: phase, parameters (how many), functions (names) |
+| model | dict: parameters (how many), functions (names of FUNCTIONS), |
+| | sha256 (file -> hash) |
 | audits | rows of audit/audit.json: audit, phase, epsilon, claimed |
 """
 
@@ -17,13 +18,13 @@ from jaxpriv.reports import summary, tasks, wording
 # What predict functions of a model need, and give.
 FUNCTIONS = {
   "detect": (
-    "`image` float32 [B, S, S, 3] in [0, 1], S being"
-    " `config.data.image_size`: boxes [B, K, 4] and scores [B, K], best first,"
+    "`image`: boxes [B, K, 4] and scores [B, K], best first,"
     " overlapping; `jaxpriv.metrics.detection.suppress` leaves one a face"
   ),
   "read": (
-    "`image` as above and `box` [B, 4] in pixels: the landmarks, visibility,"
-    " pose and gender of the face in it"
+    "`image`, as `detect`, and `box` [B, 4] in pixels: of the face in it"
+    " landmarks in pixels, visibility, pose in radians and `male`, a"
+    " probability; what was not learned is left out"
   ),
 }
 
@@ -37,7 +38,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     md.text(_origin(card)),
     f"**{md.text(summary.headline(results))}.**",
     *_guarantee(results),
-    *_audits(card.get("audits", [])),
+    _audits(card.get("audits", []), results),
     "## What it can do",
     _scores(results),
     "## What is not protected",
@@ -69,7 +70,8 @@ def _guarantee(results) -> Iterator[str]:
   if not results.get("privacy"):
     return
   lines = md.header(
-    "Phase", "Sampling", "Noise multiplier", "Steps", "Clip norm"
+    *("Phase", "Sampling", "Noise multiplier", "Steps", "Clip norm"),
+    "Images of a unit in a batch",
   )
   for phase in results["privacy"]["phases"]:
     lines.append(
@@ -79,21 +81,22 @@ def _guarantee(results) -> Iterator[str]:
           wording.real(phase["sampling_probability"]),
           wording.real(phase["noise_multiplier"], 4),
           wording.count(phase["steps"]),
-          wording.real(phase["clip_norm"]),
+          _norms(phase),
+          wording.count(phase["rows_per_unit"]),
         ]
       )
     )
   yield "\n".join(lines)
 
 
-def _audits(audits) -> Iterator[str]:
+def _audits(audits, results) -> str:
   if not audits:
-    yield (
-      "No audit was run: the guarantee rests on the code being right."
-      " `launch.audit` attacks it."
+    return "No audit was run." + (
+      " The guarantee rests on the code being right; `launch.audit` attacks it."
+      if results.get("privacy")
+      else ""
     )
-    return
-  yield md.bullets(
+  return md.bullets(
     [
       f"Audit ({row['audit']}, {row['phase']}): epsilon at least"
       f" {wording.real(row['epsilon'])}, of the"
@@ -126,8 +129,21 @@ def _scores(results) -> str:
   return "\n".join(lines) + "\n\nOn people the model has not seen."
 
 
+def _norms(phase) -> str:
+  """The clip norms of a phase, groups with theirs."""
+  groups = phase["group_clip_norms"].items()
+  named = [f"{md.code(k)} {wording.real(v)}" for k, v in groups]
+  return "; ".join([wording.real(phase["clip_norm"]), *named])
+
+
 def _use(model) -> str:
-  functions = [f"- `{f}`: {FUNCTIONS[f]}" for f in model["functions"]]
+  functions = [
+    "`image` is float32 [B, S, S, 3] in [0, 1], S being"
+    " `config.data.image_size`.",
+    *(f"- `{f}`: {FUNCTIONS[f]}" for f in model["functions"]),
+  ]
+  if not model["functions"]:
+    return "By the functions of its method in jaxpriv."
   code = f"""```python
 from jaxpriv.training import export, workdir
 from launch import common
@@ -136,7 +152,7 @@ config = workdir.load_config("FOLDER")
 phase = common.phases_of(config)[-1]
 states = export.read("FOLDER/parameters.npz")
 frozen = {{name: states[name] for name in phase.needs}}
-found = phase.method.predict["{(model["functions"] or ["NAME"])[-1]}"](
+found = phase.method.predict["{model["functions"][-1]}"](
   states[phase.name], frozen, {{"image": images, "box": boxes}}
 )
 ```"""
@@ -145,8 +161,6 @@ found = phase.method.predict["{(model["functions"] or ["NAME"])[-1]}"](
 
 def _made(card) -> str:
   lines = [f"- mechanism: {md.code(card.get('mechanism', ''))}"]
-  for key in ("parameters_sha256", "config_sha256"):
-    if card.get(key):
-      lines.append(f"- {key.replace('_', ' ')}: {md.code(card[key])}")
-  lines.append("- the whole configuration: `config.json`")
+  for name, digest in card["model"].get("sha256", {}).items():
+    lines.append(f"- SHA-256 of {md.code(name)}: {md.code(digest)}")
   return "\n".join(lines)

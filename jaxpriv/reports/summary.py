@@ -67,7 +67,7 @@ def _training_headline(privacy) -> str:
     return "Some phases were trained with differential privacy, others without"
   return (
     f"Training is differentially private for each {privacy['unit']}: epsilon"
-    f" {wording.real(privacy['epsilon'])}, delta {privacy['delta']:.0e}"
+    f" {wording.at_most(privacy['epsilon'])}, delta {privacy['delta']:.3g}"
   )
 
 
@@ -91,7 +91,7 @@ def training(results: Results) -> Finding | None:
   sentence = (
     f"Whether any one {privacy['unit']} of {wording.count(privacy['units'])}"
     " was in the training data changes the chance of any outcome by at most a"
-    f" factor of e to the ε, but for a probability δ of {privacy['delta']:.0e}"
+    f" factor of e to the ε, but for a probability δ of {privacy['delta']:.3g}"
     f" ({privacy['relation'].replace('_', ' ')},"
     f" {privacy['accountant'].upper()} accountant)."
   )
@@ -108,7 +108,7 @@ def training(results: Results) -> Finding | None:
     )
   return Finding(
     "Training data",
-    f"ε = {wording.real(privacy['epsilon'])}",
+    f"ε = {wording.at_most(privacy['epsilon'])}",
     "partly private" if open_phases else "private",
     "unclear" if open_phases else "good",
     sentence,
@@ -250,11 +250,21 @@ def not_claimed(results: Results) -> list[str]:
   if privacy:
     said.append(
       "The guarantee is of the training data and of nothing else: people whom"
-      " the model is shown later are not protected by it. Scores and curves"
-      " below that are marked not private were computed from the training data"
-      " without noise; publish the parameters without them."
+      " the model is shown later are not protected by it. The losses of the"
+      " run, in its folder metrics, were computed from the training data"
+      " without noise: publish the parameters without them."
     )
   if results.get("tasks") and not rows:
+    if not privacy:
+      said.append(
+        "Nobody in the training data is protected: parameters can give away who"
+        " was in them, and what their photographs show."
+      )
+    if source:
+      said.append(
+        f"Scores hold for the data they were taken on ({source}). Other people,"
+        " cameras, poses or crops need their own measurement."
+      )
     return said
   said.append(
     "These are measurements, not a proof. An attacker with more data, another"

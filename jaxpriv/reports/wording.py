@@ -78,6 +78,15 @@ def real(value: float | None, digits: int = 3) -> str:
   return f"{value:,.{max(0, digits - 1 - magnitude)}f}".replace("-", "−")
 
 
+def at_most(value: float | None, digits: int = 3) -> str:
+  """As `real`, rounded up: for what is promised not to be exceeded."""
+  if not known(value) or math.isinf(value) or value <= 0:
+    return real(value, digits)
+  unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+  # The last of the sixteen digits of a float is no reason to go one up.
+  return real(math.ceil(value / unit * (1 - 1e-12)) * unit, digits)
+
+
 def fixed(value: float | None, decimals: int) -> str:
   """Formats to so many decimals, so that a column lines up."""
   return f"{value:.{decimals}f}".replace("-", "−") if known(value) else NOTHING

@@ -40,8 +40,8 @@ SECRET = "noise_secret"
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
 
-# What `json` writes that is no JSON, and the words that stand for it here.
-INFINITE = {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}
+# Numbers that JSON does not have: they are written as strings.
+INFINITE = ("Infinity", "-Infinity", "NaN")
 
 
 class ConfigMismatchError(ValueError):
@@ -190,12 +190,12 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
-  """As JSON holds it, which has no infinity: that is written as a word."""
+  """As JSON holds it; see `INFINITE`."""
   return _loads(config.to_json_best_effort())
 
 
 def _loads(text: str) -> Any:
-  return json.loads(text, parse_constant=INFINITE.__getitem__)
+  return json.loads(text, parse_constant=str)
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
@@ -235,6 +235,6 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return {key: tuples(item) for key, item in value.items()}
     if isinstance(value, list):
       return tuple(tuples(item) for item in value)
-    return float(value) if value in INFINITE.values() else value
+    return float(value) if value in INFINITE else value
 
   return ConfigDict(tuples(json.loads(path.read_text())))

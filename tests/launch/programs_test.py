@@ -483,7 +483,9 @@ def test_a_private_run_is_audited(private_run):
   run(
     "launch.audit", f"--workdir={private_run}", "--black_box", "--canaries=16"
   )
-  (row,) = json.loads((private_run / "audit/audit.json").read_text())
+  rows = json.loads((private_run / "audit/audit.json").read_text())
+  assert [r["audit"] for r in rows] == ["gradient canaries", "one run"]
+  row = rows[1]
   assert row["guesses"] == 16 and row["epsilon"] <= row["claimed"] <= 8
 
 
@@ -502,7 +504,7 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   assert card["results"]["privacy"] == results["privacy"]
   text = (tmp_path / "out/CARD.md").read_text()
   assert "differentially private for each image: epsilon 8.00" in text
-  assert "| Gender, accuracy |" in text and str(private_run) not in text
+  assert "| Gender, accuracy |" in text
   # As the card says it is used.
   config = workdir_lib.load_config(tmp_path / "out")
   (phase,) = common.phases_of(config)
@@ -527,15 +529,51 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   assert "exists: a finished release is not written over" in again
 
 
-def test_a_model_of_unknown_privacy_is_not_released(private_run, tmp_path):
-  copy = tmp_path / "run"
+def test_what_a_model_is_not_released_with(private_run, tmp_path):
+  """Not the name of the run it began from, a broken promise, or none at all."""
+  copy, out = tmp_path / "run", tmp_path / "out"
   shutil.copytree(private_run, copy)
+  flags = [f"--workdir={copy}", f"--output={out}"]
+  metrics = copy / "evaluation/metrics.json"
+  results = json.loads(metrics.read_text())
+  results["privacy"] |= {"pretrained": "anna_smith", "unit": "person"}
+  metrics.write_text(json.dumps(results))
+  audit = {
+    "audit": "one run",
+    "phase": "multi_task",
+    "epsilon": 0.4,
+    "claimed": 8.0,
+    "right": 12,
+    "noise_multiplier": workdir_lib.load_config(copy).dp.noise_multiplier,
+    "faults": [],
+  }
+  wrong = {**audit, "epsilon": 9.0, "faults": ["members are told from others"]}
+  of_another_plan = {**wrong, "noise_multiplier": -1.0}
+
+  def audited(*rows):
+    (copy / "audit").mkdir(exist_ok=True)
+    (copy / "audit/audit.json").write_text(json.dumps(rows))
+
+  audited(audit, of_another_plan)
+  assert "audits of another plan are left out" in run("launch.release", *flags)
+  texts = "".join((out / n).read_text() for n in ("CARD.md", "card.json"))
+  assert "another run" in texts and "epsilon at least 0.400" in texts
+  for name in ("anna", "members are told", '"right"', '"images"'):
+    assert name not in texts
+  shutil.rmtree(out)
+
+  audited(wrong)
+  output = run("launch.release", *flags, status=1)
+  assert "its claim does not hold: members are told" in output
+
+  (tmp_path / "out.partial.json").write_text("{}")
+  output = run("launch.release", *flags, status=1)
+  assert "holds an interrupted release of images" in output
+  (tmp_path / "out.partial.json").unlink()
+
   shutil.rmtree(copy / "evaluation")
-  output = run(
-    "launch.release", f"--workdir={copy}", f"--output={tmp_path / 'out'}",
-    status=1,
-  )  # fmt: skip
-  assert "was never evaluated" in output and not (tmp_path / "out").exists()
+  output = run("launch.release", *flags, status=1)
+  assert "was never evaluated" in output and not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,7 @@ def test_detections_are_the_best_windows(phase, batch):
     (dict(tasks=("detection", "age")), "age: choose"),
     (dict(tasks=()), "none: choose"),
     (dict(architecture="resnet"), "resnet.*hyperface"),
+    (dict(side=18), "gradients = 4.*side = 18"),
   ],
 )
 def test_what_cannot_be_learned_is_said_first(change, message):

@@ -61,7 +61,5 @@ def test_images_are_images(output, residual):
 
 def test_what_cannot_be_reached_is_refused():
   model = poisoning.Reconstructor(24, 1, 4)
-  with pytest.raises(
-    ValueError, match="side 4 do not .* of side 24"
-  ):
+  with pytest.raises(ValueError, match="side 4 do not .* of side 24"):
     model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 8)), train=False)

@@ -1,7 +1,5 @@
 """The card of a released model says first what it promises, if anything."""
 
-import pytest
-
 from jaxpriv.reports import card as card_lib
 
 SCORE = {
@@ -27,20 +25,27 @@ PRIVACY = {
       "noise_multiplier": 2.346,
       "steps": 600,
       "clip_norm": 1.0,
+      "group_clip_norms": {"log_variances": 0.3},
+      "rows_per_unit": 4,
     }
   ],
   "not_private_phases": [],
-  "pretrained": "",
+  "pretrained": "another run",
 }
 
 
 def card(privacy, audits=()):
   return {
     "mechanism": "dp_multitask",
-    "model": {"phase": "m", "parameters": 22219, "functions": ["detect"]},
+    "model": {
+      "parameters": 22219,
+      "functions": ["detect"],
+      "sha256": {"parameters.npz": "cd" * 32},
+    },
     "audits": list(audits),
     "results": {
       "mechanism": "dp_multitask",
+      "data": {"source": "folder"},
       "tasks": [SCORE],
       "privacy": privacy,
     },
@@ -52,17 +57,28 @@ def test_a_private_model(tmp_path):
   text = card_lib.write(tmp_path, card(PRIVACY, [audit])).read_text()
   assert text.startswith("# Released model: DP multitask\n")
   assert "private for each person: epsilon 2.99, delta 1e-05.**" in text
-  assert "| multi\\_task | 0.0640 | 2.346 | 600 | 1.00 |" in text
+  assert (
+    "| multi\\_task | 0.0640 | 2.346 | 600 | 1.00; `log_variances` 0.300 | 4 |"
+    in text
+  )
+  assert "from the parameters of another run; the data of that run" in text
   assert "| Gender, accuracy | 72.0% | 70.0% – 74.0% | 50.0% | 900 |" in text
   assert "epsilon at least 0.400, of the 2.99 claimed" in text
   assert "people whom the model is shown later are not protected" in text
   assert "22,219 parameters" in text and "None were given" in text
-  assert 'predict["detect"]' in text
+  assert 'predict["detect"]' in text and "cd" * 32 in text
+  assert "they were taken on (folder)" in text
 
 
-@pytest.mark.parametrize("audits", [(), None])
-def test_a_model_without_privacy_says_so(tmp_path, audits):
-  text = card_lib.write(tmp_path, card(None, audits or ())).read_text()
+def test_a_promise_is_never_rounded_down(tmp_path):
+  given = card({**PRIVACY, "epsilon": 8.0041, "delta": 1.42e-5})
+  text = card_lib.write(tmp_path, given).read_text()
+  assert "epsilon 8.01, delta 1.42e-05" in text
+
+
+def test_a_model_without_privacy_says_so(tmp_path):
+  text = card_lib.write(tmp_path, card(None)).read_text()
   assert "**This model was trained without differential privacy.**" in text
   assert "Nothing bounds what the parameters tell" in text
-  assert "No audit was run" in text
+  assert "- Nobody in the training data is protected" in text
+  assert "No audit was run.\n" in text and "guarantee" not in text
