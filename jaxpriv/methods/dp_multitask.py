@@ -240,13 +240,13 @@ def _task_loss(task, output, label, known):
 
 
 def _faces(apply, batch, options):
-  """(face in its box as a region [B, 3], outputs of the network for it)."""
+  """(face as a region [B, 3], what is seen of it, outputs of the network)."""
   face = regions.square_of(batch["box"])
   safe = jnp.where(jnp.isfinite(face), face, 1.0)
   crops = jax.vmap(lambda i, r: _cut(i, r[None], options)[0])(
     batch["image"], safe
   )
-  return face, apply(crops)[0]
+  return face, crops, apply(crops)[0]
 
 
 def _read(apply, batch, options) -> dict[str, jax.Array]:
@@ -257,7 +257,7 @@ def _read(apply, batch, options) -> dict[str, jax.Array]:
     [B, 21]; pose [B, 3], radians; male [B], a probability. Only of the tasks
     that were learned.
   """
-  face, outputs = _faces(apply, batch, options)
+  face, _, outputs = _faces(apply, batch, options)
   points = outputs["landmarks"].reshape(len(face), -1, 2)
   made = {
     "landmarks": face[:, None, :2] + points * face[:, None, 2:],
@@ -271,7 +271,7 @@ def _read(apply, batch, options) -> dict[str, jax.Array]:
 
 def _scores(apply, batch, options, gender) -> Mapping[str, jax.Array]:
   """How well the face in its box is read, [B] each, NaN where unlabelled."""
-  face, outputs = _faces(apply, batch, options)
+  face, _, outputs = _faces(apply, batch, options)
   views = {
     "regions": face[:, None],
     "mirrored": jnp.zeros((len(face), 1), bool),
@@ -345,12 +345,7 @@ def _detect(apply, batch, options) -> dict[str, jax.Array]:
 
 def _sample(apply, batch, options) -> dict[str, jax.Array]:
   """The face with its points, as labelled and as found."""
-  face = regions.square_of(batch["box"])
-  face = jnp.where(jnp.isfinite(face), face, 1.0)
-  crops = jax.vmap(lambda i, r: _cut(i, r[None], options)[0])(
-    batch["image"], face
-  )
-  outputs, _ = apply(crops)
+  face, crops, outputs = _faces(apply, batch, options)
   points = batch["landmarks"][:, POINTS:]
   points = (points - face[:, None, :2]) / face[:, None, 2:]
   found = outputs["landmarks"].reshape(points.shape)

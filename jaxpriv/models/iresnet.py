@@ -15,8 +15,9 @@ default stem:
 | head | norm, flatten, dropout, fc, norm with scale fixed at 1 | features |
 
 A block is norm, conv 3x3, norm, PReLU, conv 3x3 (stride), norm, added to its
-input, which passes a 1x1 conv and norm where the shape changes. At 112 px and
-width 64, STAGES[50] has 43.59 M parameters.
+input, which passes a 1x1 conv and norm where the shape changes. Kernels begin by
+He's fan-out rule, as MagFace's, and not by N(0, .1), as arcface_torch's, which is
+tuned to 64 channels. At 112 px and width 64, STAGES[50] has 43.59 M parameters.
 """
 
 from collections.abc import Sequence
@@ -34,10 +35,6 @@ STAGES = {
   50: (3, 4, 14, 3),
   100: (3, 13, 30, 3),
 }
-
-# He's fan-out rule, as MagFace, and not N(0, .1), as arcface_torch: the latter
-# is tuned to 64 channels, this one keeps gradients level at any width.
-CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class PReLU(nn.Module):
@@ -68,7 +65,9 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     def conv(x, size, stride):
-      return _conv(self.features, size, stride, self.dtype, self.param_dtype)(x)
+      return layers.residual_conv(
+        self.features, size, stride, self.dtype, self.param_dtype
+      )(x)
 
     def norm(x):
       return layers.norm(self.norm, train, self.dtype)(x)
@@ -113,7 +112,9 @@ class IResNet(nn.Module):
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     stem = (self.width, 3, self.stem_stride, self.dtype, self.param_dtype)
-    x = layers.norm(self.norm, train, self.dtype)(_conv(*stem)(x))
+    x = layers.norm(self.norm, train, self.dtype)(
+      layers.residual_conv(*stem)(x)
+    )
     x = PReLU(self.param_dtype)(x)
     for stage, depth in enumerate(self.depths):
       for i in range(depth):
@@ -138,17 +139,3 @@ class IResNet(nn.Module):
         name="embedding_norm",
       )(x)
     return x
-
-
-def _conv(features, size, stride, dtype, param_dtype):
-  # Padding by number: "SAME" would pad strided convolutions unevenly.
-  return layers.Conv(
-    features,
-    (size, size),
-    strides=stride,
-    padding=size // 2,
-    use_bias=False,
-    kernel_init=CONV_INIT,
-    dtype=dtype,
-    param_dtype=param_dtype,
-  )

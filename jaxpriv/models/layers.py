@@ -151,6 +151,35 @@ def patches(x: jax.Array, window, strides, padding) -> jax.Array:
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 
+# He's fan-out rule: gradients stay level at any width.
+CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def residual_conv(
+  features: int,
+  size: int,
+  stride: int,
+  dtype: Dtype,
+  param_dtype: Dtype = jnp.float32,
+  name: str | None = None,
+) -> nn.Module:
+  """A convolution of residual networks: square, without bias.
+
+  Padded by number: "SAME" would pad strided convolutions unevenly.
+  """
+  return Conv(
+    features,
+    (size, size),
+    strides=stride,
+    padding=size // 2,
+    use_bias=False,
+    kernel_init=CONV_INIT,
+    dtype=dtype,
+    param_dtype=param_dtype,
+    name=name,
+  )
+
+
 class ConvBlock(nn.Module):
   """3x3 convolution, normalisation, activation.
 

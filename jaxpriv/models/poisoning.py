@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpriv.models import layers
-from jaxpriv.models.resnet import Bottleneck, conv
+from jaxpriv.models.layers import residual_conv as conv
+from jaxpriv.models.resnet import Bottleneck
 
 
 class DeepPoisoningModule(nn.Module):

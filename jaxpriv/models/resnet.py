@@ -26,22 +26,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxpriv.models import layers
+from jaxpriv.models.layers import residual_conv as conv
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-
-
-def conv(features, size, stride, dtype, name=None):
-  """A convolution without bias, padded by number on both sides alike."""
-  return layers.Conv(
-    features,
-    (size, size),
-    strides=stride,
-    padding=size // 2,
-    use_bias=False,
-    kernel_init=nn.initializers.he_normal(),
-    dtype=dtype,
-    name=name,
-  )
 
 
 class Bottleneck(nn.Module):
@@ -91,7 +78,7 @@ class ResNet(nn.Module):
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     side, stride, pooled = self.stem
     x = ((images - 0.5) / 0.5).astype(self.dtype)
-    x = conv(self.width, side, stride, self.dtype, "conv1")(x)
+    x = conv(self.width, side, stride, self.dtype, name="conv1")(x)
     x = nn.relu(layers.norm(self.norm, train, self.dtype, "norm1")(x))
     if pooled:
       x = layers.max_pool(x, 3, 2)
