@@ -15,9 +15,10 @@ default stem:
 | head | norm, flatten, dropout, fc, norm with scale fixed at 1 | features |
 
 A block is norm, conv 3x3, norm, PReLU, conv 3x3 (stride), norm, added to its
-input, which passes a 1x1 conv and norm where the shape changes. Kernels begin by
-He's fan-out rule, as MagFace's, and not by N(0, .1), as arcface_torch's, which is
-tuned to 64 channels. At 112 px and width 64, STAGES[50] has 43.59 M parameters.
+input, which passes a 1x1 conv and norm where the shape changes. Kernels begin
+by He's fan-out rule, as MagFace's, and not by N(0, .1), as arcface_torch's,
+which is tuned to 64 channels. At 112 px and width 64, STAGES[50] has 43.59 M
+parameters.
 """
 
 from collections.abc import Sequence
