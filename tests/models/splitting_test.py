@@ -60,13 +60,12 @@ def test_gradients_pass_the_cut():
   def loss(z):
     return jnp.sum(jnp.square(halves.decider(variables, z, x)))
 
-  direction = jax.random.normal(jax.random.key(2), features.shape)
-  step = 1e-2
-  slope = (
-    loss(features + step * direction) - loss(features - step * direction)
-  ) / (2 * step)
-  found = jnp.sum(jax.grad(loss)(features) * direction)
-  np.testing.assert_allclose(found, slope, rtol=2e-2)
+  found = jax.grad(loss)(features)
+  length = jnp.linalg.norm(found)
+  # Uphill, where the change is largest beside rounding and kinks.
+  step = 0.02 * found / length
+  slope = (loss(features + step) - loss(features - step)) / 0.04
+  np.testing.assert_allclose(slope, length, rtol=3e-2)
 
 
 def test_a_layer_that_is_not_there_is_named_with_those_that_are():
