@@ -22,8 +22,8 @@ from jaxpriv.attacks import membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
 from jaxpriv.reports import files, wording
+from jaxpriv.training import budget, private, run
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import private, run
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
 
 
 def _white_box(config, data, mesh) -> list[dict]:
-  phases = run.privatise(common.phases_of(config), config, data)
+  phases = budget.privatise(common.phases_of(config), config, data)
   made = []
   for phase in phases:
     if not phase.plan:
@@ -97,14 +97,14 @@ def _white_box(config, data, mesh) -> list[dict]:
 
 
 def _black_box(config, data, workdir, mesh) -> list[dict]:
-  if config.dp.unit == "person" and run.is_private(config.dp):
+  if config.dp.unit == "person" and budget.is_private(config.dp):
     raise DataError(
       "--black_box plants single photographs, and this run protects people"
       " (config.dp.unit): its canaries would say nothing about that claim"
     )
   count = _CANARIES.value or 1000
   planted, canaries = membership.plant(data, count, _SEED.value)
-  phases = run.privatise(common.phases_of(config), config, planted)
+  phases = budget.privatise(common.phases_of(config), config, planted)
   logging.info(
     "%d canaries, %d of them in the data", count, int(canaries.included.sum())
   )

@@ -26,8 +26,8 @@ from jaxpriv.data import pipeline
 from jaxpriv.data.dataset import Data
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
+from jaxpriv.training import budget, private, run, scoring, writers
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import private, run, scoring, writers
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
   else:
     results = {"tasks": _score(phases[-1], states, config, data, mesh)}
   own = data if not _DATA_OF.value else run.open_data(trained)
-  results |= run.privacy_statement(phases, states, trained, own)
+  results |= budget.statement(phases, states, trained, own)
   results = {
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),

@@ -17,7 +17,6 @@ takes an evaluation.
 
 import collections
 import csv
-import datetime
 import hashlib
 import io
 import json
@@ -32,17 +31,15 @@ from absl import flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
-import jaxpriv
 from jaxpriv.attacks import evaluation
 from jaxpriv.data import alignment, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import files, model_card
-from jaxpriv.reports import results as results_lib
 from jaxpriv.training import export, inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
-from launch import common
+from launch import common, release_card
 
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Run directory of launch.train."
@@ -65,6 +62,10 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", None, "Stop when a larger share of the images is"
     " unreadable; by default the share of the training run.",
 )  # fmt: skip
+
+
+# Of a released model; the first two are made anew from the run.
+MODEL_FILES = ("parameters.npz", "config.json", "card.json", "CARD.md")
 
 
 class Written(NamedTuple):
@@ -149,22 +150,27 @@ def _release_model(workdir, output, partial, config, phases, mesh) -> None:
       " photographs: what it releases is the model. Leave --input out"
     )
   states = run.load_phases(phases, config, workdir, mesh)
-  results = _results(workdir, config, states)
+  results = release_card.results_of(workdir, config, states)
   if not results.get("tasks"):
     raise DataError(
       f"{workdir} was never evaluated on its own test people, or had nothing to"
       " be scored by, and a card without the guarantee and the scores says"
       f" nothing: run launch.evaluate --workdir={workdir} first"
     )
-  audits = _audits(workdir, config)
+  audits = release_card.audits_of(workdir, config)
   if partial.exists():  # a model is written in no time: there is no going on
+    if not all(p.name.startswith(MODEL_FILES) for p in partial.iterdir()):
+      raise DataError(
+        f"{partial} is in the way and holds what is not of a model: remove it"
+        " or choose another --output"
+      )
     partial.rmtree()
   partial.mkdir(parents=True)
   used = {name: states[name] for name in (*phases[-1].needs, phases[-1].name)}
   written = export.write(partial / "parameters.npz", used)
-  public = _private_names_removed(common.public_config(config))
-  workdir_lib.save_config(partial, ConfigDict({**public, "pretrained": ""}))
-  _write_card(
+  public = release_card.public_config(config)
+  workdir_lib.save_config(partial, ConfigDict(public))
+  release_card.write(
     partial,
     config,
     states,
@@ -176,40 +182,17 @@ def _release_model(workdir, output, partial, config, phases, mesh) -> None:
         ),
         "sha256": {
           name: hashlib.sha256((partial / name).read_bytes()).hexdigest()
-          for name in ("parameters.npz", "config.json")
+          for name in MODEL_FILES[:2]
         },
       },
       "audits": audits,
-      "results": _public(results),
+      "results": release_card.public_results(results),
     },
   )
   partial.rename(output)
   if not results.get("privacy"):
     logging.warning("this model is NOT private, and its card says so")
   logging.info("The model and its card are in %s", output)
-
-
-def _audits(workdir, config) -> list[dict[str, Any]]:
-  """What launch.audit found of this plan, as it may be published.
-
-  Raises:
-    DataError: it found a fault.
-  """
-  path = workdir / "audit" / "audit.json"
-  rows = json.loads(path.read_text()) if path.exists() else []
-  sigma = config.dp.noise_multiplier
-  mine = [row for row in rows if row.get("noise_multiplier") == sigma]
-  faults = [fault for row in mine for fault in row["faults"]]
-  if faults:
-    raise DataError(
-      f"the audit of {workdir} found that its claim does not hold:"
-      f" {'; '.join(faults)}. Mend that, and train anew"
-    )
-  if len(mine) < len(rows):
-    logging.warning("%s: audits of another plan are left out", path)
-  # The counts of a black-box audit are of the training data, without noise.
-  shown = ("audit", "phase", "epsilon", "claimed")
-  return [{key: row[key] for key in shown} for row in mine]
 
 
 def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
@@ -350,33 +333,14 @@ def _write_labels(path, names, rows) -> None:
   files.write_text(path, stream.getvalue())
 
 
-def _results(workdir, config, states) -> dict[str, Any]:
-  """What launch.evaluate measured of these parameters; {} if it never did.
-
-  Raises:
-    DataError: it measured others.
-  """
-  metrics = workdir / "evaluation" / "metrics.json"
-  results = results_lib.read(metrics) if metrics.exists() else {}
-  if results and (
-    results["parameters_sha256"] != common.parameters_sha256(states)
-    or _what_protects(results["config"]) != _what_protects(config.to_dict())
-  ):
-    raise DataError(
-      f"{metrics} was measured on other parameters or settings than those of"
-      f" {workdir}: run launch.evaluate again"
-    )
-  return results
-
-
 def _write_image_card(partial, workdir, config, states, written: Written):
-  results = _results(workdir, config, states)
+  results = release_card.results_of(workdir, config, states)
   if not results:
     logging.warning(
         "%s was never evaluated: the card will say that nothing shows that it"
         " protects. Run launch.evaluate first.", workdir,
     )  # fmt: skip
-  _write_card(
+  release_card.write(
     partial,
     config,
     states,
@@ -389,57 +353,9 @@ def _write_image_card(partial, workdir, config, states, written: Written):
       # Names of files may name people, and places in the input tell the order.
       "unreadable": [f"{name} is left out" for name in written.gaps],
       "framing": written.framing,
-      "results": _public(results),
+      "results": release_card.public_results(results),
     },
   )
-
-
-def _write_card(partial, config, states, said: dict[str, Any]) -> None:
-  card_lib.write(
-    partial,
-    {
-      "mechanism": config.mechanism,
-      "created": datetime.datetime.now(datetime.UTC).isoformat(),
-      "version": jaxpriv.__version__,
-      "config": _private_names_removed(common.public_config(config)),
-      "parameters_sha256": common.parameters_sha256(states),
-      "terms": config.release.terms,
-      **said,
-    },
-  )
-
-
-def _what_protects(config: dict[str, Any]) -> Any:
-  """The settings that decide what is made of an image."""
-  data = {key: config["data"][key] for key in ("image_size", "align")}
-  names = ("method", "model", "dtype")
-  release = {k: v for k, v in config["release"].items() if k != "terms"}
-  chosen = [{name: config[name] for name in names}, data, release]
-  return results_lib.plain(chosen)  # as a file holds it
-
-
-def _private_names_removed(config: dict[str, Any]) -> dict[str, Any]:
-  """The config without what folders and sets of photographs are called."""
-  data = {**config["data"], "path": "", "sets": ()}
-  return {**config, "data": data, "pretrained": bool(config["pretrained"])}
-
-
-def _public(results: dict[str, Any]) -> dict[str, Any]:
-  """The results without names of folders and files of the data."""
-  public = {k: v for k, v in results.items() if k != "config"}
-  private = ("path", "unreadable")
-  if "data" in results:
-    public["data"] = {
-      k: v for k, v in results["data"].items() if k not in private
-    }
-  guarantee = results.get("privacy")
-  if guarantee:
-    if guarantee.get("pretrained"):
-      public["privacy"] = {**guarantee, "pretrained": "another run"}
-    # How many people there are is taken for public; of photographs nothing is.
-    if guarantee["unit"] == "person":
-      public.get("data", {}).pop("images", None)
-  return public
 
 
 if __name__ == "__main__":

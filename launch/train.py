@@ -12,8 +12,8 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
+from jaxpriv.training import budget, run
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import run
 from launch import common
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
   config = run.resolve(config, data)
   required = getattr(common.module_of(config), "required", lambda config: ())
   run.check_labels(required(config), data)
-  phases = run.privatise(common.phases_of(config), config, data)
+  phases = budget.privatise(common.phases_of(config), config, data)
   run.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.patches import patches
+
 Dtype = Any
 
 LEAKY_SLOPE = 0.2
@@ -116,35 +118,6 @@ def _plain(x, options) -> bool:
     x.ndim == 4
     and options.get("feature_group_count", 1) == 1
     and all(set(d or (1,)) == {1} for d in dilations)
-  )
-
-
-def patches(x: jax.Array, window, strides, padding) -> jax.Array:
-  """What each output of a convolution is made of.
-
-  Args:
-    x: [..., H, W, C].
-    window: (h, w).
-    strides: two numbers.
-    padding: "SAME", "VALID" or ((low, high), (low, high)).
-
-  Returns:
-    [..., H', W', h * w * C], in the order of a kernel [h, w, C, features].
-  """
-  if isinstance(padding, str):
-    padding = jax.lax.padtype_to_pads(x.shape[-3:-1], window, strides, padding)
-  x = jnp.pad(x, (*[(0, 0)] * (x.ndim - 3), *padding, (0, 0)))
-  rows, columns = (
-    (n - w) // s * s + 1
-    for n, w, s in zip(x.shape[-3:-1], window, strides, strict=True)
-  )
-  return jnp.concatenate(
-    [
-      x[..., i : i + rows : strides[0], j : j + columns : strides[1], :]
-      for i in range(window[0])
-      for j in range(window[1])
-    ],
-    -1,
   )
 
 

@@ -22,6 +22,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.patches import patches
+
 _EPSILON = 2.0**-23
 
 # float32 throughout: accelerators would round what norms are made of.
@@ -170,32 +172,14 @@ def _is_product(layer) -> bool:
 
 def _patches(x, layer):
   """[..., H, W, C] -> [..., H', W', h * w * C], what each output is made of."""
-  window = layer.kernel_size
-  strides = layer.strides
-  strides = (
-    (strides or 1,) * 2 if not isinstance(strides, (tuple, list)) else strides
-  )
-  padding = layer.padding
-  if isinstance(padding, str):
-    padding = jax.lax.padtype_to_pads(x.shape[-3:-1], window, strides, padding)
-  elif isinstance(padding, int):
-    padding = [(padding, padding)] * 2
-  else:
+  strides, padding = layer.strides or 1, layer.padding
+  if not isinstance(strides, (tuple, list)):
+    strides = (strides, strides)
+  if isinstance(padding, int):
+    padding = (padding, padding)
+  if not isinstance(padding, str):
     padding = [(p, p) if isinstance(p, int) else p for p in padding]
-  before = [(0, 0)] * (x.ndim - 3)
-  x = jnp.pad(x, (*before, *padding, (0, 0)))
-  rows, columns = (
-    (n - w) // s * s + 1
-    for n, w, s in zip(x.shape[-3:-1], window, strides, strict=True)
-  )
-  return jnp.concatenate(
-    [
-      x[..., i : i + rows : strides[0], j : j + columns : strides[1], :]
-      for i in range(window[0])
-      for j in range(window[1])
-    ],
-    -1,
-  )
+  return patches(x, layer.kernel_size, strides, padding)
 
 
 class Traced(NamedTuple):

@@ -577,6 +577,18 @@ def test_what_a_model_is_not_released_with(private_run, tmp_path):
   assert "holds an interrupted release of images" in output
   (tmp_path / "out.partial.json").unlink()
 
+  audited(audit)
+  partial = tmp_path / "out.partial"
+  partial.mkdir()
+  (partial / "holiday.png").write_bytes(b"not ours")
+  output = run("launch.release", *flags, status=1)
+  assert "holds what is not of a model" in output
+  # As a kill leaves it: made anew.
+  (partial / "holiday.png").rename(partial / "parameters.npz.partial")
+  run("launch.release", *flags)
+  assert not partial.exists() and len(list(out.iterdir())) == 4
+  shutil.rmtree(out)
+
   shutil.rmtree(copy / "evaluation")
   output = run("launch.release", *flags, status=1)
   assert "was never evaluated" in output and not out.exists()

@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from jaxpriv.training import loop, preemption, run, tasks, writers
+from jaxpriv.training import budget, loop, preemption, run, tasks, writers
 from jaxpriv.training import mesh as mesh_lib
 from tests import people
 from tests.training import toys
@@ -84,7 +84,7 @@ def train_privately(workdir, steps):
   phase = tasks.supervised_phase(
     "toy", toys.Net("group"), toys.regression_loss, config.phases.toy
   )
-  phases = run.privatise([phase], config, data)
+  phases = budget.privatise([phase], config, data)
   return run.train_phases(phases, config, data, workdir, mesh_lib.make_mesh())[
     "toy"
   ]

@@ -1,0 +1,151 @@
+"""The privacy budget of a run: its phases made private, and what was spent.
+
+`privacy.plan` is of one phase and knows no config, data or method; this is of
+all phases of a run, which share one budget.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxpriv.data import sources
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import DataError
+from jaxpriv.privacy import clipping
+from jaxpriv.privacy import plan as plan_lib
+from jaxpriv.training import inference
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Phase
+
+
+def privatise(
+  phases: Sequence[Phase], config: ConfigDict, data: Data
+) -> list[Phase]:
+  """The phases of a run, those of `config.dp` trained with privacy.
+
+  Where the budget pays for fewer steps than a phase is to take, its steps in
+  the config become those.
+
+  Raises:
+    DataError: config.dp names what there is not, or cannot be trained so.
+    BudgetError: its numbers do not fit each other or the data.
+  """
+  dp = config.dp
+  if not is_private(dp):
+    return list(phases)
+  trained = [p.name for p in phases if config.phases[p.name].steps]
+  names = sources.words(dp.phases) or trained
+  for name in names:
+    if name not in trained:
+      raise DataError(
+        f"config.dp.phases names {name}, and the phases of this run are"
+        f" {', '.join(trained)}"
+      )
+  chosen = [phase for phase in phases if phase.name in names]
+  for phase in chosen:
+    if phase.private is None:
+      raise DataError(
+        f"config.dp: phase {phase.name} is not supervised by a loss of each"
+        " example, so it cannot be trained with differential privacy; name"
+        " others in config.dp.phases"
+      )
+  settings = [
+    (p.name, config.phases[p.name].batch_size, config.phases[p.name].steps)
+    for p in chosen
+  ]
+  units = len(data.units("train", dp.unit))
+  plans = plan_lib.make_plans(dp, settings, units)
+  # So that what is saved is the plan, and need not be found again.
+  dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
+  made = []
+  for phase in phases:
+    if phase.name in plans and phase.private:
+      plan = plans[phase.name]
+      _tell(phase.name, plan, config)
+      config.phases[phase.name].steps = plan.steps
+      phase = phase._replace(method=phase.private(plan), plan=plan)
+    made.append(phase)
+  _check_networks(made, config, data)
+  return made
+
+
+def _check_networks(phases, config, data) -> None:
+  """Builds all states on paper: BatchNorm is refused before anything runs."""
+  first = data.splits["train"][:1]
+  row = data._replace(splits={"first": first}).epoch(
+    "first", batch_size=1, everywhere=True
+  )
+  batch = next(row)
+  shapes: dict[str, Any] = {}
+  key = jax.random.key(0)
+  for phase in phases:
+    if config.phases[phase.name].steps:
+      frozen = {name: shapes[name] for name in phase.needs}
+
+      def init(key, batch, frozen, method=phase.method):
+        return method.init(key, inference.as_float(batch), frozen)
+
+      shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
+  names = {
+    f"{phase.name}: {name}"
+    for phase in phases
+    if phase.plan
+    for name in clipping.parameter_names(shapes[phase.name]["params"])
+  }
+  for prefix in config.dp.group_clip_norms:
+    if not any(name.split(": ")[1].startswith(prefix) for name in names):
+      raise plan_lib.BudgetError(
+        f"config.dp.group_clip_norms names {prefix!r}, and no parameter of the"
+        f" private phases begins so: {', '.join(sorted(names)[:4])}, ..."
+      )
+
+
+def statement(
+  phases: Sequence[Phase],
+  states: dict[str, Any],
+  config: ConfigDict,
+  data: Data,
+) -> dict[str, Any]:
+  """{"privacy": the guarantee of a trained run, or None if it has none}.
+
+  Raises:
+    BudgetError: a state was trained by another plan than the config's.
+  """
+  made = [p for p in privatise(phases, config, data) if p.plan]
+  if not made:
+    return {"privacy": None}
+  plans = {p.name: p.plan for p in made if p.plan}
+  steps = {}
+  for name, plan in plans.items():
+    ledger = mesh_lib.fetch(states[name]["privacy"])
+    plan.check_ledger(ledger)
+    steps[name] = int(ledger["steps"])
+  said = plan_lib.statement(plans, steps, config.dp)
+  trained = [p.name for p in phases if config.phases[p.name].steps]
+  said["not_private_phases"] = [name for name in trained if name not in plans]
+  said["pretrained"] = epath.Path(config.pretrained).name
+  return {"privacy": said}
+
+
+def is_private(dp: ConfigDict) -> bool:
+  """Whether a config asks for differential privacy at all."""
+  return dp.epsilon != math.inf or dp.noise_multiplier != 0
+
+
+def _tell(name, plan, config):
+  wanted = config.phases[name].steps
+  if plan.steps < wanted:
+    logging.warning(
+      "%s: the budget pays for %d of %d steps", name, plan.steps, wanted
+    )
+  logging.info(
+    "%s: private, noise multiplier %.4g, sampling probability %.4g"
+    " (%d of %d %s expected in a batch), %d steps",
+    name, plan.noise_multiplier, plan.sampling_probability, plan.batch_size,
+    plan.units, plan_lib.PLURAL[plan.unit], plan.steps,
+  )  # fmt: skip
