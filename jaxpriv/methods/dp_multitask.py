@@ -344,7 +344,7 @@ def _detect(apply, batch, options) -> dict[str, jax.Array]:
 
 
 def _sample(apply, batch, options) -> dict[str, jax.Array]:
-  """The face with its points, as labelled and as found."""
+  """The face, and its points as labelled and as read; rows in that order."""
   face, crops, outputs = _faces(apply, batch, options)
   points = batch["landmarks"][:, POINTS:]
   points = (points - face[:, None, :2]) / face[:, None, 2:]
@@ -354,9 +354,9 @@ def _sample(apply, batch, options) -> dict[str, jax.Array]:
   shape = (len(crops), 128, 128, 3)
   big = jax.image.resize(crops, shape, "linear")
   return {
-    "photograph": big,
+    "face": big,  # by name, as keys are sorted
     "labelled": _dotted(big, points),
-    "found": _dotted(big, found),
+    "read": _dotted(big, found),
   }
 
 
