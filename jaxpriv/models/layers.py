@@ -22,10 +22,11 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 def norm(
   kind: str, train: bool, dtype: Dtype, name: str | None = None
-) -> nn.Module:
+) -> Callable[[jax.Array], jax.Array]:
   """BatchNorm ("batch") or GroupNorm ("group"), which DP training needs.
 
-  Statistics and parameters are float32 whatever `dtype` is computed in.
+  Statistics and parameters are float32 whatever `dtype` is computed in. Groups
+  are of eight channels, or of as many as divide both eight and all of them.
   """
   if kind == "batch":
     return nn.BatchNorm(
@@ -36,7 +37,12 @@ def norm(
       name=name,
     )
   if kind == "group":
-    return nn.GroupNorm(num_groups=None, group_size=8, dtype=dtype, name=name)
+    return lambda x: nn.GroupNorm(
+      num_groups=None,
+      group_size=math.gcd(8, x.shape[-1]),
+      dtype=dtype,
+      name=name,
+    )(x)
   raise ValueError(f"norm must be 'batch' or 'group', got {kind!r}")
 
 

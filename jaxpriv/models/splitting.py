@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 
 class Split(NamedTuple):
@@ -20,7 +19,7 @@ class Split(NamedTuple):
   Attributes:
     featurizer: (variables, images) -> features, what the layer gives.
     decider: (variables, features, images) -> the network's output as if the
-      layer had given `features`. Of the images only the shape is used.
+      layer had given `features`; it does not depend on the images' pixels.
   """
 
   featurizer: Callable[..., jax.Array]
@@ -86,8 +85,7 @@ def split(model: nn.Module, layer: str, **arguments: Any) -> Split:
     def replaced(call, args, kwargs):
       return features
 
-    nothing = jnp.zeros(images.shape, images.dtype)
-    return intercepted(variables, nothing, replaced)
+    return intercepted(variables, images, replaced)
 
   return Split(featurizer, decider)
 

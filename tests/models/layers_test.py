@@ -99,5 +99,16 @@ def test_norms_are_named_and_others_refused():
     block = layers.ConvBlock(8, norm=kind)
     params = block.init(jax.random.key(0), x, False)["params"]
     assert set(params) == {"Conv_0", name}
+  # EEAE's demo has a code of four channels.
+  for channels, groups in ((4, 1), (12, 3), (24, 3)):
+    block = layers.ConvBlock(channels, norm="group")
+    y, _ = block.init_with_output(jax.random.key(0), x, False)
+    assert y.shape == (2, 4, 4, channels)
+    scaled = layers.norm("group", True, jnp.float32)
+    z = jax.random.normal(jax.random.key(1), (2, 4, 4, channels))
+    found, _ = nn.Sequential([scaled]).init_with_output(jax.random.key(0), z)
+    parts = np.asarray(found).reshape(2, 16, groups, -1)
+    np.testing.assert_allclose(parts.mean((1, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(parts.std((1, 3)), 1, atol=1e-3)
   with pytest.raises(ValueError, match="'batch' or 'group', got 'layer'"):
     layers.norm("layer", True, jnp.float32)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpriv.models import poisoning
+from jaxpriv.models import poisoning, resnet
+from tests.models.resnet_test import convolved, normed, statistics_of
 
 
 def shape_and_count(model, shape):
@@ -43,6 +44,39 @@ def test_reconstructors_return_to_the_image(side, channels, options, millions):
   shape, count = shape_and_count(model, (2, side, side, channels))
   assert shape == (2, 224, 224, 3)
   assert millions is None or count == pytest.approx(millions * 1e6, rel=5e-3)
+
+
+@pytest.mark.parametrize("residual,channels", [(0, 6), (1, 16), (1, 6)])
+def test_an_inverse_bottleneck_is_that_of_the_paper(residual, channels):
+  """Convolution, norm, convolution, norm, convolution, ReLU."""
+  block = poisoning.InverseBottleneck(16, bool(residual))
+  images = jax.random.normal(jax.random.key(0), (2, 3, 3, channels))
+  variables = statistics_of(block.init(jax.random.key(1), images, train=False))
+  kernels = [
+    np.asarray(p["kernel"], np.float64)
+    for name, p in sorted(variables["params"].items())
+    if name.startswith("Conv")
+  ]
+  x = np.asarray(images, np.float64)
+  y = normed(convolved(x, kernels[0]), 1.5)
+  y = normed(convolved(y, kernels[1]), 1.5)
+  y = convolved(y, kernels[2])
+  if residual:
+    y += convolved(x, kernels[3]) if channels != 16 else x
+  found = block.apply(variables, images, train=False)
+  np.testing.assert_allclose(found, np.maximum(y, 0), atol=1e-4)
+
+
+def test_the_module_is_residual_blocks_one_after_the_other():
+  model = poisoning.DeepPoisoningModule(2)
+  x = jax.random.normal(jax.random.key(0), (2, 3, 3, 8))
+  variables = model.init(jax.random.key(1), x, train=False)
+  y = x
+  for name in ("Bottleneck_0", "Bottleneck_1"):
+    own = {kind: tree[name] for kind, tree in variables.items()}
+    y = resnet.Bottleneck(8).apply(own, y, train=False)
+  found = model.apply(variables, x, train=False)
+  np.testing.assert_allclose(found, y, atol=1e-6)
 
 
 @pytest.mark.parametrize("output", ["clamp", "min_max"])

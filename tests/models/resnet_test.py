@@ -27,6 +27,59 @@ def test_parameters_of_the_paper(depth, total):
   assert {"conv2_3", "conv3_1", "conv4_1", "conv5_3"} <= set(blocks)
 
 
+def convolved(x, kernel, stride=1):
+  """A convolution padded alike on both sides, sum by sum in float64."""
+  size = kernel.shape[0]
+  x = np.pad(x, [(0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)])
+  rows = (x.shape[1] - size) // stride + 1
+  y = np.zeros((len(x), rows, rows, kernel.shape[-1]))
+  for i in range(rows):
+    for j in range(rows):
+      part = x[:, i * stride : i * stride + size, j * stride :][:, :, :size]
+      y[:, i, j] = np.einsum("bhwc,hwco->bo", part, kernel)
+  return y
+
+
+def normed(x, scale, mean=0.1, variance=2.0):
+  return (x - mean) / np.sqrt(variance + 1e-5) * scale
+
+
+def statistics_of(variables):
+  """The same statistics and scales for all norms: 0.1, 2 and 1.5."""
+  fill = lambda tree, value: jax.tree.map(lambda x: x * 0 + value, tree)
+  stats = {
+    n: {"mean": fill(s["mean"], 0.1), "var": fill(s["var"], 2.0)}
+    for n, s in variables["batch_stats"].items()
+  }
+  params = {
+    n: {**p, "scale": fill(p["scale"], 1.5)} if "scale" in p else p
+    for n, p in variables["params"].items()
+  }
+  return {"params": params, "batch_stats": stats}
+
+
+@pytest.mark.parametrize("stride,channels", [(1, 8), (2, 8), (1, 4)])
+def test_a_block_is_that_of_the_paper(stride, channels):
+  """Three convolutions added to the input, or to its projection."""
+  block = resnet.Bottleneck(8, stride)
+  images = jax.random.normal(jax.random.key(0), (2, 4, 4, channels))
+  variables = statistics_of(block.init(jax.random.key(1), images, train=False))
+  kernels = [
+    np.asarray(p["kernel"], np.float64)
+    for name, p in sorted(variables["params"].items())
+    if name.startswith("Conv")
+  ]
+  x = np.asarray(images, np.float64)
+  y = np.maximum(normed(convolved(x, kernels[0]), 1.5), 0)
+  y = np.maximum(normed(convolved(y, kernels[1], stride), 1.5), 0)
+  y = normed(convolved(y, kernels[2]), 1.5)
+  if len(kernels) == 4:
+    x = normed(convolved(x, kernels[3], stride), 1.5)
+  assert (len(kernels) == 4) == (stride == 2 or channels == 4)
+  found = block.apply(variables, images, train=False)
+  np.testing.assert_allclose(found, np.maximum(x + y, 0), atol=1e-4)
+
+
 def test_group_norm_leaves_each_image_alone():
   model = resnet.ResNet((1, 1), 8, 5, (3, 1, False), "group")
   x = jax.random.uniform(jax.random.key(0), (3, 16, 16, 3))
