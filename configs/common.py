@@ -43,12 +43,14 @@ def data() -> ConfigDict:
   """Where faces come from; see jaxpriv.data.sources."""
   return ConfigDict(
     dict(
-      source="procedural",  # or folder, tfds, array_record
+      source="procedural",  # or folder, tfds, array_record, feature_pools
+      own="procedural",  # feature_pools: source of one's own images
+      pools=(),  # feature_pools: folders of launch.release
       path="",
       name="",  # TFDS: celeb_a or lfw
       split="",  # TFDS: one split; "" is all
       sets=(),  # folder: values of the column "set"; () is all
-      attributes=(),  # () is the source's own choice
+      attributes=(),  # () is the source's own choice, ("all",) every one
       num_people=0,  # found in the data
       image_size=64,
       align="landmarks",  # or box, none

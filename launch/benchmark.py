@@ -1,10 +1,13 @@
-"""Measures speed: python -m launch.benchmark [data] [rendering] [layers] [dp].
+"""Measures speed: python -m launch.benchmark [SUITE] ...; without names, all.
 
 data: JPEG files to batches, decoding included. rendering: procedural faces on
-one core. layers: our layers against those of XLA that they replace. dp: a
-private step against a plain one, jax_privacy and Opacus.
+one core. pools: feature pools to disk and back, against plain files. layers:
+our layers against those of XLA that they replace. dp: a private step against a
+plain one, jax_privacy and Opacus.
 """
 
+import itertools
+import os
 import pathlib
 import tempfile
 import time
@@ -23,7 +26,9 @@ from rich.table import Table
 from jaxpriv.data import (
   alignment,
   array_record,
+  feature_pools,
   images,
+  memory,
   pipeline,
   records,
   sources,
@@ -41,6 +46,9 @@ _TORCH = flags.DEFINE_string(
 )
 _BATCH = flags.DEFINE_integer("dp_batch", 64, "dp: examples of a step.", 1)
 _ROUNDS = flags.DEFINE_integer("dp_rounds", 10, "dp: steps timed of each.", 1)
+_MAPS = flags.DEFINE_integer(
+  "pool_maps", 50_000, "pools: feature maps of 16x16x64.", 64
+)
 _SECONDS = flags.DEFINE_float("decode_seconds", 4.0, "Length of one run.", 0)
 
 
@@ -171,6 +179,111 @@ def benchmark_rendering(size: int = 64, rounds: int = 20) -> list[dict]:
   return rows
 
 
+def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
+  """Feature maps [16, 16, 64] to disk and back through `pipeline.batches`.
+
+  Beside each, the same number of bytes written to, or read from, plain files
+  from end to end. Files are read twice: from the memory in which the system
+  keeps what was just written, and, dropped from there, from the disk. Takes
+  twice the size of the maps in the folder for temporary files, 3.3 GB.
+
+  Returns:
+    One dict per case: what, megabytes_per_second, and memory_megabytes, by how
+    much the most memory resident at once exceeds that of before.
+  """
+  rng = np.random.default_rng(0)
+  maps = rng.standard_normal((64, 16, 16, 64)).astype(np.float16)
+  size = num_maps * maps[0].nbytes
+  rows = []
+
+  def measure(what, action):
+    before = _memory("VmRSS", reset=True)
+    start = time.perf_counter()
+    action()
+    spent = time.perf_counter() - start
+    rows.append(
+      dict(
+        what=what,
+        megabytes_per_second=round(size / spent / 1e6),
+        memory_megabytes=round((_memory("VmHWM") - before) / 1e6, 1),
+      )
+    )
+
+  def write():
+    labels = np.zeros(4, np.int8)
+    records = ({"features": m, "attributes": labels} for m in maps)
+    feature_pools.write(
+      folder / "pool",
+      itertools.islice(itertools.cycle(records), num_maps),
+      featurizer="0" * 64,
+      layer="random",
+      attribute_names=("Male", "Smiling", "Big_Nose", "Eyeglasses"),
+    )
+
+  def write_plainly():
+    data = maps.tobytes()
+    with open(folder / "plain", "wb") as file:
+      for start in range(0, size, len(data)):
+        file.write(data[: size - start])
+
+  def read():
+    own = memory.in_memory(ProceduralFaces(4, 2, image_size=64))
+    source = feature_pools.FeaturePools(
+      own, [feature_pools.Pool(folder / "pool")]
+    )
+    batches = pipeline.batches(
+      source,
+      np.arange(len(own), len(source)),
+      batch_size=batch_size,
+      seed=0,
+      process_index=0,
+      process_count=1,
+    )
+    for _ in range(num_maps // batch_size):
+      next(batches)
+    batches.close()
+
+  def read_plainly():
+    for file in files:
+      with open(file, "rb", buffering=0) as stream:
+        while stream.read(2**21):
+          pass
+
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    measure("pool written", write)
+    measure("plain file written", write_plainly)
+    (folder / "plain").unlink()
+    files = sorted((folder / "pool").glob("*.array_record"))
+    for where in ("memory of the system", "disk"):
+      for what, action in (
+        ("pool, random batches", read),
+        ("its files, plainly", read_plainly),
+      ):
+        if where == "disk":
+          _drop(files)
+        measure(f"{what}, from the {where}", action)
+  return rows
+
+
+def _memory(field: str, reset: bool = False) -> int:
+  """Bytes of this process: VmRSS resident, VmHWM the most since a reset."""
+  if reset:
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+  for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+    if line.startswith(field):
+      return int(line.split()[1]) * 1024
+  raise ValueError(f"/proc/self/status has no {field}")
+
+
+def _drop(files: Sequence[pathlib.Path]) -> None:
+  """Has the system forget the contents of files, so that the disk is read."""
+  for file in files:
+    with open(file, "rb") as stream:
+      os.fsync(stream.fileno())
+      os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def benchmark_layers(batch: int = 64, rounds: int = 10) -> list[dict]:
   """Our pooling and convolutions against XLA's own, with gradient."""
   key = jax.random.key(0)
@@ -231,6 +344,7 @@ def _gradient_seconds(fn, arguments, rounds) -> float:
 SUITES = {
   "data": lambda: benchmark_decode(_SIZE.value, seconds=_SECONDS.value),
   "rendering": benchmark_rendering,
+  "pools": lambda: benchmark_pools(_MAPS.value),
   "layers": benchmark_layers,
   "dp": lambda: benchmark_dp.run(_BATCH.value, _ROUNDS.value, _TORCH.value),
 }

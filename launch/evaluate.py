@@ -20,7 +20,7 @@ from absl import flags, logging
 from etils import epath
 
 from configs import baseline as baseline_config
-from jaxpriv.attacks import evaluation, learning
+from jaxpriv.attacks import evaluation, features, learning
 from jaxpriv.attacks.learning import Photographs
 from jaxpriv.data import pipeline
 from jaxpriv.data.dataset import Data
@@ -29,6 +29,7 @@ from jaxpriv.reports import results as results_lib
 from jaxpriv.training import budget, private, run, scoring, writers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.method import Phase
 from launch import common
 
 _WORKDIR = flags.DEFINE_string(
@@ -77,10 +78,13 @@ def main(argv: list[str]) -> None:
     results, strips = evaluation.evaluate(
       setting, mechanisms, recognisers, predictors
     )
-    results["attackers"] = {
-      "people": len(np.unique(setting.attackers.identities)),
-      "images": len(setting.attackers),
-    }
+    results["attackers"] = _attackers(setting)
+  elif "features" in phases[-1].method.predict:
+    setting = _setting(config, directory, mesh, data)
+    results, strips = features.evaluate(
+      setting, _targets(config, phases, states)
+    )
+    results["attackers"] = _attackers(setting)
   else:
     results = {"tasks": _score(phases[-1], states, config, data, mesh)}
   own = data if not _DATA_OF.value else run.open_data(trained)
@@ -128,6 +132,56 @@ def _setting(config, directory, mesh, data: Data) -> evaluation.Setting:
     photographs(options.attacker_splits, options.max_attacker_images),
     photographs(("test",), options.max_test_images),
   )
+
+
+def _attackers(setting) -> dict[str, int]:
+  return {
+    "people": len(np.unique(setting.attackers.identities)),
+    "images": len(setting.attackers),
+  }
+
+
+def _targets(config, phases, states) -> list[features.Target]:
+  """The mechanism, and what else may be done to the same features."""
+  module = common.module_of(config)
+  kept, _ = module.split_attributes(config)
+
+  def changed(name, change) -> Phase:
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+      change(other)
+    return module.phases(other)[-1]._replace(name=name)
+
+  def trained_by_others(seed: int) -> Phase:
+    def change(other):
+      other.phases[phases[-1].name] = config.evaluation.phases.module
+
+    return changed(f"module_{seed}", change)
+
+  def with_another_secret(other):
+    other.model.secret += 1
+
+  last = phases[-1].name
+  made = [
+    features.Target(
+      config.mechanism,
+      phases,
+      states,
+      kept,
+      trained_by_others if config.phases[last].steps else None,
+      changed(last, with_another_secret),
+    )
+  ]
+  for name, strength in config.evaluation.compare.items():
+
+    def bare(other, name=name, strength=strength):
+      other.model.module = "none"
+      other.model.after = {**dict.fromkeys(other.model.after, 0)}
+      other.model.after[name] = strength
+
+    compared = [*phases[:-1], changed(last, bare)]
+    made.append(features.Target(name, compared, {**states, last: {}}, kept))
+  return made
 
 
 def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.methods import (
   baselines,
+  deep_poisoning,
   dp_multitask,
   embedded_autoencoder,
   k_same,
@@ -91,7 +92,24 @@ def private_internal():
   return [*others, *private([last])]
 
 
+def poisoned(argument, **model):
+  return deep_poisoning.phases(tiny.deep_poisoning(argument, **model))
+
+
+def poisoned_pools():
+  """A decider that learns from what others release."""
+  config = tiny.deep_poisoning("demo,bare")
+  config.data.source = "feature_pools"
+  return deep_poisoning.phases(config)
+
+
 METHODS = {
+  "poisoned": lambda: poisoned("demo,distilled"),
+  "poisoned_keyed": lambda: poisoned("demo,refreshed,keyed,noise"),
+  "poisoned_shredder": lambda: poisoned("demo,shredder,gaussian"),
+  "poisoned_obfuscator": lambda: poisoned("demo,obfuscator,mean"),
+  "poisoned_nopeek": lambda: poisoned("demo,nopeek"),
+  "poisoned_pools": poisoned_pools,
   "eeae": eeae,
   "multi_task": multi_task,
   "private_multi_task": private_multi_task,
@@ -157,6 +175,8 @@ def results(name):
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
   if name.endswith(("task", "people", "heads")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
+  if name.startswith("poisoned"):
+    batches = [tiny.feature_batch((8, 8, 64), 16, seed) for seed in range(2)]
   for batch in batches[1:]:
     batch["padding"][[3, 9]] = True
   return [run(METHODS[name](), devices, batches) for devices in (1, 8)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from configs import deep_poisoning as deep_poisoning_config
 from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
 from jaxpriv.data import records
@@ -70,4 +71,27 @@ def faces(rows=16, seed=0, size=SIDE):
   male = source.attribute_names.index("Male")
   made["attributes"] = made["attributes"][:, [male]].copy()
   made |= {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
+  return made
+
+
+def deep_poisoning(argument="demo", **model):
+  config = deep_poisoning_config.get_config(argument)
+  with config.unlocked():
+    config.data.image_size = SIDE
+    config.data.attributes = ("Male", "Smiling", "Bangs")
+    config.data.num_people = PEOPLE
+    config.model.dpm.blocks = 1
+    config.model.update(model)
+    for options in config.phases.values():
+      options.update(batch_size=16, optimizer="sgd", learning_rate=1e-2)
+      options.steps = 3 if options.steps else 0
+  return config
+
+
+def feature_batch(shape, rows=16, seed=0):
+  """A batch of three attributes, with features of others in half its rows."""
+  rng = np.random.default_rng(seed)
+  made = batch(rows, seed, attributes=3)
+  made["features"] = rng.random((rows, *shape), np.float32).astype(np.float16)
+  made["pooled"] = np.arange(rows) % 2 == 1
   return made

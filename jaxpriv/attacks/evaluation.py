@@ -54,6 +54,7 @@ class Setting(NamedTuple):
     options: ConfigDict,
     network: ConfigDict,
     start: Any = None,
+    frozen: Mapping[str, Any] | None = None,
   ) -> Any:
     """A trained attacker; `start`, if any, gives its first parameters."""
     photographs = learning.as_classes(photographs)
@@ -65,7 +66,8 @@ class Setting(NamedTuple):
       workdir=self.workdir,
       mesh=self.mesh,
       start=None if start is None else lambda state: _taken_over(state, start),
-      key=learning.digest(photographs, options, network, start),
+      frozen=frozen,
+      key=learning.digest(photographs, options, network, start, frozen),
     )
 
   def witness(
@@ -150,7 +152,7 @@ def evaluate(
   results: dict[str, Any] = {
       "identification": [], "attributes": [], "outputs": [], "similarity": [],
   }  # fmt: skip
-  independent, independent_state = _independent_recogniser(setting)
+  independent, independent_state = independent_recogniser(setting)
   recognisers = [*recognisers, independent]
   originals = {w.name: w.read(setting.test) for w in recognisers}
   read_originally = {w.name: _scores(w, setting.test) for w in predictors}
@@ -211,7 +213,7 @@ def _recogniser_settings(setting: Setting) -> ConfigDict:
   return ConfigDict(dict(network=evaluation.recogniser, head=evaluation.head))
 
 
-def _independent_recogniser(setting: Setting) -> tuple[Witness, Any]:
+def independent_recogniser(setting: Setting) -> tuple[Witness, Any]:
   """A recogniser of another architecture, never used in any loss."""
   options = setting.config.evaluation.phases.recogniser
   phase = _recogniser_phase(setting, "recogniser", options)

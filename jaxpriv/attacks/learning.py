@@ -49,7 +49,15 @@ class Photographs:
 
   def showing(self, images: np.ndarray) -> "Photographs":
     """The same records with other images, such as protected ones."""
-    arrays = {**self.arrays, "image": images}
+    return self.having(image=images)
+
+  def having(self, **fields: np.ndarray) -> "Photographs":
+    """The same records with other fields, such as features."""
+    return dataclasses.replace(self, arrays={**self.arrays, **fields})
+
+  def part(self, rows: Any) -> "Photographs":
+    """Some of the records: a slice or indices."""
+    arrays = {name: array[rows] for name, array in self.arrays.items()}
     return dataclasses.replace(self, arrays=arrays)
 
 
@@ -85,6 +93,7 @@ def train(
   workdir: epath.PathLike,
   mesh: jax.sharding.Mesh,
   start: Callable[[Any], Any] | None = None,
+  frozen: Mapping[str, Any] | None = None,
   key: str = "",
 ) -> Any:
   """Trains an attacker by the engine that trains what it attacks.
@@ -117,6 +126,7 @@ def train(
     seed=seed,
     workdir=workdir,
     mesh=mesh,
+    frozen=frozen,
     start=start,
     options=loop.Options(save_every=0, keep=1),
   )

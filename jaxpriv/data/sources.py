@@ -3,7 +3,8 @@
 A source of photographs (folder, TFDS, ArrayRecord) yields images of any size
 and has a method `photograph`; `Framed` cuts the faces out. Whatever the source,
 what `open_source` returns holds images of `image_size` and the attributes asked
-for.
+for. The source feature_pools is another of these, `config.own`, and after it
+the features of `config.pools`, which stay on disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from jaxpriv.data import alignment, records
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
-SOURCES = ("procedural", "folder", "tfds", "array_record")
+IMAGE_SOURCES = ("procedural", "folder", "tfds", "array_record")
+SOURCES = (*IMAGE_SOURCES, "feature_pools")
 
 
 def open_source(
@@ -29,18 +31,20 @@ def open_source(
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
       align, num_identities, images_per_identity, seed, domain, attributes,
-      cache and max_bad_share.
+      cache and max_bad_share; for feature_pools also own and pools.
     progress: called with (images done, of how many) while a cache is filled.
 
   Returns:
     A source of records with image uint8 [image_size, image_size, 3] and with
     `config.attributes`. Where that is empty: the source's `default_attributes`,
-    or every attribute that takes both values. It has `unreadable`, the names of
-    the images found unreadable so far.
+    or every attribute that takes both values; where it is ("all",), the latter.
+    It has `unreadable`, the names of the images found unreadable so far.
 
   Raises:
     DataError: the data are not there or not as asked for.
   """
+  if config.source == "feature_pools":
+    return _open_pools(config, progress)
   source = open_unframed(config)
   names = _choose_attributes(source, words(config.attributes), config)
   framed = Framed(
@@ -52,6 +56,27 @@ def open_source(
 def words(values: Sequence[str]) -> tuple[str, ...]:
   """Names of a config; --config.data.sets=a,b arrives as one name, "a,b"."""
   return tuple(name for value in values for name in value.split(",") if name)
+
+
+def _open_pools(config, progress) -> Source:
+  from jaxpriv.data import feature_pools
+
+  if config.own not in IMAGE_SOURCES:
+    raise DataError(
+      f"data.own is {config.own!r}; for one's own images it must be one of"
+      f" {', '.join(IMAGE_SOURCES)}."
+    )
+  folders = words(config.pools)
+  if not folders:
+    raise DataError(
+      "data.pools is empty: name the folders of the feature pools to train on,"
+      " or take another data.source."
+    )
+  pools = [feature_pools.Pool(folder) for folder in folders]
+  feature_pools.check_alike(pools)  # before images are decoded for minutes
+  own = config.copy_and_resolve_references()
+  own.source = config.own
+  return feature_pools.FeaturePools(open_source(own, progress), pools)
 
 
 def open_unframed(config: Any) -> Source:
@@ -149,15 +174,16 @@ def _choose_attributes(source, asked: tuple[str, ...], config):
   where = (
     f"source {config.source!r} ({config.path or config.name or 'built in'})"
   )
-  for name in asked:
+  every = asked == ("all",)
+  for name in () if every else asked:
     if name not in existing:
       raise DataError(
         f"data.attributes names {name!r}, which {where} does not have; it has"
         f" {', '.join(existing) or 'no attributes'}."
       )
-  if asked:
+  if asked and not every:
     return asked
-  default = getattr(source, "default_attributes", ())
+  default = () if every else getattr(source, "default_attributes", ())
   if default:
     return tuple(default)
   values = getattr(source, "attribute_values", None)

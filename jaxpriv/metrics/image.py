@@ -41,7 +41,41 @@ def ssim(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
   """
   a, b, leading = _pair(a, b)
   _require_window(a.shape)
-  return dm_pix.ssim(a, b, max_val=max_val).reshape(leading)
+  return _ssim_map(a, b, max_val).mean((1, 2, 3)).reshape(leading)
+
+
+def _ssim_map(a, b, max_val, k1=0.01, k2=0.03):
+  """SSIM at each position of a window, [N, C, H - 10, W - 10]."""
+  a, b = (jnp.moveaxis(x, 3, 1) for x in (a, b))
+  grey = max_val / 2  # around which squares lose fewer digits
+  a, b = a - grey, b - grey
+  windows = jnp.stack([a, b, a * a, b * b, a * b])
+  # Products with band matrices: as a convolution, and more so its gradient, it
+  # takes a CPU ten times as long (`launch.benchmark layers`).
+  rows, columns = (_band(size) for size in a.shape[-2:])
+  windows = jnp.einsum("ih,...hw->...iw", rows, windows, precision="highest")
+  windows = jnp.einsum("jw,...iw->...ij", columns, windows, precision="highest")
+  mean_a, mean_b, square_a, square_b, product = windows
+  # Rounding makes variances of flat parts negative.
+  variance_a = jnp.maximum(square_a - mean_a**2, 0)
+  variance_b = jnp.maximum(square_b - mean_b**2, 0)
+  covariance = product - mean_a * mean_b
+  mean_a, mean_b = mean_a + grey, mean_b + grey
+  c1, c2 = (k1 * max_val) ** 2, (k2 * max_val) ** 2
+  return (
+    (2 * mean_a * mean_b + c1)
+    * (2 * covariance + c2)
+    / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+  )
+
+
+def _band(size: int) -> np.ndarray:
+  """The Gaussian window at every position, [size - 10, size]."""
+  window = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / 1.5) ** 2)
+  band = np.zeros((size - WINDOW + 1, size), np.float32)
+  for i in range(len(band)):
+    band[i, i : i + WINDOW] = window / window.sum()
+  return band
 
 
 @partial(jax.jit, static_argnames="max_val")
@@ -88,9 +122,7 @@ def ms_ssim(
     _require_window(a.shape, f" at scale {scale + 1} of {scales}")
     last = scale == scales - 1
     # Luminance counts at the coarsest scale alone; a huge k1 makes it 1.
-    similarity = dm_pix.ssim(
-      a, b, max_val=max_val, k1=0.01 if last else 1e4, return_map=True
-    ).mean((-3, -2))
+    similarity = _ssim_map(a, b, max_val, k1=0.01 if last else 1e4).mean((2, 3))
     # where twice: the power has no gradient at 0.
     positive = similarity > 0
     power = jnp.where(positive, similarity, 1.0) ** weight

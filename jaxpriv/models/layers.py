@@ -214,8 +214,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     for a in range(2)
     for b in range(2)
   ]
-  batch, height, width, channels = x.shape
-  features = kernel.shape[-1]
+  channels, features = kernel.shape[2:]
   y = conv_general_dilated(
     x,
     jnp.stack(phases, -2).reshape(3, 3, channels, 4 * features),
@@ -223,10 +222,15 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     "SAME",
     dimension_numbers=dimensions,
   )
-  y = y.reshape(batch, height, width, 2, 2, features).transpose(
-    0, 1, 3, 2, 4, 5
-  )
-  return y.reshape(batch, 2 * height, 2 * width, features)
+  return depth_to_space(y, 2)
+
+
+def depth_to_space(x: jax.Array, factor: int) -> jax.Array:
+  """[B, H, W, factor^2 C] -> [B, factor H, factor W, C]."""
+  batch, height, width, depth = x.shape
+  x = x.reshape(batch, height, width, factor, factor, depth // factor**2)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(batch, factor * height, factor * width, -1)
 
 
 class UpBlock(nn.Module):

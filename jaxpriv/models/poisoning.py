@@ -18,6 +18,7 @@ The reconstructor R0 that the module is trained against, at conv4_1:
 | conv 3x3, norm, ReLU; conv 3x3 | 224, 224, 3 |
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -37,19 +38,139 @@ class DeepPoisoningModule(nn.Module):
 
   Attributes:
     blocks: bottleneck blocks.
+    code: length of a key [B, code] that scales and shifts the channels before
+      each block, so that every sample is poisoned in a way of its own; 0 is the
+      paper's module, one map for all.
     norm: "batch" or "group".
   """
 
   blocks: int = 4
+  code: int = 0
   norm: str = "batch"
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, features: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self, features: jax.Array, key: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     x = features.astype(self.dtype)
+    channels = features.shape[-1]
+    if self.code and key is None:  # initialisation
+      key = jnp.zeros((len(x), self.code))
     for _ in range(self.blocks):
-      x = Bottleneck(features.shape[-1], 1, self.norm, self.dtype)(x, train)
+      if self.code:
+        change = nn.Dense(
+          2 * channels,
+          dtype=self.dtype,
+          kernel_init=nn.initializers.normal(self.code**-0.5),
+        )(key)
+        scale, shift = jnp.split(change[:, None, None], 2, axis=-1)
+        x = x * (1 + scale) + shift
+      x = Bottleneck(channels, 1, self.norm, self.dtype)(x, train)
     return x
+
+
+class LearnedNoise(nn.Module):
+  """Features [B, H, W, C] + one of `count` learned tensors for each.
+
+  Mireshghallah et al., "Shredder: Learning Noise Distributions to Protect
+  Inference Privacy", ASPLOS 2020: tensors begin as Laplace noise and are
+  trained with the network frozen.
+
+  Attributes:
+    count: tensors.
+    scale: of the Laplace distribution.
+  """
+
+  count: int = 8
+  scale: float = 1.0
+
+  @nn.compact
+  def __call__(
+    self, features: jax.Array, choice: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
+    noise = self.param(
+      "noise",
+      lambda key, shape: self.scale * jax.random.laplace(key, shape),
+      (self.count, *features.shape[1:]),
+    )
+    if choice is None:  # initialisation
+      choice = jnp.zeros(len(features), jnp.int32)
+    return features + noise[choice]
+
+
+class FeatureNet(nn.Module):
+  """Features [B, H, W, C] -> [B, features], float32: what probes read with.
+
+  Attributes:
+    features: outputs.
+    hidden: channels of a convolution of stride 2 and units of a dense layer
+      before the last one; 0 is a linear map.
+    norm: of the convolution.
+  """
+
+  features: int = 128
+  hidden: int = 0
+  norm: str = "group"
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool) -> jax.Array:
+    x = features.astype(jnp.float32)
+    if self.hidden:
+      x = conv(self.hidden, 3, 2, jnp.float32)(x)
+      x = nn.relu(layers.norm(self.norm, train, jnp.float32)(x))
+      x = nn.relu(nn.Dense(self.hidden)(x.reshape(len(x), -1)))
+    return nn.Dense(self.features)(x.reshape(len(x), -1))
+
+
+def content_keys(images: jax.Array, secret: int) -> jax.Array:
+  """Random keys [B], a function of a secret and of an image's every bit.
+
+  What is drawn from them is new for each image and the same when the image
+  comes again, on whatever device and in whatever batch.
+
+  Args:
+    images: float32 [B, H, W, C].
+    secret: whoever has it and the image can draw the same.
+  """
+  bits = jax.lax.bitcast_convert_type(
+    images.astype(jnp.float32).reshape(len(images), -1), jnp.uint32
+  )
+  place = jnp.arange(bits.shape[1], dtype=jnp.uint32)
+  mixed = (bits ^ (bits >> 15)) * (2 * place * jnp.uint32(2654435761) + 1)
+  words = jnp.stack([mixed.sum(1), (mixed ^ (mixed >> 13)).sum(1)], axis=1)
+
+  def one(word):
+    key = jax.random.fold_in(jax.random.key(secret), word[0])
+    return jax.random.fold_in(key, word[1])
+
+  return jax.vmap(one)(words)
+
+
+def gaussian_filter(features: jax.Array, sigma: float) -> jax.Array:
+  """Blurs each channel of [B, H, W, C]; sigma in cells, edges repeated."""
+  radius = max(int(3 * sigma + 0.5), 1)
+  weights = jnp.exp(-0.5 * (jnp.arange(-radius, radius + 1) / sigma) ** 2)
+  return _filtered(features, weights / weights.sum())
+
+
+def mean_filter(features: jax.Array, side: int) -> jax.Array:
+  """Means over windows of side x side cells, side odd, edges repeated."""
+  return _filtered(features, jnp.full(side, 1 / side))
+
+
+def _filtered(x, weights):
+  radius = len(weights) // 2
+  for axis in (1, 2):
+    around = [(0, 0)] * x.ndim
+    around[axis] = (radius, radius)
+    padded = jnp.pad(x, around, mode="edge")
+    size = x.shape[axis]
+    x = sum(
+      weights[i] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+      for i in range(len(weights))
+    )
+  return x
 
 
 class InverseBottleneck(nn.Module):
@@ -82,6 +203,8 @@ class Reconstructor(nn.Module):
     blocks: inverse bottlenecks before each enlargement.
     factor: of an enlargement (nearest neighbour), 2 or 4; as many times fewer
       channels.
+    shuffle: the last enlargement is of the image, out of as many more channels
+      (Shi et al., CVPR 2016), so that nothing is computed at full size.
     residual: blocks are added to their input.
     output: "clamp", or "min_max": each image is stretched to [0, 1].
     norm: "batch" or "group".
@@ -90,6 +213,7 @@ class Reconstructor(nn.Module):
   side: int = 224
   blocks: int = 2
   factor: int = 2
+  shuffle: bool = False
   residual: bool = False
   output: str = "clamp"
   norm: str = "batch"
@@ -98,24 +222,27 @@ class Reconstructor(nn.Module):
   @nn.compact
   def __call__(self, features: jax.Array, train: bool) -> jax.Array:
     x = features.astype(self.dtype)
+    stages = round(math.log(self.side / x.shape[1], self.factor))
+    if x.shape[1] * self.factor**stages != self.side or not stages:
+      raise ValueError(
+        f"features of side {x.shape[1]} do not become images of side"
+        f" {self.side} by enlarging them {self.factor} times"
+      )
     width = x.shape[-1]
-    first = 2  # the first stage halves, whatever the factor
-    while x.shape[1] < self.side:
-      width = max(width // first, 8)
-      first = self.factor
+    for stage in range(stages):
+      # The first stage halves, whatever the factor.
+      width = max(width // (self.factor if stage else 2), 8)
       for _ in range(self.blocks):
         x = InverseBottleneck(width, self.residual, self.norm, self.dtype)(
           x, train
         )
-      x = x.repeat(self.factor, 1).repeat(self.factor, 2)
-    if x.shape[1] != self.side:
-      raise ValueError(
-        f"features of side {features.shape[1]} do not become images of side"
-        f" {self.side} by enlarging them {self.factor} times"
-      )
+      if not (self.shuffle and stage == stages - 1):
+        x = x.repeat(self.factor, 1).repeat(self.factor, 2)
+    last = self.factor if self.shuffle else 1
     x = conv(width, 3, 1, self.dtype)(x)
     x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
-    x = conv(3, 3, 1, jnp.float32)(x.astype(jnp.float32))
+    x = conv(3 * last**2, 3, 1, jnp.float32)(x.astype(jnp.float32))
+    x = layers.depth_to_space(x, last)
     return _to_image(x, self.output)
 
 

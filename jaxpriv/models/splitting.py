@@ -6,11 +6,12 @@ and a decider D, the rest. No network is written for it: calls of the layer are
 intercepted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from flax.traverse_util import flatten_dict
 
 
 class Split(NamedTuple):
@@ -50,44 +51,126 @@ def split(model: nn.Module, layer: str, **arguments: Any) -> Split:
   Raises:
     ValueError: when called, if there is no such layer.
   """
-  path = tuple(layer.split("/"))
-
-  def intercepted(variables, images, interceptor):
-    called: list[str] = []
-
-    def wrapped(call, args, kwargs, context):
-      if context.method_name != "__call__":
-        return call(*args, **kwargs)
-      called.append("/".join(context.module.path))
-      if context.module.path != path:
-        return call(*args, **kwargs)
-      return interceptor(call, args, kwargs)
-
-    with nn.intercept_methods(wrapped):
-      output = model.apply(variables, images, **arguments)
-    if layer not in called:
-      raise ValueError(
-        f"no layer {layer!r} to cut at: choose of {_listed(called)}"
-      )
-    return output
 
   def featurizer(variables, images):
-    def reached(call, args, kwargs):
-      raise _Reached(call(*args, **kwargs))
+    return model.apply(variables, images, method=featurize(layer), **arguments)
+
+  def decider(variables, features, images):
+    return model.apply(
+      variables, features, images, method=decide(layer), **arguments
+    )
+
+  return Split(featurizer, decider)
+
+
+def featurize(layer: str) -> Callable[..., jax.Array]:
+  """(module, images, **arguments) -> features: a `method` of `Module.apply`."""
+
+  def method(module, images, **arguments):
+    def reached(call):
+      raise _Reached(call())
 
     try:
-      intercepted(variables, images, reached)
+      _intercepted(module, layer, images, arguments, reached)
     except _Reached as found:
       return found.features
     raise AssertionError("unreachable")
 
-  def decider(variables, features, images):
-    def replaced(call, args, kwargs):
-      return features
+  return method
 
-    return intercepted(variables, images, replaced)
 
-  return Split(featurizer, decider)
+def decide(layer: str) -> Callable[..., Any]:
+  """(module, features, images, **arguments) -> output, as `featurize`."""
+
+  def method(module, features, images, **arguments):
+    return _intercepted(module, layer, images, arguments, lambda call: features)
+
+  return method
+
+
+def observe(layer: str) -> Callable[..., tuple[jax.Array, Any]]:
+  """(module, images, **arguments) -> (features, output), as `featurize`."""
+
+  def method(module, images, **arguments):
+    seen = []
+
+    def reached(call):
+      seen.append(call())
+      return seen[0]
+
+    output = _intercepted(module, layer, images, arguments, reached)
+    return seen[0], output
+
+  return method
+
+
+def _intercepted(module, layer, images, arguments, instead):
+  """Calls the module, with `instead` in place of the layer."""
+  path = tuple(layer.split("/"))
+  called: list[str] = []
+
+  def wrapped(call, args, kwargs, context):
+    if context.method_name != "__call__":
+      return call(*args, **kwargs)
+    called.append("/".join(context.module.path))
+    if context.module.path != path:
+      return call(*args, **kwargs)
+    return instead(lambda: call(*args, **kwargs))
+
+  with nn.intercept_methods(wrapped):
+    output = module(images, **arguments)
+  if layer not in called:
+    raise ValueError(
+      f"no layer {layer!r} to cut at: choose of {_listed(called)}"
+    )
+  return output
+
+
+def halves(
+  model: nn.Module, layer: str, images: Any, **arguments: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """The names of the parameters of f and of D, as "conv1/kernel".
+
+  Args:
+    model: as of `split`, like layer and arguments.
+    layer: see there.
+    images: of the shape to come, or a jax.ShapeDtypeStruct.
+    **arguments: see there.
+
+  Raises:
+    ValueError: there is no such layer.
+  """
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  names = lambda method: tuple(
+    flatten_dict(
+      jax.eval_shape(
+        lambda key, x: model.init(key, x, method=method, **arguments),
+        key,
+        images,
+      )["params"],
+      sep="/",
+    )
+  )
+  before = names(featurize(layer))
+  return before, tuple(n for n in names(None) if n not in before)
+
+
+def parameters(variables: Mapping[str, Any], names: Sequence[str]) -> dict:
+  """What of the variables belongs to some parameters: they, and statistics.
+
+  Args:
+    variables: of a network: "params" and perhaps "batch_stats".
+    names: of parameters, as `halves` gives them.
+
+  Returns:
+    "params/conv1/kernel" -> array.
+  """
+  owners = {name.rpartition("/")[0] for name in names}
+  return {
+    name: value
+    for name, value in flatten_dict(dict(variables), sep="/").items()
+    if name.partition("/")[2].rpartition("/")[0] in owners
+  }
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ dn), width w and an image of side s:
 | layer | what | output |
 |---|---|---|
 | input | (x - .5) / .5 | s, s, 3 |
-| stage i | di times conv 3x3, norm, ReLU; max-pool 2 | s/2^i, s/2^i, wi |
+| blocki | di times conv 3x3, norm, ReLU; max-pool 2 | s/2^i, s/2^i, wi |
 | head | mean over positions, dropout, fc | features |
 
 with wi = min(2^(i-1), 8) w.
@@ -23,6 +23,31 @@ import jax
 import jax.numpy as jnp
 
 from jaxpriv.models import layers
+
+
+class Block(nn.Module):
+  """[B, H, W, C] -> [B, H / 2, W / 2, features]."""
+
+  depth: int
+  features: int
+  norm: str = "batch"
+  dtype: Any = jnp.float32
+  param_dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    for _ in range(self.depth):
+      x = layers.Conv(
+        self.features,
+        (3, 3),
+        padding=1,
+        use_bias=False,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=self.dtype,
+        param_dtype=self.param_dtype,
+      )(x)
+      x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
+    return layers.max_pool(x, 2, 2)
 
 
 class VGGNet(nn.Module):
@@ -50,18 +75,14 @@ class VGGNet(nn.Module):
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     for stage, depth in enumerate(self.depths):
-      for _ in range(depth):
-        x = layers.Conv(
-          self.width * min(2**stage, 8),
-          (3, 3),
-          padding=1,
-          use_bias=False,
-          kernel_init=nn.initializers.he_normal(),
-          dtype=self.dtype,
-          param_dtype=self.param_dtype,
-        )(x)
-        x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
-      x = layers.max_pool(x, 2, 2)
+      x = Block(
+        depth,
+        self.width * min(2**stage, 8),
+        self.norm,
+        self.dtype,
+        self.param_dtype,
+        name=f"block{stage + 1}",
+      )(x, train)
     x = x.astype(jnp.float32).mean((1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.features, name="fc")(x)

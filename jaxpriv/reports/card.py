@@ -12,7 +12,8 @@
 | not_protected | sentences to add to what is always said |
 | terms | licence or conditions of use |
 
-A released model has others besides: see `jaxpriv.reports.model_card`.
+A released model and released features have others besides: see
+`jaxpriv.reports.model_card` and `jaxpriv.reports.feature_card`.
 
 What is passed is published: give no original file name, path or identity.
 """
@@ -27,6 +28,8 @@ from typing import Any
 from etils import epath
 
 from jaxpriv.reports import (
+  feature_card,
+  features,
   files,
   model_card,
   summary,
@@ -80,7 +83,8 @@ def limits(card: Mapping[str, Any]) -> list[str]:
   given = card.get("not_protected", []) + results.get("not_claimed", [])
   given += _framed_otherwise(card)
   results["not_claimed"] = list(dict.fromkeys(given))
-  return summary.not_claimed(results)
+  released = "features" in card or features.released(results)
+  return summary.not_claimed(results, released)
 
 
 def framed(framing: Mapping[str, int]) -> str:
@@ -113,11 +117,13 @@ def markdown(card: Mapping[str, Any]) -> str:
   name = functools.partial(
     wording.name, names=card.get("results", {}).get("names", {})
   )
+  released = "features" in card
+  title = "Released features" if released else "Protected images"
   parts = [
-    f"# Protected images: {md.text(name(card.get('mechanism', '')))}",
-    _origin(card),
+    f"# {title}: {md.text(name(card.get('mechanism', '')))}",
+    feature_card.origin(card) if released else _origin(card),
     "## What was measured",
-    *_measured(card.get("results", {}), name),
+    *_measured(card, name),
     "## What is not protected",
     md.bullets(card["not_protected"]),
     "## What is missing",
@@ -142,8 +148,11 @@ def _origin(card: Mapping[str, Any]) -> str:
   return md.text(said)
 
 
-def _measured(results: Mapping[str, Any], name) -> Iterator[str]:
-  if not results.get("identification"):
+def _measured(card: Mapping[str, Any], name) -> Iterator[str]:
+  results = card.get("results", {})
+  released = "features" in card
+  sections = features.SECTIONS if released else ("identification",)
+  if not any(results.get(section) for section in sections):
     yield NO_FIGURES
   else:
     yield f"**{md.text(summary.headline(results))}.**"
@@ -152,7 +161,10 @@ def _measured(results: Mapping[str, Any], name) -> Iterator[str]:
         f"{md.text(finding.title)}: **{finding.figure}**."
         f" {md.text(finding.sentence)}"
       )
-    yield _identification(results, name)
+    if released:
+      yield from feature_card.measured(results, name)
+    else:
+      yield _identification(results, name)
   if results.get("attributes"):
     yield _attributes(results, name)
 
@@ -189,7 +201,8 @@ def _identification(results: Mapping[str, Any], name) -> str:
 
 def _attributes(results: Mapping[str, Any], name) -> str:
   lines = md.header(
-    *("Attribute", "Predictor", "Read right", "95% interval", "Original"),
+    *("Attribute", "Predictor", "Read right", "95% interval"),
+    "Unprotected features" if features.released(results) else "Original",
     *("Change", "Majority", "Verdict"),
   )
   for row in results["attributes"]:
@@ -226,6 +239,9 @@ def _made(card: Mapping[str, Any]) -> str:
   for key in ("parameters_sha256", "config_sha256"):
     if card.get(key):
       lines.append(f"- {key.replace('_', ' ')}: {md.code(card[key])}")
+  if "features" in card:
+    digest = card["features"]["featurizer_sha256"]
+    lines.append(f"- featurizer sha256: {md.code(digest)}")
   if card.get("framing"):
     lines.append(f"- faces framed: {framed(card['framing'])}")
   lines.append("- the whole configuration: `card.json`")

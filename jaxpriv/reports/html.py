@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from jaxpriv.reports import (
   drawing,
+  features,
   files,
   summary,
   tables,
@@ -32,6 +33,8 @@ SECTIONS = {
   "tasks": "Tasks",
   "privacy": "Privacy of the training data",
   "images": "Images",
+  "reconstruction": "Reconstruction",
+  "leakage": "Leakage",
   "identification": "Identification",
   "attributes": "Attributes",
   "outputs": "Outputs",
@@ -53,7 +56,8 @@ def write(
     path: of the file to write, local or in a bucket.
     results: see `jaxpriv.reports.results`.
     images: `{"strips": [strip, ...]}`; a strip is uint8 images [original,
-      protected, nearest match], or `{"images": ..., "captions": ...}`.
+      protected, nearest match], or any number of them with a caption each,
+      `{"images": ..., "captions": ...}`.
     curves: phase -> metric -> [(step, value), ...].
 
   Raises:
@@ -94,6 +98,7 @@ def _environment(names: Mapping[str, str]) -> jinja2.Environment:
     "percent",
     "points",
     "real",
+    "span",
     "times",
   ):
     environment.filters[name] = getattr(wording, name)
@@ -106,7 +111,12 @@ def _view(results, images, curves) -> dict[str, Any]:
   mechanism = results.get("mechanism", "")
   rows = results.get("identification", [])
   data = results.get("data", {})
+  released = features.released(results)
+  named = functools.partial(wording.name, names=results.get("names", {}))
   view = dict(
+    released=released,
+    source="unprotected features" if released else "original images",
+    titles=SECTIONS | ({"attributes": "Utility"} if released else {}),
     results=results,
     mechanism=mechanism,
     data=data,
@@ -118,7 +128,16 @@ def _view(results, images, curves) -> dict[str, Any]:
     privacy=_guarantee(results.get("privacy")),
     findings=summary.findings(results),
     comparison=summary.comparison(results),
-    strips=list(_strips(images.get("strips", []))),
+    strips=list(_strips(images.get("strips", []), () if released else ROLES)),
+    rebuilt_groups=list(tables.reconstruction(results)),
+    between=_between,
+    between_axis=drawing.between_axis(),
+    pairs=tables.curves(results),
+    pairs_chart=drawing.pairs(tables.curves(results), named),
+    pairs_legend=drawing.pairs_legend(tables.curves(results), named),
+    leakage_groups=list(tables.leakage(results)),
+    leak_bar=_leak_bar,
+    known_attack=features.describe,
     groups=list(tables.identification(results)),
     predictors=tables.unique(results.get("attributes", []), "predictor"),
     attribute_groups=list(tables.attributes(results)),
@@ -133,6 +152,8 @@ def _view(results, images, curves) -> dict[str, Any]:
   empty = {
     "images": not view["strips"],
     "identification": not view["groups"],
+    "reconstruction": not (view["rebuilt_groups"] or view["pairs"]),
+    "leakage": not view["leakage_groups"],
     "attributes": not view["attribute_groups"],
     "outputs": not view["output_rows"],
     "tasks": not view["tasks"],
@@ -140,7 +161,7 @@ def _view(results, images, curves) -> dict[str, Any]:
     "training": not view["phases"],
   }
   view["sections"] = [
-    (key, title) for key, title in SECTIONS.items() if not empty.get(key)
+    (key, title) for key, title in view["titles"].items() if not empty.get(key)
   ]
   return view
 
@@ -185,14 +206,56 @@ def _bar(row: Mapping[str, Any], rows: Rows) -> Markup:
   )
 
 
-def _strips(strips: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
-  for strip in strips:
-    pictures, captions = strip, ROLES
-    if isinstance(strip, Mapping):
-      pictures, captions = strip["images"], strip.get("captions", ROLES)
+def _between(row: Mapping[str, Any]) -> Markup:
+  return drawing.between(
+    row["ssim"],
+    row["ssim_low"],
+    row["ssim_high"],
+    row["verdict"].level,
+    row["floor"],
+    row["ceiling"],
+  )
+
+
+def _leak_bar(row: Mapping[str, Any]) -> Markup:
+  return drawing.bar(
+    row["rate"],
+    row["low"],
+    row["high"],
+    row["verdict"].level,
+    chance=row["chance"],
+    witness=row["original"],
+  )
+
+
+def _strips(
+  strips: Sequence[Any], roles: Sequence[str]
+) -> Iterator[list[dict[str, str]]]:
+  """Yields the cells of each strip: as many images as have `roles`, or more.
+
+  Captions say what became of an image; where it has no role, what it is.
+
+  Raises:
+    ResultsError: there are not as many captions as images.
+  """
+  for number, strip in enumerate(strips):
+    if not isinstance(strip, Mapping):
+      strip = {"images": strip}
+    pictures = strip["images"]
+    numbers = range(len(roles), len(pictures))
+    names = [*roles, *(f"Image {n + 1}" for n in numbers)][: len(pictures)]
+    captions = strip.get("captions") or names
+    if len(captions) != len(pictures):
+      raise results_lib.ResultsError(
+        f"strip {number}: {len(captions)} captions of {len(pictures)} images"
+      )
     yield [
-      {"source": drawing.png(picture), "role": role, "caption": caption}
-      for picture, role, caption in zip(pictures, ROLES, captions)
+      {
+        "source": drawing.png(picture),
+        "role": name if name in roles else caption or name,
+        "caption": caption,
+      }
+      for picture, name, caption in zip(pictures, names, captions)
     ]
 
 

@@ -14,11 +14,31 @@
 | | best constant answer scores, or null) |
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
 | | phases, not_private_phases, pretrained; null if it was not private |
+| reconstruction | of released features, rows: mechanism, attack, knowledge |
+| | (a sentence: what the attacker has), pairs (of released features and |
+| | photographs that are known, or null), l1, psnr, ssim, ssim_low, ssim_high, |
+| | abs_ssim, aligned_ssim, total (photographs); and of an independent |
+| | recogniser that reads what was rebuilt: hits, identified_of, rate, low, |
+| | high, chance, all null if it was not asked, and undisguised, its rate on |
+| | undisguised photographs, or null |
+| leakage | of released features, rows: mechanism, attack, what (an attribute, |
+| | "identity" or "link"), hits, total, rate, low, high, chance, original (the |
+| | same attack on unprotected features, or null) |
+| curves | SSIM by known pairs, rows: mechanism, threshold_ssim, |
+| | pairs_needed (null if the largest did not reach it), largest, points |
+| | [[pairs, ssim, low, high], ...], clean and mean (SSIM of those bounds) |
 | names | how to write a mechanism for people, where its own name will not do |
 | not_claimed | sentences to add to what every report says of its limits |
 
 Any key may be missing. An identification row may name, as `reference`, another
 recogniser whose undisguised figure gives it a meaning.
+
+Where features are released, attributes of predictor "decider" are what they are
+good for; `original` is the rate on unprotected features. Reconstruction rows of
+attack "clean features" (the inverter of unprotected features), "mean image" and
+"another photograph" are bounds, not attacks. ssim is the mean over photographs
+with its 95% interval by person; aligned_ssim is after the best affine change of
+brightness, a negative one included.
 """
 
 import json
@@ -47,7 +67,19 @@ COLUMNS = {
   "outputs": ("mechanism", "distinct", "total"),
   "similarity": ("mechanism", "ssim", "psnr"),
   "tasks": ("mechanism", "score", "value", "low", "high", "total", "constant"),
+  "reconstruction": (
+    *("mechanism", "attack", "knowledge", "pairs", "l1", "psnr", "ssim"),
+    *("ssim_low", "ssim_high", "abs_ssim", "aligned_ssim", "total"),
+    *("hits", "identified_of", "rate", "low", "high", "chance", "undisguised"),
+  ),
+  "leakage": (*_RATE, "attack", "what", "chance", "original"),
+  "curves": (
+    *("mechanism", "threshold_ssim", "pairs_needed", "largest", "points"),
+    *("clean", "mean"),
+  ),
 }
+# What a recogniser says of rebuilt photographs: all of it, or nothing.
+IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
 
 
 class ResultsError(ValueError):
@@ -82,7 +114,11 @@ def check(results: Mapping[str, Any]) -> None:
       missing = [name for name in columns if name not in row]
       if missing:
         raise ResultsError(f"{where} lacks {', '.join(missing)}: {dict(row)}")
-      if "rate" in columns:
+      if section == "reconstruction":
+        _check_reconstruction(where, row)
+      elif section == "curves":
+        _check_curve(where, row)
+      elif "rate" in columns:
         _check_rate(where, row)
 
   privacy = results.get("privacy")
@@ -100,10 +136,61 @@ def _check_rate(where: str, row: Mapping[str, Any]) -> None:
     raise ResultsError(
       f"{where}: rate {row['rate']} is not {row['hits']} / {row['total']}"
     )
-  if not row["low"] - 1e-6 <= row["rate"] <= row["high"] + 1e-6:
+  _check_interval(where, "rate", row["rate"], row["low"], row["high"])
+
+
+def _check_interval(where: str, name: str, value, low, high) -> None:
+  if not low - 1e-6 <= value <= high + 1e-6:
     raise ResultsError(
-      f"{where}: rate {row['rate']} outside its own interval"
-      f" {row['low']} to {row['high']}"
+      f"{where}: {name} {value} outside its own interval {low} to {high}"
+    )
+
+
+def _check_numbers(where: str, row: Mapping[str, Any], *names: str) -> None:
+  """Null is what was not a number: a psnr may be infinite, an SSIM may not."""
+  for name in names:
+    if row[name] is None:
+      raise ResultsError(f"{where}: {name} is null")
+
+
+def _check_reconstruction(where: str, row: Mapping[str, Any]) -> None:
+  similar = ("ssim", "ssim_low", "ssim_high")
+  _check_numbers(where, row, *similar, "l1", "abs_ssim", "aligned_ssim")
+  _check_interval(where, "ssim", *(row[name] for name in similar))
+  if not row["total"]:
+    raise ResultsError(f"{where}: no photograph was rebuilt")
+  if row["pairs"] is not None and row["pairs"] < 0:
+    raise ResultsError(f"{where}: {row['pairs']} pairs")
+  missing = [name for name in IDENTIFIED if row[name] is None]
+  if not missing:
+    _check_rate(where, {**row, "total": row["identified_of"]})
+  elif len(missing) < len(IDENTIFIED):
+    raise ResultsError(
+      f"{where}: {', '.join(missing)} null, though people were identified"
+    )
+
+
+def _check_curve(where: str, row: Mapping[str, Any]) -> None:
+  _check_numbers(where, row, "threshold_ssim", "largest")
+  for point in row["points"]:
+    if len(point) != 4 or None in point:
+      raise ResultsError(f"{where}: {point} is not pairs, ssim, low, high")
+    _check_interval(where, f"ssim of {point[0]} pairs", *point[1:])
+  pairs = [point[0] for point in row["points"]]
+  if pairs != sorted(set(pairs)) or any(number < 1 for number in pairs):
+    raise ResultsError(f"{where}: pairs {pairs} are not 1 or more, ascending")
+  if pairs and pairs[-1] > row["largest"]:
+    raise ResultsError(f"{where}: {pairs[-1]} pairs of {row['largest']}")
+  needed, wanted = row["pairs_needed"], row["threshold_ssim"]
+  if needed is None:
+    reached = [n for n, _, low, _ in row["points"] if low > wanted]
+    if reached:
+      raise ResultsError(
+        f"{where}: pairs_needed is null, but {reached[0]} pairs reach {wanted}"
+      )
+  elif not 1 <= needed <= row["largest"]:
+    raise ResultsError(
+      f"{where}: {needed} pairs needed, of {row['largest']} tried"
     )
 
 

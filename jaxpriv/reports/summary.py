@@ -1,10 +1,11 @@
 """The results in sentences: what is hidden, what kept, what is not claimed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from jaxpriv.reports import feature_summary, features, verdicts, wording
 from jaxpriv.reports import tasks as tasks_lib
-from jaxpriv.reports import verdicts, wording
+from jaxpriv.reports.verdicts import Finding
 
 Results = Mapping[str, Any]
 
@@ -16,20 +17,12 @@ HEADLINES = {
 FEW_PEOPLE = 100
 
 
-class Finding(NamedTuple):
-  """One card of the summary."""
-
-  title: str
-  figure: str
-  word: str
-  level: str
-  sentence: str
-
-
 def headline(results: Results) -> str:
   """Returns the summary in one line."""
   if results.get("tasks"):
     return _training_headline(results.get("privacy"))
+  if features.released(results):
+    return feature_summary.headline(results)
   rows = results.get("identification", [])
   verdict = verdicts.overall(rows, results.get("mechanism", ""))
   if verdict.word == "not measured":
@@ -41,6 +34,9 @@ def findings(results: Results) -> list[Finding]:
   """Returns the cards for whatever was measured of the run's mechanism."""
   made = [
     identity(results),
+    feature_summary.reconstruction(results),
+    feature_summary.pairs(results),
+    feature_summary.leakage(results),
     attributes(results),
     outputs(results),
     training(results),
@@ -52,6 +48,8 @@ def findings(results: Results) -> list[Finding]:
 def level(results: Results) -> str:
   """How the headline is shown: good, unclear or bad."""
   if not results.get("tasks"):
+    if features.released(results):
+      return feature_summary.level(results)
     rows = results.get("identification", [])
     return verdicts.overall(rows, results.get("mechanism", "")).level
   privacy = results.get("privacy")
@@ -180,8 +178,12 @@ def identity(results: Results) -> Finding | None:
 
 
 def _independent(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-  """Returns the rows of predictors that no loss has used, if there are any."""
-  return [r for r in rows if not _of_the_loss(r)] or list(rows)
+  """Returns the rows of predictors that no loss has used, if there are any.
+
+  Of released features, those of the decider: it is what they are released for.
+  """
+  decided = [r for r in rows if r["predictor"] == verdicts.DECIDER]
+  return decided or [r for r in rows if not _of_the_loss(r)] or list(rows)
 
 
 def _of_the_loss(row: Mapping[str, Any]) -> bool:
@@ -195,8 +197,9 @@ def attributes(results: Results) -> Finding | None:
   if not rows:
     return None
   rows = _independent(rows)
-  by = "every predictor"
-  if not any(_of_the_loss(row) for row in rows):
+  decided = rows[0]["predictor"] == verdicts.DECIDER
+  by = "the decider" if decided else "every predictor"
+  if not decided and not any(_of_the_loss(row) for row in rows):
     by += " that no loss has used"
   words: dict[str, list] = {}
   for row in rows:
@@ -208,14 +211,16 @@ def attributes(results: Results) -> Finding | None:
   level = "good" if len(kept) == len(words) else "bad" if lost else "unclear"
   worst = min(rows, key=lambda r: r["rate"] - r["original"])
   change = wording.points(worst["rate"] - worst["original"])
+  reader = "" if decided else f" by {worst['predictor']}"
   return Finding(
-    "Attributes kept",
+    "Utility, attributes kept" if decided else "Attributes kept",
     f"{len(kept)} of {len(words)}",
     "kept" if level == "good" else "some lost" if lost else "some weakened",
     level,
-    f"Kept means within two points of the original images, by {by}."
+    f"Kept means within two points of the {verdicts.original(rows[0])},"
+    f" by {by}."
     f" The largest change is {change} points:"
-    f" {worst['attribute']} by {worst['predictor']},"
+    f" {worst['attribute']}{reader},"
     f" {wording.percent(worst['original'])} to"
     f" {wording.percent(worst['rate'])}.",
   )
@@ -229,9 +234,10 @@ def outputs(results: Results) -> Finding | None:
     return None
   row = rows[0]
   share = row["distinct"] / max(row["total"], 1)
+  made = "feature maps" if features.released(results) else "ones"
   sentence = (
     f"{wording.count(row['total'])} images became"
-    f" {wording.count(row['distinct'])} different ones."
+    f" {wording.count(row['distinct'])} different {made}."
   )
   if share < 0.05:
     sentence += " Most images share theirs with many others."
@@ -240,8 +246,13 @@ def outputs(results: Results) -> Finding | None:
   )
 
 
-def not_claimed(results: Results) -> list[str]:
-  """Returns what nobody may read into the figures: some hold always."""
+def not_claimed(results: Results, released: bool | None = None) -> list[str]:
+  """Returns what nobody may read into the figures: some hold always.
+
+  `released` tells whether they are of features, where nothing was measured.
+  """
+  if released is None:
+    released = features.released(results)
   rows = results.get("identification", [])
   people = results.get("data", {}).get("people", {}).get("test")
   source = results.get("data", {}).get("source")
@@ -266,6 +277,8 @@ def not_claimed(results: Results) -> list[str]:
         " cameras, poses or crops need their own measurement."
       )
     return said
+  if released:
+    said += feature_summary.not_claimed(results)
   said.append(
     "These are measurements, not a proof. An attacker with more data, another"
     " network or knowledge that was not modelled here may do better."
@@ -298,12 +311,13 @@ def not_claimed(results: Results) -> list[str]:
 
 
 def comparison(results: Results) -> list[dict[str, Any]]:
-  """Returns one row per mechanism: its strongest attack and what it keeps.
+  """Returns one row per mechanism: its strongest attacks and what it keeps.
 
   Attributes are read by the same predictors for all, those that no loss has
   used if there are such.
   """
   rows = results.get("identification", [])
+  rebuilt = results.get("reconstruction", [])
   shared = _shared_predictors(results)
   table = []
   for mechanism in verdicts.mechanisms(results):
@@ -321,6 +335,9 @@ def comparison(results: Results) -> list[dict[str, Any]]:
         "mechanism": mechanism,
         "attack": row,
         "verdict": verdicts.overall(rows, mechanism),
+        "rebuilt": features.strongest(rebuilt, mechanism),
+        "rebuilding": features.overall(rebuilt, mechanism),
+        "curve": next(iter(features.curves(results, mechanism)), None),
         "change": sum(changes) / len(changes) if changes else None,
         "predictors": sorted({r["predictor"] for r in read}),
         "outputs": _first(results.get("outputs", []), mechanism),

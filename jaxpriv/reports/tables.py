@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxpriv.reports import summary, verdicts
+from jaxpriv.reports import features, summary, verdicts
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -80,6 +80,69 @@ def attributes(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
           for attribute in majority
         ],
       }
+
+
+def reconstruction(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+  """Yields the bounds, then a group per mechanism, its strongest attack first.
+
+  The group of the bounds has no mechanism. Each row gains `verdict`, `floor`
+  and `ceiling` (SSIM of the mean image and from unprotected features, or None).
+  """
+  rows = results.get("reconstruction", [])
+  bounds = [
+    features.bound(rows, name, mechanism)
+    for name in verdicts.BOUNDS
+    for mechanism in unique(rows, "mechanism")
+  ]
+  shown: list[Mapping[str, Any]] = []
+  for row in bounds:
+    if row and row not in shown:
+      shown.append(row)
+  groups = [(None, shown)] + [
+    (name, features.attacks(rows, name))
+    for name in verdicts.mechanisms(results)
+  ]
+  for mechanism, group in groups:
+    if group:
+      yield {
+        "mechanism": mechanism,
+        "several": len(unique(group, "mechanism")) > 1,
+        "rows": [_rebuilt(row, rows) for row in group],
+      }
+
+
+def _rebuilt(row: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+  ends = {}
+  for end, name in (("floor", verdicts.MEAN), ("ceiling", verdicts.CLEAN)):
+    found = features.bound(rows, name, row["mechanism"])
+    ends[end] = found["ssim"] if found else None
+  return dict(row, verdict=features.reconstruction(row, rows), **ends)
+
+
+def leakage(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+  """Yields a group per mechanism, the worst first; rows gain `verdict`."""
+  for mechanism in verdicts.mechanisms(results):
+    group = features.leaks(results, mechanism)
+    if group:
+      yield {
+        "mechanism": mechanism,
+        "rows": [
+          dict(row, verdict=features.leakage(row, results)) for row in group
+        ],
+      }
+
+
+def curves(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns the curves, the run's first; they gain `verdict` and `best`."""
+  return [
+    dict(
+      row,
+      verdict=features.curve(row),
+      best=max((point[1] for point in row["points"]), default=None),
+    )
+    for mechanism in verdicts.mechanisms(results)
+    for row in features.curves(results, mechanism)
+  ]
 
 
 def outputs(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The identification and attribute tables for a terminal, by rich."""
+"""The tables of an evaluation for a terminal, by rich."""
 
 import functools
 from collections.abc import Mapping
@@ -9,8 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxpriv.reports import (
+  features,
+  summary,
+  tables,
+  tasks,
+  verdicts,
+  wording,
+)
 from jaxpriv.reports import results as results_lib
-from jaxpriv.reports import summary, tables, tasks, verdicts, wording
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "plain": "dim"}
 MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "plain": "  "}
@@ -37,11 +44,21 @@ def print_tables(
   name = functools.partial(wording.name, names=results.get("names", {}))
   for group in tables.identification(results):
     console.print(_identification(group, name, everything))
+  for group in tables.reconstruction(results):
+    if everything or group["mechanism"] in (None, results.get("mechanism")):
+      console.print(_reconstruction(group, name))
+  if results.get("curves"):
+    console.print(_curves(results, name))
+  for group in tables.leakage(results):
+    if everything or group["mechanism"] == results.get("mechanism"):
+      console.print(_leakage(group, name))
   for group in tables.attributes(results):
     if everything or group["mechanism"] == results.get("mechanism"):
       console.print(_attributes(group, results, name))
   if len(verdicts.mechanisms(results)) > 1:
-    console.print(_comparison(results, name))
+    released = features.released(results)
+    compare = _released_comparison if released else _comparison
+    console.print(compare(results, name))
   if results.get("tasks"):
     console.print(_tasks(results))
   level = summary.level(results)
@@ -95,6 +112,97 @@ def _identification(group: Mapping[str, Any], name, everything: bool) -> Table:
       wording.percent(witness["rate"]) if witness else wording.NOTHING,
       wording.percent(row["chance"]),
       _word(row["verdict"]),
+    )
+  return table
+
+
+def _reconstruction(group: Mapping[str, Any], name) -> Table:
+  """Returns the attacks of one group, each behind the mark of its verdict."""
+  who = group["mechanism"]
+  similar = ("Pairs", "SSIM", "95% interval", "Aligned")
+  numbers = (*similar, "Rank-1", "Undisguised", "Chance")
+  table = _table(
+    "Bounds of what can be rebuilt"
+    if who is None
+    else f"Photographs rebuilt from features of {name(who)}",
+    *("Attack", *numbers),
+    numbers=numbers,
+  )
+  for row in group["rows"]:
+    level = row["verdict"].level
+    whose = f" ({name(row['mechanism'])})" if group["several"] else ""
+    table.add_row(
+      Text(
+        (MARKS[level] if who else "") + row["attack"] + whose, STYLES[level]
+      ),
+      wording.count(row["pairs"]),
+      wording.fixed(row["ssim"], 2),
+      wording.span(row["ssim_low"], row["ssim_high"]),
+      wording.fixed(row["aligned_ssim"], 2),
+      wording.percent(row["rate"]),
+      wording.percent(row["undisguised"]),
+      wording.percent(row["chance"]),
+    )
+  return table
+
+
+def _curves(results: Mapping[str, Any], name) -> Table:
+  numbers = ("SSIM", "Pairs", "Tried", "Best", "Clean", "Mean")
+  table = _table(
+    "Known pairs that it takes to reach an SSIM",
+    *("Mechanism", *numbers, "Verdict"),
+    numbers=numbers,
+  )
+  for row in tables.curves(results):
+    table.add_row(
+      Text(name(row["mechanism"])),
+      wording.fixed(row["threshold_ssim"], 2),
+      wording.count(row["pairs_needed"]),
+      wording.count(row["largest"]),
+      wording.fixed(row["best"], 2),
+      wording.fixed(row["clean"], 2),
+      wording.fixed(row["mean"], 2),
+      _word(row["verdict"]),
+    )
+  return table
+
+
+def _leakage(group: Mapping[str, Any], name) -> Table:
+  numbers = ("Rate", "95% interval", "Clean", "Chance")
+  table = _table(
+    f"Read from features of {name(group['mechanism'])}",
+    *("Attack", "What", *numbers, "Verdict"),
+    numbers=numbers,
+  )
+  for row in group["rows"]:
+    table.add_row(
+      Text(row["attack"]),
+      Text(name(row["what"])),
+      wording.percent(row["rate"]),
+      wording.interval(row["low"], row["high"]),
+      wording.percent(row["original"]),
+      wording.percent(row["chance"]),
+      _word(row["verdict"]),
+    )
+  return table
+
+
+def _released_comparison(results: Mapping[str, Any], name) -> Table:
+  numbers = ("SSIM", "Pairs needed", "Attributes")
+  table = _table(
+    "Every mechanism: its strongest attack, and the attributes' mean change",
+    *("Mechanism", "Attack", *numbers, "Verdict"),
+    numbers=numbers,
+  )
+  for row in summary.comparison(results):
+    attack, curve = row["rebuilt"], row["curve"] or {}
+    table.add_row(
+      Text(name(row["mechanism"])),
+      Text(features.describe(attack) if attack else wording.NOTHING),
+      wording.fixed(attack["ssim"] if attack else None, 2),
+      wording.count(curve.get("pairs_needed")),
+      wording.points(row["change"]),
+      _word(row["rebuilding"]),
     )
   return table
 

@@ -18,6 +18,11 @@ Row = Mapping[str, Any]
 
 UNDISGUISED = "undisguised"
 OTHER_PHOTOGRAPH = "other photograph"
+# What reads released features as they were meant to be read.
+DECIDER = "decider"
+# Rows of reconstruction that are no attacks; see `jaxpriv.reports.features`.
+CLEAN, MEAN, ANOTHER = "clean features", "mean image", "another photograph"
+BOUNDS = (CLEAN, ANOTHER, MEAN)
 KEPT_WITHIN = 0.02
 
 
@@ -27,6 +32,16 @@ class Verdict(NamedTuple):
   word: str
   level: str
   reason: str
+
+
+class Finding(NamedTuple):
+  """One card of the summary."""
+
+  title: str
+  figure: str
+  word: str
+  level: str
+  sentence: str
 
 
 SEVERITY = {"good": 0, "plain": 0, "unclear": 1, "bad": 2}
@@ -65,22 +80,37 @@ def reference(row: Row, rows: Sequence[Row]) -> Row | None:
 
 def identification(row: Row, rows: Sequence[Row]) -> Verdict:
   """Judges one row of the identification table among all of them."""
-  bound = limit(row["chance"])
   if row["attack"] == UNDISGUISED:
-    if row["low"] > bound:
+    if row["low"] > limit(row["chance"]):
       return Verdict("reference", "plain", "what the recogniser can do")
     return Verdict("too weak", "unclear", "near chance on unprotected people")
-  if row["low"] > bound:
-    return Verdict("does not protect", "bad", "people are identified")
+  found = beside_chance(row)
+  if found.level == "bad":
+    return found
   witness = reference(row, rows)
   if witness is None:
+    return unproved(None)
+  if witness["low"] <= limit(witness["chance"]):
+    return unproved(witness["rate"])
+  return found
+
+
+def unproved(undisguised: float | None) -> Verdict:
+  """What a recogniser's failure says that finds nobody without protection."""
+  if undisguised is None:
     return Verdict(
       "unclear", "unclear", "no undisguised figure to compare with"
     )
-  if witness["low"] <= limit(witness["chance"]):
-    return Verdict(
-      "unclear", "unclear", "the recogniser fails on unprotected people too"
-    )
+  return Verdict(
+    "unclear", "unclear", "the recogniser fails on unprotected people too"
+  )
+
+
+def beside_chance(row: Row) -> Verdict:
+  """Judges the interval of a rate, if the recogniser can be trusted."""
+  bound = limit(row["chance"])
+  if row["low"] > bound:
+    return Verdict("does not protect", "bad", "people are identified")
   if row["high"] <= bound:
     return Verdict("protects", "good", "as good as chance")
   return Verdict(
@@ -92,15 +122,21 @@ def identification(row: Row, rows: Sequence[Row]) -> Verdict:
 
 def attribute(row: Row) -> Verdict:
   """Judges one row of the attribute table."""
+  before = original(row)
   if row["original"] <= row["majority"]:
-    return Verdict(
-      "no signal", "unclear", "not read from original images either"
-    )
+    return Verdict("no signal", "unclear", f"not read from {before} either")
   if row["rate"] >= row["original"] - KEPT_WITHIN:
-    return Verdict("kept", "good", "within two points of the original images")
+    return Verdict("kept", "good", f"within two points of the {before}")
   if row["low"] <= row["majority"]:
     return Verdict("lost", "bad", "no better than guessing the majority")
   return Verdict("weakened", "unclear", "still better than the majority")
+
+
+def original(row: Row) -> str:
+  """What an attribute was read from before it was protected."""
+  if row["predictor"] == DECIDER:
+    return "unprotected features"
+  return "original images"
 
 
 def attacks(rows: Sequence[Row], mechanism: str) -> list[Row]:
@@ -134,10 +170,13 @@ def overall(rows: Sequence[Row], mechanism: str) -> Verdict:
 
 def mechanisms(results: Row) -> list[str]:
   """Returns the mechanisms measured, the one of the run first."""
-  rows = results.get("identification", [])
-  named = [r["mechanism"] for r in rows if r["attack"] != UNDISGUISED]
-  for section in ("attributes", "outputs", "similarity"):
-    named += [r["mechanism"] for r in results.get(section, [])]
+  sections = ("identification", "reconstruction", "leakage", "curves")
+  named = [
+    row["mechanism"]
+    for section in (*sections, "attributes", "outputs", "similarity")
+    for row in results.get(section, [])
+    if row.get("attack") not in (UNDISGUISED, *BOUNDS)
+  ]
   mine = results.get("mechanism")
   first = [mine] if mine in named else []
   return list(dict.fromkeys(first + named))

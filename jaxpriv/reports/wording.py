@@ -37,6 +37,13 @@ def interval(low: float | None, high: float | None) -> str:
   return f"{percent(low, '')} – {percent(high)}"
 
 
+def span(low: float | None, high: float | None) -> str:
+  """Formats both ends of what is no rate: 0.691, 0.73 -> "0.69 – 0.73"."""
+  if not (known(low) and known(high)):
+    return NOTHING
+  return f"{fixed(low, 2)} – {fixed(high, 2)}"
+
+
 def times(rate: float | None, chance: float | None) -> str:
   """Formats how many times chance a rate is: "1.2×", "182×"."""
   if not (known(rate) and known(chance)) or not chance:
@@ -89,7 +96,10 @@ def at_most(value: float | None, digits: int = 3) -> str:
 
 def fixed(value: float | None, decimals: int) -> str:
   """Formats to so many decimals, so that a column lines up."""
-  return f"{value:.{decimals}f}".replace("-", "−") if known(value) else NOTHING
+  if not known(value):
+    return NOTHING
+  text = f"{value:.{decimals}f}"
+  return text.lstrip("-") if not float(text) else text.replace("-", "−")
 
 
 def tick(value: float) -> str:

@@ -96,7 +96,8 @@ def supervised(
       metrics of each example in evaluation mode, is always there.
     trainable: how the names of the parameters begin that are trained, such as
       "fc/kernel"; all are if it is empty. The others stay as they are, without
-      gradient, and without noise where there is any.
+      gradient, and without noise where there is any, and so do the statistics
+      of layers none of whose parameters is trained.
 
   Returns:
     a Method whose state is {"params", "batch_stats", "opt"}.
@@ -104,6 +105,7 @@ def supervised(
   Raises:
     DataError: at `init`, if no parameter's name begins as one of trainable.
   """
+  trainable = tuple(trainable)
 
   def init(key, batch, frozen):
     shown = model.init(key, inputs(batch, frozen), train=False)
@@ -156,6 +158,16 @@ def supervised(
     params = optax.apply_updates(state["params"], updates)
     if trainable:  # weight decay moves what has no gradient, too
       params = whole(_chosen(params, trainable)[0])
+      owner = lambda name: name.rpartition("/")[0]
+      owners = {
+        owner(name)
+        for name in flatten_dict(params, sep="/")
+        if name.startswith(trainable)
+      }
+      kept = flatten_dict(state["batch_stats"], sep="/")
+      moved = flatten_dict(stats, sep="/")
+      kept |= {k: v for k, v in moved.items() if owner(k) in owners}
+      stats = unflatten_dict(kept, sep="/")
     new = {**state, "params": params, "batch_stats": stats, "opt": opt}
     return new, {"loss": value, **metrics, "gradient_norm": norm}
 

@@ -64,12 +64,13 @@ def supervised_phase(
     if not validated:
       kept = {k: v for k, v in method.predict.items() if k != "losses"}
       method = method._replace(predict=kept)
-    return _combined(method, options, transform)
+    return combined(method, options, transform)
 
   return Phase(name, needs, build(), build)
 
 
-def _combined(method, options, transform) -> Method:
+def combined(method, options, transform=None) -> Method:
+  """The method with EMA, augmentation and `transform`, as options ask."""
   if options.ema:
     method = combinators.with_ema(method, options.ema)
   if transform:
@@ -192,4 +193,47 @@ def attribute_prediction(
 
   return supervised_phase(
     name, model, loss, options, predict={"attributes": attributes}
+  )
+
+
+def reconstruction(
+  name: str,
+  model: nn.Module,
+  options: ConfigDict,
+  *,
+  features: Callable = lambda batch, frozen: batch["features"],
+  needs: tuple[str, ...] = (),
+) -> Phase:
+  """An inverter of features, trained by the mean absolute error of images.
+
+  Equation (3) of Guo et al. 2021. Its predict function "reconstruct" maps
+  batch["features"] to images [B, S, S, 3] in [0, 1].
+
+  Args:
+    name: of the phase.
+    model: features to images.
+    options: of the phase.
+    features: (batch, frozen) -> what is inverted.
+    needs: of the phase.
+  """
+
+  def loss(apply, batch, frozen):
+    images = apply(features(batch, frozen))
+    return jnp.mean(jnp.abs(batch["image"] - images), axis=(1, 2, 3)), {}
+
+  def reconstruct(apply, batch, frozen):
+    return apply(batch["features"].astype(jnp.float32))
+
+  def sample(apply, batch, frozen):
+    images = apply(features(batch, frozen))
+    return {"original": batch["image"], "reconstructed": images}
+
+  return supervised_phase(
+    name,
+    model,
+    loss,
+    options,
+    needs=needs,
+    inputs=features,
+    predict={"reconstruct": reconstruct, "sample": sample},
   )

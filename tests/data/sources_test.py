@@ -51,6 +51,19 @@ def test_default_attributes_are_those_that_vary(people_folder, data_config):
   assert source.attribute_names == ("Male", "Young")
 
 
+def test_all_attributes_can_be_asked_for(people_folder, data_config):
+  source = sources.open_source(
+    data_config(path=str(people_folder), attributes=("all",))
+  )
+  assert source.attribute_names == ("Male", "Young")
+  config = data_config(source="procedural", image_size=32, attributes=("all",))
+  drawn = sources.open_unframed(config)
+  assert len(drawn.default_attributes) < len(drawn.attribute_names)
+  every = sources.open_source(config)
+  assert every.attribute_names == drawn.attribute_names
+  np.testing.assert_array_equal(every[2]["attributes"], drawn[2]["attributes"])
+
+
 def test_an_unknown_attribute_is_named(people_folder, data_config):
   config = data_config(path=str(people_folder), attributes=("Male", "Beard"))
   message = "'Beard'.*'folder'.*people.*it has Male, Eyeglasses, Young"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from jaxpriv.models import resnet, splitting, vggnet
 
@@ -25,7 +26,7 @@ def made(model, seed=0):
     (RESNET, "conv1", (4, 16, 16, 8)),
     (RESNET, "conv2_2", (4, 16, 16, 32)),
     (RESNET, "conv3_1", (4, 8, 8, 64)),
-    (VGG, "BatchNorm_1", (4, 8, 8, 16)),
+    (VGG, "block1", (4, 8, 8, 8)),
   ],
 )
 def test_halves_make_the_whole(model, layer, shape):
@@ -75,3 +76,21 @@ def test_a_layer_that_is_not_there_is_named_with_those_that_are():
     halves.featurizer(variables, x)
   with pytest.raises(ValueError, match="conv9_1"):
     halves.decider(variables, x, x)
+
+
+def test_the_halves_share_the_parameters_of_the_whole():
+  variables, x = made(RESNET)
+  before, after = splitting.halves(RESNET, "conv2_2", x, train=False)
+  assert set(before) | set(after) == set(
+    flatten_dict(variables["params"], sep="/")
+  )
+  assert {name.split("/")[0] for name in before} == {
+    "conv1", "norm1", "conv2_1", "conv2_2",
+  }  # fmt: skip
+  assert {name.split("/")[0] for name in after} == {"conv3_1", "fc"}
+  mine = splitting.parameters(variables, before)
+  assert "batch_stats/conv2_2/BatchNorm_0/mean" in mine
+  assert "params/conv1/kernel" in mine
+  assert not any("conv3_1" in name or "fc" in name for name in mine)
+  with pytest.raises(ValueError, match="conv9_1"):
+    splitting.halves(RESNET, "conv9_1", x, train=False)

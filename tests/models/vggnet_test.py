@@ -22,7 +22,10 @@ def test_vgg16_convolutions():
   images = jnp.zeros((1, 64, 64, 3))
   init = lambda key: model.init(key, images, train=False)
   params = jax.eval_shape(init, jax.random.key(0))["params"]
-  kernels = [v["kernel"].size for k, v in params.items() if "Conv" in k]
+  blocks = [v for k, v in params.items() if k.startswith("block")]
+  kernels = [
+    v["kernel"].size for b in blocks for k, v in b.items() if "Conv" in k
+  ]
   biases = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512
   assert len(kernels) == 13
   assert round((sum(kernels) + biases) / 1e6, 2) == 14.71

@@ -86,3 +86,119 @@ def results():
     "similarity": [{"mechanism": MECHANISM, "ssim": 0.2171, "psnr": 11.46}],
     "timing": {"train_seconds": 321.5},
   }
+
+
+POISONING = "deep_poisoning"
+
+
+def rebuilt(kind, ssim, pairs=None, hits=None, **changes):
+  """A row of reconstruction; `hits` of 1000 by the recogniser, or None."""
+  row = {
+    "mechanism": POISONING,
+    "attack": kind,
+    "knowledge": "Other people's photographs & <public> networks.",
+    "pairs": pairs,
+    "l1": 0.1234,
+    "psnr": 14.56,
+    "ssim": ssim,
+    "ssim_low": ssim - 0.012,
+    "ssim_high": ssim + 0.012,
+    "abs_ssim": abs(ssim),
+    "aligned_ssim": ssim + 0.004,
+    "total": 1000,
+    "hits": None,
+    "identified_of": None,
+    "rate": None,
+    "low": None,
+    "high": None,
+    "chance": None,
+    "undisguised": None,
+  }
+  if hits is not None:
+    counted = rate(hits, 1000)
+    row |= counted | {"identified_of": counted.pop("total")}
+    row |= {"total": 1000, "chance": 0.005, "undisguised": 0.871}
+  return {**row, **changes}
+
+
+def leak(kind, what, hits, chance=0.005, original=0.9, **changes):
+  row = {
+    "mechanism": POISONING,
+    "attack": kind,
+    "what": what,
+    "chance": chance,
+    "original": original,
+    **rate(hits, 1000),
+  }
+  return {**row, **changes}
+
+
+def curve(points, needed, **changes):
+  """A row of curves; `points` are pairs and SSIM."""
+  row = {
+    "mechanism": POISONING,
+    "threshold_ssim": 0.4,
+    "pairs_needed": needed,
+    "largest": 16384,
+    "points": [[n, ssim, ssim - 0.03, ssim + 0.03] for n, ssim in points],
+    "clean": 0.85,
+    "mean": 0.2,
+  }
+  return {**row, **changes}
+
+
+def bounds():
+  return [
+    rebuilt("clean features", 0.85, hits=702),
+    rebuilt("mean image", 0.2),
+    rebuilt("another photograph", 0.14, hits=4),
+  ]
+
+
+def feature_results():
+  """Returns features that known pairs give away, and two other mechanisms."""
+  return {
+    "mechanism": POISONING,
+    "created": "2026-03-02T10:05:00+00:00",
+    "parameters_sha256": "ab" * 32,
+    "config": {"seed": 3, "layer": "conv4_1"},
+    "data": {
+      "source": "procedural",
+      "people": {"train": 800, "attack": 200, "test": 200},
+    },
+    "names": {"noise": "Gaussian noise", "identity": "Identity"},
+    "reconstruction": [
+      *bounds(),
+      rebuilt("A0 the inverter of the loss", 0.0071, hits=5, abs_ssim=0.04),
+      rebuilt("A1 known pairs", 0.31, pairs=256),
+      rebuilt("A1 known pairs", 0.71, pairs=1024, hits=312),
+      rebuilt("A3 transfer", 0.205, hits=6),
+      rebuilt("A0 the inverter of the loss", 0.7, hits=402, mechanism="noise"),
+      rebuilt("A1 known pairs", 0.19, pairs=16384, mechanism="keyed"),
+    ],
+    "leakage": [
+      leak("A7 linear probe", "identity", 121, original=0.71),
+      leak("A7 MLP probe", "Male", 655, 0.65, 0.96),
+      leak("A7 MLP probe", "Big_Nose", 890, 0.6, None),
+      leak("A8 same photograph twice", "link", 1000, original=None),
+      leak("A7 linear probe", "identity", 5, mechanism="keyed"),
+    ],
+    "curves": [
+      curve(
+        [[16, 0.19], [64, 0.22], [256, 0.31], [1024, 0.71], [16384, 0.8]], 1024
+      ),
+      curve([[16, 0.18], [256, 0.185], [16384, 0.19]], None, mechanism="keyed"),
+    ],
+    "attributes": [
+      attribute(893, mechanism=POISONING, predictor="decider"),
+      attribute(
+        941,
+        mechanism=POISONING,
+        attribute="Smiling",
+        predictor="decider",
+        original=0.95,
+      ),
+      attribute(702, mechanism="noise", predictor="decider"),
+    ],
+    "timing": {"train_seconds": 321.5},
+  }

@@ -67,6 +67,56 @@ def test_contradictions_are_refused(section, change, message):
     results_lib.check(results)
 
 
+@pytest.mark.parametrize(
+  ("section", "row", "change", "message"),
+  [
+    ("reconstruction", 0, {"ssim": 0.9}, "ssim 0.9 outside its own interval"),
+    ("reconstruction", 0, {"hits": 703}, "0.702 is not 703 / 1000"),
+    ("reconstruction", 0, {"low": None, "chance": None}, "low, chance null"),
+    ("reconstruction", 0, {"identified_of": 0, "hits": 0}, "0 hits of 0"),
+    ("reconstruction", 1, {"aligned_ssim": None}, "aligned_ssim is null"),
+    ("reconstruction", 1, {"total": 0}, "no photograph"),
+    ("reconstruction", 1, {"pairs": -1}, "-1 pairs"),
+    ("reconstruction", 1, {"rate": 0.5}, "hits, identified_of, low, high"),
+    ("leakage", 0, {"hits": 1001}, "1001 hits of 1000"),
+    ("curves", 0, {"pairs_needed": 32768}, "32768 pairs needed, of 16384"),
+    ("curves", 0, {"pairs_needed": None}, "null, but 1024 pairs reach 0.4"),
+    ("curves", 0, {"largest": 64}, "16384 pairs of 64"),
+    ("curves", 0, {"points": [[2, 0.1, 0.2, 0.3]]}, "ssim of 2 pairs 0.1"),
+    ("curves", 0, {"points": [[2, 0.1]]}, "is not pairs, ssim, low, high"),
+    ("curves", 0, {"points": [[0, 0.1, 0.1, 0.1]]}, "not 1 or more"),
+    ("curves", 0, {"threshold_ssim": None}, "threshold_ssim is null"),
+  ],
+)
+def test_contradictions_of_features_are_refused(section, row, change, message):
+  results = examples.feature_results()
+  results_lib.check(results)
+  results[section][row].update(change)
+  with pytest.raises(results_lib.ResultsError, match=message) as raised:
+    results_lib.check(results)
+  assert f"row {row} of {section}" in str(raised.value)
+
+
+@pytest.mark.parametrize("section", ["reconstruction", "leakage", "curves"])
+def test_every_column_of_features_is_asked_for(section):
+  for column in results_lib.COLUMNS[section]:
+    results = examples.feature_results()
+    del results[section][0][column]
+    with pytest.raises(results_lib.ResultsError, match=f"lacks {column}"):
+      results_lib.check(results)
+
+
+def test_what_was_not_measured_may_be_null(tmp_path):
+  results = examples.feature_results()
+  results["reconstruction"][1].update(psnr=np.inf, undisguised=0.9)
+  results["reconstruction"][3]["undisguised"] = None
+  results["curves"][0].update(clean=None, mean=np.nan)
+  written = results_lib.write(tmp_path / "metrics.json", results)
+  assert written["reconstruction"][1]["psnr"] is None
+  assert written["curves"][0]["mean"] is None
+  assert results_lib.read(tmp_path / "metrics.json") == written
+
+
 def test_nothing_is_written_when_refused(tmp_path):
   results = examples.results()
   results["outputs"] = [{"mechanism": "x"}]

@@ -64,5 +64,33 @@ def test_names_are_not_markup():
   assert "[bold]x[/bold]" in printed(results)
 
 
+def test_features_beside_their_bounds():
+  lines = printed(examples.feature_results()).splitlines()
+  assert max(map(len, lines)) <= 80
+  cells = [" ".join(line.split()) for line in lines]
+  assert "✕ A1 known 1,024 0.71 0.70 – 0.72 0.71 31.2% 87.1% 0.5%" in cells
+  assert "✕ A1 known 256 0.31 0.30 – 0.32 0.31 – – –" in cells
+  assert "mean image – 0.20 0.19 – 0.21 0.20 – – –" in cells
+  assert "Keyed 0.40 – 16,384 0.19 0.85 0.20 ✓ not reached" in cells
+  assert "Deep poisoning 0.40 1,024 16,384 0.80 0.85 0.20 ✕ reached" in cells
+  leak = "A7 linear probe Identity 12.1% 10.2 – 14.3% 71.0% 0.5% ✕ leaks"
+  assert leak in cells
+  assert cells[-2].startswith("Photographs can be rebuilt")
+
+
+def test_features_of_other_mechanisms_on_demand():
+  results = examples.feature_results()
+  assert "40.2%" not in printed(results)
+  assert "40.2%" in printed(results, everything=True)
+
+
+def test_attacks_on_features_are_not_markup():
+  results = examples.feature_results()
+  results["reconstruction"][3]["attack"] = "[bold]x[/bold]"
+  results["leakage"][0]["attack"] = "[bold]y[/bold]"
+  text = printed(results, width=200)
+  assert "[bold]x[/bold]" in text and "[bold]y[/bold]" in text
+
+
 def test_nothing_measured():
   assert "not measured" in printed({})

@@ -1,0 +1,178 @@
+"""Deep poisoning of features, and what else is done to features.
+
+--config=configs/deep_poisoning.py:demo     64 px, minutes on a CPU
+--config=configs/deep_poisoning.py:gpu      128 px, ResNet-50, one accelerator
+--config=configs/deep_poisoning.py:paper    224 px, ResNet-101, as published
+--config=configs/deep_poisoning.py:demo,refreshed,noise   variants, combined:
+
+distilled   other deciders are to agree, too
+refreshed   an inverter goes on learning while the module does
+keyed       each image draws a secret key
+noise, gaussian, mean   behind the module
+bare        no module: what is behind it alone, or clean features
+shredder, nopeek, obfuscator   what others have proposed instead
+vgg         VGG in place of ResNet
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+AFTER = dict(noise=1.0, gaussian=1.0, mean=3)
+INSTEAD = ("shredder", "nopeek", "obfuscator")
+OPTIONS = ("distilled", "refreshed", "keyed", *AFTER, "bare", *INSTEAD, "vgg")
+
+
+def get_config(argument: str = "demo") -> ConfigDict:
+  scale, options = common.parse(argument)
+  if options - set(OPTIONS):
+    raise ValueError(
+      f"unknown option {sorted(options - set(OPTIONS))}: there are"
+      f" {', '.join(OPTIONS)}"
+    )
+  chosen = [name for name in OPTIONS if name in options and name != "vgg"]
+  config = common.base("deep_poisoning", "_".join(chosen) or "deep_poisoning")
+  config.model = _model()
+  _evaluation(config)
+  {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
+  _choose(config, options)
+  return config
+
+
+def _model() -> ConfigDict:
+  return ConfigDict(
+    dict(
+      kept=(),  # attributes that are the task; () is the first half
+      backbone="resnet",  # or vgg
+      layer="conv4_1",  # conv3_1, conv2_3; of vgg block2
+      resnet=dict(
+        depths=(3, 4, 6, 3), width=64, stem=(7, 2, True), norm="batch"
+      ),
+      vgg=dict(depths=(2, 2, 3, 3, 3), width=64, norm="batch"),
+      reconstructor=dict(
+        blocks=2,
+        factor=2,
+        shuffle=False,
+        residual=False,
+        output="clamp",
+        norm="batch",
+      ),
+      featurizer="plain",  # or nopeek, obfuscator
+      nopeek=0.1,  # weight of the distance correlation
+      obfuscation=1.0,  # weight of both adversaries
+      module="dpm",  # or shredder, none
+      dpm=dict(blocks=4, code=0, norm="batch"),
+      shredder=dict(count=8, scale=1.0),
+      shredding=0.1,  # weight of the noise's size
+      weight=1.0,  # lambda, of SSIM
+      distillation=0.0,  # weight of KL(D(z) || D(P(z)))
+      refreshed=False,
+      after=dict(noise=0.0, gaussian=0.0, mean=0),
+      # Keys and noise are drawn from it and the image: choose your own.
+      secret=0,
+    )
+  )
+
+
+def _evaluation(config: ConfigDict) -> None:
+  """Attackers of features; see jaxpriv.attacks.features."""
+  options = config.evaluation
+  # Other defences of the same features, with their strength.
+  options.compare = ConfigDict(AFTER)
+  options.pairs = (16, 64, 256, 1024, 4096, 16384)  # A1
+  options.threshold_ssim = 0.4  # at which pairs are counted
+  options.modules = 3  # A3: how many the attacker trains
+  options.searched = 64  # A6: photographs
+  options.linked = 1000  # A8: photographs
+  steps = lambda count, rate, **other: common.phase(
+    count, 64, learning_rate=rate, warmup_steps=20, augment=False, **other
+  )
+  options.phases.inverter = steps(400, 4e-3)
+  options.phases.module = steps(300, 2e-3)
+  options.phases.probe = steps(300, 2e-3)
+
+
+def _choose(config: ConfigDict, options: set[str]) -> None:
+  model = config.model
+  for name in options & set(AFTER):
+    model.after[name] = AFTER[name]
+  if "bare" in options:
+    model.module = "none"
+  if "distilled" in options:
+    model.distillation = 1.0
+  if "keyed" in options:
+    model.dpm.code = 16
+  if "refreshed" in options:
+    model.refreshed = True
+    # Players keep no statistics.
+    model.dpm.norm = model.reconstructor.norm = "group"
+  if "shredder" in options:
+    model.module = "shredder"
+  for name in options & {"nopeek", "obfuscator"}:
+    model.featurizer = name
+    model.module = "none"
+  if "obfuscator" in options:
+    model.resnet.norm = model.vgg.norm = model.reconstructor.norm = "group"
+  if "vgg" in options:
+    model.backbone, model.layer = "vgg", "block2"
+  if model.module == "none":
+    config.phases.poisoning.steps = 0
+
+
+def _demo(config: ConfigDict) -> None:
+  config.data.image_size = 64
+  config.data.attributes = ("all",)
+  config.data.num_identities = 3000
+  config.data.images_per_identity = 8
+  config.data.splits = dict(train=0.5, attack=0.35, test=0.15)
+  config.evaluation.max_attacker_images = 17000
+  config.evaluation.max_test_images = 1600
+  model = config.model
+  # Features are 4/3 of the image's numbers, as at conv4_1 of ResNet.
+  model.layer = "conv3_1"
+  model.resnet.update(depths=(1, 1, 1), width=8, stem=(3, 2, False))
+  model.vgg.update(depths=(1, 1, 1, 1), width=16)
+  model.reconstructor.update(shuffle=True, norm="group")
+  model.dpm.norm = "group"
+  phase = lambda steps, rate: common.phase(
+    steps, 64, learning_rate=rate, warmup_steps=50
+  )
+  config.phases.classifier = phase(1200, 4e-3)
+  config.phases.reconstructor = phase(800, 4e-3)
+  config.phases.poisoning = phase(800, 2e-3)
+  attackers = config.evaluation.phases
+  for phase in (*config.phases.values(), *attackers.values()):
+    phase.augmentation.update(shift=0, brightness=0, contrast=0, saturation=0)
+
+
+def _gpu(config: ConfigDict) -> None:
+  config.dtype = "bfloat16"
+  config.data.image_size = 128
+  config.data.attributes = ("all",)
+  config.data.num_identities = 10000
+  config.data.images_per_identity = 16
+  config.data.splits = dict(train=0.5, attack=0.35, test=0.15)
+  config.phases.classifier = common.phase(8000, 256)
+  config.phases.reconstructor = common.phase(8000, 128)
+  config.phases.poisoning = common.phase(8000, 128)
+
+
+def _paper(config: ConfigDict) -> None:
+  """CelebA's first 20 attributes are the task, its last 20 hidden.
+
+  The paper states neither lambda nor rates, batch sizes or steps: these are
+  ours.
+  """
+  config.dtype = "bfloat16"
+  config.data.update(source="tfds", name="celeb_a", image_size=224, align="box")
+  config.data.attributes = ("all",)
+  config.data.cache = False
+  config.data.num_workers = 8
+  config.data.splits = dict(train=0.5, attack=0.35, test=0.15)
+  config.model.resnet.depths = (3, 4, 23, 3)
+  config.phases.classifier = common.phase(
+      60000, 256, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4,
+      warmup_steps=1000,
+  )  # fmt: skip
+  config.phases.reconstructor = common.phase(60000, 128)
+  config.phases.poisoning = common.phase(60000, 128)

@@ -1,0 +1,618 @@
+"""Everything that is measured of a mechanism that releases features.
+
+Attackers learn on people of config.evaluation.attacker_splits and are scored on
+people of the test split. What each of them knows stands in KNOWLEDGE.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from jaxpriv.attacks import (
+  attribute_inference,
+  evaluation,
+  inversion,
+  learning,
+  reidentification,
+)
+from jaxpriv.attacks.evaluation import Setting, Witness
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.models.heads import AttributePredictor
+from jaxpriv.models.poisoning import FeatureNet
+from jaxpriv.training import tasks
+from jaxpriv.training.method import Phase
+
+CLEAN, MEAN, OTHER = "clean features", "mean image", "another photograph"
+KNOWLEDGE = {
+  CLEAN: "nothing is protected: an inverter of f(x), the upper bound",
+  MEAN: "nothing but photographs of other people: their mean",
+  OTHER: "nothing: a photograph of another person",
+  "A0": "the public featurizer, and photographs of its own",
+  "A1": "pairs of released features and photographs",
+  "A2": "may have photographs of its own poisoned, without end",
+  "A3": "featurizer, decider, R0, and how the module is trained; no pair",
+  "A4": "modules of other entities; no pair",
+  "A5": "released features, and photographs of others; no pair",
+  "A6": "the module itself",
+}
+
+
+class Target(NamedTuple):
+  """A mechanism under attack.
+
+  Attributes:
+    name: in tables.
+    phases: of its method: the first has predict["features"] (clean), one has
+      "reconstruct", the last "features" and "logits".
+    states: of the phases.
+    kept: names of the attributes that are its task.
+    modules: other modules trained as its own is: (seed) -> phase; None where
+      there is nothing to train.
+    again: the release with another secret; None where there is no secret.
+  """
+
+  name: str
+  phases: list[Phase]
+  states: Mapping[str, Any]
+  kept: tuple[str, ...]
+  modules: Callable[[int], Phase] | None = None
+  again: Phase | None = None
+
+  @property
+  def last(self) -> Phase:
+    return self.phases[-1]
+
+  def frozen(self, phase: Phase) -> dict[str, Any]:
+    return {name: self.states[name] for name in phase.needs}
+
+
+class Scene(NamedTuple):
+  """What the attacks on one target share.
+
+  Attributes:
+    setting: people and options.
+    target: under attack.
+    test: photographs with their released "features" and "clean" ones.
+    known: those of the attackers, likewise.
+    clean: the state of an inverter of clean features.
+    recogniser: independent of all.
+    originals: its embeddings of the test photographs.
+    undisguised: its row on them.
+  """
+
+  setting: Setting
+  target: Target
+  test: Photographs
+  known: Photographs
+  clean: Any
+  recogniser: Witness
+  originals: np.ndarray
+  undisguised: dict
+
+  @property
+  def options(self):
+    return self.setting.config.evaluation
+
+  def inverter(self, name: str, **arguments: Any) -> Phase:
+    config = self.setting.config
+    if name != "clean":
+      name = f"{name}_{self.target.name}"
+    return inversion.inverter(
+      name,
+      config.model.reconstructor,
+      config.data.image_size,
+      self.options.phases.inverter,
+      **arguments,
+    )
+
+  def train(self, phase, photographs, **arguments) -> Any:
+    kept = ("image", "identity", "attributes", "features")
+    arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
+    photographs = learning.Photographs(arrays, photographs.attribute_names)
+    options = self.options.phases.inverter
+    model = self.setting.config.model
+    return self.setting.train(phase, photographs, options, model, **arguments)
+
+  def apply(self, fn, state, photographs, frozen=None, finish=None):
+    return learning.apply(
+      fn,
+      state,
+      frozen or {},
+      photographs,
+      self.setting.mesh,
+      self.options.batch_size,
+      **({"finish": finish} if finish else {}),
+    )
+
+  def reconstruct(self, phase, state, features) -> np.ndarray:
+    shown = self.test.having(features=features)
+    return self.apply(phase.method.predict["reconstruct"], state, shown)
+
+  def row(self, attack: str, images: np.ndarray, pairs: int | None = None):
+    """A row of reconstructions, float32 [N, S, S, 3]."""
+    key = attack if attack in KNOWLEDGE else attack.split()[0]
+    likeness = inversion.likeness(
+      self.test.arrays["image"], images, self.test.identities
+    )
+    seen = self.recogniser.read(self.test.showing(evaluation.released(images)))
+    naive = reidentification.attacks(
+      self.originals, seen, self.test.identities
+    )[0]
+    made = {
+      "mechanism": self.target.name,
+      "attack": attack,
+      "knowledge": KNOWLEDGE[key],
+      "pairs": pairs,
+      **likeness,
+      "hits": naive["hits"],
+      "identified_of": naive["total"],
+      **{name: naive[name] for name in ("rate", "low", "high", "chance")},
+      "undisguised": self.undisguised["rate"],
+    }
+    logging.info(
+        "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%", self.target.name,
+        attack, "" if pairs is None else f", {pairs} pairs", made["ssim"],
+        made["aligned_ssim"], 100 * made["rate"],
+    )  # fmt: skip
+    return made
+
+
+def half(features: np.ndarray) -> np.ndarray:
+  """float16, as they are released.
+
+  Raises:
+    ValueError: some are not finite, then or now.
+  """
+  made = features.astype(np.float16)
+  if not np.isfinite(made).all():
+    raise ValueError(
+      "features are not finite, or too large for float16: training failed"
+    )
+  return made
+
+
+def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
+  """Attacks the first target in full and compares the others with it.
+
+  Returns:
+    (sections attributes, reconstruction, leakage, curves and timing of
+    `jaxpriv.reports.results`, image strips).
+  """
+  begun = time.monotonic()
+  reidentification.enrol(setting.test.identities)  # fails before work starts
+  independent, _ = evaluation.independent_recogniser(setting)
+  originals = independent.read(setting.test)
+  undisguised = reidentification.undisguised(originals, setting.test.identities)
+  results: dict[str, Any] = {
+    "identification": [
+      {
+        "mechanism": targets[0].name,
+        "recogniser": independent.name,
+        "used_in_loss": False,
+        **undisguised,
+      }
+    ],
+    "attributes": [],
+    "reconstruction": [],
+    "leakage": [],
+    "curves": [],
+  }
+  strips: list = []
+  bounds: list = []
+  clean = None
+  for target in targets:
+    main = target is targets[0]
+    logging.info("attacking %s", target.name)
+    scene = Scene(
+      setting,
+      target,
+      _with_features(setting, target, setting.test),
+      _with_features(setting, target, setting.attackers),
+      clean,
+      independent,
+      originals,
+      undisguised,
+    )
+    shown = {"original": setting.test.arrays["image"]}
+    if main:  # the others are of the same featurizer
+      scene, bounds, images = _bounds(scene)
+      clean = scene.clean
+      results["reconstruction"] += bounds
+      shown |= images
+    results["attributes"] += _utility(scene)
+    rows, images = _unseen(scene, everyone=main)
+    results["reconstruction"] += rows
+    shown |= images
+    rows, curve, images = _known_pairs(scene, bounds)
+    results["reconstruction"] += rows
+    results["curves"].append(curve)
+    shown |= images
+    if main:
+      for attack in (_chosen, _modules, _unpaired, _white_box):
+        rows, images = attack(scene)
+        results["reconstruction"] += rows
+        shown |= images
+      results["leakage"] += [*_probes(scene), *_links(scene)]
+      strips = _strips(shown)
+  results["timing"] = {"evaluation_seconds": time.monotonic() - begun}
+  return results, strips
+
+
+def _with_features(setting, target, photographs) -> Photographs:
+  made = {}
+  for field, phase in (("clean", target.phases[0]), ("features", target.last)):
+    made[field] = learning.apply(
+      phase.method.predict["features"],
+      target.states[phase.name],
+      target.frozen(phase),
+      photographs,
+      setting.mesh,
+      setting.config.evaluation.batch_size,
+      finish=half,
+    )
+  return photographs.having(**made)
+
+
+def _bounds(scene: Scene):
+  """The scene with an inverter of clean features; rows of what bounds all."""
+  phase = scene.inverter("clean")
+  known = scene.known.having(features=scene.known.arrays["clean"])
+  scene = scene._replace(clean=scene.train(phase, known))
+  clean = scene.reconstruct(phase, scene.clean, scene.test.arrays["clean"])
+  photographs = scene.test.arrays["image"].astype(np.float32) / 255
+  mean = scene.known.arrays["image"].mean(0, dtype=np.float64) / 255
+  mean = np.broadcast_to(mean.astype(np.float32), photographs.shape)
+  other = photographs[_strangers(scene.test.identities)]
+  rows = [
+    scene.row(CLEAN, clean), scene.row(MEAN, mean), scene.row(OTHER, other),
+  ]  # fmt: skip
+  return scene, rows, {"from clean features": clean}
+
+
+def _strangers(identities: np.ndarray) -> np.ndarray:
+  """For each row another one, of somebody else."""
+  order = np.argsort(identities, kind="stable")
+  largest = np.unique(identities, return_counts=True)[1].max()
+  other = np.empty(len(order), int)
+  other[order] = np.roll(order, -largest)
+  return other
+
+
+def _utility(scene: Scene) -> list[dict]:
+  """Rows of D on released features, beside clean ones."""
+  target = scene.target
+  names = scene.test.attribute_names
+  columns = [names.index(name) for name in target.kept]
+  labels = scene.test.arrays["attributes"][:, columns]
+  read = {}
+  for field in ("clean", "features"):
+    shown = scene.test.having(features=scene.test.arrays[field])
+    logits = scene.apply(
+      target.last.method.predict["logits"],
+      target.states[target.last.name],
+      shown,
+      target.frozen(target.last),
+    )
+    read[field] = attribute_inference.score(
+      logits.argmax(-1), labels, target.kept
+    )
+  rows = attribute_inference.rows("decider", read["features"], read["clean"])
+  return [{"mechanism": target.name, **row} for row in rows]
+
+
+def _unseen(scene: Scene, everyone: bool):
+  """A0: R0, and inverters of clean features that the module has not met."""
+  target = scene.target
+  phase = next(p for p in target.phases if "reconstruct" in p.method.predict)
+  released = scene.test.arrays["features"]
+  images = scene.reconstruct(phase, target.states[phase.name], released)
+  rows = [scene.row("A0 R0", images)]
+  same = scene.inverter("clean")
+  again = scene.reconstruct(same, scene.clean, released)
+  rows.append(scene.row("A0 R0 trained anew", again))
+  known = scene.known.having(features=scene.known.arrays["clean"])
+  for name, changes in inversion.VARIANTS.items() if everyone else ():
+    variant = scene.inverter(name.split(",")[0], **changes)
+    state = scene.train(variant, known)
+    rows.append(
+      scene.row(f"A0 {name}", scene.reconstruct(variant, state, released))
+    )
+  return rows, {"by R0": images}
+
+
+def _known_pairs(scene: Scene, bounds: list[dict]):
+  """A1: rows for each number of pairs, by both ways; the curve of the best."""
+  rng = np.random.default_rng(scene.setting.config.seed)
+  order = rng.permutation(len(scene.known))
+  released = scene.test.arrays["features"]
+  rows: list[dict] = []
+  points: list[list] = []
+  images: dict[str, np.ndarray] = {}
+  invert = scene.inverter("clean")
+  for wanted in scene.options.pairs:
+    pairs = min(wanted, len(scene.known))
+    if points and pairs <= points[-1][0]:
+      break
+    known = scene.known.part(np.sort(order[:pairs]))
+    phase = scene.inverter(f"known_{pairs}")
+    learned = scene.reconstruct(phase, scene.train(phase, known), released)
+    unmix = inversion.least_squares(
+      known.arrays["features"], known.arrays["clean"]
+    )
+    mapped = scene.reconstruct(invert, scene.clean, unmix(released))
+    both = {
+      "A1 inverter": scene.row("A1 inverter", learned, pairs),
+      "A1 least squares": scene.row("A1 least squares", mapped, pairs),
+    }
+    rows += both.values()
+    best = max(both.values(), key=lambda row: row["ssim"])
+    points.append([pairs, best["ssim"], best["ssim_low"], best["ssim_high"]])
+    chosen = learned if best["attack"] == "A1 inverter" else mapped
+    images[f"by {pairs} pairs"] = chosen
+  threshold = scene.options.threshold_ssim
+  level = {row["attack"]: row["ssim"] for row in bounds}
+  curve = {
+    "mechanism": scene.target.name,
+    "threshold_ssim": threshold,
+    "pairs_needed": inversion.pairs_needed(
+      [(p[0], p[1]) for p in points], threshold
+    ),
+    "largest": points[-1][0],
+    "points": points,
+    "clean": level[CLEAN],
+    "mean": level[MEAN],
+  }
+  names = list(images)
+  shown = {names[0], names[len(names) // 2], names[-1]}
+  return rows, curve, {n: images[n] for n in names if n in shown}
+
+
+def _release(target: Target, frozen) -> Callable:
+  """(batch) -> P(f(x)), of states that are passed as frozen["target"]."""
+  held = frozen["target"]
+  last = target.last
+  return lambda batch: last.method.predict["features"](
+    held[last.name], {name: held[name] for name in last.needs}, batch
+  )
+
+
+def _chosen(scene: Scene):
+  """A2: as many photographs poisoned as training can use, each time another."""
+  target = scene.target
+  phase = scene.inverter(
+    "chosen",
+    features=lambda batch, frozen: _release(target, frozen)(batch),
+  )
+  held = {"target": dict(target.states)}
+  state = scene.train(phase, scene.known, frozen=held)
+  released = scene.test.arrays["features"]
+  images = scene.reconstruct(phase, state, released)
+  return [scene.row("A2 chosen photographs", images)], {"A2": images}
+
+
+def _modules(scene: Scene):
+  """A3: inverters of modules that the attacker trains as the owner did."""
+  target, options = scene.target, scene.options
+  if target.modules is None or not options.modules:
+    return [], {}
+  half_of = scene.known.part(slice(0, None, 2))
+  made = []
+  for seed in range(options.modules):
+    phase = target.modules(seed)
+    photographs = _plain(scene.known)
+    state = scene.setting.train(
+      phase,
+      photographs,
+      options.phases.module,
+      scene.setting.config.model,
+      frozen=target.frozen(target.last),
+    )
+    features = scene.apply(
+      phase.method.predict["features"],
+      state,
+      half_of,
+      target.frozen(target.last),
+      finish=half,
+    )
+    made.append(half_of.having(features=features))
+  both = Photographs(
+    {
+      name: np.concatenate([part.arrays[name] for part in made])
+      for name in made[0].arrays
+    },
+    half_of.attribute_names,
+  )
+  phase = scene.inverter("modules")
+  state = scene.train(phase, both)
+  images = scene.reconstruct(phase, state, scene.test.arrays["features"])
+  name = f"A3 {len(made)} modules of its own"
+  return [scene.row(name, images)], {"A3": images}
+
+
+def _plain(photographs: Photographs) -> Photographs:
+  arrays = {
+    name: value
+    for name, value in photographs.arrays.items()
+    if name not in ("features", "clean")
+  }
+  return Photographs(arrays, photographs.attribute_names)
+
+
+def _unpaired(scene: Scene):
+  """A5: released features of some people beside photographs of others."""
+  target = scene.target
+  clean, last = target.phases[0], target.last
+
+  def decide(z, images, frozen):
+    held = frozen["target"]
+    batch = {"features": z, "image": images}
+    needed = {name: held[name] for name in last.needs}
+    return last.method.predict["logits"](held[last.name], needed, batch)
+
+  def featurize(images, frozen):
+    held = frozen["target"]
+    return clean.method.predict["features"](
+      held[clean.name], {}, {"image": images}
+    )
+
+  phase = inversion.aligner(
+    f"aligner_{target.name}", scene.options.phases.inverter, decide, featurize
+  )
+  features = scene.known.arrays["features"]
+  middle = len(features) // 2
+  known = scene.known.part(slice(0, middle)).having(features=features[-middle:])
+  state = scene.train(phase, known, frozen={"target": dict(target.states)})
+  aligned = scene.apply(
+    phase.method.predict["align"], state, scene.test, finish=half
+  )
+  images = scene.reconstruct(scene.inverter("clean"), scene.clean, aligned)
+  return [scene.row("A5 unpaired", images)], {"A5": images}
+
+
+def _white_box(scene: Scene):
+  """A6: for the first photographs of the test people, as it is slow."""
+  target, count = scene.target, scene.options.searched
+  if not count:
+    return [], {}
+  few = scene.test.part(_spread(scene.test.identities, count))
+  release = _release(target, {"target": dict(target.states)})
+  found = inversion.search(
+    lambda images: release({"image": images}),
+    few.arrays["features"],
+    (scene.known.arrays["image"].mean(0) / 255).astype(np.float32),
+  )
+  smaller = scene._replace(test=few, originals=scene.recogniser.read(few))
+  row = smaller.row("A6 leaked module", found)
+  return [row], {}
+
+
+def _spread(identities: np.ndarray, count: int) -> np.ndarray:
+  """About `count` rows: two photographs of as many people as that is."""
+  people, first = np.unique(identities, return_index=True)
+  rows = []
+  for person in people[: max(count // 2, 2)]:
+    rows.extend(np.flatnonzero(identities == person)[:2].tolist())
+  return np.sort(np.array(rows))
+
+
+def _probes(scene: Scene) -> list[dict]:
+  """A7: hidden attributes and identity, read from features."""
+  names = scene.test.attribute_names
+  hidden = [name for name in names if name not in scene.target.kept]
+  columns = [names.index(name) for name in hidden]
+  labels = scene.test.arrays["attributes"][:, columns]
+  rows = []
+  for kind, units in (("linear", 0), ("MLP", 64)):
+    options = scene.options.phases.probe
+    read: dict[str, dict] = {}
+    for field in ("clean", "features"):
+      known, shown = (
+        _plain(part).having(
+          image=part.arrays[field],
+          attributes=part.arrays["attributes"][:, columns],
+        )
+        for part in (scene.known, scene.test)
+      )
+      found: dict[str, Any] = {}
+      if hidden:
+        phase = tasks.attribute_prediction(
+          f"probe_{kind}_{field}_{scene.target.name}",
+          AttributePredictor(FeatureNet(128, units), len(hidden)),
+          options,
+        )
+        state = scene.setting.train(
+          phase, known, options, scene.setting.config.model
+        )
+        said = scene.apply(phase.method.predict["attributes"], state, shown)
+        found = {
+          name: dict(accuracy._asdict(), chance=accuracy.majority)
+          for name, accuracy in attribute_inference.score(
+            said, labels, tuple(hidden)
+          ).items()
+        }
+      if units:
+        found["identity"] = _identity(scene, field, known, shown, units)
+      read[field] = found
+    for name, row in read["features"].items():
+      rows.append(
+        {
+          "mechanism": scene.target.name,
+          "attack": f"A7 {kind} probe",
+          "what": name,
+          **_figures(row),
+          "original": read["clean"][name]["rate"],
+        }
+      )
+  return rows
+
+
+def _identity(scene, field, known, shown, units) -> dict:
+  """Rank-1 of a recogniser of features, on other photographs of people."""
+  options = scene.options.phases.recogniser
+  phase = tasks.recognition(
+    f"identity_{field}_{scene.target.name}",
+    FeatureNet(128, units),
+    len(np.unique(known.identities)),
+    options,
+    head=scene.options.head,
+  )
+  state = scene.setting.train(phase, known, options, scene.setting.config.model)
+  seen = scene.apply(phase.method.predict["embed"], state, shown)
+  return reidentification.parrot(seen, shown.identities)
+
+
+def _figures(row: Mapping[str, Any]) -> dict:
+  names = ("hits", "total", "rate", "low", "high", "chance")
+  return {name: row[name] for name in names}
+
+
+def _links(scene: Scene) -> list[dict]:
+  """A8: the same photograph released twice, and found by its clean features."""
+  few = slice(0, scene.options.linked)
+  released = scene.test.arrays["features"][few]
+  again = released
+  if scene.target.again is not None:
+    phase = scene.target.again
+    again = scene.apply(
+      phase.method.predict["features"],
+      scene.target.states[phase.name],
+      scene.test.part(few),
+      scene.target.frozen(phase),
+      finish=half,
+    )
+  clean = scene.test.arrays["clean"][few]
+  rows = []
+  for attack, gallery in (
+    ("A8 released twice", again),
+    ("A8 clean features in hand", clean),
+  ):
+    found = inversion.linked(gallery, released)
+    rows.append(
+      {
+        "mechanism": scene.target.name,
+        "attack": attack,
+        "what": "link",
+        **found._asdict(),
+        "chance": 1 / len(released),
+        "original": None,
+      }
+    )
+  return rows
+
+
+def _strips(shown: dict[str, np.ndarray], count: int = 10) -> list:
+  rows = np.linspace(0, len(shown["original"]) - 1, count).astype(int)
+  full = {k: v for k, v in shown.items() if len(v) == len(shown["original"])}
+  return [
+    {
+      "images": [
+        v[i] if v.dtype == np.uint8 else evaluation.released(v[i : i + 1])[0]
+        for v in full.values()
+      ],
+      "captions": list(full),
+    }
+    for i in rows
+  ]

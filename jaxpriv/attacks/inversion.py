@@ -1,0 +1,327 @@
+"""Can a photograph be seen in its features? Inverters, and what each knows.
+
+| attack | knows | does |
+|---|---|---|
+| A0 | f, photographs of its own | inverts f with R0 to R5, as the paper does |
+| A1 | N pairs of released features and photographs | learns an inverter of |
+| | | its own; or maps them to f(x) by least squares and inverts f |
+| A2 | may have photographs of its own poisoned | learns without end |
+| A3 | f, D, R and how P is trained | trains modules, inverts them all |
+| A4 | modules of other entities | as A3, with theirs |
+| A5 | released features; photographs of others | makes the features look like |
+| | | clean ones to which D says the same, and inverts f |
+| A6 | P itself | searches the photograph that gives these features |
+
+A0 is the only one in Guo et al., WACV 2021. Whatever learns is a `Method`,
+trained by the engine on people whom it is not scored on.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from jaxpriv.metrics import identification, statistics
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
+from jaxpriv.patches import patches
+from jaxpriv.training import tasks
+from jaxpriv.training.method import Phase
+
+BLOCK = 128
+
+# The paper names its five others only by kind: these vary what it says varies.
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+  "R1, residual": dict(residual=True),
+  "R2, one block": dict(blocks=1),
+  "R3, factor 4": dict(factor=4),
+  "R4, stretched": dict(output="min_max"),
+  "R5, residual, three blocks": dict(residual=True, blocks=3),
+}
+
+
+def inverter(
+  name: str,
+  network: ConfigDict,
+  side: int,
+  options: ConfigDict,
+  features: Callable | None = None,
+  **changes: Any,
+) -> Phase:
+  """An attacker's inverter; see `tasks.reconstruction`."""
+  model = Reconstructor(side, **{**network, **changes})
+  if features is None:
+    return tasks.reconstruction(name, model, options)
+  return tasks.reconstruction(name, model, options, features=features)
+
+
+class Linear(NamedTuple):
+  """A map of features by least squares; see `least_squares`."""
+
+  weight: np.ndarray
+  window: int
+
+  def __call__(self, features: np.ndarray) -> np.ndarray:
+    """[N, H, W, C] -> [N, H, W, D], float16."""
+    parts = [
+      np.asarray(_apply_linear(features[i : i + BLOCK], *self))
+      for i in range(0, len(features), BLOCK)
+    ]
+    return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _apply_linear(features, weight, window):
+  mapped = _windows(features, window) @ weight
+  return mapped.reshape(*features.shape[:3], -1).astype(jnp.float16)
+
+
+def _windows(features, window):
+  """Rows [N H W, window^2 C + 1] around each position, and a constant."""
+  x = patches(features.astype(jnp.float32), (window, window), (1, 1), "SAME")
+  x = x.reshape(-1, x.shape[-1])
+  return jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
+
+
+def least_squares(
+  released: np.ndarray,
+  clean: np.ndarray,
+  window: int = 3,
+  ridge: float = 1e-4,
+) -> Linear:
+  """Maps released features to clean ones by ridge regression.
+
+  A module of convolutions does the same at every position, so that one pair of
+  maps is as many examples as it has positions.
+
+  Args:
+    released: [N, H, W, C].
+    clean: f(x), [N, H, W, D].
+    window: positions on a side that are looked at.
+    ridge: share of the mean square of the inputs that is added.
+  """
+
+  @jax.jit
+  def moments(z, y):
+    rows = _windows(z, window)
+    y = y.astype(jnp.float32).reshape(len(rows), -1)
+    dot = functools.partial(jnp.matmul, precision="highest")
+    return dot(rows.T, rows), dot(rows.T, y)
+
+  gram: Any = 0.0
+  cross: Any = 0.0
+  for i in range(0, len(released), BLOCK):
+    g, c = moments(released[i : i + BLOCK], clean[i : i + BLOCK])
+    gram, cross = gram + np.float64(g), cross + np.float64(c)
+  scale = ridge * np.trace(gram) / len(gram)
+  weight = np.linalg.solve(gram + scale * np.eye(len(gram)), cross)
+  return Linear(weight.astype(np.float32), window)
+
+
+def aligner(
+  name: str,
+  options: ConfigDict,
+  decide: Callable,
+  featurize: Callable,
+) -> Phase:
+  """A5: maps released features to what looks like clean ones, without pairs.
+
+  It matches the mean and the covariance of channels, over positions and batch,
+  of clean features of other photographs, and the classes that D gives.
+
+  Args:
+    name: of the phase.
+    options: of it.
+    decide: (features, images, frozen) -> logits [B, A, 2].
+    featurize: (images, frozen) -> f(images).
+
+  Returns:
+    a phase on batches of released "features" beside unrelated "image"s; its
+    predict function "align" maps the former.
+  """
+  model = DeepPoisoningModule(2, norm="group")
+
+  def moments(z, keep):
+    weight = jnp.broadcast_to(keep[:, None, None], z.shape[:3]).reshape(-1)
+    z = z.reshape(-1, z.shape[-1])
+    total = jnp.maximum(weight.sum(), 1)
+    mean = weight @ z / total
+    z = (z - mean) * weight[:, None]
+    return mean, z.T @ z / total
+
+  def loss(apply, batch, frozen):
+    images = batch["image"]
+    z = batch["features"].astype(jnp.float32)
+    aligned = apply(z)
+    real = featurize(images, frozen)
+    keep = jnp.logical_not(batch["padding"]).astype(jnp.float32)
+    (mean, spread), (mean_, spread_) = (
+      moments(aligned, keep),
+      moments(real, keep),
+    )
+    distance = jnp.sum(jnp.square(mean - mean_)) / jnp.sum(jnp.square(mean_))
+    distance += jnp.sum(jnp.square(spread - spread_)) / jnp.sum(
+      jnp.square(spread_)
+    )
+    said = jax.nn.softmax(decide(z, images, frozen))
+    says = jax.nn.log_softmax(decide(aligned, images, frozen))
+    apart = -jnp.sum(said * says, axis=(1, 2))
+    return apart + distance, {"distance": distance, "cross_entropy": apart}
+
+  def align(apply, batch, frozen):
+    return apply(batch["features"].astype(jnp.float32))
+
+  return tasks.supervised_phase(
+    name,
+    model,
+    loss,
+    options,
+    needs=("target",),
+    inputs=lambda batch, frozen: batch["features"].astype(jnp.float32),
+    validated=False,
+    predict={"align": align},
+  )
+
+
+def search(
+  release: Callable[[jax.Array], jax.Array],
+  features: np.ndarray,
+  start: np.ndarray,
+  steps: int = 300,
+  rate: float = 0.03,
+  smoothness: float = 0.02,
+) -> np.ndarray:
+  """A6: photographs whose features come nearest to these.
+
+  Squared distance and total variation (Mahendran, Vedaldi, "Understanding Deep
+  Image Representations by Inverting Them", CVPR 2015), by Adam.
+
+  Args:
+    release: images [B, S, S, 3] -> P(f(images)), differentiable.
+    features: [B, H, W, C].
+    start: [S, S, 3], where the search begins: the mean photograph.
+    steps: of Adam.
+    rate: of Adam.
+    smoothness: weight of the total variation.
+
+  Returns:
+    images [B, S, S, 3] in [0, 1].
+  """
+  optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+  def loss(x, target):
+    images = jnp.clip(x, 0, 1)
+    error = jnp.mean(jnp.square(release(images) - target), axis=(1, 2, 3))
+    error /= jnp.mean(jnp.square(target), axis=(1, 2, 3)) + 1e-12
+    variation = sum(
+      jnp.mean(jnp.abs(jnp.diff(images, axis=axis)), axis=(1, 2, 3))
+      for axis in (1, 2)
+    )
+    # What is out of range has no gradient: it is drawn back.
+    return jnp.sum(error + smoothness * variation) + jnp.sum(
+      jnp.square(x - images)
+    )
+
+  @jax.jit
+  def step(x, state, target):
+    updates, state = optimizer.update(jax.grad(loss)(x, target), state)
+    return optax.apply_updates(x, updates), state
+
+  found = []
+  for i in range(0, len(features), BLOCK):
+    target = jnp.asarray(features[i : i + BLOCK], jnp.float32)
+    x = jnp.broadcast_to(start, (len(target), *start.shape))
+    state = optimizer.init(x)
+    for _ in range(steps):
+      x, state = step(x, state, target)
+    found.append(np.clip(np.asarray(x), 0, 1))
+  return np.concatenate(found)
+
+
+def likeness(
+  images: np.ndarray, reconstructed: np.ndarray, people: np.ndarray
+) -> dict[str, float]:
+  """How much of the photographs is seen: a row of `jaxpriv.reports.results`.
+
+  `aligned_ssim` lets the attacker choose brightness and contrast for each image
+  afterwards, with either sign, to come nearest to the photograph: a negative
+  counts in full.
+
+  Args:
+    images: uint8 [N, S, S, 3].
+    reconstructed: float32 [N, S, S, 3] in [0, 1].
+    people: int [N], for the interval.
+  """
+  values: dict[str, list] = {}
+  for i in range(0, len(images), BLOCK):
+    photograph = images[i : i + BLOCK].astype(np.float32) / 255
+    for name, value in _compared(
+      photograph, reconstructed[i : i + BLOCK]
+    ).items():
+      values.setdefault(name, []).append(np.asarray(value))
+  each = {name: np.concatenate(parts) for name, parts in values.items()}
+  mean = statistics.mean_interval(each["ssim"], people)
+  return {
+    **{name: float(value.mean()) for name, value in each.items()},
+    "ssim": mean.value,
+    "ssim_low": mean.low,
+    "ssim_high": mean.high,
+    "total": len(images),
+  }
+
+
+@jax.jit
+def _compared(photograph, image):
+  ssim = image_metrics.ssim(photograph, image)
+  return {
+    "l1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
+    "psnr": image_metrics.psnr(photograph, image),
+    "ssim": ssim,
+    "abs_ssim": jnp.abs(ssim),
+    "aligned_ssim": jnp.maximum(
+      ssim, image_metrics.ssim(photograph, _aligned(photograph, image))
+    ),
+  }
+
+
+def _aligned(photograph, image):
+  """a image + b nearest to the photograph, clipped, of each pair."""
+  axes = (1, 2, 3)
+  mean = lambda x: x.mean(axes, keepdims=True)
+  x = image - mean(image)
+  slope = mean(x * photograph) / (mean(x * x) + 1e-8)
+  return jnp.clip(slope * x + mean(photograph), 0, 1)
+
+
+def pairs_needed(
+  points: list[tuple[int, float]], threshold: float
+) -> int | None:
+  """How many pairs reach an SSIM, on a line between points in log N; or None.
+
+  Args:
+    points: (pairs, SSIM), ascending in pairs.
+    threshold: the SSIM to reach.
+  """
+  before = None
+  for pairs, ssim in points:
+    if ssim >= threshold:
+      if before is None:
+        return pairs
+      low, high = before
+      share = (threshold - high) / (ssim - high)
+      return round(float(np.exp(np.log(low) + share * np.log(pairs / low))))
+    before = (pairs, ssim)
+  return None
+
+
+def linked(gallery: np.ndarray, probes: np.ndarray) -> statistics.Proportion:
+  """How often row i of the gallery is nearest to row i of the probes."""
+  rows = np.arange(len(gallery))
+  flat = lambda x: x.reshape(len(x), -1).astype(np.float32)
+  found = identification.rank1(flat(gallery), rows, flat(probes), rows)
+  return statistics.proportion(found.hits, found.total)

@@ -1,0 +1,533 @@
+"""Deep poisoning: features are shared that anyone can classify, not invert.
+
+Guo, Dolhansky, Hsin, Phong Dinh, Canton Ferrer, Wang, "Deep Poisoning: Towards
+Robust Image Data Sharing against Visual Disclosure", WACV 2021. A classifier
+C = D o f (2) is trained by (1) and cut at a layer; a reconstructor R by (3) to
+invert f; then a module P is trained through f, D and R, all frozen, by
+
+  CE(D(P(f(x))), y) + lambda * max(SSIM(x, R(P(f(x)))), 0)            (4) to (6)
+
+Released is P(f(x)) with its label. The paper minimises SSIM itself, which
+rewards a photographic negative; here it is not pushed below 0. To this may be
+added KL(D(f(x)) || D(P(f(x)))), so that other deciders agree too.
+
+`config.model.module` chooses what stands in the place of P: "dpm", "shredder"
+(learned noise) or "none"; noise and filters of `config.model.after` come behind
+it. `config.model.refreshed` lets an adversary learn to invert P while P is
+trained. `config.model.dpm.code` keys P: each image draws a secret code.
+`config.model.featurizer` is "plain", "nopeek" (distance correlation of images
+and features is minimised: Vepakomma et al., "NoPeek", 2020) or "obfuscator"
+(the featurizer plays against a reconstructor and an adversary that reads hidden
+attributes: Li et al., "DeepObfuscator", 2021).
+
+The attributes of the data are split: the first half (`config.model.kept`) is
+the task, the others are to stay hidden.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.models import poisoning, splitting
+from jaxpriv.models.heads import AttributePredictor
+from jaxpriv.models.resnet import ResNet
+from jaxpriv.models.vggnet import VGGNet
+from jaxpriv.training import builders, tasks
+from jaxpriv.training.builders import masked_mean, variables
+from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.optimizers import make_optimizer
+
+CLASSIFIER, RECONSTRUCTOR, POISONING = (
+  "classifier",
+  "reconstructor",
+  "poisoning",
+)
+BACKBONES = {"resnet": ResNet, "vgg": VGGNet}
+MODULES = ("dpm", "shredder", "none")
+FEATURIZERS = ("plain", "nopeek", "obfuscator")
+
+
+class Parts(NamedTuple):
+  """What the phases of one mechanism share.
+
+  Attributes:
+    config: of the run.
+    network: the classifier C.
+    layer: where it is cut.
+    kept: columns of the attributes that are the task.
+    hidden: the others.
+  """
+
+  config: ConfigDict
+  network: Any
+  layer: str
+  kept: tuple[int, ...]
+  hidden: tuple[int, ...]
+
+  def classifier(self, frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of C."""
+    found = variables(frozen[CLASSIFIER])
+    if self.config.model.featurizer == "obfuscator":
+      return {"params": found["params"][CLASSIFIER]}
+    return found
+
+  def features(self, images, frozen) -> jax.Array:
+    """f(x), float32 [B, H, W, C]."""
+    halves = splitting.split(self.network, self.layer, train=False)
+    z = halves.featurizer(self.classifier(frozen), images)
+    return z.astype(jnp.float32)
+
+  def decide(self, features, images, frozen) -> jax.Array:
+    """D(z): logits [B, kept, 2]."""
+    halves = splitting.split(self.network, self.layer, train=False)
+    return self.logits(
+      halves.decider(self.classifier(frozen), features, images)
+    )
+
+  def logits(self, output: jax.Array) -> jax.Array:
+    return output.reshape(len(output), -1, 2)
+
+  def labels(self, batch, which: tuple[int, ...]) -> jax.Array:
+    return batch["attributes"][:, np.array(which, int)]
+
+  def pooled(self) -> bool:
+    return self.config.data.source == "feature_pools"
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """Classifier, reconstructor and poisoning; the last has "features".
+
+  Its predict function "features" returns what is released, float32
+  [B, H, W, C]; "logits" is what the classifier makes of batch["features"],
+  float32 [B, kept, 2].
+
+  Args:
+    config: with model, phases, data.attributes.
+
+  Raises:
+    DataError: the data has no attribute.
+    ValueError: a setting names what there is not.
+  """
+  parts = _parts(config)
+  options = config.phases
+  game = config.model.featurizer == "obfuscator"
+  return [
+    (_obfuscator if game else _classifier)(parts, options[CLASSIFIER]),
+    tasks.reconstruction(
+      RECONSTRUCTOR,
+      reconstructor(config),
+      options[RECONSTRUCTOR],
+      features=lambda batch, frozen: parts.features(batch["image"], frozen),
+      needs=(CLASSIFIER,),
+    ),
+    _poisoning(parts, options[POISONING]),
+  ]
+
+
+def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
+  """The names of those kept and of those hidden."""
+  names = tuple(config.data.attributes)
+  kept = words(config.model.kept) or names[: -(-len(names) // 2)]
+  unknown = [name for name in kept if name not in names]
+  if not names or unknown:
+    raise DataError(
+      f"config.model.kept names {', '.join(unknown) or 'no attribute'}, and"
+      f" these photographs have {', '.join(names) or 'none'}: add columns of 0"
+      " and 1 to labels.csv, or name others"
+    )
+  return kept, tuple(name for name in names if name not in kept)
+
+
+def reconstructor(config: ConfigDict) -> poisoning.Reconstructor:
+  """R0, which P is trained against."""
+  return poisoning.Reconstructor(
+    config.data.image_size,
+    dtype=jnp.dtype(config.dtype),
+    **config.model.reconstructor,
+  )
+
+
+def _parts(config: ConfigDict) -> Parts:
+  model = config.model
+  for setting, value, choice in (
+    ("module", model.module, MODULES),
+    ("featurizer", model.featurizer, FEATURIZERS),
+    ("backbone", model.backbone, tuple(BACKBONES)),
+  ):
+    if value not in choice:
+      raise ValueError(
+        f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
+      )
+  kept, hidden = split_attributes(config)
+  names = list(config.data.attributes)
+  network = BACKBONES[model.backbone](
+    features=2 * len(kept),
+    dtype=jnp.dtype(config.dtype),
+    **model[model.backbone],
+  )
+  columns = lambda chosen: tuple(names.index(name) for name in chosen)
+  return Parts(config, network, model.layer, columns(kept), columns(hidden))
+
+
+def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
+  """A hash of what makes features of images: f's parameters and statistics.
+
+  Args:
+    config: of the run.
+    state: of its classifier.
+  """
+  parts = _parts(config)
+  found = jax.tree.map(np.asarray, parts.classifier({CLASSIFIER: state}))
+  before, _ = _halves(parts)
+  digest = hashlib.sha256(f"{config.model.layer} {parts.network}".encode())
+  for name, value in sorted(splitting.parameters(found, before).items()):
+    digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+  return digest.hexdigest()
+
+
+def _halves(parts: Parts):
+  side = parts.config.data.image_size
+  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  return splitting.halves(parts.network, parts.layer, images, train=False)
+
+
+# The classifier
+
+
+def _classifier(parts: Parts, options: ConfigDict) -> Phase:
+  """C by (1); with feature pools, D alone, on one's own features and theirs."""
+  observe = splitting.observe(parts.layer)
+  featurize = splitting.featurize(parts.layer)
+  decide = splitting.decide(parts.layer)
+  weight = parts.config.model.nopeek
+
+  def loss(apply, batch, frozen):
+    images = batch["image"]
+    if parts.pooled():
+      # What others have poisoned stands in for what f, as it is, would make.
+      own = apply(images, method=featurize, train=False)
+      pooled = batch["pooled"][:, None, None, None]
+      z = jnp.where(pooled, batch["features"].astype(own.dtype), own)
+      logits = apply(z, images, method=decide)
+    else:
+      z, logits = apply(images, method=observe)
+    logits, labels = parts.logits(logits), parts.labels(batch, parts.kept)
+    losses = tasks.attribute_losses(logits, labels)
+    metrics = {"accuracy": tasks.attribute_accuracy(logits, labels)}
+    if parts.config.model.featurizer == "nopeek":
+      correlation = distance_correlation(images, z, batch["padding"])
+      losses, metrics = (
+        losses + weight * correlation,
+        {
+          **metrics,
+          "distance_correlation": correlation,
+        },
+      )
+    return losses, metrics
+
+  def features(apply, batch, frozen):
+    return apply(batch["image"], method=featurize).astype(jnp.float32)
+
+  def labels(apply, batch, frozen):
+    logits = parts.logits(apply(batch["image"]))
+    return jnp.argmax(logits, axis=-1).astype(jnp.int8)
+
+  if parts.pooled():
+    options = options.copy_and_resolve_references()
+    options.trainable = _halves(parts)[1]
+  return tasks.supervised_phase(
+    CLASSIFIER,
+    parts.network,
+    loss,
+    options,
+    predict={"features": features, "labels": labels},
+  )
+
+
+def distance_correlation(
+  a: jax.Array, b: jax.Array, padding: jax.Array
+) -> jax.Array:
+  """Of the rows of two [B, ...], a scalar in [0, 1]; padding [B] is left out.
+
+  Szekely, Rizzo, Bakirov, "Measuring and testing dependence by correlation of
+  distances", 2007, biased estimate.
+  """
+  keep = jnp.logical_not(padding).astype(jnp.float32)
+  count = jnp.maximum(keep.sum(), 1)
+  pairs = keep[:, None] * keep[None]
+
+  def centred(x):
+    x = x.astype(jnp.float32).reshape(len(x), -1)
+    squares = jnp.sum(x * x, axis=1)
+    gram = squares[:, None] + squares[None] - 2 * x @ x.T
+    # The root has no gradient at 0, where the diagonal is.
+    distance = jnp.sqrt(jnp.maximum(gram, 0) + 1e-6) * pairs
+    rows = distance.sum(1) / count
+    return (distance - rows[:, None] - rows[None] + rows @ keep / count) * pairs
+
+  x, y = centred(a), centred(b)
+  # A product of roots: that of two variances may be too small for float32.
+  scale = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
+  return jnp.sqrt(jnp.maximum(jnp.sum(x * y), 0) / jnp.maximum(scale, 1e-12))
+
+
+def _obfuscator(parts: Parts, options: ConfigDict) -> Phase:
+  """DeepObfuscator: C against an inverter and a reader of hidden attributes."""
+  model = parts.config.model
+  observe = splitting.observe(parts.layer)
+  featurize = splitting.featurize(parts.layer)
+  rival = reconstructor(parts.config)
+  reader = AttributePredictor(
+    poisoning.FeatureNet(32, hidden=32), max(len(parts.hidden), 1)
+  )
+
+  def utility(applies, batch):
+    z, logits = applies[CLASSIFIER](batch["image"], method=observe)
+    logits, labels = parts.logits(logits), parts.labels(batch, parts.kept)
+    accuracy = tasks.attribute_accuracy(logits, labels)
+    return z, tasks.attribute_losses(logits, labels), accuracy
+
+  def privacy(applies, z, batch):
+    if not parts.hidden:
+      return jnp.zeros(len(z))
+    return tasks.attribute_losses(
+      applies["reader"](z), parts.labels(batch, parts.hidden)
+    )
+
+  def classify(applies, batch, frozen, key):
+    z, losses, accuracy = utility(applies, batch)
+    seen = visible(batch["image"], applies["rival"](z))
+    # What cannot be read scores log 2 an attribute: more would be a code.
+    limit = len(parts.hidden) * jnp.log(2.0)
+    unread = jnp.minimum(privacy(applies, z, batch), limit)
+    losses = losses + model.obfuscation * (seen - unread)
+    return masked_mean(losses, batch), {
+      "accuracy": masked_mean(accuracy, batch),
+      "ssim": masked_mean(seen, batch),
+    }
+
+  def features_of(applies, batch):
+    return jax.lax.stop_gradient(
+      applies[CLASSIFIER](batch["image"], method=featurize)
+    )
+
+  def invert(applies, batch, frozen, key):
+    images = applies["rival"](features_of(applies, batch))
+    error = jnp.mean(jnp.abs(batch["image"] - images), axis=(1, 2, 3))
+    return masked_mean(error, batch), {}
+
+  def read(applies, batch, frozen, key):
+    return masked_mean(
+      privacy(applies, features_of(applies, batch), batch), batch
+    ), {}
+
+  def shaped(batch, frozen, key):
+    z = jax.eval_shape(
+      lambda x: parts.network.init_with_output(
+        jax.random.key(0), x, method=featurize, train=False
+      )[0],
+      batch["image"],
+    )
+    return jnp.zeros(z.shape)
+
+  optimizer = lambda: make_optimizer(options)
+  method = builders.adversarial(
+    {
+      CLASSIFIER: builders.Player(parts.network, classify, optimizer()),
+      "rival": builders.Player(rival, invert, optimizer(), shaped),
+      "reader": builders.Player(reader, read, optimizer(), shaped),
+    },
+    predict={
+      "features": lambda applies, batch, frozen: applies[CLASSIFIER](
+        batch["image"], method=featurize
+      ).astype(jnp.float32),
+      "labels": lambda applies, batch, frozen: jnp.argmax(
+        parts.logits(applies[CLASSIFIER](batch["image"])), axis=-1
+      ).astype(jnp.int8),
+    },
+  )
+  return Phase(CLASSIFIER, (), tasks.combined(method, options))
+
+
+# The module
+
+
+def visible(images: jax.Array, reconstructed: jax.Array) -> jax.Array:
+  """max(SSIM, 0) of each pair, [B]: a negative is no less visible at -1."""
+  return jnp.maximum(image_metrics.ssim(images, reconstructed), 0)
+
+
+def after(settings: ConfigDict, z: jax.Array, keys: jax.Array) -> jax.Array:
+  """Noise, Gaussian filter and mean filter of what is released, if any."""
+  if settings.gaussian:
+    z = poisoning.gaussian_filter(z, settings.gaussian)
+  if settings.mean:
+    z = poisoning.mean_filter(z, settings.mean)
+  if settings.noise:
+    # Relative to the features' own size, whatever the network.
+    size = jnp.sqrt(jnp.mean(jnp.square(z), axis=(1, 2, 3), keepdims=True))
+    drawn = jax.vmap(lambda k: jax.random.normal(k, z.shape[1:]))(keys)
+    z = z + settings.noise * size * drawn
+  return z
+
+
+def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
+  model = parts.config.model
+  needs = (CLASSIFIER, RECONSTRUCTOR)
+  dtype = jnp.dtype(parts.config.dtype)
+  if model.module == "shredder":
+    module: Any = poisoning.LearnedNoise(**model.shredder)
+  else:
+    module = poisoning.DeepPoisoningModule(dtype=dtype, **model.dpm)
+  inverter = reconstructor(parts.config)
+
+  def released(apply, z, images):
+    keys = poisoning.content_keys(images, model.secret)
+    inner, outer = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    if model.module == "shredder":
+      draw = lambda k: jax.random.randint(k, (), 0, module.count)
+      z = apply(z, jax.vmap(draw)(inner))
+    elif model.module == "dpm":
+      code = None
+      if model.dpm.code:
+        draw = lambda k: jax.random.normal(k, (model.dpm.code,))
+        code = jax.vmap(draw)(inner)
+      z = apply(z, code)
+    return after(model.after, z.astype(jnp.float32), outer)
+
+  def terms(apply, batch, frozen, inverters):
+    """Losses [B] of (6), their metrics, and what is released."""
+    images = batch["image"]
+    z = parts.features(images, frozen)
+    poisoned = released(apply, z, images)
+    logits = parts.decide(poisoned, images, frozen)
+    labels = parts.labels(batch, parts.kept)
+    losses = tasks.attribute_losses(logits, labels)
+    metrics = {"accuracy": tasks.attribute_accuracy(logits, labels)}
+    if model.module == "shredder":
+      # What noise is worth: its size, in place of what an inverter sees.
+      size = jnp.mean(jnp.abs(poisoned - z), axis=(1, 2, 3))
+      return losses - model.shredding * jnp.log(size + 1e-6), {
+        **metrics,
+        "noise": size,
+      }
+    if model.distillation:
+      clean = parts.decide(z, images, frozen)
+      divergence = jnp.sum(
+        jax.nn.softmax(clean)
+        * (jax.nn.log_softmax(clean) - jax.nn.log_softmax(logits)),
+        axis=(1, 2),
+      )
+      losses = losses + model.distillation * divergence
+      metrics["divergence"] = divergence
+    for name, invert in inverters.items():
+      seen = visible(images, invert(poisoned))
+      losses = losses + model.weight * seen
+      metrics[name] = seen
+    return losses, metrics
+
+  def frozen_inverter(frozen):
+    weights = variables(frozen[RECONSTRUCTOR])
+    return lambda z: inverter.apply(weights, z, train=False)
+
+  def features(apply, batch, frozen):
+    images = batch["image"]
+    return released(apply, parts.features(images, frozen), images)
+
+  def logits(apply, batch, frozen):
+    z = batch["features"].astype(jnp.float32)
+    return parts.decide(z, batch["image"], frozen)
+
+  def sample(apply, batch, frozen):
+    images = batch["image"]
+    z, invert = parts.features(images, frozen), frozen_inverter(frozen)
+    return {
+      "original": images,
+      "clean": invert(z),
+      "poisoned": invert(released(apply, z, images)),
+    }
+
+  predict = {"features": features, "logits": logits, "sample": sample}
+
+  if model.module == "none":
+    method = Method(
+      init=lambda key, batch, frozen: {},
+      step=lambda state, frozen, batch, key: (state, {}),
+      predict={
+        name: lambda state, frozen, batch, fn=fn: fn(None, batch, frozen)
+        for name, fn in predict.items()
+      },
+    )
+    return Phase(POISONING, needs, method)
+
+  if model.refreshed and model.module == "dpm":
+    return Phase(
+      POISONING,
+      needs,
+      _refreshed(
+        parts, options, module, inverter, terms, released, frozen_inverter,
+        predict,
+      ),
+    )  # fmt: skip
+
+  def loss(apply, batch, frozen):
+    return terms(apply, batch, frozen, {"ssim": frozen_inverter(frozen)})
+
+  return tasks.supervised_phase(
+    POISONING,
+    module,
+    loss,
+    options,
+    needs=needs,
+    inputs=lambda batch, frozen: parts.features(batch["image"], frozen),
+    predict=predict,
+  )
+
+
+def _refreshed(
+  parts, options, module, inverter, terms, released, frozen_inverter, predict
+) -> Method:
+  """P against R0, and against a rival that goes on learning to invert it."""
+
+  def poison(applies, batch, frozen, key):
+    inverters = {
+      "ssim": frozen_inverter(frozen),
+      "rival_ssim": applies["rival"],
+    }
+    losses, metrics = terms(applies["dpm"], batch, frozen, inverters)
+    means = {name: masked_mean(v, batch) for name, v in metrics.items()}
+    return masked_mean(losses, batch), means
+
+  def invert(applies, batch, frozen, key):
+    images = batch["image"]
+    z = parts.features(images, frozen)
+    z = jax.lax.stop_gradient(released(applies["dpm"], z, images))
+    error = jnp.mean(jnp.abs(images - applies["rival"](z)), axis=(1, 2, 3))
+    return masked_mean(error, batch), {}
+
+  def inputs(batch, frozen, key):
+    return parts.features(batch["image"], frozen)
+
+  method = builders.adversarial(
+    {
+      "dpm": builders.Player(module, poison, make_optimizer(options), inputs),
+      "rival": builders.Player(
+        inverter, invert, make_optimizer(options), inputs
+      ),
+    },
+    predict={
+      name: lambda applies, batch, frozen, fn=fn: fn(
+        applies["dpm"], batch, frozen
+      )
+      for name, fn in predict.items()
+    },
+  )
+  return tasks.combined(method, options)

@@ -1,0 +1,278 @@
+"""The losses of deep poisoning against NumPy; what is random, and what learns."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from configs import deep_poisoning as configs
+from jaxpriv.data.records import DataError
+from jaxpriv.methods import deep_poisoning
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.models import splitting
+from jaxpriv.training import inference
+from tests import tiny
+
+FEATURES = (8, 8, 64)
+
+
+def on_device(batch):
+  return inference.as_float({k: jnp.asarray(v) for k, v in batch.items()})
+
+
+@functools.cache
+def prepared(argument="demo,distilled"):
+  """(config, phases, states after two steps, float batch)."""
+  config = tiny.deep_poisoning(argument)
+  phases = deep_poisoning.phases(config)
+  batch = on_device(tiny.feature_batch(FEATURES, 8))
+  states = {}
+  for i, phase in enumerate(phases):
+    frozen = {name: states[name] for name in phase.needs}
+    state = jax.jit(phase.method.init)(jax.random.key(i), batch, frozen)
+    step = jax.jit(phase.method.step)
+    for j in range(2):
+      state, _ = step(state, frozen, batch, jax.random.key(j))
+    states[phase.name] = state
+  return config, phases, states, batch
+
+
+def predicted(phase, states, name, batch, **changes):
+  frozen = {name: states[name] for name in phase.needs}
+  batch = {**batch, **changes}
+  return np.asarray(
+    phase.method.predict[name](states[phase.name], frozen, batch)
+  )
+
+
+def log_softmax(x):
+  x = np.float64(x) - np.float64(x).max(-1, keepdims=True)
+  return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def test_phases_are_the_three_of_the_paper():
+  _, phases, _, _ = prepared()
+  assert [(p.name, p.needs) for p in phases] == [
+    ("classifier", ()),
+    ("reconstructor", ("classifier",)),
+    ("poisoning", ("classifier", "reconstructor")),
+  ]
+
+
+def test_loss_6_is_its_terms():
+  config, (classifier, reconstructor, last), states, batch = prepared()
+  released = predicted(last, states, "features", batch)
+  clean = predicted(classifier, states, "features", batch)
+  assert released.shape == clean.shape == (8, *FEATURES)
+  read = lambda z: predicted(last, states, "logits", batch, features=z)
+  logits, before = log_softmax(read(released)), log_softmax(read(clean))
+  labels = np.asarray(batch["attributes"])[:, :2]
+  entropy = np.zeros(8)
+  for i, row in enumerate(labels):
+    for n, t in enumerate(row):
+      entropy[i] -= logits[i, n, t] if t >= 0 else 0
+  divergence = (np.exp(before) * (before - logits)).sum((1, 2))
+  rebuilt = predicted(reconstructor, states, "reconstruct", batch,
+                      features=released)  # fmt: skip
+  ssim = np.asarray(image_metrics.ssim(batch["image"], rebuilt))
+  frozen = {name: states[name] for name in last.needs}
+  losses = last.method.predict["losses"](states[last.name], frozen, batch)
+  np.testing.assert_allclose(
+    losses["loss"],
+    entropy
+    + config.model.distillation * divergence
+    + config.model.weight * np.maximum(ssim, 0),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+def test_a_negative_is_worth_no_more_than_nothing():
+  x = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
+  seen = lambda y: deep_poisoning.visible(jnp.asarray(x), y)
+  assert np.all(image_metrics.ssim(x, 1 - x) < -0.9)
+  np.testing.assert_array_equal(seen(jnp.asarray(1 - x)), 0)
+  slope = jax.grad(lambda y: seen(y).sum())(jnp.asarray(1 - x))
+  np.testing.assert_array_equal(slope, 0)
+  np.testing.assert_allclose(seen(jnp.asarray(x)), 1, atol=1e-5)
+
+
+def test_the_decider_of_clean_features_is_the_classifier():
+  _, (classifier, _, last), states, batch = prepared()
+  clean = predicted(classifier, states, "features", batch)
+  logits = predicted(last, states, "logits", batch, features=clean)
+  np.testing.assert_array_equal(
+    logits.argmax(-1), predicted(classifier, states, "labels", batch)
+  )
+
+
+@pytest.mark.parametrize("argument", ["demo,keyed", "demo,noise",
+                                      "demo,shredder"])  # fmt: skip
+def test_what_is_drawn_depends_on_image_and_secret_alone(argument):
+  config, phases, states, batch = prepared(argument)
+  last = phases[-1]
+  released = predicted(last, states, "features", batch)
+  order = np.array([3, 1, 0, 2, 7, 6, 5, 4])
+  moved = predicted(last, states, "features", batch,
+                    image=batch["image"][order])  # fmt: skip
+  np.testing.assert_allclose(moved, released[order], atol=1e-4)
+  one = np.asarray(batch["image"]).copy()
+  one[:] = one[:1]
+  one[0, 0, 0, 0] += 1e-6  # another image is another draw, however near
+  apart = predicted(last, states, "features", batch, image=jnp.asarray(one))
+  np.testing.assert_array_equal(apart[1], apart[2])
+  if argument != "demo,shredder":  # which draws one of a few
+    assert np.abs(apart[0] - apart[1]).max() > 1e-2
+  config = tiny.deep_poisoning(argument)
+  config.model.secret = 1
+  other = deep_poisoning.phases(config)[-1]
+  assert np.abs(
+    predicted(other, states, "features", batch) - released
+  ).max() > (1e-2)
+
+
+def test_the_module_of_the_paper_draws_nothing():
+  _, phases, states, batch = prepared()
+  config = tiny.deep_poisoning("demo,distilled")
+  config.model.secret = 1
+  other = deep_poisoning.phases(config)[-1]
+  np.testing.assert_array_equal(
+    predicted(other, states, "features", batch),
+    predicted(phases[-1], states, "features", batch),
+  )
+
+
+def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
+  config = tiny.deep_poisoning("demo,bare")
+  config.data.source = "feature_pools"
+  phase = deep_poisoning.phases(config)[0]
+  batch = on_device(tiny.feature_batch(FEATURES, 8))
+  state = jax.jit(phase.method.init)(jax.random.key(0), batch, {})
+  step = jax.jit(phase.method.step)
+  new, metrics = step(state, {}, batch, jax.random.key(1))
+  cut = splitting.halves(
+    deep_poisoning._parts(config).network, config.model.layer,
+    batch["image"], train=False,
+  )  # fmt: skip
+  before, after = cut
+  for part in ("params", "batch_stats"):
+    old, now = (flatten_dict(dict(s[part]), sep="/") for s in (state, new))
+    for name in old:
+      layer = name.split("/")[0]
+      same = np.array_equal(old[name], now[name])
+      assert same == any(n.startswith(layer + "/") for n in before), name
+  assert deep_poisoning.featurizer_sha256(
+    config, state
+  ) == deep_poisoning.featurizer_sha256(config, new)
+  other = np.asarray(batch["image"]).copy()
+  other[1::2] = 0.3
+  again, _ = step(state, {}, {**batch, "image": jnp.asarray(other)},
+                  jax.random.key(1))  # fmt: skip
+  np.testing.assert_allclose(
+    again["params"]["fc"]["kernel"], new["params"]["fc"]["kernel"], atol=1e-7
+  )
+  other[0] = 0.3  # one's own image does
+  again, _ = step(state, {}, {**batch, "image": jnp.asarray(other)},
+                  jax.random.key(1))  # fmt: skip
+  difference = again["params"]["fc"]["kernel"] - new["params"]["fc"]["kernel"]
+  assert np.abs(difference).max() > 1e-6
+
+
+def test_the_hash_is_of_the_featurizer_alone():
+  config, _, states, _ = prepared()
+  state = states["classifier"]
+  whole = deep_poisoning.featurizer_sha256(config, state)
+  params = {**state["params"], "fc": jax.tree.map(jnp.ones_like,
+                                                  state["params"]["fc"])}  # fmt: skip
+  assert whole == deep_poisoning.featurizer_sha256(
+    config, {**state, "params": params}
+  )
+  for part, name in (("params", "conv1"), ("batch_stats", "norm1")):
+    changed = {**state[part], name: jax.tree.map(lambda x: x + 1,
+                                                 state[part][name])}  # fmt: skip
+    assert whole != deep_poisoning.featurizer_sha256(
+      config, {**state, part: changed}
+    )
+
+
+def distance_correlation(a, b):
+  """By its definition, in float64, pair by pair."""
+
+  def centred(x):
+    x = np.float64(x).reshape(len(x), -1)
+    d = np.array([[np.linalg.norm(p - q) for q in x] for p in x])
+    return d - d.mean(0) - d.mean(1)[:, None] + d.mean()
+
+  x, y = centred(a), centred(b)
+  return np.sqrt((x * y).mean() / np.sqrt((x * x).mean() * (y * y).mean()))
+
+
+def test_distance_correlation():
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(12, 3, 2)), rng.normal(size=(12, 5))
+  b[:, 0] += a[:, 0, 0]
+  padding = np.zeros(14, bool)
+  padding[[2, 9]] = True
+  put = lambda x: jnp.asarray(np.insert(x, [2, 8], 99.0, axis=0), jnp.float32)
+  assert put(a).shape[0] == 14 and np.all(np.asarray(put(a))[padding] == 99)
+  got = deep_poisoning.distance_correlation(put(a), put(b), padding)
+  np.testing.assert_allclose(got, distance_correlation(a, b), rtol=1e-4)
+  same = deep_poisoning.distance_correlation(put(a), put(2 * a), padding)
+  np.testing.assert_allclose(same, 1, rtol=1e-4)
+
+
+def test_the_attributes_are_halved_in_order():
+  config = tiny.deep_poisoning()
+  assert deep_poisoning.split_attributes(config) == (
+    ("Male", "Smiling"),
+    ("Bangs",),
+  )
+  config.model.kept = ("Bangs",)
+  assert deep_poisoning.split_attributes(config)[1] == ("Male", "Smiling")
+  config.model.kept = ("Hat",)
+  with pytest.raises(DataError, match="Hat.*have Male, Smiling, Bangs"):
+    deep_poisoning.phases(config)
+  config.model.kept, config.data.attributes = (), ()
+  with pytest.raises(DataError, match="no attribute.*labels.csv"):
+    deep_poisoning.phases(config)
+
+
+def test_what_there_is_not_is_refused():
+  with pytest.raises(ValueError, match="unknown option.*nonsense.*refreshed"):
+    configs.get_config("demo,nonsense")
+  config = tiny.deep_poisoning(module="nonsense")
+  with pytest.raises(ValueError, match="module is one of dpm"):
+    deep_poisoning.phases(config)
+
+
+@pytest.mark.parametrize("scale", ["demo", "gpu", "paper"])
+@pytest.mark.parametrize("layer", ["", "conv2_1", "vgg"])
+def test_every_scale_fits_together(scale, layer):
+  """On paper: shapes alone."""
+  config = configs.get_config(scale + (",vgg" if layer == "vgg" else ""))
+  with config.unlocked():
+    config.data.attributes = tuple(f"a{i}" for i in range(40))
+    if layer.startswith("conv"):
+      config.model.layer = layer
+  side = config.data.image_size
+  batch = on_device(tiny.batch(8, side=16, attributes=40))
+  batch["image"] = jnp.zeros((8, side, side, 3))
+  states = {}
+  for phase in deep_poisoning.phases(config):
+    frozen = {name: states[name] for name in phase.needs}
+    key = jax.random.key(0)
+    state = jax.eval_shape(phase.method.init, key, batch, frozen)
+    state, metrics = jax.eval_shape(
+      phase.method.step, state, frozen, batch, key
+    )
+    assert metrics["loss"].shape == ()
+    states[phase.name] = state
+  z = jax.eval_shape(phase.method.predict["features"], state, frozen, batch)
+  assert z.dtype == jnp.float32
+  if not layer:
+    expected = {"demo": (16, 16, 64), "gpu": (8, 8, 1024),
+                "paper": (14, 14, 1024)}  # fmt: skip
+    assert z.shape[1:] == expected[scale]
