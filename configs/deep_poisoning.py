@@ -81,6 +81,7 @@ def _evaluation(config: ConfigDict) -> None:
   options.compare = ConfigDict(AFTER)
   options.pairs = (16, 64, 256, 1024, 4096, 16384)  # A1
   options.threshold_ssim = 0.4  # at which pairs are counted
+  options.unseen = 5  # A0: reconstructors that the module has not met
   options.modules = 3  # A3: how many the attacker trains
   options.searched = 64  # A6: photographs
   options.linked = 1000  # A8: photographs

@@ -176,8 +176,9 @@ def _targets(config, phases, states) -> list[features.Target]:
 
     def bare(other, name=name, strength=strength):
       other.model.module = "none"
-      other.model.after = {**dict.fromkeys(other.model.after, 0)}
-      other.model.after[name] = strength
+      for kind, value in other.model.after.items():
+        chosen = strength if kind == name else 0
+        other.model.after[kind] = type(value)(chosen)
 
     compared = [*phases[:-1], changed(last, bare)]
     made.append(features.Target(name, compared, {**states, last: {}}, kept))

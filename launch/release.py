@@ -1,4 +1,4 @@
-"""Publishes what a mechanism protects: a set of face images, or the model.
+"""Publishes what a mechanism protects: face images, features, or the model.
 
   python -m launch.release --workdir=runs/demo --input=FOLDER --output=DIR
   python -m launch.release --workdir=runs/private --output=DIR
@@ -8,6 +8,12 @@ numbered in an order that says nothing), labels.csv (attributes, no identities),
 card.json and CARD.md (what was run, what the attacks measured, what is not
 protected). Interrupted, the same command goes on. The log names unreadable
 images; the card only has their numbers in the release.
+
+For mechanisms that protect features it is the same command, and the output is a
+feature pool, which others train on with data.source=feature_pools: feature maps
+(ArrayRecord, in an order that says nothing), index.json (labels),
+parameters.npz and config.json (the public classifier: how to make features of
+one's own), card.json and CARD.md. Interrupted, it starts anew.
 
 The second is for those that protect the people a model has learned from. The
 output holds parameters.npz, config.json (from which the network is built),
@@ -39,7 +45,7 @@ from jaxpriv.reports import files, model_card
 from jaxpriv.training import export, inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
-from launch import common, release_card
+from launch import common, release_card, release_features
 
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Run directory of launch.train."
@@ -104,6 +110,15 @@ def main(argv: list[str]) -> None:
   config = workdir_lib.load_config(workdir)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
+  if "features" in phases[-1].method.predict:
+    if not _INPUT.value:
+      raise DataError(f"--input: {config.method} protects features; of what?")
+    with common.errors_name_flags():
+      raw, source = _open(config)
+      release_features.release(
+        workdir, output, partial, config, phases, mesh, raw, source
+      )
+    return
   if "protect" not in phases[-1].method.predict:
     if journal.exists():
       raise DataError(
@@ -124,7 +139,7 @@ def main(argv: list[str]) -> None:
       config,
       raw,
       source,
-      _order(secret, len(source)),
+      release_card.secret_order(secret, len(source)),
       _protect(phases, states, mesh),
     )
   _write_labels(partial / "labels.csv", source.attribute_names, written.rows)
@@ -201,7 +216,10 @@ def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
   data.source, data.path, data.name = _SOURCE.value, _INPUT.value, _NAME.value
   data.sets, data.cache = tuple(_SETS.value), False
   raw = sources.open_unframed(data)
+  module = common.module_of(config)
   wanted = config.release.attributes or config.data.attributes
+  if hasattr(module, "split_attributes") and not config.release.attributes:
+    wanted, _ = module.split_attributes(config)  # the others are to stay hidden
   names = [name for name in wanted if name in raw.attribute_names]
   lost = [name for name in config.release.attributes if name not in names]
   if lost:
@@ -261,20 +279,6 @@ def _begin(partial, journal, key) -> str:
     )
   logging.info("going on with %s", partial)
   return begun["secret"]
-
-
-def _order(secret: str, count: int) -> np.ndarray:
-  """The records in an order that cannot be told without the secret.
-
-  Neighbours in a folder are often photographs of one person, and whoever has
-  the folder could lay it beside the release. Hashes, since the state of an
-  ordinary random generator can be computed from what it drew.
-  """
-  digests = [
-    hashlib.sha256(f"{secret} {index}".encode()).digest()
-    for index in range(count)
-  ]
-  return np.array(sorted(range(count), key=digests.__getitem__), np.int64)
 
 
 def _protect(phases, states, mesh) -> Callable[[Any], np.ndarray]:

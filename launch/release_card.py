@@ -4,9 +4,11 @@ Not a program: `launch.release` writes it.
 """
 
 import datetime
+import hashlib
 import json
 from typing import Any
 
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -62,6 +64,20 @@ def audits_of(workdir, config) -> list[dict[str, Any]]:
   return [{key: row[key] for key in shown} for row in mine]
 
 
+def secret_order(secret: str, count: int) -> np.ndarray:
+  """The records in an order that cannot be told without the secret.
+
+  Neighbours in a folder are often photographs of one person, and whoever has
+  the folder could lay it beside the release. Hashes, since the state of an
+  ordinary random generator can be computed from what it drew.
+  """
+  digests = [
+    hashlib.sha256(f"{secret} {index}".encode()).digest()
+    for index in range(count)
+  ]
+  return np.array(sorted(range(count), key=digests.__getitem__), np.int64)
+
+
 def _what_protects(config: dict[str, Any]) -> Any:
   """The settings that decide what is made of an image."""
   data = {key: config["data"][key] for key in ("image_size", "align")}
@@ -72,10 +88,12 @@ def _what_protects(config: dict[str, Any]) -> Any:
 
 
 def public_config(config: ConfigDict) -> dict[str, Any]:
-  """The config without what folders, sets and runs of its owner are called."""
+  """The config without its secret and the names of its owner's folders."""
   public = common.public_config(config)
   public["data"] |= {"path": "", "sets": ()}
   public["pretrained"] = OTHER if config.pretrained else ""
+  if "secret" in public["model"]:
+    public["model"]["secret"] = 0
   return public
 
 

@@ -39,6 +39,13 @@ def main(argv: list[str]) -> None:
   required = getattr(common.module_of(config), "required", lambda config: ())
   run.check_labels(required(config), data)
   phases = budget.privatise(common.phases_of(config), config, data)
+  check = getattr(common.module_of(config), "check_pretrained", None)
+  if check:
+    check(
+      config,
+      data.source,
+      lambda name: run.pretrained_state(config.pretrained, name, mesh),
+    )
   run.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(

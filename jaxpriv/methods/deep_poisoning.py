@@ -187,10 +187,34 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
   parts = _parts(config)
   found = jax.tree.map(np.asarray, parts.classifier({CLASSIFIER: state}))
   before, _ = _halves(parts)
-  digest = hashlib.sha256(f"{config.model.layer} {parts.network}".encode())
+  # Not of the head, nor of the precision.
+  network = parts.network.clone(features=0, dtype=jnp.float32)
+  digest = hashlib.sha256(f"{config.model.layer} {network}".encode())
   for name, value in sorted(splitting.parameters(found, before).items()):
     digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
   return digest.hexdigest()
+
+
+def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
+  """Checks that pools were made by the featurizer that the run begins from.
+
+  Args:
+    config: of the run.
+    source: of its data.
+    load: name of a phase -> its state in config.pretrained.
+
+  Raises:
+    DataError: they were not, or there is none to begin from.
+  """
+  if config.data.source != "feature_pools":
+    return
+  if not config.pretrained:
+    raise DataError(
+      "data.source=feature_pools: features mean something only to the network"
+      " that made them. Name it with --config.pretrained=POOL: any pool, as all"
+      " hold it, or the run that it was trained in"
+    )
+  source.check_featurizer(featurizer_sha256(config, load(CLASSIFIER)))
 
 
 def _halves(parts: Parts):

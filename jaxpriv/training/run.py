@@ -15,7 +15,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
-from jaxpriv.training import checkpoints, loop, progress
+from jaxpriv.training import checkpoints, export, loop, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -115,6 +115,8 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
       f" this one of {config.method}: there is nothing to take over"
     )
+  if _released(config.pretrained).exists():
+    return  # what it holds is finished
   for phase in phases:
     name = phase.name
     done = workdir_lib.steps_done(config.pretrained, name)
@@ -123,6 +125,21 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
         f"config.pretrained = {config.pretrained}: its {name} is at step {done}"
         f" of {other.phases[name].steps}; finish that run first"
       )
+
+
+def _released(pretrained: str) -> epath.Path:
+  """The parameters of a release, which has no checkpoints."""
+  return epath.Path(pretrained) / "parameters.npz"
+
+
+def pretrained_state(pretrained: str, name: str, mesh: Any) -> Any:
+  """The state of a phase of the run, or of the release, to begin from.
+
+  None if a release does not hold it.
+  """
+  if _released(pretrained).exists():
+    return export.read(_released(pretrained)).get(name)
+  return checkpoints.load(loop.phase_directory(pretrained, name), mesh)
 
 
 def check_labels(fields: Sequence[str], data: Data) -> None:
@@ -313,7 +330,10 @@ def _take_over(pretrained: str, name: str, mesh: Any):
     return None
 
   def start(state):
-    other = checkpoints.load(loop.phase_directory(pretrained, name), mesh)
+    other = pretrained_state(pretrained, name, mesh)
+    if other is None:
+      logging.info("%s: %s does not hold it; fresh", name, pretrained)
+      return state
     fresh = []
 
     def choose(path, mine):

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
@@ -89,8 +90,15 @@ def check_unseen(workdir: epath.PathLike, data: Data) -> None:
 def write_people(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
   before: set[str] = set()
   if pretrained:
-    check_unseen(pretrained, data)
-    before = learned_from(pretrained)
+    if (epath.Path(pretrained) / "people.json").exists():
+      check_unseen(pretrained, data)
+      before = learned_from(pretrained)
+    else:
+      logging.warning(
+        "%s does not say whom it has learned from: see to it yourself that no"
+        " test person is among them",
+        pretrained,
+      )
   people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
   _write_json(epath.Path(workdir) / "people.json", people)
 

@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
@@ -24,9 +23,8 @@ from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common, evaluate
 from tests import tiny
+from tests.launch.programs import ROOT, run, start
 from tests.reports import examples
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 TRAIN = [
   "--config=configs/embedded_autoencoder.py:demo",
@@ -54,50 +52,6 @@ TRAIN = [
   "--config.evaluation.compare.k_same_select=2",
   "--config.release.batch_size=4",
 ]
-
-
-def start(program, *arguments, **variables):
-  environment = {
-    **os.environ,
-    **variables,
-    "PYTHONPATH": str(ROOT),
-    "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/jax"),
-  }
-  return subprocess.Popen(
-    [sys.executable, "-m", program, *map(str, arguments)],
-    cwd=ROOT,
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
-
-
-def run(program, *arguments, status=0):
-  process = start(program, *arguments)
-  output, _ = process.communicate(timeout=600)
-  assert process.returncode == status, output
-  return output
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """12 drawn people as PNG files.
-
-  One file is no image; of one face only the box is known.
-  """
-  path = tmp_path_factory.mktemp("photographs")
-  run("tools.make_faces", f"--output={path}", "--size=48")
-  (path / "person_003" / "2.png").write_bytes(b"not an image")
-  with open(path / "labels.csv", newline="") as stream:
-    rows = list(csv.DictReader(stream))
-  rows[9].update(n_points="", points="")
-  with open(path / "labels.csv", "w", newline="") as stream:
-    writer = csv.DictWriter(stream, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-  return path
 
 
 @pytest.fixture(scope="module")

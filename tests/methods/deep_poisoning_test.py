@@ -1,4 +1,4 @@
-"""The losses of deep poisoning against NumPy; what is random, and what learns."""
+"""The losses of deep poisoning against NumPy, what is drawn, what learns."""
 
 import functools
 
@@ -185,17 +185,17 @@ def test_the_hash_is_of_the_featurizer_alone():
   config, _, states, _ = prepared()
   state = states["classifier"]
   whole = deep_poisoning.featurizer_sha256(config, state)
-  params = {**state["params"], "fc": jax.tree.map(jnp.ones_like,
-                                                  state["params"]["fc"])}  # fmt: skip
-  assert whole == deep_poisoning.featurizer_sha256(
-    config, {**state, "params": params}
-  )
-  for part, name in (("params", "conv1"), ("batch_stats", "norm1")):
-    changed = {**state[part], name: jax.tree.map(lambda x: x + 1,
-                                                 state[part][name])}  # fmt: skip
-    assert whole != deep_poisoning.featurizer_sha256(
-      config, {**state, part: changed}
-    )
+  add = lambda part, name: {
+    **state,
+    part: {
+      **state[part],
+      name: jax.tree.map(lambda x: x + 1, state[part][name]),
+    },
+  }
+  hashed = lambda state: deep_poisoning.featurizer_sha256(config, state)
+  assert hashed(add("params", "fc")) == whole
+  assert hashed(add("params", "conv1")) != whole
+  assert hashed(add("batch_stats", "norm1")) != whole
 
 
 def distance_correlation(a, b):

@@ -1,0 +1,125 @@
+"""Deep poisoning end to end: trained, attacked, released, trained on."""
+
+import json
+
+import pytest
+
+from jaxpriv.data import feature_pools
+from jaxpriv.training import export
+from tests.launch.programs import run
+
+TRAIN = [
+  "--config=configs/deep_poisoning.py:demo",
+  "--config.data.source=folder",
+  "--config.data.image_size=32",
+  "--config.data.max_bad_share=0.1",
+  "--config.data.attributes=Male,Eyeglasses",
+  "--config.model.dpm.blocks=1",
+  *(
+    f"--config.phases.{name}.{key}={value}"
+    for name in ("classifier", "reconstructor", "poisoning")
+    for key, value in (("steps", 4), ("batch_size", 8))
+  ),
+  *(
+    f"--config.evaluation.phases.{name}.{key}={value}"
+    for name in ("recogniser", "inverter", "module", "probe")
+    for key, value in (("steps", 2), ("batch_size", 8))
+  ),
+  "--config.evaluation.pairs=(4,)",
+  "--config.evaluation.unseen=1",
+  "--config.evaluation.modules=1",
+  "--config.evaluation.searched=4",
+  "--config.release.batch_size=4",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(folder, tmp_path_factory):
+  """A run, trained and evaluated."""
+  path = tmp_path_factory.mktemp("run")
+  run(
+    "launch.train", *TRAIN, f"--config.data.path={folder}", f"--workdir={path}"
+  )
+  output = run("launch.evaluate", f"--workdir={path}")
+  assert "report.html" in output
+  return path
+
+
+@pytest.fixture(scope="module")
+def pool(workdir, folder, tmp_path_factory):
+  path = tmp_path_factory.mktemp("released") / "pool"
+  run(
+    "launch.release",
+    f"--workdir={workdir}",
+    f"--input={folder}",
+    f"--output={path}",
+    "--max_bad_share=0.1",
+  )
+  return path
+
+
+def test_every_attack_is_in_the_results(workdir):
+  results = json.loads((workdir / "evaluation/metrics.json").read_text())
+  rows = results["reconstruction"]
+  mine = {
+    row["attack"].split()[0] for row in rows
+    if row["mechanism"] == "deep_poisoning"
+  }  # fmt: skip
+  assert mine >= {"A0", "A1", "A2", "A3", "A5", "A6", "clean", "mean"}
+  assert {row["mechanism"] for row in rows} == {
+    "deep_poisoning", "noise", "gaussian", "mean",
+  }  # fmt: skip
+  leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
+  assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
+  kept = {row["attribute"] for row in results["attributes"]}
+  assert kept == {"Male"}
+  assert (workdir / "evaluation/report.html").stat().st_size > 10_000
+
+
+def test_a_pool_is_released_without_what_is_secret(workdir, pool, folder):
+  made = feature_pools.Pool(pool)
+  images = len(list(folder.glob("*/*.png"))) - 1  # one file is no image
+  assert len(made) == images and made.attribute_names == ("Male",)
+  assert set(export.read(pool / "parameters.npz")) == {"classifier"}
+  assert not list(pool.parent.glob("*.partial"))
+  card = json.loads((pool / "card.json").read_text())
+  assert card["features"]["count"] == images
+  assert card["counts"]["unreadable"] == 1
+  assert "person_" not in (pool / "CARD.md").read_text()
+  for path in pool.iterdir():
+    assert str(folder).encode() not in path.read_bytes()
+  config = json.loads((pool / "config.json").read_text())
+  assert config["model"]["secret"] == 0
+
+
+def test_another_entity_trains_on_the_pool_and_its_own_photographs(
+  folder,
+  pool,
+  tmp_path,
+):
+  settings = [
+    *TRAIN,
+    "--config.data.source=feature_pools",
+    "--config.data.own=folder",
+    f"--config.data.path={folder}",
+    f"--config.data.pools={pool}",
+    "--config.phases.reconstructor.steps=0",
+    "--config.phases.poisoning.steps=0",
+  ]
+  output = run(
+    "launch.train", *settings, f"--workdir={tmp_path / 'a'}", status=1
+  )
+  assert "--config.pretrained=POOL" in output
+  output = run(
+    "launch.train", *settings, f"--config.pretrained={pool}",
+    f"--workdir={tmp_path / 'b'}",
+  )  # fmt: skip
+  assert "parameters taken over" in output
+  index = json.loads((pool / "index.json").read_text())
+  index["featurizer"] = "0" * 64
+  (pool / "index.json").write_text(json.dumps(index))
+  output = run(
+    "launch.train", *settings, f"--config.pretrained={pool}",
+    f"--workdir={tmp_path / 'c'}", status=1,
+  )  # fmt: skip
+  assert "000000000000" in output and "mean nothing" in output
