@@ -28,7 +28,8 @@ def base(method: str, mechanism: str = "") -> ConfigDict:
   config.seed = 0
   # Compute precision; parameters, statistics and losses are float32.
   config.dtype = "float32"
-  # A finished run directory of the same method to take parameters from.
+  # A finished run directory of the same method to take parameters from. What
+  # has 0 steps here is taken as it is.
   config.pretrained = ""
   config.data = data()
   config.phases = ConfigDict()

@@ -46,7 +46,11 @@ def _model() -> ConfigDict:
       backbone="resnet",  # or vgg
       layer="conv4_1",  # conv3_1, conv2_3; of vgg block2
       resnet=dict(
-        depths=(3, 4, 6, 3), width=64, stem=(7, 2, True), norm="batch"
+        depths=(3, 4, 6, 3),
+        width=64,
+        stem=(7, 2, True),
+        pooled=True,
+        norm="batch",
       ),
       vgg=dict(depths=(2, 2, 3, 3, 3), width=64, norm="batch"),
       reconstructor=dict(
@@ -131,16 +135,19 @@ def _demo(config: ConfigDict) -> None:
   model = config.model
   # Features are 4/3 of the image's numbers, as at conv4_1 of ResNet.
   model.layer = "conv3_1"
-  model.resnet.update(depths=(1, 1, 1), width=8, stem=(3, 2, False))
+  model.resnet.update(
+    depths=(1, 1, 1), width=8, stem=(3, 2, False), pooled=False
+  )
+  model.weight = 10.0  # beside the sum over attributes
   model.vgg.update(depths=(1, 1, 1, 1), width=16)
   model.reconstructor.update(shuffle=True, norm="group")
   model.dpm.norm = "group"
   phase = lambda steps, rate: common.phase(
     steps, 64, learning_rate=rate, warmup_steps=50
   )
-  config.phases.classifier = phase(1200, 4e-3)
+  config.phases.classifier = phase(800, 2e-3)
   config.phases.reconstructor = phase(800, 4e-3)
-  config.phases.poisoning = phase(800, 2e-3)
+  config.phases.poisoning = phase(500, 2e-3)
   attackers = config.evaluation.phases
   for phase in (*config.phases.values(), *attackers.values()):
     phase.augmentation.update(shift=0, brightness=0, contrast=0, saturation=0)

@@ -28,12 +28,19 @@ _WORKDIR = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
-  config, workdir = _CONFIG.value, _WORKDIR.value
   mesh = mesh_lib.make_mesh()
   logging.info(
       "%d devices (%s), %d processes",
       mesh.size, jax.devices()[0].device_kind, jax.process_count(),
   )  # fmt: skip
+  train(_CONFIG.value, _WORKDIR.value, mesh)
+  logging.info(
+    "Trained. Next: python -m launch.evaluate --workdir=%s", _WORKDIR.value
+  )
+
+
+def train(config, workdir, mesh) -> None:
+  """Trains all phases of a config in a run directory, or goes on with it."""
   data = run.open_data(config)
   config = run.resolve(config, data)
   required = getattr(common.module_of(config), "required", lambda config: ())
@@ -53,7 +60,6 @@ def main(argv: list[str]) -> None:
         split, len(data.splits[split]), data.people(split),
     )  # fmt: skip
   run.train_phases(phases, config, data, workdir, mesh)
-  logging.info("Trained. Next: python -m launch.evaluate --workdir=%s", workdir)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,8 @@ def half(features: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: some are not finite, then or now.
   """
-  made = features.astype(np.float16)
+  with np.errstate(over="ignore"):
+    made = features.astype(np.float16)
   if not np.isfinite(made).all():
     raise ValueError(
       "features are not finite, or too large for float16: training failed"

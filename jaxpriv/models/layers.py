@@ -21,7 +21,11 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 def norm(
-  kind: str, train: bool, dtype: Dtype, name: str | None = None
+  kind: str,
+  train: bool,
+  dtype: Dtype,
+  name: str | None = None,
+  scale_init: Callable = nn.initializers.ones,
 ) -> Callable[[jax.Array], jax.Array]:
   """BatchNorm ("batch") or GroupNorm ("group"), which DP training needs.
 
@@ -34,6 +38,7 @@ def norm(
       momentum=0.9,
       epsilon=1e-5,
       dtype=dtype,
+      scale_init=scale_init,
       name=name,
     )
   if kind == "group":
@@ -41,6 +46,7 @@ def norm(
       num_groups=None,
       group_size=math.gcd(8, x.shape[-1]),
       dtype=dtype,
+      scale_init=scale_init,
       name=name,
     )(x)
   raise ValueError(f"norm must be 'batch' or 'group', got {kind!r}")

@@ -31,7 +31,9 @@ from jaxpriv.models.resnet import Bottleneck
 
 
 class DeepPoisoningModule(nn.Module):
-  """Features [B, H, W, C] -> poisoned features [B, H, W, C].
+  """Features [B, H, W, C], not negative -> poisoned features [B, H, W, C].
+
+  At first it changes nothing.
 
   4,468,736 parameters at conv4_1 of ResNet-50 (C = 1024), 1,120,256 at conv3_1,
   281,600 at conv2_3.
@@ -66,7 +68,9 @@ class DeepPoisoningModule(nn.Module):
         )(key)
         scale, shift = jnp.split(change[:, None, None], 2, axis=-1)
         x = x * (1 + scale) + shift
-      x = Bottleneck(channels, 1, self.norm, self.dtype)(x, train)
+      x = Bottleneck(channels, 1, self.norm, self.dtype, identity=True)(
+        x, train
+      )
     return x
 
 
@@ -203,21 +207,22 @@ class Reconstructor(nn.Module):
     blocks: inverse bottlenecks before each enlargement.
     factor: of an enlargement (nearest neighbour), 2 or 4; as many times fewer
       channels.
-    shuffle: the last enlargement is of the image, out of as many more channels
-      (Shi et al., CVPR 2016), so that nothing is computed at full size.
     residual: blocks are added to their input.
     output: "clamp", or "min_max": each image is stretched to [0, 1].
     norm: "batch" or "group".
+    dtype: computed in.
+    shuffle: the last enlargement is of the image, out of as many more channels
+      (Shi et al., CVPR 2016), so that nothing is computed at full size.
   """
 
   side: int = 224
   blocks: int = 2
   factor: int = 2
-  shuffle: bool = False
   residual: bool = False
   output: str = "clamp"
   norm: str = "batch"
   dtype: Any = jnp.float32
+  shuffle: bool = False
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool) -> jax.Array:

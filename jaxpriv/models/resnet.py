@@ -12,7 +12,7 @@ with the stride in the 3x3 convolution. At 224 px and width 64:
 | conv3_1 ... | blocks, the first of stride 2 | 28, 28, 512 |
 | conv4_1 ... | blocks, the first of stride 2 | 14, 14, 1024 |
 | conv5_1 ... | blocks, the first of stride 2 | 7, 7, 2048 |
-| fc | mean over positions, Dense | features |
+| fc | mean over positions (or all of them), Dense | features |
 
 conv4_1 is the output of the first block of stage conv4_x. ResNet-50 has
 25,557,032 parameters with 1,000 outputs, ResNet-101 44,549,160.
@@ -35,12 +35,21 @@ class Bottleneck(nn.Module):
   """[B, H, W, C] -> [B, H / stride, W / stride, features].
 
   1x1, 3x3 and 1x1 convolutions, a quarter as wide within, added to the input.
+
+  Attributes:
+    features: channels.
+    stride: of the 3x3 convolution.
+    norm: "batch" or "group".
+    dtype: computed in.
+    identity: at first it returns what is not negative as it is: the last norm
+      begins at scale 0.
   """
 
   features: int
   stride: int = 1
   norm: str = "batch"
   dtype: Any = jnp.float32
+  identity: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -48,7 +57,9 @@ class Bottleneck(nn.Module):
     inner = self.features // 4
     y = nn.relu(norm(conv(inner, 1, 1, self.dtype)(x)))
     y = nn.relu(norm(conv(inner, 3, self.stride, self.dtype)(y)))
-    y = norm(conv(self.features, 1, 1, self.dtype)(y))
+    y = conv(self.features, 1, 1, self.dtype)(y)
+    scale = nn.initializers.zeros if self.identity else nn.initializers.ones
+    y = layers.norm(self.norm, train, self.dtype, scale_init=scale)(y)
     if y.shape != x.shape:
       x = norm(conv(self.features, 1, self.stride, self.dtype)(x))
     return nn.relu(x + y)
@@ -65,6 +76,8 @@ class ResNet(nn.Module):
       the paper, (3, 1, False) for small images.
     norm: "batch", or "group" for training with differential privacy.
     dtype: computed in; the head is float32 always.
+    pooled: the head sees the mean over positions; if not, each of them, as of
+      small aligned faces.
   """
 
   depths: Sequence[int] = DEPTHS[50]
@@ -73,6 +86,7 @@ class ResNet(nn.Module):
   stem: tuple[int, int, bool] = (7, 2, True)
   norm: str = "batch"
   dtype: Any = jnp.float32
+  pooled: bool = True
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -91,5 +105,6 @@ class ResNet(nn.Module):
           self.dtype,
           name=f"conv{stage + 2}_{i + 1}",
         )(x, train)
-    x = x.astype(jnp.float32).mean((1, 2))
+    x = x.astype(jnp.float32)
+    x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)
     return nn.Dense(self.features, name="fc")(x)

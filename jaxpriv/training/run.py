@@ -133,13 +133,15 @@ def _released(pretrained: str) -> epath.Path:
 
 
 def pretrained_state(pretrained: str, name: str, mesh: Any) -> Any:
-  """The state of a phase of the run, or of the release, to begin from.
-
-  None if a release does not hold it.
-  """
+  """The state of a phase of a run or a release; None if it is not there."""
   if _released(pretrained).exists():
     return export.read(_released(pretrained)).get(name)
-  return checkpoints.load(loop.phase_directory(pretrained, name), mesh)
+  if workdir_lib.steps_done(pretrained, name):
+    return checkpoints.load(loop.phase_directory(pretrained, name), mesh)
+  other = workdir_lib.load_config(pretrained)
+  if other.pretrained and not other.phases[name].steps:
+    return pretrained_state(other.pretrained, name, mesh)
+  return None
 
 
 def check_labels(fields: Sequence[str], data: Data) -> None:
@@ -207,8 +209,8 @@ def train_phases(
   secret = workdir_lib.secret(workdir) if left else b""
   for phase in phases:
     options = config.phases[phase.name]
-    if not options.steps:  # a baseline: there is nothing to learn
-      finished[phase.name] = {}
+    if not options.steps:
+      finished[phase.name] = _untrained(phase.name, config, mesh)
       continue
     seed = loop.phase_seed(config.seed, phase.name)
 
@@ -305,7 +307,9 @@ def load_phases(
   workdir: epath.PathLike,
   mesh: Any,
 ) -> dict[str, Any]:
-  """The states of all phases of a run; those of no steps are empty.
+  """The states of all phases of a run.
+
+  Those of no steps are taken from config.pretrained, or are empty.
 
   Raises:
     FileNotFoundError: a phase was never trained, or not to its end.
@@ -320,8 +324,19 @@ def load_phases(
         f"{phase.name} is at step {done} of {steps} in {workdir}: run"
         f" launch.train --workdir={workdir} to its end first"
       )
-    states[phase.name] = checkpoints.load(directory, mesh) if steps else {}
+    states[phase.name] = (
+      checkpoints.load(directory, mesh)
+      if steps
+      else _untrained(phase.name, config, mesh)
+    )
   return states
+
+
+def _untrained(name: str, config: ConfigDict, mesh: Any) -> Any:
+  """The state of a phase of no steps: as config.pretrained has it, or empty."""
+  if not config.pretrained:
+    return {}  # a baseline: there is nothing to learn
+  return pretrained_state(config.pretrained, name, mesh) or {}
 
 
 def _take_over(pretrained: str, name: str, mesh: Any):

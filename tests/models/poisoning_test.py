@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from jaxpriv.models import poisoning, resnet
 from tests.models.resnet_test import convolved, normed, statistics_of
@@ -97,3 +98,50 @@ def test_what_cannot_be_reached_is_refused():
   model = poisoning.Reconstructor(24, 1, 4)
   with pytest.raises(ValueError, match="side 4 do not .* of side 24"):
     model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 8)), train=False)
+
+
+def test_the_module_changes_nothing_at_first():
+  z = jax.random.uniform(jax.random.key(0), (2, 4, 4, 16))
+  for norm in ("batch", "group"):
+    model = poisoning.DeepPoisoningModule(2, norm=norm)
+    found, _ = model.init_with_output(jax.random.key(1), z, train=False)
+    np.testing.assert_allclose(found, z, atol=1e-6)
+
+
+def test_a_shuffled_reconstructor_computes_nothing_at_full_size():
+  model = poisoning.Reconstructor(32, shuffle=True)
+  z = jnp.ones((2, 8, 8, 32))
+  y, variables = model.init_with_output(jax.random.key(0), z, train=False)
+  assert y.shape == (2, 32, 32, 3)
+  kernels = jax.tree.leaves(variables["params"])
+  assert any(x.shape == (3, 3, 8, 12) for x in kernels)
+
+
+def test_filters_against_their_sums():
+  z = np.random.default_rng(0).random((2, 5, 6, 3)).astype(np.float32)
+  padded = np.pad(z, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+  expected = np.zeros_like(z)
+  for i in range(3):
+    for j in range(3):
+      expected += padded[:, i : i + 5, j : j + 6] / 9
+  found = poisoning.mean_filter(jnp.asarray(z), 3)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  expected = gaussian_filter(
+    z.astype(float), (0, 0.8, 0.8, 0), mode="nearest", truncate=2.5
+  )
+  found = poisoning.gaussian_filter(jnp.asarray(z), 0.8)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_content_keys_differ_for_images_that_hardly_do():
+  images = np.random.default_rng(0).random((50, 4, 4, 3)).astype(np.float32)
+  images[1:25] = images[0]
+  for i in range(1, 24):  # one pixel, by one step of uint8; 24 is the same
+    images[i, i % 4, i // 4 % 4, i % 3] += 1 / 255
+  keys = jax.random.key_data(poisoning.content_keys(jnp.asarray(images), 3))
+  assert len(np.unique(keys, axis=0)) == 49
+  np.testing.assert_array_equal(keys[0], keys[24])
+  alone = poisoning.content_keys(jnp.asarray(images[7:8]), 3)
+  np.testing.assert_array_equal(jax.random.key_data(alone)[0], keys[7])
+  other = jax.random.key_data(poisoning.content_keys(jnp.asarray(images), 4))
+  assert not np.any(np.all(keys == other, axis=1))

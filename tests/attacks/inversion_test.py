@@ -1,0 +1,124 @@
+"""Attackers of features where it is known what they must find."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpriv.attacks import features, inversion
+from jaxpriv.metrics import image as image_metrics
+from tests.metrics.image_test import pictures
+
+
+def photographs(count=6, side=24, seed=0):
+  x = pictures(seed, count, side, side, 3)
+  return np.round((x - x.min()) / np.ptp(x) * 255).astype(np.uint8)
+
+
+def convolved(x, kernel):
+  padding = ((1, 1), (1, 1))
+  return np.asarray(
+    jax.lax.conv_general_dilated(
+      jnp.asarray(x), jnp.asarray(kernel), (1, 1), padding,
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+  )  # fmt: skip
+
+
+def test_least_squares_undoes_what_a_linear_module_does():
+  rng = np.random.default_rng(0)
+  released = rng.normal(size=(20, 8, 8, 6)).astype(np.float32)
+  kernel = rng.normal(size=(3, 3, 6, 5)).astype(np.float32)
+  clean = convolved(released, kernel) + 0.7
+  found = inversion.least_squares(released[:4], clean[:4], ridge=1e-8)
+  # One pair has 64 positions, for 55 unknowns a channel: four are plenty.
+  np.testing.assert_allclose(found(released[4:]), clean[4:], atol=0.05)
+  # float16, as everything that is published.
+  assert found(released).dtype == np.float16
+  blind = inversion.least_squares(released[:4], clean[:4], window=1)
+  error = np.abs(blind(released[4:]) - clean[4:]).mean()
+  assert error > 0.5  # what stands beside a position is not seen
+
+
+def test_likeness_of_a_photograph_with_itself_and_of_its_negative():
+  images = photographs()
+  same = images.astype(np.float32) / 255
+  people = np.arange(6) // 2
+  row = inversion.likeness(images, same, people)
+  assert row["l1"] == 0 and row["total"] == 6
+  assert row["ssim"] == pytest.approx(1, abs=1e-5)
+  row = inversion.likeness(images, 1 - same, people)
+  assert row["ssim"] < -0.5
+  assert row["abs_ssim"] > 0.5
+  assert row["aligned_ssim"] == pytest.approx(1, abs=1e-3)
+  assert row["ssim_low"] <= row["ssim"] <= row["ssim_high"]
+
+
+def test_likeness_is_of_each_image_and_its_intervals_of_people():
+  images = photographs(40)
+  rng = np.random.default_rng(1)
+  noisy = np.clip(images / 255 + 0.2 * rng.normal(size=images.shape), 0, 1)
+  noisy = noisy.astype(np.float32)
+  row = inversion.likeness(images, noisy, np.arange(40))
+  each = image_metrics.ssim(images.astype(np.float32) / 255, noisy)
+  np.testing.assert_allclose(row["ssim"], np.mean(each), rtol=1e-5)
+  fewer = inversion.likeness(images, noisy, np.arange(40) // 20)
+  width = lambda row: row["ssim_high"] - row["ssim_low"]
+  assert width(row) > 0 and width(fewer) != pytest.approx(width(row))
+
+
+def test_pairs_needed():
+  points = [(16, 0.2), (64, 0.3), (256, 0.5)]
+  assert inversion.pairs_needed(points, 0.4) == 128  # half way, in logarithms
+  assert inversion.pairs_needed(points, 0.3) == 64
+  assert inversion.pairs_needed(points, 0.1) == 16
+  assert inversion.pairs_needed(points, 0.6) is None
+
+
+def test_the_white_box_search_finds_the_photograph():
+  images = photographs(3, 16).astype(np.float32) / 255
+  mixing = np.linalg.qr(np.random.default_rng(0).normal(size=(768, 768)))[0]
+  mixing = jnp.asarray(mixing, jnp.float32)
+
+  def release(x):
+    return (x.reshape(len(x), -1) @ mixing).reshape(len(x), 16, 16, 3)
+
+  features_of = np.asarray(release(jnp.asarray(images)))
+  start = np.full((16, 16, 3), 0.5, np.float32)
+  found = inversion.search(
+    release, features_of, start, steps=300, smoothness=1e-4
+  )
+  before = np.abs(images - start).mean()
+  assert np.abs(images - found).mean() < before / 5
+  assert found.min() >= 0 and found.max() <= 1
+
+
+def test_links_are_found_where_the_same_comes_twice():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(50, 4, 4, 3)).astype(np.float32)
+  assert inversion.linked(x, x).hits == 50
+  assert inversion.linked(x, x + 0.1 * rng.normal(size=x.shape)).hits == 50
+  other = rng.normal(size=x.shape)
+  assert inversion.linked(x, other).hits < 8
+
+
+def test_strangers_are_never_the_person():
+  identities = np.array([3, 1, 3, 7, 1, 3, 2, 9, 9])
+  other = features._strangers(identities)
+  assert sorted(other) == list(range(9))
+  assert np.all(identities[other] != identities)
+
+
+def test_what_float16_cannot_hold_is_not_released():
+  x = np.ones((2, 4, 4, 3), np.float32)
+  assert features.half(x).dtype == np.float16
+  for bad in (1e6, np.nan, np.inf):
+    x[1, 0, 0, 0] = bad
+    with pytest.raises(ValueError, match="not finite, or too large"):
+      features.half(x)
+
+
+def test_every_attack_says_what_it_knows():
+  for attack in ("A0", "A1", "A2", "A3", "A5", "A6"):
+    assert features.KNOWLEDGE[attack]
+  assert "pair" in features.KNOWLEDGE["A1"]
