@@ -81,19 +81,22 @@ def _model() -> ConfigDict:
 def _evaluation(config: ConfigDict) -> None:
   """Attackers of features; see jaxpriv.attacks.features."""
   options = config.evaluation
-  # Other defences of the same features, with their strength.
+  options.attacks = ("A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8")
+  # Other defences of the same features, with their strength; 0 leaves one out.
+  # They face R0 and the attacker with most pairs.
   options.compare = ConfigDict(AFTER)
   options.pairs = (16, 64, 256, 1024, 4096, 16384)  # A1
   options.threshold_ssim = 0.4  # at which pairs are counted
   options.unseen = 5  # A0: reconstructors that the module has not met
   options.modules = 3  # A3: how many the attacker trains
+  options.colluders = ()  # A4: run directories of other entities
   options.searched = 64  # A6: photographs
   options.linked = 1000  # A8: photographs
   steps = lambda count, rate, **other: common.phase(
-    count, 64, learning_rate=rate, warmup_steps=20, augment=False, **other
+    count, 32, learning_rate=rate, warmup_steps=20, augment=False, **other
   )
   options.phases.inverter = steps(400, 4e-3)
-  options.phases.module = steps(300, 2e-3)
+  options.phases.module = steps(250, 2e-3)
   options.phases.probe = steps(300, 2e-3)
 
 

@@ -22,8 +22,9 @@ from etils import epath
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, features, learning
 from jaxpriv.attacks.learning import Photographs
-from jaxpriv.data import pipeline
+from jaxpriv.data import pipeline, sources
 from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import budget, private, run, scoring, writers
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
   elif "features" in phases[-1].method.predict:
     setting = _setting(config, directory, mesh, data)
     results, strips = features.evaluate(
-      setting, _targets(config, phases, states)
+      setting, _targets(config, phases, states, mesh)
     )
     results["attackers"] = _attackers(setting)
   else:
@@ -141,7 +142,7 @@ def _attackers(setting) -> dict[str, int]:
   }
 
 
-def _targets(config, phases, states) -> list[features.Target]:
+def _targets(config, phases, states, mesh) -> list[features.Target]:
   """The mechanism, and what else may be done to the same features."""
   module = common.module_of(config)
   kept, _ = module.split_attributes(config)
@@ -170,9 +171,12 @@ def _targets(config, phases, states) -> list[features.Target]:
       kept,
       trained_by_others if config.phases[last].steps else None,
       changed(last, with_another_secret),
+      tuple(_colluders(config, states, last, mesh)),
     )
   ]
   for name, strength in config.evaluation.compare.items():
+    if not strength:
+      continue
 
     def bare(other, name=name, strength=strength):
       other.model.module = "none"
@@ -183,6 +187,22 @@ def _targets(config, phases, states) -> list[features.Target]:
     compared = [*phases[:-1], changed(last, bare)]
     made.append(features.Target(name, compared, {**states, last: {}}, kept))
   return made
+
+
+def _colluders(config, states, name, mesh):
+  """The modules of other entities, for the same featurizer."""
+  module = common.module_of(config)
+  first = module.CLASSIFIER
+  mine = module.featurizer_sha256(config, states[first])
+  for workdir in sources.words(config.evaluation.colluders):
+    other = workdir_lib.load_config(workdir)
+    theirs = run.load_phases(common.phases_of(other), other, workdir, mesh)
+    if module.featurizer_sha256(other, theirs[first]) != mine:
+      raise DataError(
+        f"config.evaluation.colluders names {workdir}, whose module is for"
+        " another featurizer: those who collude share one"
+      )
+    yield theirs[name]
 
 
 def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:

@@ -20,6 +20,7 @@ from jaxpriv.attacks import (
 )
 from jaxpriv.attacks.evaluation import Setting, Witness
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data.sources import words
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.poisoning import FeatureNet
 from jaxpriv.training import tasks
@@ -52,6 +53,7 @@ class Target(NamedTuple):
     modules: other modules trained as its own is: (seed) -> phase; None where
       there is nothing to train.
     again: the release with another secret; None where there is no secret.
+    colluders: states of the last phase of other entities.
   """
 
   name: str
@@ -60,6 +62,7 @@ class Target(NamedTuple):
   kept: tuple[str, ...]
   modules: Callable[[int], Phase] | None = None
   again: Phase | None = None
+  colluders: tuple[Any, ...] = ()
 
   @property
   def last(self) -> Phase:
@@ -178,6 +181,10 @@ def half(features: np.ndarray) -> np.ndarray:
 def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
   """Attacks the first target in full and compares the others with it.
 
+  Args:
+    setting: people and options.
+    targets: mechanisms on the features of one featurizer.
+
   Returns:
     (sections attributes, reconstruction, leakage, curves and timing of
     `jaxpriv.reports.results`, image strips).
@@ -204,57 +211,63 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
   strips: list = []
   bounds: list = []
   clean = None
+  first = targets[0].phases[0]  # of all: they differ in what comes behind it
+  test, known = (
+    part.having(clean=_features(setting, targets[0], first, part))
+    for part in (setting.test, setting.attackers)
+  )
   for target in targets:
     main = target is targets[0]
     logging.info("attacking %s", target.name)
+    shown_by = lambda part, target=target: part.having(
+      features=_features(setting, target, target.last, part)
+    )
     scene = Scene(
       setting,
       target,
-      _with_features(setting, target, setting.test),
-      _with_features(setting, target, setting.attackers),
+      shown_by(test),
+      shown_by(known),
       clean,
       independent,
       originals,
       undisguised,
     )
     shown = {"original": setting.test.arrays["image"]}
-    if main:  # the others are of the same featurizer
+    if main:
       scene, bounds, images = _bounds(scene)
       clean = scene.clean
       results["reconstruction"] += bounds
       shown |= images
     results["attributes"] += _utility(scene)
-    rows, images = _unseen(scene, everyone=main)
-    results["reconstruction"] += rows
-    shown |= images
-    rows, curve, images = _known_pairs(scene, bounds)
-    results["reconstruction"] += rows
-    results["curves"].append(curve)
-    shown |= images
-    if main:
-      for attack in (_chosen, _modules, _unpaired, _white_box):
-        rows, images = attack(scene)
+    wanted = words(setting.config.evaluation.attacks)
+    if not main:
+      wanted = tuple(name for name in wanted if name in ("A0", "A1"))
+    for name in wanted:
+      if name in REBUILD:
+        rows, images = REBUILD[name](scene, main)
         results["reconstruction"] += rows
         shown |= images
-      results["leakage"] += [*_probes(scene), *_links(scene)]
+        if name == "A1" and main:
+          results["curves"].append(_curve(scene, [*bounds, *rows]))
+      else:
+        results["leakage"] += READ[name](scene)
+    if main:
       strips = _strips(shown)
   results["timing"] = {"evaluation_seconds": time.monotonic() - begun}
   return results, strips
 
 
-def _with_features(setting, target, photographs) -> Photographs:
-  made = {}
-  for field, phase in (("clean", target.phases[0]), ("features", target.last)):
-    made[field] = learning.apply(
-      phase.method.predict["features"],
-      target.states[phase.name],
-      target.frozen(phase),
-      photographs,
-      setting.mesh,
-      setting.config.evaluation.batch_size,
-      finish=half,
-    )
-  return photographs.having(**made)
+def _features(setting, target, phase, photographs) -> np.ndarray:
+  """What the "features" of a phase of a target makes of photographs."""
+  return learning.apply(
+    phase.method.predict["features"],
+    target.states[phase.name],
+    target.frozen(phase),
+    photographs,
+    setting.mesh,
+    setting.config.evaluation.batch_size,
+    finish=half,
+  )
 
 
 def _bounds(scene: Scene):
@@ -304,7 +317,7 @@ def _utility(scene: Scene) -> list[dict]:
   return [{"mechanism": target.name, **row} for row in rows]
 
 
-def _unseen(scene: Scene, everyone: bool):
+def _unseen(scene: Scene, main: bool):
   """A0: R0, and inverters of clean features that the module has not met."""
   target = scene.target
   phase = next(p for p in target.phases if "reconstruct" in p.method.predict)
@@ -316,7 +329,7 @@ def _unseen(scene: Scene, everyone: bool):
   rows.append(scene.row("A0 R0 trained anew", again))
   known = scene.known.having(features=scene.known.arrays["clean"])
   variants = list(inversion.VARIANTS.items())[: scene.options.unseen]
-  for name, changes in variants if everyone else ():
+  for name, changes in variants if main else ():
     variant = scene.inverter(name.split(",")[0], **changes)
     state = scene.train(variant, known)
     rows.append(
@@ -325,19 +338,16 @@ def _unseen(scene: Scene, everyone: bool):
   return rows, {"by R0": images}
 
 
-def _known_pairs(scene: Scene, bounds: list[dict]):
-  """A1: rows for each number of pairs, by both ways; the curve of the best."""
+def _known_pairs(scene: Scene, main: bool):
+  """A1: rows for each number of pairs, by both ways."""
   rng = np.random.default_rng(scene.setting.config.seed)
   order = rng.permutation(len(scene.known))
   released = scene.test.arrays["features"]
   rows: list[dict] = []
-  points: list[list] = []
   images: dict[str, np.ndarray] = {}
   invert = scene.inverter("clean")
-  for wanted in scene.options.pairs:
-    pairs = min(wanted, len(scene.known))
-    if points and pairs <= points[-1][0]:
-      break
+  numbers = sorted({min(n, len(order)) for n in scene.options.pairs})
+  for pairs in numbers if main else numbers[-1:]:
     known = scene.known.part(np.sort(order[:pairs]))
     phase = scene.inverter(f"known_{pairs}")
     learned = scene.reconstruct(phase, scene.train(phase, known), released)
@@ -345,31 +355,37 @@ def _known_pairs(scene: Scene, bounds: list[dict]):
       known.arrays["features"], known.arrays["clean"]
     )
     mapped = scene.reconstruct(invert, scene.clean, unmix(released))
-    both = {
-      "A1 inverter": scene.row("A1 inverter", learned, pairs),
-      "A1 least squares": scene.row("A1 least squares", mapped, pairs),
-    }
-    rows += both.values()
-    best = max(both.values(), key=lambda row: row["ssim"])
-    points.append([pairs, best["ssim"], best["ssim_low"], best["ssim_high"]])
-    chosen = learned if best["attack"] == "A1 inverter" else mapped
-    images[f"by {pairs} pairs"] = chosen
-  threshold = scene.options.threshold_ssim
-  level = {row["attack"]: row["ssim"] for row in bounds}
-  curve = {
-    "mechanism": scene.target.name,
-    "threshold_ssim": threshold,
-    "pairs_needed": inversion.pairs_needed(
-      [(p[0], p[1]) for p in points], threshold
-    ),
-    "largest": points[-1][0],
-    "points": points,
-    "clean": level[CLEAN],
-    "mean": level[MEAN],
-  }
+    rows.append(scene.row("A1 inverter", learned, pairs))
+    rows.append(scene.row("A1 least squares", mapped, pairs))
+    better = rows[-2]["ssim"] > rows[-1]["ssim"]
+    images[f"by {pairs:,} pairs"] = learned if better else mapped
   names = list(images)
   shown = {names[0], names[len(names) // 2], names[-1]}
-  return rows, curve, {n: images[n] for n in names if n in shown}
+  return rows, {name: images[name] for name in names if name in shown}
+
+
+def _curve(scene: Scene, rows: list[dict]) -> dict:
+  """What the better of both ways reaches with each number of pairs."""
+  threshold = scene.options.threshold_ssim
+  bound = {row["attack"]: row["ssim"] for row in rows if row["pairs"] is None}
+  best: dict[int, dict] = {}
+  for row in rows:
+    pairs = row["pairs"]
+    if pairs and row["ssim"] > best.get(pairs, {"ssim": -1.0})["ssim"]:
+      best[pairs] = row
+  points = [(n, best[n]["ssim"]) for n in sorted(best)]
+  return {
+    "mechanism": scene.target.name,
+    "threshold_ssim": threshold,
+    "pairs_needed": inversion.pairs_needed(points, threshold),
+    "largest": max(best),
+    "points": [
+      [n, best[n]["ssim"], best[n]["ssim_low"], best[n]["ssim_high"]]
+      for n in sorted(best)
+    ],
+    "clean": bound[CLEAN],
+    "mean": bound[MEAN],
+  }
 
 
 def _release(target: Target, frozen) -> Callable:
@@ -381,7 +397,7 @@ def _release(target: Target, frozen) -> Callable:
   )
 
 
-def _chosen(scene: Scene):
+def _chosen(scene: Scene, main: bool):
   """A2: as many photographs poisoned as training can use, each time another."""
   target = scene.target
   phase = scene.inverter(
@@ -395,43 +411,59 @@ def _chosen(scene: Scene):
   return [scene.row("A2 chosen photographs", images)], {"A2": images}
 
 
-def _modules(scene: Scene):
+def _modules(scene: Scene, main: bool):
   """A3: inverters of modules that the attacker trains as the owner did."""
   target, options = scene.target, scene.options
   if target.modules is None or not options.modules:
     return [], {}
-  half_of = scene.known.part(slice(0, None, 2))
   made = []
   for seed in range(options.modules):
     phase = target.modules(seed)
-    photographs = _plain(scene.known)
     state = scene.setting.train(
       phase,
-      photographs,
+      _plain(scene.known),
       options.phases.module,
       scene.setting.config.model,
       frozen=target.frozen(target.last),
     )
+    made.append((phase, state))
+  images = _through(scene, "modules", made)
+  name = f"A3 {len(made)} modules of its own"
+  return [scene.row(name, images)], {"A3": images}
+
+
+def _colluders(scene: Scene, main: bool):
+  """A4: as A3, with modules that other entities have trained."""
+  made = [(scene.target.last, state) for state in scene.target.colluders]
+  if not made:
+    return [], {}
+  images = _through(scene, "colluders", made)
+  name = f"A4 modules of {len(made)} others"
+  return [scene.row(name, images)], {"A4": images}
+
+
+def _through(scene: Scene, name: str, modules: list[tuple]) -> np.ndarray:
+  """What an inverter of several modules makes of one that it has not met."""
+  target = scene.target
+  # Each with its share of the photographs: no more of them for more modules.
+  parts = []
+  for i, (phase, state) in enumerate(modules):
+    part = scene.known.part(slice(i, None, len(modules)))
     features = scene.apply(
       phase.method.predict["features"],
       state,
-      half_of,
+      part,
       target.frozen(target.last),
       finish=half,
     )
-    made.append(half_of.having(features=features))
-  both = Photographs(
-    {
-      name: np.concatenate([part.arrays[name] for part in made])
-      for name in made[0].arrays
-    },
-    half_of.attribute_names,
-  )
-  phase = scene.inverter("modules")
-  state = scene.train(phase, both)
-  images = scene.reconstruct(phase, state, scene.test.arrays["features"])
-  name = f"A3 {len(made)} modules of its own"
-  return [scene.row(name, images)], {"A3": images}
+    parts.append(part.having(features=features))
+  arrays = {
+    field: np.concatenate([part.arrays[field] for part in parts])
+    for field in parts[0].arrays
+  }
+  phase = scene.inverter(name)
+  state = scene.train(phase, Photographs(arrays, parts[0].attribute_names))
+  return scene.reconstruct(phase, state, scene.test.arrays["features"])
 
 
 def _plain(photographs: Photographs) -> Photographs:
@@ -443,7 +475,7 @@ def _plain(photographs: Photographs) -> Photographs:
   return Photographs(arrays, photographs.attribute_names)
 
 
-def _unpaired(scene: Scene):
+def _unpaired(scene: Scene, main: bool):
   """A5: released features of some people beside photographs of others."""
   target = scene.target
   clean, last = target.phases[0], target.last
@@ -474,7 +506,7 @@ def _unpaired(scene: Scene):
   return [scene.row("A5 unpaired", images)], {"A5": images}
 
 
-def _white_box(scene: Scene):
+def _white_box(scene: Scene, main: bool):
   """A6: for the first photographs of the test people, as it is slow."""
   target, count = scene.target, scene.options.searched
   if not count:
@@ -603,6 +635,19 @@ def _links(scene: Scene) -> list[dict]:
       }
     )
   return rows
+
+
+# (scene, whether it is the mechanism of the run) -> rows, images.
+REBUILD = {
+  "A0": _unseen,
+  "A1": _known_pairs,
+  "A2": _chosen,
+  "A3": _modules,
+  "A4": _colluders,
+  "A5": _unpaired,
+  "A6": _white_box,
+}
+READ = {"A7": _probes, "A8": _links}
 
 
 def _strips(shown: dict[str, np.ndarray], count: int = 10) -> list:

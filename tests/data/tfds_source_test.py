@@ -11,9 +11,11 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.testing import mocking
 
+from configs import deep_poisoning as deep_poisoning_config
 from jaxpriv.data import alignment, images, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.data.tfds_source import TfdsSource
+from jaxpriv.methods import deep_poisoning
 
 FIVE = np.array([[69, 109], [106, 113], [88, 135], [73, 152], [103, 154]])
 
@@ -59,6 +61,23 @@ def test_mocked_celeb_a_has_identity_attributes_and_landmarks(data_config):
     assert np.isnan(record["landmarks"][5:]).all()
     assert opened[index]["attributes"][1] == example["attributes"]["Smiling"]
     assert opened[index]["image"].shape == (32, 32, 3)
+
+
+def test_the_attributes_of_celeb_a_are_halved_as_deep_poisoning_does(
+  data_config,
+):
+  """Table 4 of Guo et al. 2021: the first 20 are the task, the last 20 not."""
+  with _mocked():
+    config = data_config(source="tfds", name="celeb_a", image_size=32)
+    config.attributes = ("all",)
+    opened = sources.open_source(config)
+  run = deep_poisoning_config.get_config("paper")
+  with run.unlocked():
+    run.data.attributes = opened.attribute_names
+  kept, hidden = deep_poisoning.split_attributes(run)
+  assert len(kept) == len(hidden) == 20
+  assert (kept[0], kept[-1]) == ("5_o_Clock_Shadow", "High_Cheekbones")
+  assert (hidden[0], hidden[-1]) == ("Male", "Young")
 
 
 def test_mocked_lfw_has_people():
