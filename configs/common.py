@@ -60,6 +60,7 @@ def data() -> ConfigDict:
       max_bad_share=0.01,  # stop when more images are unreadable
       # Shares of people. attack trains the attackers, test scores them.
       splits=dict(train=0.6, attack=0.2, test=0.2),
+      split_by="person",  # or image: everybody is in all splits
       num_identities=2000,  # procedural
       images_per_identity=10,
       seed=0,

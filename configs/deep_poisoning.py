@@ -42,6 +42,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
 def _model() -> ConfigDict:
   return ConfigDict(
     dict(
+      task="attributes",  # or identity, with data.split_by=image
       kept=(),  # attributes that are the task; () is the first half
       backbone="resnet",  # or vgg
       layer="conv4_1",  # conv3_1, conv2_3; of vgg block2

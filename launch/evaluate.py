@@ -146,6 +146,7 @@ def _targets(config, phases, states, mesh) -> list[features.Target]:
   """The mechanism, and what else may be done to the same features."""
   module = common.module_of(config)
   kept, _ = module.split_attributes(config)
+  task = lambda shown: module.task_labels(config, shown.arrays)
 
   def changed(name, change) -> Phase:
     other = config.copy_and_resolve_references()
@@ -169,6 +170,7 @@ def _targets(config, phases, states, mesh) -> list[features.Target]:
       phases,
       states,
       kept,
+      task,
       trained_by_others if config.phases[last].steps else None,
       changed(last, with_another_secret),
       tuple(_colluders(config, states, last, mesh)),
@@ -185,7 +187,9 @@ def _targets(config, phases, states, mesh) -> list[features.Target]:
         other.model.after[kind] = type(value)(chosen)
 
     compared = [*phases[:-1], changed(last, bare)]
-    made.append(features.Target(name, compared, {**states, last: {}}, kept))
+    made.append(
+      features.Target(name, compared, {**states, last: {}}, kept, task)
+    )
   return made
 
 

@@ -49,6 +49,11 @@ def release(
   Raises:
     DataError: partial is something else, or too many images are unreadable.
   """
+  if config.model.task == "identity":
+    raise DataError(
+      "config.model.task=identity: a pool is released with attributes, never"
+      " with the people in it"
+    )
   if partial.exists():
     if not all(p.name.startswith(FILES) for p in partial.iterdir()):
       raise DataError(

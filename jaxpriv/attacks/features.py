@@ -50,6 +50,7 @@ class Target(NamedTuple):
       "reconstruct", the last "features" and "logits".
     states: of the phases.
     kept: names of the attributes that are its task.
+    task: photographs -> name -> labels [N] of what its decider says.
     modules: other modules trained as its own is: (seed) -> phase; None where
       there is nothing to train.
     again: the release with another secret; None where there is no secret.
@@ -60,6 +61,7 @@ class Target(NamedTuple):
   phases: list[Phase]
   states: Mapping[str, Any]
   kept: tuple[str, ...]
+  task: Callable[[Photographs], dict[str, np.ndarray]]
   modules: Callable[[int], Phase] | None = None
   again: Phase | None = None
   colluders: tuple[Any, ...] = ()
@@ -298,9 +300,8 @@ def _strangers(identities: np.ndarray) -> np.ndarray:
 def _utility(scene: Scene) -> list[dict]:
   """Rows of D on released features, beside clean ones."""
   target = scene.target
-  names = scene.test.attribute_names
-  columns = [names.index(name) for name in target.kept]
-  labels = scene.test.arrays["attributes"][:, columns]
+  task = target.task(scene.test)
+  labels = np.stack(list(task.values()), axis=1)
   read = {}
   for field in ("clean", "features"):
     shown = scene.test.having(features=scene.test.arrays[field])
@@ -311,7 +312,7 @@ def _utility(scene: Scene) -> list[dict]:
       target.frozen(target.last),
     )
     read[field] = attribute_inference.score(
-      logits.argmax(-1), labels, target.kept
+      logits.argmax(-1), labels, tuple(task)
     )
   rows = attribute_inference.rows("decider", read["features"], read["clean"])
   return [{"mechanism": target.name, **row} for row in rows]

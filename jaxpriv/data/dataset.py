@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpriv.data import pipeline, records, splits
-from jaxpriv.data.records import Batch, Source
+from jaxpriv.data.records import Batch, DataError, Source
 
 # People to train mechanisms on, to train attackers on besides, and to score on.
 SPLITS = ("train", "attack", "test")
@@ -22,24 +22,33 @@ class Data(NamedTuple):
     classes: int32 [largest identity + 1], identity -> class; people of the
       training split are classes 0 .. num_people - 1, the others follow.
     num_people: people in the training split.
+    by: "person": no person is in two splits; or "image": no image is.
   """
 
   source: Source
   splits: dict[str, np.ndarray]
   classes: np.ndarray
   num_people: int
+  by: str = "person"
 
   def people(self, split: str) -> int:
     """How many people a split shows."""
     return len(self._numbers(split))
 
   def hashes(self, split: str) -> set[str]:
-    """Hashes of the names of the people of a split, alike in every run."""
+    """Hashes of who is in a split, alike in every run.
+
+    Of the names of people, or of images where it is images that are split.
+    """
+    if self.by == "image":
+      rows = self.splits[split].tolist()
+      names = [self.source.describe(row) for row in rows]
+    else:
+      numbers = self._numbers(split).tolist()
+      names = [records.person(self.source, number) for number in numbers]
     return {
-      hashlib.blake2b(
-        records.person(self.source, number).encode(), digest_size=8
-      ).hexdigest()
-      for number in self._numbers(split).tolist()
+      hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+      for name in names
     }
 
   def _numbers(self, split: str) -> np.ndarray:
@@ -108,9 +117,26 @@ class Data(NamedTuple):
     return {**batch, "identity": np.where(identity < 0, -1, classes)}
 
 
-def split_data(source: Source, shares: Mapping[str, float], seed: int) -> Data:
-  """Splits by person; people are numbered split after split."""
+def split_data(
+  source: Source, shares: Mapping[str, float], seed: int, by: str = "person"
+) -> Data:
+  """Splits by person, or by image; people are numbered split after split.
+
+  By image, everybody may be in all splits, as the classes of ImageNet are: for
+  the task of telling known people apart, and no measurement of new ones.
+
+  Raises:
+    DataError: `by` is neither, or a split would be empty.
+  """
   identities = np.asarray(source.identities)
+  if by == "image":
+    parts = splits.split_by_identity(np.arange(len(identities)), shares, seed)
+    people = np.unique(identities[identities >= 0])
+    classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
+    classes[people] = np.arange(len(people))
+    return Data(source, parts, classes, len(people), by)
+  if by != "person":
+    raise DataError(f"data.split_by is {by!r}; it must be 'person' or 'image'.")
   names = getattr(source, "identity_names", ())
   parts = splits.split_by_identity(identities, shares, seed, names)
   classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)

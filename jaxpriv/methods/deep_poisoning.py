@@ -21,7 +21,9 @@ and features is minimised: Vepakomma et al., "NoPeek", 2020) or "obfuscator"
 attributes: Li et al., "DeepObfuscator", 2021).
 
 The attributes of the data are split: the first half (`config.model.kept`) is
-the task, the others are to stay hidden.
+the task, the others are to stay hidden. With `config.model.task = "identity"`
+the task is who it is, or which class of ImageNet, and all attributes are
+hidden; that takes data.split_by = "image".
 """
 
 import hashlib
@@ -52,6 +54,7 @@ CLASSIFIER, RECONSTRUCTOR, POISONING = (
 )
 BACKBONES = {"resnet": ResNet, "vgg": VGGNet}
 MODULES = ("dpm", "shredder", "none")
+TASKS = ("attributes", "identity")
 FEATURIZERS = ("plain", "nopeek", "obfuscator")
 
 
@@ -61,6 +64,7 @@ class Parts(NamedTuple):
   Attributes:
     config: of the run.
     network: the classifier C.
+    outputs: shape of an image's logits: (kept, 2), or (1, people).
     layer: where it is cut.
     kept: columns of the attributes that are the task.
     hidden: the others.
@@ -68,6 +72,7 @@ class Parts(NamedTuple):
 
   config: ConfigDict
   network: Any
+  outputs: tuple[int, int]
   layer: str
   kept: tuple[int, ...]
   hidden: tuple[int, ...]
@@ -86,17 +91,27 @@ class Parts(NamedTuple):
     return z.astype(jnp.float32)
 
   def decide(self, features, images, frozen) -> jax.Array:
-    """D(z): logits [B, kept, 2]."""
+    """D(z): logits [B, *outputs]."""
     halves = splitting.split(self.network, self.layer, train=False)
     return self.logits(
       halves.decider(self.classifier(frozen), features, images)
     )
 
   def logits(self, output: jax.Array) -> jax.Array:
-    return output.reshape(len(output), -1, 2)
+    return output.reshape(len(output), *self.outputs)
+
+  def task(self, batch) -> jax.Array:
+    """The labels of the task, [B, kept], -1 unknown."""
+    if not self.identity():
+      return self.labels(batch, self.kept)
+    labels = batch["identity"][:, None]
+    return jnp.where(labels < self.outputs[1], labels, -1)
 
   def labels(self, batch, which: tuple[int, ...]) -> jax.Array:
     return batch["attributes"][:, np.array(which, int)]
+
+  def identity(self) -> bool:
+    return self.config.model.task == "identity"
 
   def pooled(self) -> bool:
     return self.config.data.source == "feature_pools"
@@ -107,7 +122,7 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   Its predict function "features" returns what is released, float32
   [B, H, W, C]; "logits" is what the classifier makes of batch["features"],
-  float32 [B, kept, 2].
+  float32 [B, kept, 2] or [B, 1, people].
 
   Args:
     config: with model, phases, data.attributes.
@@ -135,6 +150,8 @@ def phases(config: ConfigDict) -> list[Phase]:
 def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
   """The names of those kept and of those hidden."""
   names = tuple(config.data.attributes)
+  if config.model.task == "identity":
+    return (), names
   kept = words(config.model.kept) or names[: -(-len(names) // 2)]
   unknown = [name for name in kept if name not in names]
   if not names or unknown:
@@ -144,6 +161,22 @@ def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
       " and 1 to labels.csv, or name others"
     )
   return kept, tuple(name for name in names if name not in kept)
+
+
+def task_labels(
+  config: ConfigDict, rows: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """What the classifier is to say of records: name -> labels [N], -1 unknown.
+
+  Args:
+    config: of the run.
+    rows: fields of records, stacked.
+  """
+  if config.model.task == "identity":
+    return {"identity": rows["identity"]}
+  names = list(config.data.attributes)
+  kept, _ = split_attributes(config)
+  return {name: rows["attributes"][:, names.index(name)] for name in kept}
 
 
 def reconstructor(config: ConfigDict) -> poisoning.Reconstructor:
@@ -161,20 +194,31 @@ def _parts(config: ConfigDict) -> Parts:
     ("module", model.module, MODULES),
     ("featurizer", model.featurizer, FEATURIZERS),
     ("backbone", model.backbone, tuple(BACKBONES)),
+    ("task", model.task, TASKS),
   ):
     if value not in choice:
       raise ValueError(
         f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
       )
   kept, hidden = split_attributes(config)
+  if model.task == "identity" and config.data.split_by != "image":
+    raise DataError(
+      "config.model.task=identity tells known people apart: it takes"
+      " data.split_by=image, so that everybody is trained on"
+    )
   names = list(config.data.attributes)
+  outputs = (len(kept), 2)
+  if model.task == "identity":
+    outputs = (1, config.data.num_people)
   network = BACKBONES[model.backbone](
-    features=2 * len(kept),
+    features=outputs[0] * outputs[1],
     dtype=jnp.dtype(config.dtype),
     **model[model.backbone],
   )
   columns = lambda chosen: tuple(names.index(name) for name in chosen)
-  return Parts(config, network, model.layer, columns(kept), columns(hidden))
+  return Parts(
+    config, network, outputs, model.layer, columns(kept), columns(hidden)
+  )
 
 
 def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
@@ -243,7 +287,7 @@ def _classifier(parts: Parts, options: ConfigDict) -> Phase:
       logits = apply(z, images, method=decide)
     else:
       z, logits = apply(images, method=observe)
-    logits, labels = parts.logits(logits), parts.labels(batch, parts.kept)
+    logits, labels = parts.logits(logits), parts.task(batch)
     losses = tasks.attribute_losses(logits, labels)
     metrics = {"accuracy": tasks.attribute_accuracy(logits, labels)}
     if parts.config.model.featurizer == "nopeek":
@@ -315,7 +359,7 @@ def _obfuscator(parts: Parts, options: ConfigDict) -> Phase:
 
   def utility(applies, batch):
     z, logits = applies[CLASSIFIER](batch["image"], method=observe)
-    logits, labels = parts.logits(logits), parts.labels(batch, parts.kept)
+    logits, labels = parts.logits(logits), parts.task(batch)
     accuracy = tasks.attribute_accuracy(logits, labels)
     return z, tasks.attribute_losses(logits, labels), accuracy
 
@@ -433,7 +477,7 @@ def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
     z = parts.features(images, frozen)
     poisoned = released(apply, z, images)
     logits = parts.decide(poisoned, images, frozen)
-    labels = parts.labels(batch, parts.kept)
+    labels = parts.task(batch)
     losses = tasks.attribute_losses(logits, labels)
     metrics = {"accuracy": tasks.attribute_accuracy(logits, labels)}
     if model.module == "shredder":

@@ -30,7 +30,7 @@ def open_data(config: ConfigDict) -> Data:
     source = sources.open_source(config.data, progress=report)
   # In this order: a ConfigDict sorts its keys.
   shares = {name: config.data.splits[name] for name in dataset.SPLITS}
-  return dataset.split_data(source, shares, config.seed)
+  return dataset.split_data(source, shares, config.seed, config.data.split_by)
 
 
 def resolve(config: ConfigDict, data: Data) -> ConfigDict:

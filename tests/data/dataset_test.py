@@ -48,3 +48,20 @@ def test_units_are_images_or_people():
   assert [u.tolist() for u in images] == [[8], [0], [1], [3], [5], [6]]
   people = data.units("train", "person")
   assert [u.tolist() for u in people] == [[3, 5], [8, 1], [6]]
+
+
+def test_by_image_everybody_is_in_all_splits_and_no_image_is_in_two():
+  identities = np.repeat(np.array([7, 3, -1, 100], np.int32), 20)
+  data = dataset.split_data(Faces(identities), SHARES, seed=0, by="image")
+  rows = np.concatenate(list(data.splits.values()))
+  assert sorted(rows.tolist()) == list(range(80))
+  assert data.num_people == 3
+  hashes = [data.hashes(split) for split in SHARES]
+  assert sum(map(len, hashes)) == len(set().union(*hashes)) == 80
+  for split in SHARES:
+    assert data.people(split) == 3
+    batches = list(data.epoch(split, batch_size=8))
+    ids = np.concatenate([b["identity"][~b["padding"]] for b in batches])
+    assert set(ids.tolist()) <= {-1, 0, 1, 2}
+  with pytest.raises(DataError, match="data.split_by is 'scene'"):
+    dataset.split_data(Faces(identities), SHARES, seed=0, by="scene")

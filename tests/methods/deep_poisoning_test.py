@@ -276,3 +276,26 @@ def test_every_scale_fits_together(scale, layer):
     expected = {"demo": (16, 16, 64), "gpu": (8, 8, 1024),
                 "paper": (14, 14, 1024)}  # fmt: skip
     assert z.shape[1:] == expected[scale]
+
+
+def test_the_task_may_be_who_it_is():
+  config = tiny.deep_poisoning("demo", task="identity")
+  with pytest.raises(DataError, match="data.split_by=image"):
+    deep_poisoning.phases(config)
+  config.data.split_by = "image"
+  assert deep_poisoning.split_attributes(config) == (
+    (),
+    ("Male", "Smiling", "Bangs"),
+  )
+  phase = deep_poisoning.phases(config)[0]
+  batch = on_device(tiny.batch(8, attributes=3))
+  batch["identity"] = batch["identity"].at[0].set(-1).at[1].set(tiny.PEOPLE)
+  state = jax.jit(phase.method.init)(jax.random.key(0), batch, {})
+  losses = phase.method.predict["losses"](state, {}, batch)["loss"]
+  said = predicted(phase, {"classifier": state}, "labels", batch)
+  assert said.shape == (8, 1) and said.max() < tiny.PEOPLE
+  # Nobody known: nothing to learn.
+  np.testing.assert_array_equal(losses[:2], 0)
+  assert np.all(losses[2:] > 0)
+  labels = deep_poisoning.task_labels(config, tiny.batch(8))
+  assert list(labels) == ["identity"]
