@@ -61,12 +61,13 @@ def _model() -> ConfigDict:
         residual=False,
         output="clamp",
         norm="batch",
+        expansion=0.5,
       ),
       featurizer="plain",  # or nopeek, obfuscator
       nopeek=0.1,  # weight of the distance correlation
       obfuscation=1.0,  # weight of both adversaries
       module="dpm",  # or shredder, none
-      dpm=dict(blocks=4, code=0, norm="batch"),
+      dpm=dict(blocks=4, code=0, norm="batch", identity=False),
       shredder=dict(count=8, scale=1.0),
       shredding=0.1,  # weight of the noise's size
       weight=1.0,  # lambda, of SSIM
@@ -137,20 +138,20 @@ def _demo(config: ConfigDict) -> None:
   config.evaluation.max_attacker_images = 17000
   config.evaluation.max_test_images = 1600
   model = config.model
-  # Features are 4/3 of the image's numbers, as at conv4_1 of ResNet.
-  model.layer = "conv3_1"
+  # Of so few channels, those of conv3_1 are too few to see a face by.
+  model.layer = "conv2_1"
   model.resnet.update(
     depths=(1, 1, 1), width=8, stem=(3, 2, False), pooled=False
   )
   model.weight = 10.0  # beside the sum over attributes
   model.vgg.update(depths=(1, 1, 1, 1), width=16)
-  model.reconstructor.update(shuffle=True, norm="group")
+  model.reconstructor.update(shuffle=True, norm="group", expansion=1.0)
   model.dpm.norm = "group"
   phase = lambda steps, rate: common.phase(
     steps, 64, learning_rate=rate, warmup_steps=50
   )
   config.phases.classifier = phase(800, 2e-3)
-  config.phases.reconstructor = phase(800, 4e-3)
+  config.phases.reconstructor = phase(600, 4e-3)
   config.phases.poisoning = phase(500, 2e-3)
   attackers = config.evaluation.phases
   for phase in (*config.phases.values(), *attackers.values()):

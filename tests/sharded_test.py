@@ -176,7 +176,7 @@ def results(name):
   if name.endswith(("task", "people", "heads")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name.startswith("poisoned"):
-    batches = [tiny.feature_batch((8, 8, 64), 16, seed) for seed in range(2)]
+    batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
   for batch in batches[1:]:
     batch["padding"][[3, 9]] = True
   return [run(METHODS[name](), devices, batches) for devices in (1, 8)]

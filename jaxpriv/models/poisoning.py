@@ -33,7 +33,6 @@ from jaxpriv.models.resnet import Bottleneck
 class DeepPoisoningModule(nn.Module):
   """Features [B, H, W, C], not negative -> poisoned features [B, H, W, C].
 
-  At first it changes nothing.
 
   4,468,736 parameters at conv4_1 of ResNet-50 (C = 1024), 1,120,256 at conv3_1,
   281,600 at conv2_3.
@@ -44,12 +43,16 @@ class DeepPoisoningModule(nn.Module):
       each block, so that every sample is poisoned in a way of its own; 0 is the
       paper's module, one map for all.
     norm: "batch" or "group".
+    dtype: computed in.
+    identity: at first it changes nothing. It then learns sooner, and stays
+      nearer to the features, which more inverters see through.
   """
 
   blocks: int = 4
   code: int = 0
   norm: str = "batch"
   dtype: Any = jnp.float32
+  identity: bool = False
 
   @nn.compact
   def __call__(
@@ -68,9 +71,10 @@ class DeepPoisoningModule(nn.Module):
         )(key)
         scale, shift = jnp.split(change[:, None, None], 2, axis=-1)
         x = x * (1 + scale) + shift
-      x = Bottleneck(channels, 1, self.norm, self.dtype, identity=True)(
-        x, train
+      block = Bottleneck(
+        channels, 1, self.norm, self.dtype, identity=self.identity
       )
+      x = block(x, train)
     return x
 
 
@@ -178,17 +182,18 @@ def _filtered(x, weights):
 
 
 class InverseBottleneck(nn.Module):
-  """[B, H, W, C] -> [B, H, W, features], half as wide within."""
+  """[B, H, W, C] -> [B, H, W, features], `expansion` times as wide within."""
 
   features: int
   residual: bool = False
   norm: str = "batch"
   dtype: Any = jnp.float32
+  expansion: float = 0.5
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = lambda x: layers.norm(self.norm, train, self.dtype)(x)
-    inner = max(self.features // 2, 8)
+    inner = max(round(self.expansion * self.features), 8)
     y = norm(conv(inner, 1, 1, self.dtype)(x))
     y = norm(conv(inner, 3, 1, self.dtype)(y))
     y = conv(self.features, 1, 1, self.dtype)(y)
@@ -213,6 +218,8 @@ class Reconstructor(nn.Module):
     dtype: computed in.
     shuffle: the last enlargement is of the image, out of as many more channels
       (Shi et al., CVPR 2016), so that nothing is computed at full size.
+    expansion: width within a block over its own: narrow blocks lose what a
+      small network's few channels hold.
   """
 
   side: int = 224
@@ -223,6 +230,7 @@ class Reconstructor(nn.Module):
   norm: str = "batch"
   dtype: Any = jnp.float32
   shuffle: bool = False
+  expansion: float = 0.5
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool) -> jax.Array:
@@ -238,9 +246,9 @@ class Reconstructor(nn.Module):
       # The first stage halves, whatever the factor.
       width = max(width // (self.factor if stage else 2), 8)
       for _ in range(self.blocks):
-        x = InverseBottleneck(width, self.residual, self.norm, self.dtype)(
-          x, train
-        )
+        x = InverseBottleneck(
+          width, self.residual, self.norm, self.dtype, self.expansion
+        )(x, train)
       if not (self.shuffle and stage == stages - 1):
         x = x.repeat(self.factor, 1).repeat(self.factor, 2)
     last = self.factor if self.shuffle else 1

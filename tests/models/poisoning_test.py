@@ -103,7 +103,7 @@ def test_what_cannot_be_reached_is_refused():
 def test_the_module_changes_nothing_at_first():
   z = jax.random.uniform(jax.random.key(0), (2, 4, 4, 16))
   for norm in ("batch", "group"):
-    model = poisoning.DeepPoisoningModule(2, norm=norm)
+    model = poisoning.DeepPoisoningModule(2, norm=norm, identity=True)
     found, _ = model.init_with_output(jax.random.key(1), z, train=False)
     np.testing.assert_allclose(found, z, atol=1e-6)
 
