@@ -18,8 +18,9 @@ from ml_collections import ConfigDict
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.reports.results import ResultsError
-from jaxpriv.training import loop, preemption, private
+from jaxpriv.training import budget, loop, preemption, private
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -124,3 +125,26 @@ def module_of(config: ConfigDict) -> Any:
     if error.name != name:
       raise
     raise DataError(f"config.method: there is no {name}") from error
+
+
+def train(config, workdir, mesh) -> None:
+  """Trains all phases of a config in a run directory, or goes on with it."""
+  data = run_lib.open_data(config)
+  config = run_lib.resolve(config, data)
+  required = getattr(module_of(config), "required", lambda config: ())
+  run_lib.check_labels(required(config), data)
+  phases = budget.privatise(phases_of(config), config, data)
+  check = getattr(module_of(config), "check_pretrained", None)
+  if check:
+    check(
+      config,
+      data.source,
+      lambda name: run_lib.pretrained_state(config.pretrained, name, mesh),
+    )
+  run_lib.begin(workdir, phases, config, data, mesh)
+  for split in data.splits:
+    logging.info(
+        "%s: %d images of %d people",
+        split, len(data.splits[split]), data.people(split),
+    )  # fmt: skip
+  run_lib.train_phases(phases, config, data, workdir, mesh)

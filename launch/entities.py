@@ -12,23 +12,13 @@ goes on. It trains on drawn faces; --config=configs/deep_poisoning.py:gpu and
 --config.data.num_identities say how many and how large.
 """
 
-import json
-import math
-from typing import NamedTuple
-
-import numpy as np
 from absl import flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from jaxpriv.data import feature_pools, pipeline, sources
-from jaxpriv.metrics import statistics
-from jaxpriv.reports import files, wording
-from jaxpriv.reports import markdown as md
-from jaxpriv.training import inference, run
+from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import workdir as workdir_lib
-from launch import common, release_features, train
+from launch import common, entity_sweep
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/deep_poisoning.py:demo", "Config of every entity.",
@@ -39,279 +29,33 @@ _TEST_IMAGES = flags.DEFINE_integer(
   "test_images", 2000, "Photographs that all are scored on."
 )
 
-SHARES = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.01}
-EVERYBODY = 5
-# Of an entity's people; the others are never used, as all share a test set.
-SPLITS = dict(train=0.8, attack=0.1, test=0.1)
-TEST_SEED = 1000
-
-
-class Row(NamedTuple):
-  """Who trains, and on what.
-
-  Attributes:
-    entity: whose photographs they are, or EVERYBODY.
-    pools: of which other entities.
-    kind: "raw" (its own network, from nothing), "poisoned", "clean", "labels"
-      (pools without features) or "unchanged" (entity 1's network).
-  """
-
-  entity: int
-  pools: tuple[int, ...]
-  kind: str
-
-
-# Rows 7 to 12 are labelled as far as the text of the paper tells.
-ROWS = (
-  Row(1, (), "raw"),
-  Row(2, (), "raw"),
-  Row(3, (), "raw"),
-  Row(4, (), "raw"),
-  Row(EVERYBODY, (), "raw"),
-  Row(1, (2,), "clean"),
-  Row(1, (2,), "poisoned"),
-  Row(2, (1,), "poisoned"),
-  Row(3, (1, 2), "poisoned"),
-  Row(3, (1, 2, 4), "poisoned"),
-  Row(4, (1, 2), "poisoned"),
-  Row(4, (1, 2, 3), "poisoned"),
-  # What the paper lacks.
-  Row(4, (), "unchanged"),
-  Row(4, (1, 2, 3), "labels"),
-  Row(4, (1, 2, 3), "clean"),
-)
-
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
   base, workdir = _CONFIG.value, epath.Path(_WORKDIR.value)
   if base.data.source != "procedural":
-    raise sources.DataError(
+    raise DataError(
       "launch.entities deals drawn people to entities: it takes"
       f" data.source=procedural, not {base.data.source}. With photographs of"
       " your own use launch.release and data.source=feature_pools"
     )
-  sweep = Sweep(base, workdir, mesh_lib.make_mesh())
+  sweep = entity_sweep.Sweep(
+    base, workdir, mesh_lib.make_mesh(), _TEST_IMAGES.value
+  )
   made = []
-  for number, row in enumerate(ROWS, 1):
-    logging.info("row %d of %d: %s", number, len(ROWS), describe(row))
-    made.append({"row": number, "what": describe(row), **sweep.score(row)})
-    _write(workdir, made, sweep.majority)
+  for number, row in enumerate(entity_sweep.ROWS, 1):
+    logging.info(
+      "row %d of %d: %s",
+      number,
+      len(entity_sweep.ROWS),
+      entity_sweep.describe(row),
+    )
+    made.append(
+      {"row": number, "what": entity_sweep.describe(row), **sweep.score(row)}
+    )
+    entity_sweep.write(workdir, made, sweep.majority)
   print((workdir / "entities.md").read_text())
-
-
-def describe(row: Row) -> str:
-  others = " and ".join(map(str, row.pools))
-  if row.kind == "unchanged":
-    return f"entity {row.entity}: the network of entity 1, as it is"
-  if row.kind == "raw":
-    who = "all people" if row.entity == EVERYBODY else f"entity {row.entity}"
-    return f"{who}: own photographs"
-  what = {
-    "poisoned": "poisoned features",
-    "clean": "clean features",
-    "labels": "labels, without features,",
-  }[row.kind]
-  return f"entity {row.entity}: own photographs, {what} of {others}"
-
-
-class Sweep:
-  """The runs and pools of all entities, made when they are first asked for."""
-
-  def __init__(self, base, workdir: epath.Path, mesh):
-    self.base, self.workdir, self.mesh = base, workdir, mesh
-    data = base.data.copy_and_resolve_references()
-    data.seed = TEST_SEED
-    per_person = data.images_per_identity
-    data.num_identities = math.ceil(_TEST_IMAGES.value / per_person)
-    self.test = sources.open_source(data)
-    # An attribute that few people share may be all alike in a small entity.
-    self.names = names = tuple(self.test.attribute_names)
-    with (resolved := base.copy_and_resolve_references()).unlocked():
-      resolved.data.attributes = names
-    self.kept, _ = common.module_of(base).split_attributes(resolved)
-    labels = self._rows()["attributes"]
-    columns = [names.index(name) for name in self.kept]
-    self.labels = labels[:, columns]
-    self.majority = float(
-      np.mean([np.bincount(x[x >= 0]).max() / (x >= 0).sum()
-               for x in self.labels.T])
-    )  # fmt: skip
-
-  def _rows(self):
-    (batch,) = pipeline.epoch(
-      self.test, np.arange(len(self.test)), batch_size=len(self.test)
-    )
-    return batch
-
-  def config(self, entity: int):
-    """Own people, dealt out by a seed of their own."""
-    config = self.base.copy_and_resolve_references()
-    share = SHARES.get(entity, 1.0)
-    with config.unlocked():
-      config.data.seed = self.base.data.seed + entity
-      config.data.splits = dict(SPLITS)
-      config.data.num_identities = round(
-        share * self.base.data.num_identities / SPLITS["train"]
-      )
-      config.data.cache = True
-      config.data.attributes, config.model.kept = self.names, self.kept
-      people = round(share * self.base.data.num_identities)
-      for options in config.phases.values():
-        images = people * config.data.images_per_identity
-        options.batch_size = min(options.batch_size, images // 2)
-    return config
-
-  def _only(self, config, *names: str) -> None:
-    """Trains some phases; the others are taken over."""
-    for name, options in config.phases.items():
-      if name not in names:
-        options.steps = 0
-
-  def train(self, name: str, config) -> epath.Path:
-    path = self.workdir / name
-    train.train(config, path, self.mesh)
-    return path
-
-  def alone(self, entity: int) -> epath.Path:
-    """A network of one's own; entity 1 trains R0 and its module besides."""
-    config = self.config(entity)
-    if entity != 1:
-      self._only(config, "classifier")
-    return self.train(f"entity_{entity}", config)
-
-  def module(self, entity: int) -> epath.Path:
-    """An entity's own module for the network of entity 1."""
-    if entity == 1:
-      return self.alone(1)
-    config = self.config(entity)
-    config.pretrained = str(self.alone(1))
-    self._only(config, "poisoning")
-    return self.train(f"module_{entity}", config)
-
-  def pool(self, entity: int, kind: str) -> epath.Path:
-    """What an entity hands out of the photographs it trains on."""
-    path = self.workdir / f"pool_{entity}_{kind}"
-    if path.exists():
-      return path
-    workdir = self.module(entity)
-    config = workdir_lib.load_config(workdir)
-    phases = common.phases_of(config)
-    states = run.load_phases(phases, config, workdir, self.mesh)
-    if kind != "poisoned":
-      with config.unlocked():
-        config.model.module = "none"
-      phases = common.phases_of(config)
-    data = run.open_data(config)
-    source = _Part(data.source, data.splits["train"], self.kept)
-    partial = path.with_name(path.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    release_features.write_pool(
-      partial, config, phases, states, self.mesh, source
-    )
-    if kind == "labels":
-      _blank(partial)
-    partial.rename(path)
-    return path
-
-  def score(self, row: Row) -> dict:
-    """Accuracy over the kept attributes on everybody's test people."""
-    if row.kind == "raw":
-      workdir = self.alone(row.entity)
-    elif row.kind == "unchanged":
-      workdir = self.alone(1)
-    else:
-      config = self.config(row.entity)
-      pools = [str(self.pool(other, row.kind)) for other in row.pools]
-      config.data.update(source="feature_pools", own="procedural")
-      config.data.pools = tuple(pools)
-      config.pretrained = str(self.alone(1))
-      self._only(config, "classifier")
-      images = sum(len(feature_pools.Pool(pool)) for pool in pools)
-      config.phases.classifier.batch_size = min(
-        self.base.phases.classifier.batch_size, images // 2
-      )
-      others = "".join(map(str, row.pools))
-      workdir = self.train(f"entity_{row.entity}_{row.kind}_{others}", config)
-    return self._accuracy(workdir)
-
-  def _accuracy(self, workdir) -> dict:
-    config = workdir_lib.load_config(workdir)
-    phase = common.phases_of(config)[0]
-    state = run.load_phases([phase], config, workdir, self.mesh)[phase.name]
-    batches = pipeline.epoch(
-      self.test, np.arange(len(self.test)), batch_size=128
-    )
-    said = inference.predict(
-      phase.method.predict["labels"], state, {}, batches, self.mesh
-    )
-    known = self.labels >= 0
-    right = ((said == self.labels) & known).sum(1) / known.sum(1)
-    mean = statistics.mean_interval(right, self.test.identities)
-    logging.info("%s: %s", workdir.name, wording.percent(mean.value))
-    return {"accuracy": mean.value, "low": mean.low, "high": mean.high,
-            "total": mean.total}  # fmt: skip
-
-
-class _Part:
-  """Some records of a source, with some of their attributes."""
-
-  def __init__(self, source, indices, names):
-    self._source, self._indices = source, indices
-    self.attribute_names = tuple(names)
-    have = list(source.attribute_names)
-    self._columns = [have.index(name) for name in names]
-    self.unreadable = source.unreadable
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def batch(self, indices):
-    batch = self._source.batch(self._indices[indices])
-    kept = batch["attributes"][:, self._columns]
-    return {**batch, "attributes": kept}
-
-  def describe(self, index: int) -> str:
-    return self._source.describe(self._indices[index])
-
-
-def _blank(partial: epath.Path) -> None:
-  """Leaves the labels of a pool, and no features."""
-  pool = feature_pools.Pool(partial)
-  nothing = np.zeros(pool.shape, np.float16)
-  labels = pool.attributes.copy()
-  index = (pool.featurizer, pool.layer, pool.attribute_names)
-  feature_pools.write_into(
-    partial,
-    ({"features": nothing, "attributes": row} for row in labels),
-    featurizer=index[0],
-    layer=index[1],
-    attribute_names=index[2],
-  )
-
-
-def _write(workdir, rows, majority: float) -> None:
-  made = {"majority": majority, "rows": rows}
-  files.write_text(workdir / "entities.json", json.dumps(made, indent=2) + "\n")
-  lines = md.header("row", "who trains on what", "accuracy", "95% interval")
-  for row in rows:
-    lines.append(
-      md.row(
-        [
-          str(row["row"]),
-          row["what"],
-          wording.percent(row["accuracy"]),
-          wording.interval(row["low"], row["high"]),
-        ]
-      )
-    )
-  lines.append("")
-  lines.append(
-    f"Mean over the attributes kept; always the commoner label:"
-    f" {wording.percent(majority)}; {rows[0]['total']:,} photographs."
-  )
-  files.write_text(workdir / "entities.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

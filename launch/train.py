@@ -12,7 +12,6 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from jaxpriv.training import budget, run
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
@@ -33,33 +32,10 @@ def main(argv: list[str]) -> None:
       "%d devices (%s), %d processes",
       mesh.size, jax.devices()[0].device_kind, jax.process_count(),
   )  # fmt: skip
-  train(_CONFIG.value, _WORKDIR.value, mesh)
+  common.train(_CONFIG.value, _WORKDIR.value, mesh)
   logging.info(
     "Trained. Next: python -m launch.evaluate --workdir=%s", _WORKDIR.value
   )
-
-
-def train(config, workdir, mesh) -> None:
-  """Trains all phases of a config in a run directory, or goes on with it."""
-  data = run.open_data(config)
-  config = run.resolve(config, data)
-  required = getattr(common.module_of(config), "required", lambda config: ())
-  run.check_labels(required(config), data)
-  phases = budget.privatise(common.phases_of(config), config, data)
-  check = getattr(common.module_of(config), "check_pretrained", None)
-  if check:
-    check(
-      config,
-      data.source,
-      lambda name: run.pretrained_state(config.pretrained, name, mesh),
-    )
-  run.begin(workdir, phases, config, data, mesh)
-  for split in data.splits:
-    logging.info(
-        "%s: %d images of %d people",
-        split, len(data.splits[split]), data.people(split),
-    )  # fmt: skip
-  run.train_phases(phases, config, data, workdir, mesh)
 
 
 if __name__ == "__main__":

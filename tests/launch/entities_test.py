@@ -1,0 +1,70 @@
+"""Entities that share features: who trains on what, and what comes of it."""
+
+import json
+
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxpriv.data import feature_pools
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
+from launch import entity_sweep as entities
+from tests import tiny
+
+
+def test_the_rows_are_those_of_the_paper_and_three_controls():
+  said = [entities.describe(row) for row in entities.ROWS]
+  assert len(said) == len(set(said)) == 15
+  assert said[0] == "entity 1: own photographs"
+  assert said[4] == "all people: own photographs"
+  assert said[11] == (
+    "entity 4: own photographs, poisoned features of 1 and 2 and 3"
+  )
+  assert said[12] == "entity 4: the network of entity 1, as it is"
+
+
+@pytest.fixture
+def sweep(tmp_path):
+  config = tiny.deep_poisoning()
+  config.data.num_identities = 80
+  config.data.images_per_identity = 2
+  mesh = mesh_lib.make_mesh(1)
+  return entities.Sweep(config, epath.Path(tmp_path), mesh, test_images=24)
+
+
+def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch):
+  monkeypatch.setitem(entities.SHARES, 1, 0.5)
+  monkeypatch.setitem(entities.SHARES, 2, 0.25)
+  rows = [
+    entities.Row(1, (), "raw"),
+    entities.Row(1, (2,), "poisoned"),
+    entities.Row(2, (1,), "labels"),
+    entities.Row(2, (), "unchanged"),
+  ]
+  made = [{"row": i, "what": "", **sweep.score(r)} for i, r in enumerate(rows)]
+  for row in made:
+    assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
+    assert row["total"] == 24
+  # Entity 1's network, as it is, is entity 1's.
+  assert made[3]["accuracy"] == made[0]["accuracy"]
+  poisoned = feature_pools.Pool(sweep.workdir / "pool_2_poisoned")
+  assert len(poisoned) == 20 * 2  # a quarter of the people
+  assert poisoned.attribute_names == sweep.kept == ("Male", "Smiling")
+  labels = feature_pools.Pool(sweep.workdir / "pool_1_labels")
+  assert not np.any(labels.features(range(len(labels))))
+  config = workdir_lib.load_config(sweep.workdir / "entity_1_poisoned_2")
+  assert config.data.pools == (str(sweep.workdir / "pool_2_poisoned"),)
+  assert config.phases.classifier.steps == 3
+  # Nobody of one entity is of another, or of the test.
+  people = [
+    workdir_lib.learned_from(sweep.workdir / name)
+    for name in ("entity_1", "module_2")
+  ]
+  assert people[0] < people[1]  # whose module is for entity 1's network
+  entities.write(sweep.workdir, made, sweep.majority)
+  found = json.loads((sweep.workdir / "entities.json").read_text())
+  assert [row["row"] for row in found["rows"]] == [0, 1, 2, 3]
+  assert (
+    "always the commoner label" in (sweep.workdir / "entities.md").read_text()
+  )
