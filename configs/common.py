@@ -31,6 +31,7 @@ def base(method: str, mechanism: str = "") -> ConfigDict:
   # A finished run directory of the same method to take parameters from. What
   # has 0 steps here is taken as it is.
   config.pretrained = ""
+  config.pretrained_phases = ()  # of it; () is all
   config.data = data()
   config.phases = ConfigDict()
   config.dp = dp()

@@ -70,7 +70,7 @@ def _model() -> ConfigDict:
       dpm=dict(blocks=4, code=0, norm="batch", identity=False),
       shredder=dict(count=8, scale=1.0),
       shredding=0.1,  # weight of the noise's size
-      weight=1.0,  # lambda, of SSIM
+      weight=10.0,  # lambda, of SSIM; the other term is a sum over attributes
       distillation=0.0,  # weight of KL(D(z) || D(P(z)))
       refreshed=False,
       after=dict(noise=0.0, gaussian=0.0, mean=0),
@@ -143,7 +143,6 @@ def _demo(config: ConfigDict) -> None:
   model.resnet.update(
     depths=(1, 1, 1), width=8, stem=(3, 2, False), pooled=False
   )
-  model.weight = 10.0  # beside the sum over attributes
   model.vgg.update(depths=(1, 1, 1, 1), width=16)
   model.reconstructor.update(shuffle=True, norm="group", expansion=1.0)
   model.dpm.norm = "group"
@@ -168,6 +167,7 @@ def _gpu(config: ConfigDict) -> None:
   config.phases.classifier = common.phase(8000, 256)
   config.phases.reconstructor = common.phase(8000, 128)
   config.phases.poisoning = common.phase(8000, 128)
+  _as_strong_as_the_owner(config)
 
 
 def _paper(config: ConfigDict) -> None:
@@ -189,3 +189,12 @@ def _paper(config: ConfigDict) -> None:
   )  # fmt: skip
   config.phases.reconstructor = common.phase(60000, 128)
   config.phases.poisoning = common.phase(60000, 128)
+  _as_strong_as_the_owner(config)
+
+
+def _as_strong_as_the_owner(config: ConfigDict) -> None:
+  """Attackers train as long as the owner does."""
+  attackers = config.evaluation.phases
+  for name, own in (("inverter", "reconstructor"), ("module", "poisoning")):
+    attackers[name] = config.phases[own].copy_and_resolve_references()
+    attackers[name].augment = False

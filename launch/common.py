@@ -105,10 +105,15 @@ def parameters_sha256(states: Mapping[str, Any]) -> str:
 
 
 def public_config(config: ConfigDict) -> dict[str, Any]:
-  """The config as it may be published: without paths of this machine."""
+  """The config as it may be shown: without its secret and paths of here."""
   public = config.to_dict()
   public["data"]["path"] = pathlib.Path(config.data.path).name
   public["pretrained"] = pathlib.Path(config.pretrained).name
+  for part, name in (("data", "pools"), ("evaluation", "colluders")):
+    values = public.get(part, {}).get(name, ())
+    public[part][name] = tuple(pathlib.Path(v).name for v in values)
+  if "secret" in public.get("model", {}):
+    public["model"]["secret"] = 0
   return public
 
 

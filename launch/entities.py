@@ -3,15 +3,16 @@
   python -m launch.entities --workdir=runs/entities
 
 Entities 1, 2 and 3 have a tenth of the people each, entity 4 a hundredth. All
-use the featurizer of entity 1; each has a module of its own, and trains a
-decider on its own photographs and on the pools of others. Everybody is scored
-on the same people, whom nobody has trained on. Written are entities.json and
-entities.md, with two controls that the paper lacks: entity 1's model as it is,
-and the others' labels without their features. Interrupted, the same command
-goes on. It trains on drawn faces; --config=configs/deep_poisoning.py:gpu and
---config.data.num_identities say how many and how large.
+use the featurizer of entity 1; each trains a module of its own, and goes on
+with the decider of entity 1 on its own photographs and the pools of others.
+Everybody is scored on the same people, whom nobody has trained on. Written are
+entities.json and entities.md, with controls that the paper lacks: entity 1's
+network as it is and trained on, the others' labels without their features, and
+clean features. Interrupted, the same command goes on. It trains on drawn faces;
+--config and --config.data.num_identities say how many and how large.
 """
 
+import jax
 from absl import flags, logging
 from etils import epath
 from ml_collections import config_flags
@@ -33,6 +34,8 @@ _TEST_IMAGES = flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
+  if jax.process_count() > 1:
+    raise DataError("launch.entities runs as one process: start it once")
   base, workdir = _CONFIG.value, epath.Path(_WORKDIR.value)
   if base.data.source != "procedural":
     raise DataError(
@@ -40,6 +43,8 @@ def main(argv: list[str]) -> None:
       f" data.source=procedural, not {base.data.source}. With photographs of"
       " your own use launch.release and data.source=feature_pools"
     )
+  if base.model.task != "attributes":
+    raise DataError("launch.entities shares attributes: model.task=attributes")
   sweep = entity_sweep.Sweep(
     base, workdir, mesh_lib.make_mesh(), _TEST_IMAGES.value
   )

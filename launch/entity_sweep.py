@@ -32,8 +32,9 @@ class Row(NamedTuple):
   Attributes:
     entity: whose photographs they are, or EVERYBODY.
     pools: of which other entities.
-    kind: "raw" (its own network, from nothing), "poisoned", "clean", "labels"
-      (pools without features) or "unchanged" (entity 1's network).
+    kind: "raw" (its own network, from nothing); "poisoned", "clean" or "labels"
+      (noise in place of features), which go on with entity 1's decider;
+      "unchanged" or "tuned" (entity 1's network, as it is or trained on).
   """
 
   entity: int
@@ -57,6 +58,7 @@ ROWS = (
   Row(4, (1, 2, 3), "poisoned"),
   # What the paper lacks.
   Row(4, (), "unchanged"),
+  Row(4, (), "tuned"),
   Row(4, (1, 2, 3), "labels"),
   Row(4, (1, 2, 3), "clean"),
 )
@@ -66,13 +68,15 @@ def describe(row: Row) -> str:
   others = " and ".join(map(str, row.pools))
   if row.kind == "unchanged":
     return f"entity {row.entity}: the network of entity 1, as it is"
+  if row.kind == "tuned":
+    return f"entity {row.entity}: the network of entity 1, own photographs"
   if row.kind == "raw":
     who = "all people" if row.entity == EVERYBODY else f"entity {row.entity}"
     return f"{who}: own photographs"
   what = {
     "poisoned": "poisoned features",
     "clean": "clean features",
-    "labels": "labels, without features,",
+    "labels": "labels with noise for features",
   }[row.kind]
   return f"entity {row.entity}: own photographs, {what} of {others}"
 
@@ -136,16 +140,15 @@ class Sweep:
     return path
 
   def alone(self, entity: int) -> epath.Path:
-    """A network of one's own; entity 1 trains R0 and its module besides."""
+    """A network of one's own; entity 1, whose all use, trains R0 besides."""
     config = self.config(entity)
-    if entity != 1:
-      self._only(config, "classifier")
+    self._only(
+      config, "classifier", *(["reconstructor"] if entity == 1 else [])
+    )
     return self.train(f"entity_{entity}", config)
 
   def module(self, entity: int) -> epath.Path:
     """An entity's own module for the network of entity 1."""
-    if entity == 1:
-      return self.alone(1)
     config = self.config(entity)
     config.pretrained = str(self.alone(1))
     self._only(config, "poisoning")
@@ -162,7 +165,10 @@ class Sweep:
     states = run.load_phases(phases, config, workdir, self.mesh)
     if kind != "poisoned":
       with config.unlocked():
-        config.model.module = "none"
+        config.model.update(module="none", refreshed=False)
+        config.phases.poisoning.steps = 0
+        for name, value in config.model.after.items():
+          config.model.after[name] = type(value)(0)
       phases = common.phases_of(config)
     data = run.open_data(config)
     source = _Part(data.source, data.splits["train"], self.kept)
@@ -182,6 +188,11 @@ class Sweep:
       workdir = self.alone(row.entity)
     elif row.kind == "unchanged":
       workdir = self.alone(1)
+    elif row.kind == "tuned":
+      config = self.config(row.entity)
+      config.pretrained = str(self.alone(1))
+      self._only(config, "classifier")
+      workdir = self.train(f"entity_{row.entity}_tuned", config)
     else:
       config = self.config(row.entity)
       pools = [str(self.pool(other, row.kind)) for other in row.pools]
@@ -238,17 +249,24 @@ class _Part:
 
 
 def _blank(partial: epath.Path) -> None:
-  """Leaves the labels of a pool, and no features."""
+  """Leaves the labels of a pool, and noise of its channels' size."""
   pool = feature_pools.Pool(partial)
-  nothing = np.zeros(pool.shape, np.float16)
+  few = pool.features(range(min(len(pool), 256))).astype(np.float32)
+  mean, spread = few.mean((0, 1, 2)), few.std((0, 1, 2))
   labels = pool.attributes.copy()
-  index = (pool.featurizer, pool.layer, pool.attribute_names)
+  rng = np.random.default_rng(0)
+
+  def noise():
+    for row in labels:
+      z = mean + spread * rng.standard_normal(pool.shape, np.float32)
+      yield {"features": np.maximum(z, 0).astype(np.float16), "attributes": row}
+
   feature_pools.write_into(
     partial,
-    ({"features": nothing, "attributes": row} for row in labels),
-    featurizer=index[0],
-    layer=index[1],
-    attribute_names=index[2],
+    noise(),
+    featurizer=pool.featurizer,
+    layer=pool.layer,
+    attribute_names=pool.attribute_names,
   )
 
 

@@ -13,6 +13,8 @@ ones; evaluation_on_<name of the other run>/ holds what comes of that.
 import datetime
 import itertools
 import platform
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -80,14 +82,18 @@ def main(argv: list[str]) -> None:
       setting, mechanisms, recognisers, predictors
     )
     results["attackers"] = _attackers(setting)
-  elif "features" in phases[-1].method.predict:
+  elif "features" in phases[-1].method.predict and all(
+    states[name] for name in phases[-1].needs
+  ):
     setting = _setting(config, directory, mesh, data)
     results, strips = features.evaluate(
-      setting, _targets(config, phases, states, mesh)
+      setting, _targets(config, phases, states, data, mesh)
     )
     results["attackers"] = _attackers(setting)
   else:
-    results = {"tasks": _score(phases[-1], states, config, data, mesh)}
+    # A decider that learned from others' features protects nothing itself.
+    reads = [p for p in phases if "scores" in p.method.predict][-1]
+    results = {"tasks": _score(reads, states, config, data, mesh)}
   own = data if not _DATA_OF.value else run.open_data(trained)
   results |= budget.statement(phases, states, trained, own)
   results = {
@@ -142,7 +148,7 @@ def _attackers(setting) -> dict[str, int]:
   }
 
 
-def _targets(config, phases, states, mesh) -> list[features.Target]:
+def _targets(config, phases, states, data, mesh) -> list[features.Target]:
   """The mechanism, and what else may be done to the same features."""
   module = common.module_of(config)
   kept, _ = module.split_attributes(config)
@@ -171,9 +177,9 @@ def _targets(config, phases, states, mesh) -> list[features.Target]:
       states,
       kept,
       task,
-      trained_by_others if config.phases[last].steps else None,
-      changed(last, with_another_secret),
-      tuple(_colluders(config, states, last, mesh)),
+      trained_by_others if config.model.module != "none" else None,
+      changed(last, with_another_secret) if module.draws(config) else None,
+      tuple(_colluders(config, states, data, mesh)),
     )
   ]
   for name, strength in config.evaluation.compare.items():
@@ -181,32 +187,41 @@ def _targets(config, phases, states, mesh) -> list[features.Target]:
       continue
 
     def bare(other, name=name, strength=strength):
-      other.model.module = "none"
+      other.model.update(module="none", refreshed=False)
+      other.phases[last].steps = 0
       for kind, value in other.model.after.items():
         chosen = strength if kind == name else 0
         other.model.after[kind] = type(value)(chosen)
 
     compared = [*phases[:-1], changed(last, bare)]
     made.append(
-      features.Target(name, compared, {**states, last: {}}, kept, task)
+      features.Target(
+        f"{name} alone", compared, {**states, last: {}}, kept, task
+      )
     )
   return made
 
 
-def _colluders(config, states, name, mesh):
-  """The modules of other entities, for the same featurizer."""
+def _colluders(config, states, data, mesh) -> Iterator[tuple[Phase, Any]]:
+  """The modules of other entities, for the same featurizer.
+
+  Raises:
+    DataError: one is for another, or has learned from the test people.
+  """
   module = common.module_of(config)
   first = module.CLASSIFIER
   mine = module.featurizer_sha256(config, states[first])
   for workdir in sources.words(config.evaluation.colluders):
+    workdir_lib.check_unseen(workdir, data)
     other = workdir_lib.load_config(workdir)
-    theirs = run.load_phases(common.phases_of(other), other, workdir, mesh)
+    phases = common.phases_of(other)
+    theirs = run.load_phases(phases, other, workdir, mesh)
     if module.featurizer_sha256(other, theirs[first]) != mine:
       raise DataError(
         f"config.evaluation.colluders names {workdir}, whose module is for"
         " another featurizer: those who collude share one"
       )
-    yield theirs[name]
+    yield phases[-1], theirs[phases[-1].name]
 
 
 def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:

@@ -217,15 +217,17 @@ def _open(config: ConfigDict) -> tuple[Any, sources.Framed]:
   data.sets, data.cache = tuple(_SETS.value), False
   raw = sources.open_unframed(data)
   module = common.module_of(config)
-  wanted = config.release.attributes or config.data.attributes
-  if hasattr(module, "split_attributes") and not config.release.attributes:
-    wanted, _ = module.split_attributes(config)  # the others are to stay hidden
+  asked = config.release.attributes
+  if hasattr(module, "split_attributes") and not asked:
+    asked, _ = module.split_attributes(config)  # the others are to stay hidden
+  wanted = asked or config.data.attributes
   names = [name for name in wanted if name in raw.attribute_names]
-  lost = [name for name in config.release.attributes if name not in names]
+  lost = [name for name in asked if name not in names]
   if lost:
     raise DataError(
-      f"config.release.attributes names {', '.join(lost)}, which"
-      f" {_INPUT.value} does not have; it has"
+      f"what is released is labelled with {', '.join(lost)}, which"
+      f" {_INPUT.value} does not have: name others in"
+      " config.release.attributes; it has"
       f" {', '.join(raw.attribute_names) or 'no attributes'}"
     )
   share = _MAX_BAD_SHARE.value

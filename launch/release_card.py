@@ -84,6 +84,8 @@ def _what_protects(config: dict[str, Any]) -> Any:
   names = ("method", "model", "dtype")
   release = {k: v for k, v in config["release"].items() if k != "terms"}
   chosen = [{name: config[name] for name in names}, data, release]
+  if "secret" in chosen[0]["model"]:  # which results do not show
+    chosen[0]["model"] = {**chosen[0]["model"], "secret": 0}
   return results_lib.plain(chosen)  # as a file holds it
 
 
@@ -92,8 +94,7 @@ def public_config(config: ConfigDict) -> dict[str, Any]:
   public = common.public_config(config)
   public["data"] |= {"path": "", "sets": ()}
   public["pretrained"] = OTHER if config.pretrained else ""
-  if "secret" in public["model"]:
-    public["model"]["secret"] = 0
+  public["data"]["pools"] = public["evaluation"]["colluders"] = ()
   return public
 
 

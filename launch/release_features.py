@@ -62,6 +62,11 @@ def release(
       )
     shutil.rmtree(partial)
   states = run.load_phases(phases, config, workdir, mesh)
+  if not all(states[name] for name in phases[-1].needs):
+    raise DataError(
+      f"{workdir} has trained a decider and no more: what it protects with is"
+      " not there. Train its other phases, too"
+    )
   results = release_card.results_of(workdir, config, states)
   if not results:
     logging.warning(
@@ -105,9 +110,8 @@ def release(
 
 
 def _warn_of_secret(config) -> None:
-  model = config.model
-  draws = model.after.noise or model.module == "shredder"
-  if (draws or (model.module == "dpm" and model.dpm.code)) and not model.secret:
+  draws = common.module_of(config).draws(config)
+  if draws and not config.model.secret:
     logging.warning(
       "config.model.secret is 0, as everybody's is: whoever has a photograph"
       " can draw its key or noise. Train with a number of your own"
@@ -130,9 +134,10 @@ def write_pool(partial, config, phases, states, mesh, source) -> int:
     attribute_names=source.attribute_names,
   )
   # Whoever trains on the pool needs the network, which is no secret.
-  export.write(partial / "parameters.npz", {first: states[first]})
-  public = release_card.public_config(config)
-  workdir_lib.save_config(partial, ConfigDict(public))
+  public = module.public_classifier(config, states[first])
+  export.write(partial / "parameters.npz", {first: public})
+  shown = release_card.public_config(config)
+  workdir_lib.save_config(partial, ConfigDict(shown))
   return count
 
 

@@ -97,13 +97,18 @@ def poisoned(argument, **model):
 
 
 def poisoned_pools():
-  """A decider that learns from what others release, decorrelated."""
-  config = tiny.deep_poisoning("demo,nopeek")
+  """A decider that learns from what others release."""
+  config = tiny.deep_poisoning("demo,bare")
   config.data.source = "feature_pools"
   return deep_poisoning.phases(config)[:1]
 
 
+def decorrelated():
+  return poisoned("demo,nopeek")[:1]
+
+
 METHODS = {
+  "poisoned_nopeek": decorrelated,
   "poisoned": lambda: poisoned("demo,distilled"),
   "poisoned_keyed": lambda: poisoned("demo,refreshed,keyed,noise"),
   "poisoned_shredder": lambda: poisoned("demo,shredder,gaussian"),

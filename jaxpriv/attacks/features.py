@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from jaxpriv.attacks import (
   attribute_inference,
@@ -20,6 +21,7 @@ from jaxpriv.attacks import (
 )
 from jaxpriv.attacks.evaluation import Setting, Witness
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.poisoning import FeatureNet
@@ -37,7 +39,7 @@ KNOWLEDGE = {
   "A3": "featurizer, decider, R0, and how the module is trained; no pair",
   "A4": "modules of other entities; no pair",
   "A5": "released features, and photographs of others; no pair",
-  "A6": "the module itself",
+  "A6": "the module itself, and no key or noise of the photograph",
 }
 
 
@@ -54,7 +56,7 @@ class Target(NamedTuple):
     modules: other modules trained as its own is: (seed) -> phase; None where
       there is nothing to train.
     again: the release with another secret; None where there is no secret.
-    colluders: states of the last phase of other entities.
+    colluders: last phases of other entities, with their states.
   """
 
   name: str
@@ -64,7 +66,7 @@ class Target(NamedTuple):
   task: Callable[[Photographs], dict[str, np.ndarray]]
   modules: Callable[[int], Phase] | None = None
   again: Phase | None = None
-  colluders: tuple[Any, ...] = ()
+  colluders: tuple[tuple[Phase, Any], ...] = ()
 
   @property
   def last(self) -> Phase:
@@ -102,6 +104,7 @@ class Scene(NamedTuple):
     return self.setting.config.evaluation
 
   def inverter(self, name: str, **arguments: Any) -> Phase:
+    """An inverter; those of clean features serve all targets."""
     config = self.setting.config
     if name != "clean":
       name = f"{name}_{self.target.name}"
@@ -109,15 +112,21 @@ class Scene(NamedTuple):
       name,
       config.model.reconstructor,
       config.data.image_size,
-      self.options.phases.inverter,
-      **arguments,
+      **{"options": self.options.phases.inverter, **arguments},
     )
 
-  def train(self, phase, photographs, **arguments) -> Any:
+  def longer(self, pairs: int, **changes: Any) -> ConfigDict:
+    """Options of an inverter that sees each of its pairs twice at least."""
+    options = self.options.phases.inverter.copy_and_resolve_references()
+    options.steps = max(options.steps, 2 * pairs // options.batch_size)
+    options.update(changes)
+    return options
+
+  def train(self, phase, photographs, options=None, **arguments) -> Any:
     kept = ("image", "identity", "attributes", "features")
     arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
     photographs = learning.Photographs(arrays, photographs.attribute_names)
-    options = self.options.phases.inverter
+    options = options or self.options.phases.inverter
     model = self.setting.config.model
     return self.setting.train(phase, photographs, options, model, **arguments)
 
@@ -192,6 +201,13 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
     `jaxpriv.reports.results`, image strips).
   """
   begun = time.monotonic()
+  wanted = words(setting.config.evaluation.attacks)
+  unknown = [name for name in wanted if name not in REBUILD | READ]
+  if unknown:
+    raise DataError(
+      f"config.evaluation.attacks names {', '.join(unknown)}: choose of"
+      f" {', '.join(REBUILD | READ)}"
+    )
   reidentification.enrol(setting.test.identities)  # fails before work starts
   independent, _ = evaluation.independent_recogniser(setting)
   originals = independent.read(setting.test)
@@ -241,10 +257,9 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       results["reconstruction"] += bounds
       shown |= images
     results["attributes"] += _utility(scene)
-    wanted = words(setting.config.evaluation.attacks)
-    if not main:
-      wanted = tuple(name for name in wanted if name in ("A0", "A1"))
     for name in wanted:
+      if not main and name not in ("A0", "A1"):
+        continue
       if name in REBUILD:
         rows, images = REBUILD[name](scene, main)
         results["reconstruction"] += rows
@@ -350,8 +365,10 @@ def _known_pairs(scene: Scene, main: bool):
   numbers = sorted({min(n, len(order)) for n in scene.options.pairs})
   for pairs in numbers if main else numbers[-1:]:
     known = scene.known.part(np.sort(order[:pairs]))
-    phase = scene.inverter(f"known_{pairs}")
-    learned = scene.reconstruct(phase, scene.train(phase, known), released)
+    longer = scene.longer(pairs)
+    phase = scene.inverter(f"known_{pairs}", options=longer)
+    state = scene.train(phase, known, longer)
+    learned = scene.reconstruct(phase, state, released)
     unmix = inversion.least_squares(
       known.arrays["features"], known.arrays["clean"]
     )
@@ -401,12 +418,15 @@ def _release(target: Target, frozen) -> Callable:
 def _chosen(scene: Scene, main: bool):
   """A2: as many photographs poisoned as training can use, each time another."""
   target = scene.target
+  # Mirrored, which are as many photographs again.
+  longer = scene.longer(len(scene.known), augment=True)
   phase = scene.inverter(
     "chosen",
+    options=longer,
     features=lambda batch, frozen: _release(target, frozen)(batch),
   )
   held = {"target": dict(target.states)}
-  state = scene.train(phase, scene.known, frozen=held)
+  state = scene.train(phase, scene.known, longer, frozen=held)
   released = scene.test.arrays["features"]
   images = scene.reconstruct(phase, state, released)
   return [scene.row("A2 chosen photographs", images)], {"A2": images}
@@ -435,7 +455,7 @@ def _modules(scene: Scene, main: bool):
 
 def _colluders(scene: Scene, main: bool):
   """A4: as A3, with modules that other entities have trained."""
-  made = [(scene.target.last, state) for state in scene.target.colluders]
+  made = list(scene.target.colluders)
   if not made:
     return [], {}
   images = _through(scene, "colluders", made)
@@ -526,7 +546,8 @@ def _white_box(scene: Scene, main: bool):
 
 def _spread(identities: np.ndarray, count: int) -> np.ndarray:
   """About `count` rows: two photographs of as many people as that is."""
-  people, first = np.unique(identities, return_index=True)
+  people, counts = np.unique(identities, return_counts=True)
+  people = people[counts > 1]
   rows = []
   for person in people[: max(count // 2, 2)]:
     rows.extend(np.flatnonzero(identities == person)[:2].tolist())
@@ -586,7 +607,8 @@ def _probes(scene: Scene) -> list[dict]:
 
 def _identity(scene, field, known, shown, units) -> dict:
   """Rank-1 of a recogniser of features, on other photographs of people."""
-  options = scene.options.phases.recogniser
+  options = scene.options.phases.recogniser.copy_and_resolve_references()
+  options.augment = False  # which is for photographs
   phase = tasks.recognition(
     f"identity_{field}_{scene.target.name}",
     FeatureNet(128, units),
@@ -594,7 +616,10 @@ def _identity(scene, field, known, shown, units) -> dict:
     options,
     head=scene.options.head,
   )
-  state = scene.setting.train(phase, known, options, scene.setting.config.model)
+  network = ConfigDict(
+    dict(model=scene.setting.config.model, head=scene.options.head)
+  )
+  state = scene.setting.train(phase, known, options, network)
   seen = scene.apply(phase.method.predict["embed"], state, shown)
   return reidentification.parrot(seen, shown.identities)
 
@@ -608,7 +633,7 @@ def _links(scene: Scene) -> list[dict]:
   """A8: the same photograph released twice, and found by its clean features."""
   few = slice(0, scene.options.linked)
   released = scene.test.arrays["features"][few]
-  again = released
+  rows = [("A8 released twice", released)]
   if scene.target.again is not None:
     phase = scene.target.again
     again = scene.apply(
@@ -618,14 +643,12 @@ def _links(scene: Scene) -> list[dict]:
       scene.target.frozen(phase),
       finish=half,
     )
-  clean = scene.test.arrays["clean"][few]
-  rows = []
-  for attack, gallery in (
-    ("A8 released twice", again),
-    ("A8 clean features in hand", clean),
-  ):
+    rows.append(("A8 released twice, with another secret", again))
+  rows.append(("A8 clean features in hand", scene.test.arrays["clean"][few]))
+  made = []
+  for attack, gallery in rows:
     found = inversion.linked(gallery, released)
-    rows.append(
+    made.append(
       {
         "mechanism": scene.target.name,
         "attack": attack,
@@ -635,7 +658,7 @@ def _links(scene: Scene) -> list[dict]:
         "original": None,
       }
     )
-  return rows
+  return made
 
 
 # (scene, whether it is the mechanism of the run) -> rows, images.

@@ -78,6 +78,8 @@ class Linear(NamedTuple):
 @functools.partial(jax.jit, static_argnums=2)
 def _apply_linear(features, weight, window):
   mapped = _windows(features, window) @ weight
+  largest = float(np.finfo(np.float16).max)
+  mapped = jnp.clip(mapped, -largest, largest)
   return mapped.reshape(*features.shape[:3], -1).astype(jnp.float16)
 
 

@@ -43,6 +43,7 @@ from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.resnet import ResNet
 from jaxpriv.models.vggnet import VGGNet
 from jaxpriv.training import builders, tasks
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import masked_mean, variables
 from jaxpriv.training.method import Method, Phase
 from jaxpriv.training.optimizers import make_optimizer
@@ -163,6 +164,13 @@ def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
   return kept, tuple(name for name in names if name not in kept)
 
 
+def draws(config: ConfigDict) -> bool:
+  """Whether what is released depends on the secret."""
+  model = config.model
+  keyed = model.module == "dpm" and model.dpm.code
+  return bool(model.after.noise or keyed or model.module == "shredder")
+
+
 def task_labels(
   config: ConfigDict, rows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -201,6 +209,23 @@ def _parts(config: ConfigDict) -> Parts:
         f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
       )
   kept, hidden = split_attributes(config)
+  for wrong, said in (
+    (
+      model.module == "none" and config.phases[POISONING].steps,
+      "module=none learns nothing: give --config.phases.poisoning.steps=0",
+    ),
+    (
+      model.refreshed and model.module != "dpm",
+      "refreshed=True is of module=dpm",
+    ),
+    (
+      model.featurizer != "plain" and config.data.source == "feature_pools",
+      f"featurizer={model.featurizer} trains a featurizer, and that of pools"
+      " stays as it is: give plain",
+    ),
+  ):
+    if wrong:
+      raise ValueError(f"config.model.{said}")
   if model.task == "identity" and config.data.split_by != "image":
     raise DataError(
       "config.model.task=identity tells known people apart: it takes"
@@ -229,7 +254,7 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
     state: of its classifier.
   """
   parts = _parts(config)
-  found = jax.tree.map(np.asarray, parts.classifier({CLASSIFIER: state}))
+  found = mesh_lib.fetch(parts.classifier({CLASSIFIER: state}))
   before, _ = _halves(parts)
   # Not of the head, nor of the precision.
   network = parts.network.clone(features=0, dtype=jnp.float32)
@@ -258,7 +283,38 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
       " that made them. Name it with --config.pretrained=POOL: any pool, as all"
       " hold it, or the run that it was trained in"
     )
-  source.check_featurizer(featurizer_sha256(config, load(CLASSIFIER)))
+  state = load(CLASSIFIER)
+  if state is None:
+    raise DataError(
+      f"config.pretrained = {config.pretrained} holds no {CLASSIFIER}"
+    )
+  source.check_featurizer(featurizer_sha256(config, state))
+  kept, theirs = split_attributes(config)[0], source.pools[0].attribute_names
+  if kept != theirs:
+    raise DataError(
+      f"the task here is {', '.join(kept)}, and the pools are labelled with"
+      f" {', '.join(theirs)}, in this order: give"
+      f" --config.model.kept={','.join(theirs)}"
+    )
+  parts = _parts(config)
+  side = config.data.image_size
+  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  shape = jax.eval_shape(parts.features, images, {CLASSIFIER: state}).shape[1:]
+  if shape != source.pools[0].shape:
+    raise DataError(
+      f"photographs of {side} px become features {shape} here, and the pools"
+      f" hold {source.pools[0].shape}: config.data.image_size is not theirs"
+    )
+
+
+def public_classifier(
+  config: ConfigDict, state: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The state of the classifier without whoever it was trained against."""
+  found = variables(state)
+  if config.model.featurizer == "obfuscator":
+    found["params"] = {CLASSIFIER: found["params"][CLASSIFIER]}
+  return found
 
 
 def _halves(parts: Parts):
@@ -306,7 +362,15 @@ def _classifier(parts: Parts, options: ConfigDict) -> Phase:
 
   def labels(apply, batch, frozen):
     logits = parts.logits(apply(batch["image"]))
-    return jnp.argmax(logits, axis=-1).astype(jnp.int8)
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+  def scores(apply, batch, frozen):
+    labels = parts.task(batch)
+    logits = parts.logits(apply(batch["image"]))
+    right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    right = jnp.where(labels >= 0, right, jnp.nan)
+    names = split_attributes(parts.config)[0] or ("identity",)
+    return {f"{name}_accuracy": right[:, i] for i, name in enumerate(names)}
 
   if parts.pooled():
     options = options.copy_and_resolve_references()
@@ -316,8 +380,20 @@ def _classifier(parts: Parts, options: ConfigDict) -> Phase:
     parts.network,
     loss,
     options,
-    predict={"features": features, "labels": labels},
+    predict={"features": features, "labels": labels, "scores": scores},
   )
+
+
+def baseline(
+  arrays: Mapping[str, np.ndarray], config: ConfigDict
+) -> dict[str, float]:
+  """What the best constant answer scores."""
+  found = {}
+  for name, labels in task_labels(config, arrays).items():
+    known = labels[labels >= 0]
+    if len(known):
+      found[f"{name}_accuracy"] = np.bincount(known).max() / len(known)
+  return found
 
 
 def distance_correlation(
@@ -419,7 +495,7 @@ def _obfuscator(parts: Parts, options: ConfigDict) -> Phase:
       ).astype(jnp.float32),
       "labels": lambda applies, batch, frozen: jnp.argmax(
         parts.logits(applies[CLASSIFIER](batch["image"])), axis=-1
-      ).astype(jnp.int8),
+      ).astype(jnp.int32),
     },
   )
   return Phase(CLASSIFIER, (), tasks.combined(method, options))
@@ -441,7 +517,8 @@ def after(settings: ConfigDict, z: jax.Array, keys: jax.Array) -> jax.Array:
     z = poisoning.mean_filter(z, settings.mean)
   if settings.noise:
     # Relative to the features' own size, whatever the network.
-    size = jnp.sqrt(jnp.mean(jnp.square(z), axis=(1, 2, 3), keepdims=True))
+    power = jnp.mean(jnp.square(z), axis=(1, 2, 3), keepdims=True)
+    size = jnp.sqrt(power + 1e-12)
     drawn = jax.vmap(lambda k: jax.random.normal(k, z.shape[1:]))(keys)
     z = z + settings.noise * size * drawn
   return z

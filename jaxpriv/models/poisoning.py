@@ -18,7 +18,6 @@ The reconstructor R0 that the module is trained against, at conv4_1:
 | conv 3x3, norm, ReLU; conv 3x3 | 224, 224, 3 |
 """
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -139,8 +138,11 @@ def content_keys(images: jax.Array, secret: int) -> jax.Array:
 
   Args:
     images: float32 [B, H, W, C].
-    secret: whoever has it and the image can draw the same.
+    secret: below 2^64; whoever has it and the image can draw the same.
   """
+  root = jax.random.fold_in(
+    jax.random.key(secret & 0xFFFFFFFF), (secret >> 32) & 0xFFFFFFFF
+  )
   bits = jax.lax.bitcast_convert_type(
     images.astype(jnp.float32).reshape(len(images), -1), jnp.uint32
   )
@@ -149,7 +151,7 @@ def content_keys(images: jax.Array, secret: int) -> jax.Array:
   words = jnp.stack([mixed.sum(1), (mixed ^ (mixed >> 13)).sum(1)], axis=1)
 
   def one(word):
-    key = jax.random.fold_in(jax.random.key(secret), word[0])
+    key = jax.random.fold_in(root, word[0])
     return jax.random.fold_in(key, word[1])
 
   return jax.vmap(one)(words)
@@ -208,10 +210,10 @@ class Reconstructor(nn.Module):
   """Features [B, s, s, C] -> images [B, side, side, 3] in [0, 1], float32.
 
   Attributes:
-    side: of the images; side / s is a power of factor.
+    side: of the images, a multiple of s.
     blocks: inverse bottlenecks before each enlargement.
     factor: of an enlargement (nearest neighbour), 2 or 4; as many times fewer
-      channels.
+      channels. The last is of what is left.
     residual: blocks are added to their input.
     output: "clamp", or "min_max": each image is stretched to [0, 1].
     norm: "batch" or "group".
@@ -235,28 +237,39 @@ class Reconstructor(nn.Module):
   @nn.compact
   def __call__(self, features: jax.Array, train: bool) -> jax.Array:
     x = features.astype(self.dtype)
-    stages = round(math.log(self.side / x.shape[1], self.factor))
-    if x.shape[1] * self.factor**stages != self.side or not stages:
-      raise ValueError(
-        f"features of side {x.shape[1]} do not become images of side"
-        f" {self.side} by enlarging them {self.factor} times"
-      )
+    factors = self._factors(x.shape[1])
     width = x.shape[-1]
-    for stage in range(stages):
+    last = 1
+    for stage, factor in enumerate(factors):
       # The first stage halves, whatever the factor.
-      width = max(width // (self.factor if stage else 2), 8)
+      width = max(width // (factors[stage - 1] if stage else 2), 8)
       for _ in range(self.blocks):
         x = InverseBottleneck(
           width, self.residual, self.norm, self.dtype, self.expansion
         )(x, train)
-      if not (self.shuffle and stage == stages - 1):
-        x = x.repeat(self.factor, 1).repeat(self.factor, 2)
-    last = self.factor if self.shuffle else 1
+      if self.shuffle and stage == len(factors) - 1:
+        last = factor
+      else:
+        x = x.repeat(factor, 1).repeat(factor, 2)
     x = conv(width, 3, 1, self.dtype)(x)
     x = nn.relu(layers.norm(self.norm, train, self.dtype)(x))
     x = conv(3 * last**2, 3, 1, jnp.float32)(x.astype(jnp.float32))
     x = layers.depth_to_space(x, last)
     return _to_image(x, self.output)
+
+  def _factors(self, side: int) -> list[int]:
+    """How much each stage enlarges; the last as much as is left."""
+    ratio, left = divmod(self.side, side)
+    factors = []
+    while ratio > 1 and not left:
+      factors.append(min(self.factor, ratio))
+      ratio, left = divmod(ratio, factors[-1])
+    if left or not factors:
+      raise ValueError(
+        f"features of side {side} do not become images of side {self.side} by"
+        f" enlarging them {self.factor} times"
+      )
+    return factors
 
 
 def _to_image(x, output):

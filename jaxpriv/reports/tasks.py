@@ -27,14 +27,19 @@ def rows(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
   constant answer scores; None where there is none.
   """
   for row in results.get("tasks", []):
-    title, write, more = SCORES.get(
-      row["score"], (wording.name(row["score"]), wording.real, True)
-    )
+    score = row["score"]
+    if score in SCORES:
+      title, write, more = SCORES[score]
+    elif score.endswith("_accuracy"):
+      of = wording.name(score.removesuffix("_accuracy"))
+      title, write, more = f"{of}, accuracy", wording.percent, True
+    else:
+      title, write, more = wording.name(score), wording.real, True
     constant, better = row["constant"], None
     if constant is not None:
       better = row["low"] > constant if more else row["high"] < constant
     yield {
-      "score": row["score"],
+      "score": score,
       "title": title,
       "figure": write(row["value"]),
       "interval": f"{write(row['low'])} – {write(row['high'])}",

@@ -55,6 +55,12 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
         f"config.evaluation.{name} names {', '.join(unknown)}: choose of"
         f" {', '.join(choice)}"
       )
+  task = config.model.get("task", "") if "model" in config else ""
+  if config.data.split_by == "image" and task != "identity":
+    raise DataError(
+      "data.split_by=image puts everybody into all splits, so that nothing can"
+      " be measured on new people: it is for config.model.task=identity alone"
+    )
   if not evaluation.attacker_splits:
     raise DataError(
       "config.evaluation.attacker_splits is empty: nobody attacks"
@@ -84,6 +90,7 @@ def begin(
   check_batch_sizes(phases, config, data, mesh)
   _check_pretrained(phases, config)
   _check_start(phases, config, data)
+  _check_needs(phases, config, mesh)
   if data.people("test") < 2:
     raise DataError(
       f"the test split has {data.people('test')} people, and to tell people"
@@ -115,16 +122,42 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
       f" this one of {config.method}: there is nothing to take over"
     )
+  unknown = set(config.pretrained_phases) - {phase.name for phase in phases}
+  if unknown:
+    raise DataError(
+      f"config.pretrained_phases names {', '.join(sorted(unknown))}: there are"
+      f" {', '.join(phase.name for phase in phases)}"
+    )
   if _released(config.pretrained).exists():
     return  # what it holds is finished
   for phase in phases:
-    name = phase.name
-    done = workdir_lib.steps_done(config.pretrained, name)
-    if config.phases[name].steps and done < max(other.phases[name].steps, 1):
+    if not _taken(config, phase.name):
+      continue
+    done = workdir_lib.steps_done(config.pretrained, phase.name)
+    steps = other.phases[phase.name].steps
+    if done < steps:
       raise DataError(
-        f"config.pretrained = {config.pretrained}: its {name} is at step {done}"
-        f" of {other.phases[name].steps}; finish that run first"
+        f"config.pretrained = {config.pretrained}: its {phase.name} is at step"
+        f" {done} of {steps}; finish that run first"
       )
+
+
+def _taken(config: ConfigDict, name: str) -> bool:
+  """Whether a phase begins from config.pretrained."""
+  chosen = sources.words(config.pretrained_phases)
+  return bool(config.pretrained) and (not chosen or name in chosen)
+
+
+def _check_needs(phases, config: ConfigDict, mesh: Any) -> None:
+  """Raises DataError if a phase is to be trained on what nothing gives."""
+  for phase in phases:
+    for name in phase.needs if config.phases[phase.name].steps else ():
+      if not config.phases[name].steps and not _untrained(name, config, mesh):
+        raise DataError(
+          f"{phase.name} is trained on {name}, which has 0 steps here and is"
+          f" not in config.pretrained = {config.pretrained or 'nothing'}: give"
+          f" --config.phases.{name}.steps, or a run that has it"
+        )
 
 
 def _released(pretrained: str) -> epath.Path:
@@ -245,7 +278,7 @@ def train_phases(
       mesh=mesh,
       frozen={name: finished[name] for name in phase.needs},
       validation=validation if config.train.validation_images else None,
-      start=_take_over(config.pretrained, phase.name, mesh),
+      start=_take_over(config, phase.name, mesh),
       secret=secret or None,
       options=loop_options(config.train),
     )
@@ -334,21 +367,24 @@ def load_phases(
 
 def _untrained(name: str, config: ConfigDict, mesh: Any) -> Any:
   """The state of a phase of no steps: as config.pretrained has it, or empty."""
-  if not config.pretrained:
+  if not _taken(config, name):
     return {}  # a baseline: there is nothing to learn
   return pretrained_state(config.pretrained, name, mesh) or {}
 
 
-def _take_over(pretrained: str, name: str, mesh: Any):
+def _take_over(config: ConfigDict, name: str, mesh: Any):
   """state -> state with the parameters of the same phase of another run."""
-  if not pretrained:
+  if not _taken(config, name):
     return None
+  pretrained = config.pretrained
 
   def start(state):
     other = pretrained_state(pretrained, name, mesh)
     if other is None:
       logging.info("%s: %s does not hold it; fresh", name, pretrained)
       return state
+    if "ema" in other:  # which is what it predicts with
+      other = {**other, "params": other["ema"]}
     fresh = []
 
     def choose(path, mine):

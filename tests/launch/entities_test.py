@@ -13,9 +13,9 @@ from launch import entity_sweep as entities
 from tests import tiny
 
 
-def test_the_rows_are_those_of_the_paper_and_three_controls():
+def test_the_rows_are_those_of_the_paper_and_the_controls():
   said = [entities.describe(row) for row in entities.ROWS]
-  assert len(said) == len(set(said)) == 15
+  assert len(said) == len(set(said)) == 16
   assert said[0] == "entity 1: own photographs"
   assert said[4] == "all people: own photographs"
   assert said[11] == (
@@ -33,7 +33,8 @@ def sweep(tmp_path):
   return entities.Sweep(config, epath.Path(tmp_path), mesh, test_images=24)
 
 
-def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch):
+def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
+  caplog.set_level("INFO")
   monkeypatch.setitem(entities.SHARES, 1, 0.5)
   monkeypatch.setitem(entities.SHARES, 2, 0.25)
   rows = [
@@ -52,7 +53,11 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch):
   assert len(poisoned) == 20 * 2  # a quarter of the people
   assert poisoned.attribute_names == sweep.kept == ("Male", "Smiling")
   labels = feature_pools.Pool(sweep.workdir / "pool_1_labels")
-  assert not np.any(labels.features(range(len(labels))))
+  assert len(labels) == 40 * 2
+  poisoned_1 = feature_pools.Pool(sweep.workdir / "pool_2_poisoned")
+  first = labels.features(range(4))
+  assert np.all(first >= 0) and not np.array_equal(first[0], first[1])
+  assert labels.shape == poisoned_1.shape
   config = workdir_lib.load_config(sweep.workdir / "entity_1_poisoned_2")
   assert config.data.pools == (str(sweep.workdir / "pool_2_poisoned"),)
   assert config.phases.classifier.steps == 3
@@ -62,6 +67,9 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch):
     for name in ("entity_1", "module_2")
   ]
   assert people[0] < people[1]  # whose module is for entity 1's network
+  # A module of one's own begins from nothing.
+  log = caplog.text
+  assert "poisoning: parameters taken over" not in log
   entities.write(sweep.workdir, made, sweep.majority)
   found = json.loads((sweep.workdir / "entities.json").read_text())
   assert [row["row"] for row in found["rows"]] == [0, 1, 2, 3]

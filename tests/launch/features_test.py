@@ -15,6 +15,7 @@ TRAIN = [
   "--config.data.max_bad_share=0.1",
   "--config.data.attributes=Male,Eyeglasses",
   "--config.model.dpm.blocks=1",
+  "--config.model.secret=7",
   *(
     f"--config.phases.{name}.{key}={value}"
     for name in ("classifier", "reconstructor", "poisoning")
@@ -67,7 +68,7 @@ def test_every_attack_is_in_the_results(workdir):
   }  # fmt: skip
   assert mine >= {"A0", "A1", "A2", "A3", "A5", "A6", "clean", "mean"}
   assert {row["mechanism"] for row in rows} == {
-    "deep_poisoning", "noise", "gaussian", "mean",
+    "deep_poisoning", "noise alone", "gaussian alone", "mean alone",
   }  # fmt: skip
   leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
   assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
@@ -90,6 +91,10 @@ def test_a_pool_is_released_without_what_is_secret(workdir, pool, folder):
     assert str(folder).encode() not in path.read_bytes()
   config = json.loads((pool / "config.json").read_text())
   assert config["model"]["secret"] == 0
+  mine = json.loads((workdir / "config.json").read_text())
+  assert mine["model"]["secret"] == 7
+  results = json.loads((workdir / "evaluation/metrics.json").read_text())
+  assert results["config"]["model"]["secret"] == 0
 
 
 def test_another_entity_trains_on_the_pool_and_its_own_photographs(
@@ -103,9 +108,16 @@ def test_another_entity_trains_on_the_pool_and_its_own_photographs(
     "--config.data.own=folder",
     f"--config.data.path={folder}",
     f"--config.data.pools={pool}",
+    "--config.data.attributes=Male,Eyeglasses",
+    "--config.model.kept=Male",
     "--config.phases.reconstructor.steps=0",
     "--config.phases.poisoning.steps=0",
   ]
+  output = run(
+    "launch.train", *settings, "--config.model.kept=Eyeglasses",
+    f"--config.pretrained={pool}", f"--workdir={tmp_path / 'z'}", status=1,
+  )  # fmt: skip
+  assert "--config.model.kept=Male" in output
   output = run(
     "launch.train", *settings, f"--workdir={tmp_path / 'a'}", status=1
   )
@@ -115,6 +127,17 @@ def test_another_entity_trains_on_the_pool_and_its_own_photographs(
     f"--workdir={tmp_path / 'b'}",
   )  # fmt: skip
   assert "parameters taken over" in output
+  # It protects nothing: what there is to measure is how well it decides.
+  run("launch.evaluate", f"--workdir={tmp_path / 'b'}")
+  results = json.loads((tmp_path / "b/evaluation/metrics.json").read_text())
+  assert [row["score"] for row in results["tasks"]] == ["Male_accuracy"]
+  shown = json.dumps(results["config"])
+  assert str(pool) not in shown and pool.name in shown
+  output = run(
+    "launch.release", f"--workdir={tmp_path / 'b'}", f"--input={folder}",
+    f"--output={tmp_path / 'again'}", status=1,
+  )  # fmt: skip
+  assert "has trained a decider and no more" in output
   index = json.loads((pool / "index.json").read_text())
   index["featurizer"] = "0" * 64
   (pool / "index.json").write_text(json.dumps(index))

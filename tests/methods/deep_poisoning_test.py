@@ -9,10 +9,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import deep_poisoning as configs
+from jaxpriv.attacks import inversion
 from jaxpriv.data.records import DataError
 from jaxpriv.methods import deep_poisoning
 from jaxpriv.metrics import image as image_metrics
-from jaxpriv.models import splitting
+from jaxpriv.models import poisoning, splitting
 from jaxpriv.training import inference
 from tests import tiny
 
@@ -299,3 +300,57 @@ def test_the_task_may_be_who_it_is():
   assert np.all(losses[2:] > 0)
   labels = deep_poisoning.task_labels(config, tiny.batch(8))
   assert list(labels) == ["identity"]
+
+
+def test_what_is_published_of_an_obfuscator_is_its_classifier_alone():
+  config = tiny.deep_poisoning("demo,obfuscator")
+  phase = deep_poisoning.phases(config)[0]
+  batch = on_device(tiny.batch(8, attributes=3))
+  state = jax.jit(phase.method.init)(jax.random.key(0), batch, {})
+  assert set(state["params"]) == {"classifier", "rival", "reader"}
+  public = deep_poisoning.public_classifier(config, state)
+  assert set(public["params"]) == {"classifier"}
+  assert deep_poisoning.featurizer_sha256(
+    config, public
+  ) == deep_poisoning.featurizer_sha256(config, state)
+
+
+def test_settings_that_contradict_each_other_are_refused():
+  config = tiny.deep_poisoning(module="none")
+  with pytest.raises(ValueError, match="poisoning.steps=0"):
+    deep_poisoning.phases(config)
+  config = tiny.deep_poisoning("demo,shredder", refreshed=True)
+  with pytest.raises(ValueError, match="refreshed"):
+    deep_poisoning.phases(config)
+  config = tiny.deep_poisoning("demo,nopeek")
+  config.data.source = "feature_pools"
+  with pytest.raises(ValueError, match="nopeek trains a featurizer"):
+    deep_poisoning.phases(config)
+
+
+def test_scores_are_of_known_labels_and_constants_of_the_commoner_one():
+  config, (classifier, *_), states, batch = prepared()
+  scores = classifier.method.predict["scores"](states["classifier"], {}, batch)
+  assert list(scores) == ["Male_accuracy", "Smiling_accuracy"]
+  assert np.isnan(scores["Male_accuracy"][0])  # unknown in tiny.batch
+  said = predicted(classifier, states, "labels", batch)
+  right = said[1:, 0] == np.asarray(batch["attributes"])[1:, 0]
+  np.testing.assert_array_equal(scores["Male_accuracy"][1:], right)
+  rows = {"attributes": np.array([[1, 0, 0], [1, 1, 0], [-1, 1, 0]], np.int8)}
+  constants = deep_poisoning.baseline(rows, config)
+  assert constants == {"Male_accuracy": 1.0, "Smiling_accuracy": 2 / 3}
+
+
+def test_every_unseen_reconstructor_fits_every_cut():
+  for side, channels, size in ((32, 32, 64), (16, 64, 64), (14, 1024, 224),
+                               (28, 512, 224), (8, 1024, 128)):  # fmt: skip
+    z = jnp.zeros((1, side, side, channels))
+    for changes in inversion.VARIANTS.values():
+      model = poisoning.Reconstructor(size, **{"shuffle": True, **changes})
+      made = jax.eval_shape(
+        lambda z, m=model: m.init_with_output(
+          jax.random.key(0), z, train=False
+        ),
+        z,
+      )
+      assert made[0].shape == (1, size, size, 3)
