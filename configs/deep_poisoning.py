@@ -71,6 +71,7 @@ def _model() -> ConfigDict:
       shredder=dict(count=8, scale=1.0),
       shredding=0.1,  # weight of the noise's size
       weight=10.0,  # lambda, of SSIM; the other term is a sum over attributes
+      absolute=False,  # |SSIM| in place of max(SSIM, 0)
       distillation=0.0,  # weight of KL(D(z) || D(P(z)))
       refreshed=False,
       after=dict(noise=0.0, gaussian=0.0, mean=0),
@@ -87,7 +88,8 @@ def _evaluation(config: ConfigDict) -> None:
   # Other defences of the same features, with their strength; 0 leaves one out.
   # They face R0 and the attacker with most pairs.
   options.compare = ConfigDict(AFTER)
-  options.pairs = (16, 64, 256, 1024, 4096, 16384)  # A1
+  options.pairs = (1, 4, 16, 64, 256, 1024, 4096, 16384)  # A1
+  options.fewest_pairs = 16  # an inverter is trained on; least squares do less
   options.threshold_ssim = 0.4  # at which pairs are counted
   options.unseen = 5  # A0: reconstructors that the module has not met
   options.modules = 3  # A3: how many the attacker trains

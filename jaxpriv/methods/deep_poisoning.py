@@ -504,9 +504,16 @@ def _obfuscator(parts: Parts, options: ConfigDict) -> Phase:
 # The module
 
 
-def visible(images: jax.Array, reconstructed: jax.Array) -> jax.Array:
-  """max(SSIM, 0) of each pair, [B]: a negative is no less visible at -1."""
-  return jnp.maximum(image_metrics.ssim(images, reconstructed), 0)
+def visible(
+  images: jax.Array, reconstructed: jax.Array, absolute: bool = False
+) -> jax.Array:
+  """max(SSIM, 0) of each pair, [B], or |SSIM|.
+
+  A photographic negative has an SSIM near -1. The first does not reward it, but
+  gives it nothing to leave for either; the second does.
+  """
+  ssim = image_metrics.ssim(images, reconstructed)
+  return jnp.abs(ssim) if absolute else jnp.maximum(ssim, 0)
 
 
 def after(settings: ConfigDict, z: jax.Array, keys: jax.Array) -> jax.Array:
@@ -574,7 +581,7 @@ def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
       losses = losses + model.distillation * divergence
       metrics["divergence"] = divergence
     for name, invert in inverters.items():
-      seen = visible(images, invert(poisoned))
+      seen = visible(images, invert(poisoned), model.absolute)
       losses = losses + model.weight * seen
       metrics[name] = seen
     return losses, metrics

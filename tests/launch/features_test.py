@@ -26,7 +26,8 @@ TRAIN = [
     for name in ("recogniser", "inverter", "module", "probe")
     for key, value in (("steps", 2), ("batch_size", 8))
   ),
-  "--config.evaluation.pairs=(4,)",
+  "--config.evaluation.pairs=(1,8)",
+  "--config.evaluation.fewest_pairs=8",
   "--config.evaluation.unseen=1",
   "--config.evaluation.modules=1",
   "--config.evaluation.searched=4",

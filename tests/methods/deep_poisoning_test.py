@@ -99,6 +99,8 @@ def test_a_negative_is_worth_no_more_than_nothing():
   slope = jax.grad(lambda y: seen(y).sum())(jnp.asarray(1 - x))
   np.testing.assert_array_equal(slope, 0)
   np.testing.assert_allclose(seen(jnp.asarray(x)), 1, atol=1e-5)
+  both = deep_poisoning.visible(jnp.asarray(x), jnp.asarray(1 - x), True)
+  assert np.all(both > 0.9)
 
 
 def test_the_decider_of_clean_features_is_the_classifier():
