@@ -122,7 +122,9 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
       f" this one of {config.method}: there is nothing to take over"
     )
-  unknown = set(config.pretrained_phases) - {phase.name for phase in phases}
+  unknown = set(sources.words(config.pretrained_phases)) - {
+    phase.name for phase in phases
+  }
   if unknown:
     raise DataError(
       f"config.pretrained_phases names {', '.join(sorted(unknown))}: there are"

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
 from configs import common
 from jaxpriv.data import dataset
@@ -128,7 +129,8 @@ def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):
     method = builders.supervised(
       model, toys.regression_loss, optax.set_to_zero()
     )
-    start = run._take_over(pretrained, "toy", mesh)
+    config = ConfigDict(dict(pretrained=pretrained, pretrained_phases=()))
+    start = run._take_over(config, "toy", mesh)
     return loop.train(
       Phase("toy", (), method),
       toys.batches,
@@ -228,3 +230,15 @@ def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
   loaded = checkpoints.load(loop.phase_directory(tmp_path, "toy"), mesh)
   assert loaded.keys() == state.keys() == {"params", "batch_stats"}
   assert jax.tree.structure(loaded) == jax.tree.structure(state)
+
+
+def test_only_phases_that_are_named_are_taken_over():
+  config = ConfigDict(dict(pretrained="run", pretrained_phases=("a,b",)))
+  assert run._taken(config, "a") and run._taken(config, "b")
+  assert not run._taken(config, "c")
+  assert run._take_over(config, "c", None) is None
+  assert run._untrained("c", config, None) == {}
+  config.pretrained_phases = ()
+  assert run._taken(config, "c")
+  config.pretrained = ""
+  assert not run._taken(config, "a")
