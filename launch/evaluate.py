@@ -24,6 +24,7 @@ from etils import epath
 from configs import baseline as baseline_config
 from jaxpriv.attacks import evaluation, features, learning
 from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks.scene import Target
 from jaxpriv.data import pipeline, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
@@ -148,7 +149,7 @@ def _attackers(setting) -> dict[str, int]:
   }
 
 
-def _targets(config, phases, states, data, mesh) -> list[features.Target]:
+def _targets(config, phases, states, data, mesh) -> list[Target]:
   """The mechanism, and what else may be done to the same features."""
   module = common.module_of(config)
   kept, _ = module.split_attributes(config)
@@ -171,7 +172,7 @@ def _targets(config, phases, states, data, mesh) -> list[features.Target]:
 
   last = phases[-1].name
   made = [
-    features.Target(
+    Target(
       config.mechanism,
       phases,
       states,
@@ -195,9 +196,7 @@ def _targets(config, phases, states, data, mesh) -> list[features.Target]:
 
     compared = [*phases[:-1], changed(last, bare)]
     made.append(
-      features.Target(
-        f"{name} alone", compared, {**states, last: {}}, kept, task
-      )
+      Target(f"{name} alone", compared, {**states, last: {}}, kept, task)
     )
   return made
 

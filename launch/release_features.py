@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import features
+from jaxpriv.attacks import scene
 from jaxpriv.data import alignment, feature_pools, pipeline
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
@@ -161,7 +161,7 @@ def _records(
         frozen,
         [batch],
         mesh,
-        finish=features.half,
+        finish=scene.half,
       )
       labels = batch["attributes"][~batch["padding"]]
       for values, attributes in zip(made, labels, strict=True):

@@ -1,0 +1,182 @@
+"""What the attacks on a mechanism that releases features share."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import evaluation, inversion, learning, reidentification
+from jaxpriv.attacks.evaluation import Setting, Witness
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.training.method import Phase
+
+CLEAN, MEAN, OTHER = "clean features", "mean image", "another photograph"
+KNOWLEDGE = {
+  CLEAN: "nothing is protected: an inverter of f(x), the upper bound",
+  MEAN: "nothing but photographs of other people: their mean",
+  OTHER: "nothing: a photograph of another person",
+  "A0": "the public featurizer, and photographs of its own",
+  "A1": "pairs of released features and photographs",
+  "A2": "may have photographs of its own poisoned, without end",
+  "A3": "featurizer, decider, R0, and how the module is trained; no pair",
+  "A4": "modules of other entities; no pair",
+  "A5": "released features, and photographs of others; no pair",
+  "A6": "the module itself, and no key or noise of the photograph",
+}
+
+
+class Target(NamedTuple):
+  """A mechanism under attack.
+
+  Attributes:
+    name: in tables.
+    phases: of its method: the first has predict["features"] (clean), one has
+      "reconstruct", the last "features" and "logits".
+    states: of the phases.
+    kept: names of the attributes that are its task.
+    task: photographs -> name -> labels [N] of what its decider says.
+    modules: other modules trained as its own is: (seed) -> phase; None where
+      there is nothing to train.
+    again: the release with another secret; None where there is no secret.
+    colluders: last phases of other entities, with their states.
+  """
+
+  name: str
+  phases: list[Phase]
+  states: Mapping[str, Any]
+  kept: tuple[str, ...]
+  task: Callable[[Photographs], dict[str, np.ndarray]]
+  modules: Callable[[int], Phase] | None = None
+  again: Phase | None = None
+  colluders: tuple[tuple[Phase, Any], ...] = ()
+
+  @property
+  def last(self) -> Phase:
+    return self.phases[-1]
+
+  def frozen(self, phase: Phase) -> dict[str, Any]:
+    return {name: self.states[name] for name in phase.needs}
+
+
+class Scene(NamedTuple):
+  """What the attacks on one target share.
+
+  Attributes:
+    setting: people and options.
+    target: under attack.
+    test: photographs with their released "features" and "clean" ones.
+    known: those of the attackers, likewise.
+    clean: the state of an inverter of clean features.
+    recogniser: independent of all.
+    originals: its embeddings of the test photographs.
+    undisguised: its row on them.
+  """
+
+  setting: Setting
+  target: Target
+  test: Photographs
+  known: Photographs
+  clean: Any
+  recogniser: Witness
+  originals: np.ndarray
+  undisguised: dict
+
+  @property
+  def options(self):
+    return self.setting.config.evaluation
+
+  def inverter(self, name: str, **arguments: Any) -> Phase:
+    """An inverter; those of clean features serve all targets."""
+    config = self.setting.config
+    if name != "clean":
+      name = f"{name}_{self.target.name}"
+    return inversion.inverter(
+      name,
+      config.model.reconstructor,
+      config.data.image_size,
+      **{"options": self.options.phases.inverter, **arguments},
+    )
+
+  def longer(self, pairs: int, **changes: Any) -> ConfigDict:
+    """Options of an inverter that sees each of its pairs twice at least."""
+    options = self.options.phases.inverter.copy_and_resolve_references()
+    options.steps = max(options.steps, 2 * pairs // options.batch_size)
+    options.update(changes)
+    return options
+
+  def train(self, phase, photographs, options=None, **arguments) -> Any:
+    kept = ("image", "identity", "attributes", "features")
+    arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
+    photographs = learning.Photographs(arrays, photographs.attribute_names)
+    options = options or self.options.phases.inverter
+    model = self.setting.config.model
+    return self.setting.train(phase, photographs, options, model, **arguments)
+
+  def apply(self, fn, state, photographs, frozen=None, finish=None):
+    return learning.apply(
+      fn,
+      state,
+      frozen or {},
+      photographs,
+      self.setting.mesh,
+      self.options.batch_size,
+      **({"finish": finish} if finish else {}),
+    )
+
+  def reconstruct(self, phase, state, features) -> np.ndarray:
+    shown = self.test.having(features=features)
+    return self.apply(phase.method.predict["reconstruct"], state, shown)
+
+  def row(self, attack: str, images: np.ndarray, pairs: int | None = None):
+    """A row of reconstructions, float32 [N, S, S, 3]."""
+    key = attack if attack in KNOWLEDGE else attack.split()[0]
+    likeness = inversion.likeness(
+      self.test.arrays["image"], images, self.test.identities
+    )
+    seen = self.recogniser.read(self.test.showing(evaluation.released(images)))
+    naive = reidentification.attacks(
+      self.originals, seen, self.test.identities
+    )[0]
+    made = {
+      "mechanism": self.target.name,
+      "attack": attack,
+      "knowledge": KNOWLEDGE[key],
+      "pairs": pairs,
+      **likeness,
+      "hits": naive["hits"],
+      "identified_of": naive["total"],
+      **{name: naive[name] for name in ("rate", "low", "high", "chance")},
+      "undisguised": self.undisguised["rate"],
+    }
+    logging.info(
+        "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%", self.target.name,
+        attack, "" if pairs is None else f", {pairs} pairs", made["ssim"],
+        made["aligned_ssim"], 100 * made["rate"],
+    )  # fmt: skip
+    return made
+
+
+def half(features: np.ndarray) -> np.ndarray:
+  """float16, as they are released.
+
+  Raises:
+    ValueError: some are not finite, then or now.
+  """
+  with np.errstate(over="ignore"):
+    made = features.astype(np.float16)
+  if not np.isfinite(made).all():
+    raise ValueError(
+      "features are not finite, or too large for float16: training failed"
+    )
+  return made
+
+
+def plain(photographs: Photographs) -> Photographs:
+  arrays = {
+    name: value
+    for name, value in photographs.arrays.items()
+    if name not in ("features", "clean")
+  }
+  return Photographs(arrays, photographs.attribute_names)
