@@ -103,6 +103,7 @@ def begin(
     workdir_lib.check_unseen(workdir, data)
   else:
     workdir_lib.write_people(workdir, config.pretrained, data)
+    workdir_lib.forget_copies(workdir, [phase.name for phase in phases])
   workdir_lib.save_config(workdir, config)
 
 
@@ -171,12 +172,10 @@ def pretrained_state(pretrained: str, name: str, mesh: Any) -> Any:
   """The state of a phase of a run or a release; None if it is not there."""
   if _released(pretrained).exists():
     return export.read(_released(pretrained)).get(name)
-  if workdir_lib.steps_done(pretrained, name):
-    return checkpoints.load(loop.phase_directory(pretrained, name), mesh)
-  other = workdir_lib.load_config(pretrained)
-  if other.pretrained and not other.phases[name].steps:
-    return pretrained_state(other.pretrained, name, mesh)
-  return None
+  directory = loop.phase_directory(pretrained, name)
+  if checkpoints.latest_step(directory) is None:
+    return None
+  return checkpoints.load(directory, mesh)
 
 
 def check_labels(fields: Sequence[str], data: Data) -> None:
@@ -245,7 +244,7 @@ def train_phases(
   for phase in phases:
     options = config.phases[phase.name]
     if not options.steps:
-      finished[phase.name] = _untrained(phase.name, config, mesh)
+      finished[phase.name] = _copy(phase.name, config, workdir, mesh)
       continue
     seed = loop.phase_seed(config.seed, phase.name)
 
@@ -344,7 +343,7 @@ def load_phases(
 ) -> dict[str, Any]:
   """The states of all phases of a run.
 
-  Those of no steps are taken from config.pretrained, or are empty.
+  Those of no steps are copies of config.pretrained's, or empty.
 
   Raises:
     FileNotFoundError: a phase was never trained, or not to its end.
@@ -353,16 +352,15 @@ def load_phases(
   for phase in phases:
     directory = loop.phase_directory(workdir, phase.name)
     steps = config.phases[phase.name].steps
-    done = checkpoints.latest_step(directory) or 0
-    if done < steps:
+    done = checkpoints.latest_step(directory)
+    if (done or 0) < steps:
       raise FileNotFoundError(
-        f"{phase.name} is at step {done} of {steps} in {workdir}: run"
+        f"{phase.name} is at step {done or 0} of {steps} in {workdir}: run"
         f" launch.train --workdir={workdir} to its end first"
       )
+    # There is nothing of a baseline, which has nothing to learn.
     states[phase.name] = (
-      checkpoints.load(directory, mesh)
-      if steps
-      else _untrained(phase.name, config, mesh)
+      {} if done is None else checkpoints.load(directory, mesh)
     )
   return states
 
@@ -372,6 +370,22 @@ def _untrained(name: str, config: ConfigDict, mesh: Any) -> Any:
   if not _taken(config, name):
     return {}  # a baseline: there is nothing to learn
   return pretrained_state(config.pretrained, name, mesh) or {}
+
+
+def _copy(name: str, config: ConfigDict, workdir: epath.PathLike, mesh: Any):
+  """The state of a phase of no steps, kept as its step 0 from the first call.
+
+  What comes of config.pretrained afterwards is no matter to this run.
+  """
+  directory = loop.phase_directory(workdir, name)
+  if checkpoints.latest_step(directory) is None:
+    state = _untrained(name, config, mesh)
+    if not state:
+      return state
+    logging.info("%s: copied from %s", name, config.pretrained)
+    with checkpoints.open_manager(directory) as manager:
+      checkpoints.save(manager, 0, state)
+  return checkpoints.load(directory, mesh)
 
 
 def _take_over(config: ConfigDict, name: str, mesh: Any):

@@ -14,7 +14,7 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -184,6 +184,16 @@ def forget_secret(workdir: epath.PathLike) -> None:
   multihost_utils.sync_global_devices("secret forgotten")
   if jax.process_index() == 0 and path.exists():
     path.unlink()
+
+
+def forget_copies(workdir: epath.PathLike, names: Iterable[str]) -> None:
+  """Removes what untrained phases have of an earlier config.pretrained."""
+  if jax.process_index() == 0:
+    for name in names:
+      directory = loop.phase_directory(workdir, name)
+      if directory.exists():
+        directory.rmtree()
+  multihost_utils.sync_global_devices("copies forgotten")
 
 
 def steps_done(workdir: epath.PathLike, name: str) -> int:

@@ -1,7 +1,9 @@
 """Runs: whom they may be tested on, and parameters taken over."""
 
 import json
+import shutil
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -175,6 +177,31 @@ def test_a_phase_of_no_steps_has_no_state(tmp_path, mesh):
   states = run.train_phases([toys.phase()], made, data, tmp_path, mesh)
   assert states == {"toy": {}}
   assert run.load_phases([toys.phase()], made, tmp_path, mesh) == {"toy": {}}
+
+
+def test_a_phase_of_no_steps_is_copied_once(tmp_path, mesh):
+  data = named(PEOPLE)
+  first, second = tmp_path / "first", tmp_path / "second"
+  run.begin(first, [toys.phase()], config(), data, mesh)
+  trained = run.train_phases([toys.phase()], config(), data, first, mesh)
+  made = config(pretrained=str(first))
+  made.phases.toy.steps = 0
+  run.begin(second, [toys.phase()], made, data, mesh)
+  run.train_phases([toys.phase()], made, data, second, mesh)
+  shutil.rmtree(first)
+  for states in (
+    run.load_phases([toys.phase()], made, second, mesh),
+    run.train_phases([toys.phase()], made, data, second, mesh),
+    {"toy": run.pretrained_state(str(second), "toy", mesh)},
+  ):
+    chex.assert_trees_all_equal(
+      jax.device_get(states["toy"]["params"]),
+      jax.device_get(trained["toy"]["params"]),
+    )
+  # As nothing is trained there, another run may take the directory over.
+  made.pretrained = ""
+  run.begin(second, [toys.phase()], made, data, mesh)
+  assert run.load_phases([toys.phase()], made, second, mesh) == {"toy": {}}
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path, mesh):
