@@ -10,7 +10,8 @@
 | A4 | modules of other entities | as A3, with theirs |
 | A5 | released features; photographs of others | makes the features look like |
 | | | clean ones to which D says the same, and inverts f |
-| A6 | P itself | searches the photograph that gives these features |
+| A6 | P itself, and no key | searches photograph and key that give these |
+| | | features |
 
 A0 is the only one in Guo et al., WACV 2021. Whatever learns is a `Method`,
 trained by the engine on people whom it is not scored on.
@@ -191,22 +192,27 @@ def aligner(
 
 
 def search(
-  release: Callable[[jax.Array], jax.Array],
+  release: Callable[[Any, jax.Array, jax.Array], jax.Array],
+  states: Any,
   features: np.ndarray,
   start: np.ndarray,
+  code: int = 0,
   steps: int = 300,
   rate: float = 0.03,
   smoothness: float = 0.02,
 ) -> np.ndarray:
-  """A6: photographs whose features come nearest to these.
+  """A6: photographs, and keys, whose features come nearest to these.
 
   Squared distance and total variation (Mahendran, Vedaldi, "Understanding Deep
   Image Representations by Inverting Them", CVPR 2015), by Adam.
 
   Args:
-    release: images [B, S, S, 3] -> P(f(images)), differentiable.
+    release: (states, images [B, S, S, 3], keys [B, code]) -> P(f(images)),
+      differentiable.
+    states: passed on to it.
     features: [B, H, W, C].
     start: [S, S, 3], where the search begins: the mean photograph.
+    code: length of a key; it begins at 0, the mean of all.
     steps: of Adam.
     rate: of Adam.
     smoothness: weight of the total variation.
@@ -216,9 +222,11 @@ def search(
   """
   optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
-  def loss(x, target):
+  def loss(sought, target, states):
+    x, keys = sought
     images = jnp.clip(x, 0, 1)
-    error = jnp.mean(jnp.square(release(images) - target), axis=(1, 2, 3))
+    error = release(states, images, keys) - target
+    error = jnp.mean(jnp.square(error), axis=(1, 2, 3))
     error /= jnp.mean(jnp.square(target), axis=(1, 2, 3)) + 1e-12
     variation = sum(
       jnp.mean(jnp.abs(jnp.diff(images, axis=axis)), axis=(1, 2, 3))
@@ -230,18 +238,22 @@ def search(
     )
 
   @jax.jit
-  def step(x, state, target):
-    updates, state = optimizer.update(jax.grad(loss)(x, target), state)
-    return optax.apply_updates(x, updates), state
+  def step(sought, moments, target, states):
+    gradient = jax.grad(loss)(sought, target, states)
+    updates, moments = optimizer.update(gradient, moments)
+    return optax.apply_updates(sought, updates), moments
 
   found = []
   for i in range(0, len(features), BLOCK):
-    target = jnp.asarray(features[i : i + BLOCK], jnp.float32)
-    x = jnp.broadcast_to(start, (len(target), *start.shape))
-    state = optimizer.init(x)
+    target = np.asarray(features[i : i + BLOCK], np.float32)
+    sought = (
+      np.broadcast_to(start, (len(target), *start.shape)),
+      np.zeros((len(target), code), np.float32),
+    )
+    moments = optimizer.init(sought)
     for _ in range(steps):
-      x, state = step(x, state, target)
-    found.append(np.clip(np.asarray(x), 0, 1))
+      sought, moments = step(sought, moments, target, states)
+    found.append(np.clip(np.asarray(sought[0]), 0, 1))
   return np.concatenate(found)
 
 

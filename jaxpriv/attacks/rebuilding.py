@@ -183,11 +183,20 @@ def _white_box(scene: Scene, main: bool):
   if not count:
     return [], {}
   few = scene.test.part(_spread(scene.test.identities, count))
-  release = _release(target, {"target": dict(target.states)})
+  last, model = target.last, scene.setting.config.model
+
+  def release(states, images, code):
+    needed = {name: states[name] for name in last.needs}
+    return last.method.predict["supposed"](
+      states[last.name], needed, {"image": images, "code": code}
+    )
+
   found = inversion.search(
-    lambda images: release({"image": images}),
+    release,
+    dict(target.states),
     few.arrays["features"],
     (scene.known.arrays["image"].mean(0) / 255).astype(np.float32),
+    model.dpm.code if model.module == "dpm" else 0,
   )
   smaller = scene._replace(test=few, originals=scene.recogniser.read(few))
   row = smaller.row("A6 leaked module", found)

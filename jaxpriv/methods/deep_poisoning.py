@@ -122,7 +122,8 @@ def phases(config: ConfigDict) -> list[Phase]:
   """Classifier, reconstructor and poisoning; the last has "features".
 
   Its predict function "features" returns what is released, float32
-  [B, H, W, C]; "logits" is what the classifier makes of batch["features"],
+  [B, H, W, C]; "supposed" the same with batch["code"] (float32 [B,
+  model.dpm.code]) for a key and without noise; "logits" is what the classifier makes of batch["features"],
   float32 [B, kept, 2] or [B, 1, people].
 
   Args:
@@ -516,13 +517,15 @@ def visible(
   return jnp.abs(ssim) if absolute else jnp.maximum(ssim, 0)
 
 
-def after(settings: ConfigDict, z: jax.Array, keys: jax.Array) -> jax.Array:
-  """Noise, Gaussian filter and mean filter of what is released, if any."""
+def after(
+  settings: ConfigDict, z: jax.Array, keys: jax.Array | None
+) -> jax.Array:
+  """Filters of what is released, and noise if there are keys to draw it by."""
   if settings.gaussian:
     z = poisoning.gaussian_filter(z, settings.gaussian)
   if settings.mean:
     z = poisoning.mean_filter(z, settings.mean)
-  if settings.noise:
+  if settings.noise and keys is not None:
     # Relative to the features' own size, whatever the network.
     power = jnp.mean(jnp.square(z), axis=(1, 2, 3), keepdims=True)
     size = jnp.sqrt(power + 1e-12)
@@ -541,15 +544,19 @@ def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
     module = poisoning.DeepPoisoningModule(dtype=dtype, **model.dpm)
   inverter = reconstructor(parts.config)
 
-  def released(apply, z, images):
+  def released(apply, z, images, code=None):
+    """P(z); with a code [B, C] it is that of whoever lacks the secret."""
     keys = poisoning.content_keys(images, model.secret)
     inner, outer = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    if code is not None:
+      outer = None
     if model.module == "shredder":
       draw = lambda k: jax.random.randint(k, (), 0, module.count)
       z = apply(z, jax.vmap(draw)(inner))
     elif model.module == "dpm":
-      code = None
-      if model.dpm.code:
+      if not model.dpm.code:
+        code = None
+      elif code is None:
         draw = lambda k: jax.random.normal(k, (model.dpm.code,))
         code = jax.vmap(draw)(inner)
       z = apply(z, code)
@@ -607,7 +614,17 @@ def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
       "poisoned": invert(released(apply, z, images)),
     }
 
-  predict = {"features": features, "logits": logits, "sample": sample}
+  def supposed(apply, batch, frozen):
+    images = batch["image"]
+    z = parts.features(images, frozen)
+    return released(apply, z, images, batch["code"])
+
+  predict = {
+    "features": features,
+    "supposed": supposed,
+    "logits": logits,
+    "sample": sample,
+  }
 
   if model.module == "none":
     method = Method(

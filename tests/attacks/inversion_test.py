@@ -75,22 +75,28 @@ def test_pairs_needed():
   assert inversion.pairs_needed(points, 0.6) is None
 
 
-def test_the_white_box_search_finds_the_photograph():
+def test_the_white_box_search_finds_the_photograph_without_its_key():
   images = photographs(3, 16).astype(np.float32) / 255
   mixing = np.linalg.qr(np.random.default_rng(0).normal(size=(768, 768)))[0]
   mixing = jnp.asarray(mixing, jnp.float32)
 
-  def release(x):
-    return (x.reshape(len(x), -1) @ mixing).reshape(len(x), 16, 16, 3)
+  def release(mixing, x, key):
+    mixed = (x.reshape(len(x), -1) @ mixing).reshape(len(x), 16, 16, 3)
+    keyed = mixed * (1 + key[:, None, None])
+    return jnp.concatenate([keyed, 0.3 * mixed], axis=-1)
 
-  features_of = np.asarray(release(jnp.asarray(images)))
+  secret = np.array([[0.5, 0.0, -0.5]] * 3, np.float32)
+  features_of = np.asarray(release(mixing, jnp.asarray(images), secret))
   start = np.full((16, 16, 3), 0.5, np.float32)
-  found = inversion.search(
-    release, features_of, start, steps=300, smoothness=1e-4
+  search = lambda code, release: inversion.search(
+    release, mixing, features_of, start, code, steps=300, smoothness=1e-4
   )
+  found = search(3, release)
   before = np.abs(images - start).mean()
   assert np.abs(images - found).mean() < before / 5
   assert found.min() >= 0 and found.max() <= 1
+  unkeyed = search(0, lambda *a: release(*a[:2], jnp.zeros((3, 3))))
+  assert np.abs(images - unkeyed).mean() > before / 2
 
 
 def test_links_are_found_where_the_same_comes_twice():
