@@ -219,6 +219,7 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
       itertools.islice(itertools.cycle(records), num_maps),
       featurizer="0" * 64,
       layer="random",
+      align="none",
       attribute_names=("Male", "Smiling", "Big_Nose", "Eyeglasses"),
     )
 

@@ -266,6 +266,7 @@ def _blank(partial: epath.Path) -> None:
     noise(),
     featurizer=pool.featurizer,
     layer=pool.layer,
+    align=pool.align,
     attribute_names=pool.attribute_names,
   )
 

@@ -341,11 +341,6 @@ def _write_labels(path, names, rows) -> None:
 
 def _write_image_card(partial, workdir, config, states, written: Written):
   results = release_card.results_of(workdir, config, states)
-  if not results:
-    logging.warning(
-        "%s was never evaluated: the card will say that nothing shows that it"
-        " protects. Run launch.evaluate first.", workdir,
-    )  # fmt: skip
   release_card.write(
     partial,
     config,

@@ -23,17 +23,23 @@ OTHER = "another run"
 
 
 def results_of(workdir, config, states) -> dict[str, Any]:
-  """What launch.evaluate measured of these parameters; {} if it never did.
+  """What launch.evaluate measured of these parameters; {}, with a warning, if
+  it never did.
 
   Raises:
     DataError: it measured others.
   """
   metrics = workdir / "evaluation" / "metrics.json"
-  results = results_lib.read(metrics) if metrics.exists() else {}
-  if results and (
-    results["parameters_sha256"] != common.parameters_sha256(states)
-    or _what_protects(results["config"]) != _what_protects(config.to_dict())
-  ):
+  if not metrics.exists():
+    logging.warning(
+        "%s was never evaluated: the card will say that nothing shows that it"
+        " protects. Run launch.evaluate first.", workdir,
+    )  # fmt: skip
+    return {}
+  results = results_lib.read(metrics)
+  if results["parameters_sha256"] != common.parameters_sha256(
+    states
+  ) or _what_protects(results["config"]) != _what_protects(config.to_dict()):
     raise DataError(
       f"{metrics} was measured on other parameters or settings than those of"
       f" {workdir}: run launch.evaluate again"

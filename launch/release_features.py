@@ -68,11 +68,6 @@ def release(
       " not there. Train its other phases, too"
     )
   results = release_card.results_of(workdir, config, states)
-  if not results:
-    logging.warning(
-        "%s was never evaluated: the card will say that nothing shows that it"
-        " protects. Run launch.evaluate first.", workdir,
-    )  # fmt: skip
   _warn_of_secret(config)
   partial.mkdir(parents=True)
   framing: collections.Counter[str] = collections.Counter()
@@ -131,6 +126,7 @@ def write_pool(partial, config, phases, states, mesh, source) -> int:
     _records(phases, states, mesh, config, source),
     featurizer=module.featurizer_sha256(config, states[first]),
     layer=config.model.layer,
+    align=config.data.align,
     attribute_names=source.attribute_names,
   )
   # Whoever trains on the pool needs the network, which is no secret.

@@ -31,6 +31,7 @@ _DTYPE = "float16"
 _FIELDS = dict(
   featurizer=str,
   layer=str,
+  align=str,
   shape=list,
   dtype=str,
   attribute_names=list,
@@ -55,6 +56,7 @@ def write(
   *,
   featurizer: str,
   layer: str,
+  align: str,
   attribute_names: Sequence[str],
   records_per_shard: int = 16384,
 ) -> int:
@@ -66,6 +68,7 @@ def write(
     featurizer: SHA-256, in hexadecimal digits, of the parameters of the public
       network that made the features.
     layer: where in that network the features are taken.
+    align: how faces were framed before, as `config.data.align` names it.
     attribute_names: the A names of the attributes.
     records_per_shard: size of a file, in records.
 
@@ -87,6 +90,7 @@ def write(
     records,
     featurizer=featurizer,
     layer=layer,
+    align=align,
     attribute_names=attribute_names,
     records_per_shard=records_per_shard,
   )
@@ -100,6 +104,7 @@ def write_into(
   *,
   featurizer: str,
   layer: str,
+  align: str,
   attribute_names: Sequence[str],
   records_per_shard: int = 16384,
 ) -> int:
@@ -124,6 +129,7 @@ def write_into(
     version=_VERSION,
     featurizer=featurizer,
     layer=layer,
+    align=align,
     shape=shape,
     dtype=_DTYPE,
     attribute_names=names,
@@ -141,6 +147,7 @@ class Pool:
     path: the folder.
     featurizer: SHA-256 of the parameters of the network that made the features.
     layer: where in that network they are taken.
+    align: how faces were framed before.
     shape: (H, W, C) of a feature map.
     attribute_names: names of the attributes.
     attributes: int8 [N, A], -1 unknown.
@@ -156,6 +163,7 @@ class Pool:
     index = _read_index(self.path)
     self.featurizer: str = index["featurizer"]
     self.layer: str = index["layer"]
+    self.align: str = index["align"]
     self.shape: tuple[int, ...] = tuple(index["shape"])
     self.attribute_names: tuple[str, ...] = tuple(index["attribute_names"])
     self._files, counts = _check_shards(self.path, index["shards"])
@@ -343,6 +351,7 @@ def check_alike(pools: Sequence[Pool]) -> None:
     for what, its, others in (
       ("featurizer", pool.featurizer, pools[0].featurizer),
       ("layer", pool.layer, pools[0].layer),
+      ("align", pool.align, pools[0].align),
       ("shape", pool.shape, pools[0].shape),
       (
         "attribute_names",

@@ -74,6 +74,12 @@ def _open_pools(config, progress) -> Source:
     )
   pools = [feature_pools.Pool(folder) for folder in folders]
   feature_pools.check_alike(pools)  # before images are decoded for minutes
+  if config.align != pools[0].align:
+    raise DataError(
+      f"data.align is {config.align}, and faces of pool {pools[0].path} were"
+      f" framed by {pools[0].align}: features of both do not go together. Give"
+      f" --config.data.align={pools[0].align}"
+    )
   own = config.copy_and_resolve_references()
   own.source = config.own
   return feature_pools.FeaturePools(open_source(own, progress), pools)

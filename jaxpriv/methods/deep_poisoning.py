@@ -123,8 +123,8 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   Its predict function "features" returns what is released, float32
   [B, H, W, C]; "supposed" the same with batch["code"] (float32 [B,
-  model.dpm.code]) for a key and without noise; "logits" is what the classifier makes of batch["features"],
-  float32 [B, kept, 2] or [B, 1, people].
+  model.dpm.code]) for a key and without noise; "logits" is what the classifier
+  makes of batch["features"], float32 [B, kept, 2] or [B, 1, people].
 
   Args:
     config: with model, phases, data.attributes.

@@ -26,7 +26,12 @@ def _records(count=7, seed=0):
 
 
 def _write(path, records=None, **options):
-  options = dict(featurizer=SHA, layer="conv2", attribute_names=NAMES) | options
+  options = (
+    dict(
+      featurizer=SHA, layer="conv2", align="landmarks", attribute_names=NAMES
+    )
+    | options
+  )
   records = _records() if records is None else records
   return feature_pools.write(path, records, **options)
 
@@ -100,7 +105,9 @@ def test_a_folder_of_the_caller_can_be_written_into(tmp_path):
   folder = tmp_path / "release.partial"
   folder.mkdir()
   (folder / "CARD.md").write_text("card")
-  options = dict(featurizer=SHA, layer="a", attribute_names=NAMES)
+  options = dict(
+    featurizer=SHA, layer="a", align="landmarks", attribute_names=NAMES
+  )
 
   def failing():
     yield from _records(5)
@@ -387,6 +394,7 @@ def test_pools_survive_pickling(own, path):
     # The last digit counts as well.
     (dict(featurizer=SHA[:-1] + "0"), f"their featurizer is 0.*0 and {SHA}"),
     (dict(layer="conv3"), "their layer is conv3 and conv2"),
+    (dict(align="box"), "their align is box and landmarks"),
     (
       dict(records=[dict(features=np.zeros((4, 4, 5), np.float16),
                          attributes=np.zeros(2, np.int8))]),
@@ -427,6 +435,7 @@ def test_another_featurizer_is_refused(own, path):
   [
     (dict(pools=()), "data.pools is empty"),
     (dict(pools=("nowhere",)), "There is no folder nowhere"),
+    (dict(align="box"), "were framed by landmarks: .*--config.data.align=lan"),
     (dict(own="feature_pools"), "data.own is 'feature_pools'; .*must be one"),
     (dict(own="web"), "data.own is 'web'; .*one of procedural, folder"),
   ],
