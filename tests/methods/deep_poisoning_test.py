@@ -63,8 +63,11 @@ def test_phases_are_the_three_of_the_paper():
   ]
 
 
-def test_loss_6_is_its_terms():
-  config, (classifier, reconstructor, last), states, batch = prepared()
+@pytest.mark.parametrize("absolute", [False, True])
+def test_loss_6_is_its_terms(absolute):
+  _, (classifier, reconstructor, _), states, batch = prepared()
+  config = tiny.deep_poisoning("demo,distilled", absolute=absolute)
+  last = deep_poisoning.phases(config)[-1]
   released = predicted(last, states, "features", batch)
   clean = predicted(classifier, states, "features", batch)
   assert released.shape == clean.shape == (8, *FEATURES)
@@ -79,13 +82,14 @@ def test_loss_6_is_its_terms():
   rebuilt = predicted(reconstructor, states, "reconstruct", batch,
                       features=released)  # fmt: skip
   ssim = np.asarray(image_metrics.ssim(batch["image"], rebuilt))
+  seen = np.abs(ssim) if absolute else np.maximum(ssim, 0)
   frozen = {name: states[name] for name in last.needs}
   losses = last.method.predict["losses"](states[last.name], frozen, batch)
   np.testing.assert_allclose(
     losses["loss"],
     entropy
     + config.model.distillation * divergence
-    + config.model.weight * np.maximum(ssim, 0),
+    + config.model.weight * seen,
     rtol=1e-4,
     atol=1e-5,
   )
@@ -135,6 +139,27 @@ def test_what_is_drawn_depends_on_image_and_secret_alone(argument):
   assert np.abs(
     predicted(other, states, "features", batch) - released
   ).max() > (1e-2)
+
+
+def test_whoever_has_the_module_and_no_secret_supposes_a_key_and_no_noise():
+  config, phases, states, batch = prepared("demo,keyed")
+  suppose = lambda code: predicted(
+    phases[-1], states, "supposed", batch, code=jnp.asarray(code)
+  )
+  codes = np.random.default_rng(0).normal(size=(8, config.model.dpm.code))
+  codes[0] = codes[1] = 0
+  made, shuffled = suppose(codes), suppose(codes[::-1])
+  np.testing.assert_allclose(suppose(0 * codes)[:2], made[:2], atol=1e-5)
+  assert np.abs(made - shuffled).max(axis=(1, 2, 3)).min() > 1e-3
+
+  config, phases, states, batch = prepared("demo,noise")
+  quiet = tiny.deep_poisoning("demo")
+  np.testing.assert_array_equal(
+    predicted(
+      phases[-1], states, "supposed", batch, code=jnp.zeros((8, 0))
+    ),
+    predicted(deep_poisoning.phases(quiet)[-1], states, "features", batch),
+  )  # fmt: skip
 
 
 def test_the_module_of_the_paper_draws_nothing():
