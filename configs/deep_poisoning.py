@@ -111,7 +111,7 @@ def _choose(config: ConfigDict, options: set[str]) -> None:
   if "bare" in options:
     model.module = "none"
   if "distilled" in options:
-    model.distillation = 1.0
+    model.distillation = 4.0
   if "keyed" in options:
     model.dpm.code = 16
   if "refreshed" in options:
