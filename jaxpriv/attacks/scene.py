@@ -106,13 +106,17 @@ class Scene(NamedTuple):
     options.update(changes)
     return options
 
-  def train(self, phase, photographs, options=None, **arguments) -> Any:
+  def train(self, phase, photographs, options=None, frozen=None) -> Any:
     kept = ("image", "identity", "attributes", "features")
     arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
-    photographs = learning.Photographs(arrays, photographs.attribute_names)
+    photographs = Photographs(arrays, photographs.attribute_names)
     options = options or self.options.phases.inverter
+    # Without the target's states all else of it is in the features.
     model = self.setting.config.model
-    return self.setting.train(phase, photographs, options, model, **arguments)
+    network = model if frozen else model.reconstructor
+    return self.setting.train(
+      phase, photographs, options, network, frozen=frozen
+    )
 
   def apply(self, fn, state, photographs, frozen=None, finish=None):
     return learning.apply(
