@@ -67,7 +67,7 @@ def _model() -> ConfigDict:
       nopeek=0.1,  # weight of the distance correlation
       obfuscation=1.0,  # weight of both adversaries
       module="dpm",  # or shredder, none
-      dpm=dict(blocks=4, code=0, norm="batch", identity=False),
+      dpm=dict(blocks=4, code=0, spread=1.0, norm="batch", identity=False),
       shredder=dict(count=8, scale=1.0),
       shredding=0.1,  # weight of the noise's size
       weight=10.0,  # lambda, of SSIM; the other term is a sum over attributes

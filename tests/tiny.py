@@ -89,9 +89,13 @@ def deep_poisoning(argument="demo", **model):
 
 
 def feature_batch(shape, rows=16, seed=0):
-  """A batch of three attributes, with features of others in half its rows."""
+  """A batch of three attributes, with features of others in half its rows.
+
+  Its codes are the keys that an attacker would suppose.
+  """
   rng = np.random.default_rng(seed)
   made = batch(rows, seed, attributes=3)
   made["features"] = rng.random((rows, *shape), np.float32).astype(np.float16)
   made["pooled"] = np.arange(rows) % 2 == 1
+  made["code"] = rng.normal(size=(rows, 16)).astype(np.float32)
   return made

@@ -41,6 +41,8 @@ class DeepPoisoningModule(nn.Module):
     code: length of a key [B, code] that scales and shifts the channels before
       each block, so that every sample is poisoned in a way of its own; 0 is the
       paper's module, one map for all.
+    spread: standard deviation of these scales (about 1) and shifts (about 0)
+      at first; training goes on from there.
     norm: "batch" or "group".
     dtype: computed in.
     identity: at first it changes nothing. It then learns sooner, and stays
@@ -49,6 +51,7 @@ class DeepPoisoningModule(nn.Module):
 
   blocks: int = 4
   code: int = 0
+  spread: float = 1.0
   norm: str = "batch"
   dtype: Any = jnp.float32
   identity: bool = False
@@ -66,7 +69,7 @@ class DeepPoisoningModule(nn.Module):
         change = nn.Dense(
           2 * channels,
           dtype=self.dtype,
-          kernel_init=nn.initializers.normal(self.code**-0.5),
+          kernel_init=nn.initializers.normal(self.spread * self.code**-0.5),
         )(key)
         scale, shift = jnp.split(change[:, None, None], 2, axis=-1)
         x = x * (1 + scale) + shift
