@@ -11,7 +11,7 @@ import flax.linen as nn
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpriv.metrics import classification
+from jaxpriv.metrics import classification, statistics
 from jaxpriv.models.feature_selection import FeatureSelectionNetwork
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.vggnet import VGGNet
@@ -71,3 +71,57 @@ def rows(
     }
     for name, accuracy in released.items()
   ]
+
+
+def precision(
+  released: np.ndarray,
+  original: np.ndarray,
+  labels: np.ndarray,
+  people: np.ndarray,
+) -> dict:
+  """Mean average precision over attributes, as face attributes are scored by.
+
+  An attribute that all have, or all lack, is left out.
+
+  Args:
+    released: logits [N, A, 2] of what is released.
+    original: of originals.
+    labels: [N, A], -1 unknown.
+    people: [N] identities, by which the interval is drawn.
+
+  Returns:
+    count of attributes, value, low, high (95%, over people), original, and
+    constant: what a constant scores.
+  """
+  margin = lambda logits: logits[..., 1] - logits[..., 0]
+  varied = [
+    i
+    for i in range(labels.shape[1])
+    if (labels[:, i] == 0).any() and (labels[:, i] == 1).any()
+  ]
+
+  def mean(scores, rows):
+    found = [
+      classification.average_precision(scores[rows, i], labels[rows, i])
+      for i in varied
+      if (labels[rows, i] == 1).any()
+    ]
+    return float(np.mean(found)) if found else 0.0
+
+  everyone = np.arange(len(labels))
+  groups = [np.flatnonzero(people == p) for p in np.unique(people)]
+  low, high = statistics.bootstrap_interval(
+    lambda drawn: mean(
+      margin(released), np.concatenate([groups[i] for i in drawn])
+    ),
+    len(groups),
+  )
+  value = mean(margin(released), everyone)
+  return {
+    "count": len(varied),
+    "value": value,
+    "low": min(low, value),
+    "high": max(high, value),
+    "original": mean(margin(original), everyone),
+    "constant": mean(np.zeros(labels.shape), everyone),
+  }

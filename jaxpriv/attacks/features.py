@@ -33,8 +33,8 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
     targets: mechanisms on the features of one featurizer.
 
   Returns:
-    (sections attributes, reconstruction, leakage, curves and timing of
-    `jaxpriv.reports.results`, image strips).
+    (sections attributes, precision, reconstruction, leakage, curves and timing
+    of `jaxpriv.reports.results`, image strips).
   """
   begun = time.monotonic()
   wanted = words(setting.config.evaluation.attacks)
@@ -58,6 +58,7 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       }
     ],
     "attributes": [],
+    "precision": [],
     "reconstruction": [],
     "leakage": [],
     "curves": [],
@@ -92,7 +93,7 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       clean = scene.clean
       results["reconstruction"] += bounds
       shown |= images
-    results["attributes"] += _utility(scene)
+    _add(results, _utility(scene))
     for name in wanted:
       if not main and name not in ("A0", "A1"):
         continue
@@ -103,11 +104,16 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
         if name == "A1" and main:
           results["curves"].append(_curve(scene, [*bounds, *rows]))
       else:
-        results["leakage"] += READ[name](scene)
+        _add(results, READ[name](scene))
     if main:
       strips = _strips(shown)
   results["timing"] = {"evaluation_seconds": time.monotonic() - begun}
   return results, strips
+
+
+def _add(results: dict[str, Any], found: dict[str, list]) -> None:
+  for section, rows in found.items():
+    results[section] += rows
 
 
 def _features(setting, target, phase, photographs) -> np.ndarray:
@@ -148,25 +154,30 @@ def _strangers(identities: np.ndarray) -> np.ndarray:
   return other
 
 
-def _utility(scene: Scene) -> list[dict]:
-  """Rows of D on released features, beside clean ones."""
+def _utility(scene: Scene) -> dict[str, list[dict]]:
+  """Rows of D on released features, beside clean ones, by section."""
   target = scene.target
   task = target.task(scene.test)
   labels = np.stack(list(task.values()), axis=1)
-  read = {}
+  read, logits = {}, {}
   for field in ("clean", "features"):
     shown = scene.test.having(features=scene.test.arrays[field])
-    logits = scene.apply(
+    said = scene.apply(
       target.last.method.predict["logits"],
       target.states[target.last.name],
       shown,
       target.frozen(target.last),
     )
+    logits[field] = said
     read[field] = attribute_inference.score(
-      logits.argmax(-1), labels, tuple(task)
+      said.argmax(-1), labels, tuple(task)
     )
   rows = attribute_inference.rows("decider", read["features"], read["clean"])
-  return [{"mechanism": target.name, **row} for row in rows]
+  made = {"attributes": [{"mechanism": target.name, **row} for row in rows]}
+  if target.kept:
+    kept = scene.precision("decider", "kept", logits, labels)
+    made["precision"] = [kept]
+  return made
 
 
 def _curve(scene: Scene, rows: list[dict]) -> dict:

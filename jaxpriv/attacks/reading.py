@@ -1,6 +1,6 @@
 """Attackers that read features without an image: A7 and A8.
 
-Each is (scene) -> rows of what is learned.
+Each is (scene) -> rows of what is learned, by section of the results.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,18 @@ from jaxpriv.models.poisoning import FeatureNet
 from jaxpriv.training import tasks
 
 
-def _probes(scene: Scene) -> list[dict]:
+def _probes(scene: Scene) -> dict[str, list[dict]]:
   """A7: hidden attributes and identity, read from features."""
   names = scene.test.attribute_names
   hidden = [name for name in names if name not in scene.target.kept]
   columns = [names.index(name) for name in hidden]
   labels = scene.test.arrays["attributes"][:, columns]
-  rows = []
+  rows, precision = [], []
   for kind, units in (("linear", 0), ("MLP", 64)):
+    attack = f"A7 {kind} probe"
     options = scene.options.phases.probe
     read: dict[str, dict] = {}
+    logits: dict[str, np.ndarray] = {}
     for field in ("clean", "features"):
       known, shown = (
         plain(part).having(
@@ -44,11 +46,12 @@ def _probes(scene: Scene) -> list[dict]:
         state = scene.setting.train(
           phase, known, options, scene.setting.config.model
         )
-        said = scene.apply(phase.method.predict["attributes"], state, shown)
+        said = scene.apply(phase.method.predict["logits"], state, shown)
+        logits[field] = said
         found = {
           name: dict(accuracy._asdict(), chance=accuracy.majority)
           for name, accuracy in attribute_inference.score(
-            said, labels, tuple(hidden)
+            said.argmax(-1), labels, tuple(hidden)
           ).items()
         }
       if units:
@@ -58,13 +61,15 @@ def _probes(scene: Scene) -> list[dict]:
       rows.append(
         {
           "mechanism": scene.target.name,
-          "attack": f"A7 {kind} probe",
+          "attack": attack,
           "what": name,
           **_figures(row),
           "original": read["clean"][name]["rate"],
         }
       )
-  return rows
+    if hidden:
+      precision.append(scene.precision(attack, "hidden", logits, labels))
+  return {"leakage": rows, "precision": precision}
 
 
 def _identity(scene, field, known, shown, units) -> dict:
@@ -91,7 +96,7 @@ def _figures(row: Mapping[str, Any]) -> dict:
   return {name: row[name] for name in names}
 
 
-def _links(scene: Scene) -> list[dict]:
+def _links(scene: Scene) -> dict[str, list[dict]]:
   """A8: the same photograph released twice, and found by its clean features."""
   few = slice(0, scene.options.linked)
   released = scene.test.arrays["features"][few]
@@ -120,7 +125,7 @@ def _links(scene: Scene) -> list[dict]:
         "original": None,
       }
     )
-  return made
+  return {"leakage": made}
 
 
 READ = {"A7": _probes, "A8": _links}

@@ -7,7 +7,13 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import evaluation, inversion, learning, reidentification
+from jaxpriv.attacks import (
+  attribute_inference,
+  evaluation,
+  inversion,
+  learning,
+  reidentification,
+)
 from jaxpriv.attacks.evaluation import Setting, Witness
 from jaxpriv.attacks.learning import Photographs
 from jaxpriv.training.method import Phase
@@ -160,6 +166,30 @@ class Scene(NamedTuple):
         made["aligned_ssim"], 100 * made["rate"],
     )  # fmt: skip
     return made
+
+  def precision(
+    self,
+    reader: str,
+    what: str,
+    logits: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+  ) -> dict:
+    """A row of mean average precision.
+
+    Args:
+      reader: who reads the test photographs.
+      what: attributes, "kept" or "hidden".
+      logits: [N, A, 2] of "features" and of "clean" ones.
+      labels: [N, A], -1 unknown.
+    """
+    return {
+      "mechanism": self.target.name,
+      "reader": reader,
+      "what": what,
+      **attribute_inference.precision(
+        logits["features"], logits["clean"], labels, self.test.identities
+      ),
+    }
 
 
 def half(features: np.ndarray) -> np.ndarray:

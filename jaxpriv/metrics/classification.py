@@ -1,4 +1,4 @@
-"""Accuracy of a predicted attribute, beside what a constant answer scores."""
+"""How well an attribute is predicted, beside what a constant answer scores."""
 
 from typing import NamedTuple
 
@@ -67,3 +67,26 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
     majority=float(counts.max() / counts.sum()),
     balanced=float(recalls.mean()),
   )
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+  """Area under precision over recall, in steps; a constant scores the share.
+
+  Rows of equal score are found together, so that their order does not matter.
+
+  Args:
+    scores: [N], the higher the surer.
+    labels: [N], 1 or 0; negative is unknown, and ignored.
+
+  Raises:
+    ValueError: no label is 1.
+  """
+  known = labels >= 0
+  scores, right = scores[known], labels[known] == 1
+  if not right.any():
+    raise ValueError("average precision without a positive is not defined")
+  order = np.argsort(-scores, kind="stable")
+  ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+  hits = np.cumsum(right[order])[ends]
+  recall = np.diff(hits, prepend=0) / right.sum()
+  return float(np.sum(recall * hits / (ends + 1)))

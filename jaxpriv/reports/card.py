@@ -167,6 +167,7 @@ def _measured(card: Mapping[str, Any], name) -> Iterator[str]:
       yield _identification(results, name)
   if results.get("attributes"):
     yield _attributes(results, name)
+  yield from feature_card.precision(results)
 
 
 def _identification(results: Mapping[str, Any], name) -> str:

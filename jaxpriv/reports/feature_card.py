@@ -129,3 +129,31 @@ def _leakage(rows, name: Name) -> str:
       )
     )
   return "\n".join(lines)
+
+
+def precision(results: Results) -> Iterator[str]:
+  """Yields the mean average precision of the mechanism of the run."""
+  for group in tables.precision(results):
+    if group["mechanism"] == results.get("mechanism"):
+      yield _precision(group["rows"])
+
+
+def _precision(rows) -> str:
+  lines = md.header(
+    *("Reader", "Attributes", "Mean average precision", "95% interval"),
+    *("Unprotected features", "Constant"),
+  )
+  for row in rows:
+    lines.append(
+      md.row(
+        [
+          md.text(row["reader"]),
+          f"{row['count']} {row['what']}",
+          wording.percent(row["value"]),
+          wording.interval(row["low"], row["high"]),
+          wording.percent(row["original"]),
+          wording.percent(row["constant"]),
+        ]
+      )
+    )
+  return "\n".join(lines)

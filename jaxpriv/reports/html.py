@@ -141,6 +141,7 @@ def _view(results, images, curves) -> dict[str, Any]:
     groups=list(tables.identification(results)),
     predictors=tables.unique(results.get("attributes", []), "predictor"),
     attribute_groups=list(tables.attributes(results)),
+    precision_groups=list(tables.precision(results)),
     output_rows=list(tables.outputs(results)),
     not_claimed=summary.not_claimed(results),
     phases=list(_phases(curves)),

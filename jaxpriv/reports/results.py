@@ -12,6 +12,9 @@
 | similarity | rows: mechanism, ssim, psnr |
 | tasks | rows: mechanism, score, value, low, high, total, constant (what the |
 | | best constant answer scores, or null) |
+| precision | mean average precision over attributes, rows: mechanism, reader, |
+| | what ("kept" or "hidden"), count (of attributes), value, low, high, |
+| | original, constant |
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
 | | phases, not_private_phases, pretrained; null if it was not private |
 | reconstruction | of released features, rows: mechanism, attack, knowledge |
@@ -73,6 +76,10 @@ COLUMNS = {
     *("hits", "identified_of", "rate", "low", "high", "chance", "undisguised"),
   ),
   "leakage": (*_RATE, "attack", "what", "chance", "original"),
+  "precision": (
+    *("mechanism", "reader", "what", "count", "value", "low", "high"),
+    *("original", "constant"),
+  ),
   "curves": (
     *("mechanism", "threshold_ssim", "pairs_needed", "largest", "points"),
     *("clean", "mean"),
@@ -118,6 +125,11 @@ def check(results: Mapping[str, Any]) -> None:
         _check_reconstruction(where, row)
       elif section == "curves":
         _check_curve(where, row)
+      elif section == "precision":
+        _check_numbers(where, row, "value", "low", "high")
+        _check_interval(
+          where, "precision", *(row[name] for name in ("value", "low", "high"))
+        )
       elif "rate" in columns:
         _check_rate(where, row)
 

@@ -145,6 +145,16 @@ def curves(results: Mapping[str, Any]) -> list[dict[str, Any]]:
   ]
 
 
+def precision(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+  """Yields a group per mechanism of mean average precisions."""
+  rows = results.get("precision", [])
+  for mechanism in unique(rows, "mechanism"):
+    yield {
+      "mechanism": mechanism,
+      "rows": [row for row in rows if row["mechanism"] == mechanism],
+    }
+
+
 def outputs(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
   """Yields a row per mechanism: distinct outputs, SSIM and PSNR, or None."""
   for row in summary.comparison(results):

@@ -55,6 +55,9 @@ def print_tables(
   for group in tables.attributes(results):
     if everything or group["mechanism"] == results.get("mechanism"):
       console.print(_attributes(group, results, name))
+  for group in tables.precision(results):
+    if everything or group["mechanism"] == results.get("mechanism"):
+      console.print(_precision(group, name))
   if len(verdicts.mechanisms(results)) > 1:
     released = features.released(results)
     compare = _released_comparison if released else _comparison
@@ -183,6 +186,25 @@ def _leakage(group: Mapping[str, Any], name) -> Table:
       wording.percent(row["original"]),
       wording.percent(row["chance"]),
       _word(row["verdict"]),
+    )
+  return table
+
+
+def _precision(group: Mapping[str, Any], name) -> Table:
+  numbers = ("Precision", "95% interval", "Clean", "Constant")
+  table = _table(
+    f"Mean average precision, from features of {name(group['mechanism'])}",
+    *("Reader", "Attributes", *numbers),
+    numbers=numbers,
+  )
+  for row in group["rows"]:
+    table.add_row(
+      Text(row["reader"]),
+      f"{row['count']} {row['what']}",
+      wording.percent(row["value"]),
+      wording.interval(row["low"], row["high"]),
+      wording.percent(row["original"]),
+      wording.percent(row["constant"]),
     )
   return table
 

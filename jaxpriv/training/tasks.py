@@ -179,7 +179,8 @@ def attribute_prediction(
 ) -> Phase:
   """A predictor of binary attributes: model maps images to [B, A, 2].
 
-  Its predict function "attributes" returns the predicted labels [B, A].
+  Its predict functions: "attributes" returns the predicted labels [B, A],
+  "logits" float32 [B, A, 2].
   """
 
   def loss(apply, batch, frozen):
@@ -191,8 +192,15 @@ def attribute_prediction(
   def attributes(apply, batch, frozen):
     return jnp.argmax(apply(batch["image"]), axis=-1).astype(jnp.int8)
 
+  def logits(apply, batch, frozen):
+    return apply(batch["image"]).astype(jnp.float32)
+
   return supervised_phase(
-    name, model, loss, options, predict={"attributes": attributes}
+    name,
+    model,
+    loss,
+    options,
+    predict={"attributes": attributes, "logits": logits},
   )
 
 

@@ -17,3 +17,35 @@ def test_scores_count_known_labels_and_leave_unknown_attributes_out():
   assert [row["attribute"] for row in rows] == ["Male", "Smiling"]
   assert rows[0]["original"] == rows[0]["rate"] == 0.5
   assert rows[0]["predictor"] == "fresh FSN"
+
+
+def test_mean_average_precision_is_over_attributes_that_vary():
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 2, (60, 3))
+  labels[:, 2] = 1
+  people = np.repeat(np.arange(20), 3)
+  sure = np.stack([1 - labels, labels], axis=-1).astype(np.float32)
+  unsure = sure.copy()
+  unsure[:, 0] = 0
+  got = attribute_inference.precision(unsure, sure, labels, people)
+  share = labels[:, :2].mean(0)
+  assert got["count"] == 2 and got["original"] == 1
+  np.testing.assert_allclose(got["value"], (share[0] + 1) / 2)
+  np.testing.assert_allclose(got["constant"], share.mean())
+  assert got["low"] < got["value"] < got["high"] < 1
+
+
+def test_the_interval_is_over_people():
+  """Copies of a photograph say nothing new of whoever is on it."""
+  rng = np.random.default_rng(1)
+  labels = rng.integers(0, 2, (40, 2))
+  logits = rng.normal(size=(40, 2, 2)).astype(np.float32)
+  people = np.arange(40)
+  one = attribute_inference.precision(logits, logits, labels, people)
+  rows = np.repeat(np.arange(40), 5)
+  five = attribute_inference.precision(
+    logits[rows], logits[rows], labels[rows], people[rows]
+  )
+  assert abs(five["value"] - one["value"]) < 0.03
+  width = lambda row: row["high"] - row["low"]
+  assert width(five) > 0.8 * width(one)

@@ -53,3 +53,39 @@ def test_booleans_are_classes():
 def test_rejects(predicted, labels, message):
   with pytest.raises(ValueError, match=message):
     classification.accuracy(predicted, labels)
+
+
+def precision_at_thresholds(scores, labels):
+  """Average precision by its definition, threshold by threshold."""
+  known = [(s, y) for s, y in zip(scores, labels, strict=True) if y >= 0]
+  positives = sum(y for _, y in known)
+  area = before = 0
+  for threshold in sorted({s for s, _ in known}, reverse=True):
+    found = [y for s, y in known if s >= threshold]
+    area += (sum(found) - before) / positives * sum(found) / len(found)
+    before = sum(found)
+  return area
+
+
+@given(
+  hnp.arrays(np.int8, 25, elements=st.integers(-1, 1)),
+  hnp.arrays(np.int8, 25, elements=st.integers(-3, 3)),
+)
+def test_average_precision_is_its_definition(labels, scores):
+  labels[0] = 1
+  scores = scores.astype(np.float32)
+  got = classification.average_precision(scores, labels)
+  assert got == pytest.approx(precision_at_thresholds(scores, labels))
+  order = np.random.default_rng(0).permutation(25)
+  again = classification.average_precision(scores[order], labels[order])
+  assert again == pytest.approx(got)  # even among equals
+
+
+def test_average_precision_by_hand():
+  scores, labels = np.array([0.9, 0.8, 0.7, 0.1]), np.array([1, 0, 1, -1])
+  got = classification.average_precision(scores, labels)
+  assert got == pytest.approx((1 + 2 / 3) / 2)
+  constant = classification.average_precision(np.zeros(4), labels)
+  assert constant == pytest.approx(2 / 3)
+  with pytest.raises(ValueError, match="without a positive"):
+    classification.average_precision(scores, np.array([0, 0, -1, -1]))

@@ -147,6 +147,20 @@ def curve(points, needed, **changes):
   return {**row, **changes}
 
 
+def precision(reader, what, value, mechanism=POISONING):
+  return {
+    "mechanism": mechanism,
+    "reader": reader,
+    "what": what,
+    "count": 6,
+    "value": value,
+    "low": value - 0.021,
+    "high": value + 0.021,
+    "original": 0.934,
+    "constant": 0.482,
+  }
+
+
 def bounds():
   return [
     rebuilt("clean features", 0.85, hits=702),
@@ -182,6 +196,11 @@ def feature_results():
       leak("A7 MLP probe", "Big_Nose", 890, 0.6, None),
       leak("A8 same photograph twice", "link", 1000, original=None),
       leak("A7 linear probe", "identity", 5, mechanism="keyed"),
+    ],
+    "precision": [
+      precision("decider", "kept", 0.912),
+      precision("A7 MLP probe", "hidden", 0.861),
+      precision("decider", "kept", 0.507, mechanism="noise"),
     ],
     "curves": [
       curve(

@@ -115,3 +115,9 @@ def test_bad_results_are_refused_before_anything_is_written(tmp_path):
   with pytest.raises(results_lib.ResultsError, match="row 0 of curves"):
     card_lib.write(tmp_path, card(results=bad))
   assert list(tmp_path.iterdir()) == []
+
+
+def test_precision_is_that_of_the_mechanism(tmp_path):
+  text = card_lib.write(tmp_path, card()).read_text()
+  assert "| decider | 6 kept | 91.2% | 89.1 – 93.3% | 93.4% | 48.2% |" in text
+  assert "50.7%" not in text

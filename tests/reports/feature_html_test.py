@@ -74,6 +74,8 @@ def test_every_row_of_features_is_in_a_table(page):
     assert any(row["attack"] in r and hits in r for r in rows)
   assert any("Keyed 0.40 not reached 16,384" in r for r in rows)
   assert any("89.3% −0.7 kept" in r for r in rows)
+  assert "decider 6 kept 91.2% 89.1 – 93.3% 93.4% 48.2%" in rows
+  assert "decider 6 kept 50.7% 48.6 – 52.8% 93.4% 48.2%" in rows
 
 
 def test_bounds_come_first_and_then_the_strongest(page):
@@ -117,10 +119,12 @@ def test_names_of_attacks_are_text_not_markup():
   evil = '"><script>alert(1)</script>'
   results = examples.feature_results()
   results["mechanism"] = evil
-  for section in ("reconstruction", "leakage", "curves", "attributes"):
+  for section in (
+    "reconstruction", "leakage", "curves", "attributes", "precision",
+  ):  # fmt: skip
     for row in results[section]:
       row["mechanism"] = evil
-      for key in ("attack", "knowledge", "what", "attribute"):
+      for key in ("attack", "knowledge", "what", "attribute", "reader"):
         if key in row and row[key] not in ("clean features", "mean image"):
           row[key] = evil
   results["curves"] = results["curves"][:1]

@@ -79,6 +79,8 @@ def test_contradictions_are_refused(section, change, message):
     ("reconstruction", 1, {"pairs": -1}, "-1 pairs"),
     ("reconstruction", 1, {"rate": 0.5}, "hits, identified_of, low, high"),
     ("leakage", 0, {"hits": 1001}, "1001 hits of 1000"),
+    ("precision", 0, {"value": 0.8}, "precision 0.8 outside its own"),
+    ("precision", 1, {"low": None}, "low is null"),
     ("curves", 0, {"pairs_needed": 32768}, "32768 pairs needed, of 16384"),
     ("curves", 0, {"pairs_needed": None}, "null, but 1024 pairs reach 0.4"),
     ("curves", 0, {"largest": 64}, "16384 pairs of 64"),
@@ -97,7 +99,9 @@ def test_contradictions_of_features_are_refused(section, row, change, message):
   assert f"row {row} of {section}" in str(raised.value)
 
 
-@pytest.mark.parametrize("section", ["reconstruction", "leakage", "curves"])
+@pytest.mark.parametrize(
+  "section", ["reconstruction", "leakage", "curves", "precision"]
+)
 def test_every_column_of_features_is_asked_for(section):
   for column in results_lib.COLUMNS[section]:
     results = examples.feature_results()

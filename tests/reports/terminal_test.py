@@ -75,6 +75,8 @@ def test_features_beside_their_bounds():
   assert "Deep poisoning 0.40 1,024 16,384 0.80 0.85 0.20 ✕ reached" in cells
   leak = "A7 linear probe Identity 12.1% 10.2 – 14.3% 71.0% 0.5% ✕ leaks"
   assert leak in cells
+  precise = "A7 MLP probe 6 hidden 86.1% 84.0 – 88.2% 93.4% 48.2%"
+  assert precise in cells
   assert cells[-2].startswith("Photographs can be rebuilt")
 
 
