@@ -37,11 +37,12 @@ TRAIN = [
 
 @pytest.fixture(scope="module")
 def workdir(folder, tmp_path_factory):
-  """A run, trained and evaluated."""
+  """A run, trained and evaluated; it colludes with itself."""
   path = tmp_path_factory.mktemp("run")
   run(
-    "launch.train", *TRAIN, f"--config.data.path={folder}", f"--workdir={path}"
-  )
+    "launch.train", *TRAIN, f"--config.data.path={folder}",
+    f"--config.evaluation.colluders={path}", f"--workdir={path}",
+  )  # fmt: skip
   output = run("launch.evaluate", f"--workdir={path}")
   assert "report.html" in output
   return path
@@ -67,12 +68,20 @@ def test_every_attack_is_in_the_results(workdir):
     row["attack"].split()[0] for row in rows
     if row["mechanism"] == "deep_poisoning"
   }  # fmt: skip
-  assert mine >= {"A0", "A1", "A2", "A3", "A5", "A6", "clean", "mean"}
+  assert mine >= {f"A{i}" for i in range(7)} | {"clean", "mean"}
   assert {row["mechanism"] for row in rows} == {
     "deep_poisoning", "noise alone", "gaussian alone", "mean alone",
   }  # fmt: skip
   leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
   assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
+  precision = {
+    (row["reader"], row["what"]) for row in results["precision"]
+    if row["mechanism"] == "deep_poisoning"
+  }  # fmt: skip
+  assert precision == {
+    ("decider", "kept"), ("A7 linear probe", "hidden"),
+    ("A7 MLP probe", "hidden"),
+  }  # fmt: skip
   kept = {row["attribute"] for row in results["attributes"]}
   assert kept == {"Male"}
   assert (workdir / "evaluation/report.html").stat().st_size > 10_000

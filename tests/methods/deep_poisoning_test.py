@@ -226,32 +226,6 @@ def test_the_hash_is_of_the_featurizer_alone():
   assert hashed(add("batch_stats", "norm1")) != whole
 
 
-def distance_correlation(a, b):
-  """By its definition, in float64, pair by pair."""
-
-  def centred(x):
-    x = np.float64(x).reshape(len(x), -1)
-    d = np.array([[np.linalg.norm(p - q) for q in x] for p in x])
-    return d - d.mean(0) - d.mean(1)[:, None] + d.mean()
-
-  x, y = centred(a), centred(b)
-  return np.sqrt((x * y).mean() / np.sqrt((x * x).mean() * (y * y).mean()))
-
-
-def test_distance_correlation():
-  rng = np.random.default_rng(0)
-  a, b = rng.normal(size=(12, 3, 2)), rng.normal(size=(12, 5))
-  b[:, 0] += a[:, 0, 0]
-  padding = np.zeros(14, bool)
-  padding[[2, 9]] = True
-  put = lambda x: jnp.asarray(np.insert(x, [2, 8], 99.0, axis=0), jnp.float32)
-  assert put(a).shape[0] == 14 and np.all(np.asarray(put(a))[padding] == 99)
-  got = deep_poisoning.distance_correlation(put(a), put(b), padding)
-  np.testing.assert_allclose(got, distance_correlation(a, b), rtol=1e-4)
-  same = deep_poisoning.distance_correlation(put(a), put(2 * a), padding)
-  np.testing.assert_allclose(same, 1, rtol=1e-4)
-
-
 def test_the_attributes_are_halved_in_order():
   config = tiny.deep_poisoning()
   assert deep_poisoning.split_attributes(config) == (

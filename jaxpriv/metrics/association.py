@@ -1,0 +1,31 @@
+"""How much two things depend on each other."""
+
+import jax
+import jax.numpy as jnp
+
+
+def distance_correlation(
+  a: jax.Array, b: jax.Array, padding: jax.Array
+) -> jax.Array:
+  """Of the rows of two [B, ...], a scalar in [0, 1]; padding [B] is left out.
+
+  Szekely, Rizzo, Bakirov, "Measuring and testing dependence by correlation of
+  distances", 2007, biased estimate.
+  """
+  keep = jnp.logical_not(padding).astype(jnp.float32)
+  count = jnp.maximum(keep.sum(), 1)
+  pairs = keep[:, None] * keep[None]
+
+  def centred(x):
+    x = x.astype(jnp.float32).reshape(len(x), -1)
+    squares = jnp.sum(x * x, axis=1)
+    gram = squares[:, None] + squares[None] - 2 * x @ x.T
+    # The root has no gradient at 0, where the diagonal is.
+    distance = jnp.sqrt(jnp.maximum(gram, 0) + 1e-6) * pairs
+    rows = distance.sum(1) / count
+    return (distance - rows[:, None] - rows[None] + rows @ keep / count) * pairs
+
+  x, y = centred(a), centred(b)
+  # A product of roots: that of two variances may be too small for float32.
+  scale = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
+  return jnp.sqrt(jnp.maximum(jnp.sum(x * y), 0) / jnp.maximum(scale, 1e-12))
