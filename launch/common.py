@@ -7,7 +7,7 @@ import logging as python_logging
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -120,6 +120,22 @@ def public_config(config: ConfigDict) -> dict[str, Any]:
 def phases_of(config: ConfigDict) -> list[Phase]:
   """The phases of `config.method`, a module of jaxpriv.methods."""
   return module_of(config).phases(config)
+
+
+def releases_features(
+  config: ConfigDict, phases: Sequence[Phase], states: Mapping[str, Any]
+) -> bool:
+  """Whether a run protects photographs by releasing features of them.
+
+  Who has only trained a decider, on what others release, protects nothing.
+  """
+  last = phases[-1]
+  return (
+    "features" in last.method.predict
+    and config.data.source != "feature_pools"
+    and all(states[name] for name in last.needs)
+    and bool(states[last.name] or config.model.module == "none")
+  )
 
 
 def module_of(config: ConfigDict) -> Any:

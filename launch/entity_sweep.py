@@ -12,12 +12,13 @@ from absl import logging
 from etils import epath
 
 from jaxpriv.data import feature_pools, pipeline, sources
+from jaxpriv.data.records import DataError
 from jaxpriv.metrics import statistics
 from jaxpriv.reports import files, wording
 from jaxpriv.reports import markdown as md
 from jaxpriv.training import inference, run
 from jaxpriv.training import workdir as workdir_lib
-from launch import common, release_features
+from launch import common, release_card, release_features
 
 SHARES = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.01}
 EVERYBODY = 5
@@ -88,6 +89,11 @@ class Sweep:
     self.base, self.workdir, self.mesh = base, workdir, mesh
     data = base.data.copy_and_resolve_references()
     data.seed = TEST_SEED
+    if 0 <= TEST_SEED - base.data.seed <= max(SHARES):
+      raise DataError(
+        f"config.data.seed = {base.data.seed}: an entity would have the people"
+        f" of seed {TEST_SEED}, on whom all are scored. Give another"
+      )
     per_person = data.images_per_identity
     data.num_identities = math.ceil(test_images / per_person)
     self.test = sources.open_source(data)
@@ -174,8 +180,10 @@ class Sweep:
     source = _Part(data.source, data.splits["train"], self.kept)
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    # The order is that of training on it: the same in every sweep.
+    order = release_card.secret_order(f"{config.seed} {kind}", len(source))
     release_features.write_pool(
-      partial, config, phases, states, self.mesh, source
+      partial, config, phases, states, self.mesh, source, order
     )
     if kind == "labels":
       _blank(partial)

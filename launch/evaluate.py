@@ -56,9 +56,9 @@ def main(argv: list[str]) -> None:
   trained = config.copy_and_resolve_references()
   learned = tuple(config.data.attributes)
   if _DATA_OF.value:
-    size = config.data.image_size
+    framed = {key: config.data[key] for key in ("image_size", "align")}
     config.data = workdir_lib.load_config(_DATA_OF.value).data
-    config.data.image_size = size
+    config.data.update(framed)  # as it was trained, and as it releases
     if "protect" not in phases[-1].method.predict:
       config.data.attributes = learned  # the model knows them by number
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
@@ -83,9 +83,7 @@ def main(argv: list[str]) -> None:
       setting, mechanisms, recognisers, predictors
     )
     results["attackers"] = _attackers(setting)
-  elif "features" in phases[-1].method.predict and all(
-    states[name] for name in phases[-1].needs
-  ):
+  elif common.releases_features(trained, phases, states):
     setting = _setting(config, directory, mesh, data)
     results, strips = features.evaluate(
       setting, _targets(config, phases, states, data, mesh)
@@ -93,8 +91,13 @@ def main(argv: list[str]) -> None:
     results["attackers"] = _attackers(setting)
   else:
     # A decider that learned from others' features protects nothing itself.
-    reads = [p for p in phases if "scores" in p.method.predict][-1]
-    results = {"tasks": _score(reads, states, config, data, mesh)}
+    reads = [p for p in phases if "scores" in p.method.predict]
+    if not reads:
+      raise DataError(
+        f"{workdir}: there is nothing to measure of what it has trained. Train"
+        f" its other phases, too: {', '.join(phase.name for phase in phases)}"
+      )
+    results = {"tasks": _score(reads[-1], states, config, data, mesh)}
   own = data if not _DATA_OF.value else run.open_data(trained)
   results |= budget.statement(phases, states, trained, own)
   results = {

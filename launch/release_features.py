@@ -25,7 +25,7 @@ FILES = (
   "features-",
   "index.json",
   "parameters.npz",
-  "config.json",
+  "config.",
   "card.json",
   "CARD.md",
 )
@@ -62,7 +62,7 @@ def release(
       )
     shutil.rmtree(partial)
   states = run.load_phases(phases, config, workdir, mesh)
-  if not all(states[name] for name in phases[-1].needs):
+  if not common.releases_features(config, phases, states):
     raise DataError(
       f"{workdir} has trained a decider and no more: what it protects with is"
       " not there. Train its other phases, too"
@@ -71,7 +71,8 @@ def release(
   _warn_of_secret(config)
   partial.mkdir(parents=True)
   framing: collections.Counter[str] = collections.Counter()
-  count = write_pool(partial, config, phases, states, mesh, source)
+  order = release_card.secret_order(secrets.token_hex(32), len(source))
+  count = write_pool(partial, config, phases, states, mesh, source, order)
   for index in range(len(source)):
     if source.describe(index) not in source.unreadable:
       photograph = raw.photograph(index)
@@ -105,16 +106,32 @@ def release(
 
 
 def _warn_of_secret(config) -> None:
-  draws = common.module_of(config).draws(config)
-  if draws and not config.model.secret:
+  if config.model.secret:
+    return
+  if common.module_of(config).draws(config):
     logging.warning(
       "config.model.secret is 0, as everybody's is: whoever has a photograph"
       " can draw its key or noise. Train with a number of your own"
     )
+  elif config.model.module != "none":
+    logging.warning(
+      "config.model.secret is 0, as everybody's is: whoever has the photographs"
+      " that the module was trained on can train it again. Train with a number"
+      " of your own"
+    )
 
 
-def write_pool(partial, config, phases, states, mesh, source) -> int:
+def write_pool(partial, config, phases, states, mesh, source, order) -> int:
   """Writes the features of all of a source, and the public classifier.
+
+  Args:
+    partial: the folder.
+    config: of the run.
+    phases: of it.
+    states: of these.
+    mesh: the mesh.
+    source: of the photographs.
+    order: of their records.
 
   Returns:
     how many photographs could be read.
@@ -123,7 +140,7 @@ def write_pool(partial, config, phases, states, mesh, source) -> int:
   module = common.module_of(config)
   count = feature_pools.write_into(
     partial,
-    _records(phases, states, mesh, config, source),
+    _records(phases, states, mesh, config, source, order),
     featurizer=module.featurizer_sha256(config, states[first]),
     layer=config.model.layer,
     align=config.data.align,
@@ -138,12 +155,11 @@ def write_pool(partial, config, phases, states, mesh, source) -> int:
 
 
 def _records(
-  phases, states, mesh, config, source
+  phases, states, mesh, config, source, order
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Features and labels of the photographs, in an order that tells nothing."""
+  """Features and labels of the photographs, in this order."""
   last = phases[-1]
   frozen = {name: states[name] for name in last.needs}
-  order = release_card.secret_order(secrets.token_hex(32), len(source))
   size = config.release.batch_size
   with progress.bar("release", len(order), unit="image") as advance:
     for start in range(0, len(order), size):

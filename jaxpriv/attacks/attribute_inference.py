@@ -78,7 +78,7 @@ def precision(
   original: np.ndarray,
   labels: np.ndarray,
   people: np.ndarray,
-) -> dict:
+) -> dict | None:
   """Mean average precision over attributes, as face attributes are scored by.
 
   An attribute that all have, or all lack, is left out.
@@ -91,7 +91,7 @@ def precision(
 
   Returns:
     count of attributes, value, low, high (95%, over people), original, and
-    constant: what a constant scores.
+    constant: what a constant scores; None if no attribute varies.
   """
   margin = lambda logits: logits[..., 1] - logits[..., 0]
   varied = [
@@ -99,6 +99,8 @@ def precision(
     for i in range(labels.shape[1])
     if (labels[:, i] == 0).any() and (labels[:, i] == 1).any()
   ]
+  if not varied:
+    return None
 
   def mean(scores, rows):
     found = [

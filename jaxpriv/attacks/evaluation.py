@@ -55,9 +55,21 @@ class Setting(NamedTuple):
     network: ConfigDict,
     start: Any = None,
     frozen: Mapping[str, Any] | None = None,
+    renumber: bool = True,
   ) -> Any:
-    """A trained attacker; `start`, if any, gives its first parameters."""
-    photographs = learning.as_classes(photographs)
+    """A trained attacker.
+
+    Args:
+      phase: to train.
+      photographs: on what.
+      options: of the phase.
+      network: settings of its model.
+      start: gives its first parameters, if any.
+      frozen: states of other phases.
+      renumber: whether people are numbered 0, 1, ... as they are here.
+    """
+    if renumber:
+      photographs = learning.as_classes(photographs)
     return learning.train(
       phase,
       photographs,

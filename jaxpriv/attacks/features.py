@@ -87,7 +87,7 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       originals,
       undisguised,
     )
-    shown = {"original": setting.test.arrays["image"]}
+    shown = {"original": scene.picked(setting.test.arrays["image"])}
     if main:
       scene, bounds, images = _bounds(scene)
       clean = scene.clean
@@ -131,9 +131,10 @@ def _features(setting, target, phase, photographs) -> np.ndarray:
 
 def _bounds(scene: Scene):
   """The scene with an inverter of clean features; rows of what bounds all."""
-  phase = scene.inverter("clean")
+  options = scene.longer(len(scene.known))
+  phase = scene.inverter("clean", options=options)
   known = scene.known.having(features=scene.known.arrays["clean"])
-  scene = scene._replace(clean=scene.train(phase, known))
+  scene = scene._replace(clean=scene.train(phase, known, options))
   clean = scene.reconstruct(phase, scene.clean, scene.test.arrays["clean"])
   photographs = scene.test.arrays["image"].astype(np.float32) / 255
   mean = scene.known.arrays["image"].mean(0, dtype=np.float64) / 255
@@ -142,7 +143,7 @@ def _bounds(scene: Scene):
   rows = [
     scene.row(CLEAN, clean), scene.row(MEAN, mean), scene.row(OTHER, other),
   ]  # fmt: skip
-  return scene, rows, {"from clean features": clean}
+  return scene, rows, {"from clean features": scene.picked(clean)}
 
 
 def _strangers(identities: np.ndarray) -> np.ndarray:
@@ -175,8 +176,7 @@ def _utility(scene: Scene) -> dict[str, list[dict]]:
   rows = attribute_inference.rows("decider", read["features"], read["clean"])
   made = {"attributes": [{"mechanism": target.name, **row} for row in rows]}
   if target.kept:
-    kept = scene.precision("decider", "kept", logits, labels)
-    made["precision"] = [kept]
+    made["precision"] = scene.precision("decider", "kept", logits, labels)
   return made
 
 
@@ -204,16 +204,8 @@ def _curve(scene: Scene, rows: list[dict]) -> dict:
   }
 
 
-def _strips(shown: dict[str, np.ndarray], count: int = 10) -> list:
-  rows = np.linspace(0, len(shown["original"]) - 1, count).astype(int)
-  full = {k: v for k, v in shown.items() if len(v) == len(shown["original"])}
+def _strips(shown: dict[str, np.ndarray]) -> list:
   return [
-    {
-      "images": [
-        v[i] if v.dtype == np.uint8 else evaluation.released(v[i : i + 1])[0]
-        for v in full.values()
-      ],
-      "captions": list(full),
-    }
-    for i in rows
+    {"images": list(images), "captions": list(shown)}
+    for images in zip(*shown.values(), strict=True)
   ]

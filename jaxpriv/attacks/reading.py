@@ -67,8 +67,7 @@ def _probes(scene: Scene) -> dict[str, list[dict]]:
           "original": read["clean"][name]["rate"],
         }
       )
-    if hidden:
-      precision.append(scene.precision(attack, "hidden", logits, labels))
+    precision += scene.precision(attack, "hidden", logits, labels)
   return {"leakage": rows, "precision": precision}
 
 
@@ -82,6 +81,7 @@ def _identity(scene, field, known, shown, units) -> dict:
     len(np.unique(known.identities)),
     options,
     head=scene.options.head,
+    mirrored=False,
   )
   network = ConfigDict(
     dict(model=scene.setting.config.model, head=scene.options.head)

@@ -1,16 +1,16 @@
 """Attackers that rebuild photographs from features: A0 to A6.
 
 Each is (scene, whether its target is the mechanism of the run) -> rows of
-reconstructions, and images of the test photographs for the strips.
+reconstructions, and the images of those `Scene.picked` for the strips.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from jaxpriv.attacks import inversion
+from jaxpriv.attacks import inversion, reidentification
 from jaxpriv.attacks.learning import Photographs
-from jaxpriv.attacks.scene import Scene, Target, half, plain
+from jaxpriv.attacks.scene import Scene, Target, finite, fitted, plain
 
 
 def _unseen(scene: Scene, main: bool):
@@ -25,13 +25,14 @@ def _unseen(scene: Scene, main: bool):
   rows.append(scene.row("A0 R0 trained anew", again))
   known = scene.known.having(features=scene.known.arrays["clean"])
   variants = list(inversion.VARIANTS.items())[: scene.options.unseen]
+  longer = scene.longer(len(known))
   for name, changes in variants if main else ():
-    variant = scene.inverter(name.split(",")[0], **changes)
-    state = scene.train(variant, known)
+    variant = scene.inverter(name.split(",")[0], options=longer, **changes)
+    state = scene.train(variant, known, longer)
     rows.append(
       scene.row(f"A0 {name}", scene.reconstruct(variant, state, released))
     )
-  return rows, {"by R0": images}
+  return rows, {"by R0": scene.picked(images)}
 
 
 def _known_pairs(scene: Scene, main: bool):
@@ -50,7 +51,7 @@ def _known_pairs(scene: Scene, main: bool):
     )
     mapped = scene.reconstruct(invert, scene.clean, unmix(released))
     rows.append(scene.row("A1 least squares", mapped, pairs))
-    images[f"by {pairs:,} pairs"] = mapped
+    images[f"by {pairs:,} pairs"] = scene.picked(mapped)
     if pairs < scene.options.fewest_pairs:
       continue
     longer = scene.longer(pairs)
@@ -59,7 +60,7 @@ def _known_pairs(scene: Scene, main: bool):
     learned = scene.reconstruct(phase, state, released)
     rows.append(scene.row("A1 inverter", learned, pairs))
     if rows[-1]["ssim"] > rows[-2]["ssim"]:
-      images[f"by {pairs:,} pairs"] = learned
+      images[f"by {pairs:,} pairs"] = scene.picked(learned)
   names = list(images)
   shown = {names[0], names[len(names) // 2], names[-1]}
   return rows, {name: images[name] for name in names if name in shown}
@@ -88,7 +89,8 @@ def _chosen(scene: Scene, main: bool):
   state = scene.train(phase, scene.known, longer, frozen=held)
   released = scene.test.arrays["features"]
   images = scene.reconstruct(phase, state, released)
-  return [scene.row("A2 chosen photographs", images)], {"A2": images}
+  rows = [scene.row("A2 chosen photographs", images)]
+  return rows, {"A2": scene.picked(images)}
 
 
 def _modules(scene: Scene, main: bool):
@@ -105,11 +107,12 @@ def _modules(scene: Scene, main: bool):
       options.phases.module,
       scene.setting.config.model,
       frozen=target.frozen(target.last),
+      renumber=False,  # by these numbers D knows people, if these are the task
     )
     made.append((phase, state))
   images = _through(scene, "modules", made)
   name = f"A3 {len(made)} modules of its own"
-  return [scene.row(name, images)], {"A3": images}
+  return [scene.row(name, images)], {"A3": scene.picked(images)}
 
 
 def _colluders(scene: Scene, main: bool):
@@ -119,7 +122,7 @@ def _colluders(scene: Scene, main: bool):
     return [], {}
   images = _through(scene, "colluders", made)
   name = f"A4 modules of {len(made)} others"
-  return [scene.row(name, images)], {"A4": images}
+  return [scene.row(name, images)], {"A4": scene.picked(images)}
 
 
 def _through(scene: Scene, name: str, modules: list[tuple]) -> np.ndarray:
@@ -134,15 +137,17 @@ def _through(scene: Scene, name: str, modules: list[tuple]) -> np.ndarray:
       state,
       part,
       target.frozen(target.last),
-      finish=half,
+      finish=fitted,
     )
-    parts.append(part.having(features=features))
+    parts.append(plain(part).having(features=features))
   arrays = {
     field: np.concatenate([part.arrays[field] for part in parts])
     for field in parts[0].arrays
   }
-  phase = scene.inverter(name)
-  state = scene.train(phase, Photographs(arrays, parts[0].attribute_names))
+  longer = scene.longer(len(scene.known))
+  phase = scene.inverter(name, options=longer)
+  known = Photographs(arrays, parts[0].attribute_names)
+  state = scene.train(phase, known, longer)
   return scene.reconstruct(phase, state, scene.test.arrays["features"])
 
 
@@ -163,26 +168,27 @@ def _unpaired(scene: Scene, main: bool):
       held[clean.name], {}, {"image": images}
     )
 
-  phase = inversion.aligner(
-    f"aligner_{target.name}", scene.options.phases.inverter, decide, featurize
-  )
   features = scene.known.arrays["features"]
   middle = len(features) // 2
+  longer = scene.longer(middle)
+  phase = inversion.aligner(f"aligner_{target.name}", longer, decide, featurize)
   known = scene.known.part(slice(0, middle)).having(features=features[-middle:])
-  state = scene.train(phase, known, frozen={"target": dict(target.states)})
+  held = {"target": dict(target.states)}
+  state = scene.train(phase, known, longer, frozen=held)
   aligned = scene.apply(
-    phase.method.predict["align"], state, scene.test, finish=half
+    phase.method.predict["align"], state, scene.test, finish=fitted
   )
   images = scene.reconstruct(scene.inverter("clean"), scene.clean, aligned)
-  return [scene.row("A5 unpaired", images)], {"A5": images}
+  return [scene.row("A5 unpaired", images)], {"A5": scene.picked(images)}
 
 
 def _white_box(scene: Scene, main: bool):
-  """A6: for the first photographs of the test people, as it is slow."""
+  """A6: for some of the test people, as it is slow."""
   target, count = scene.target, scene.options.searched
   if not count:
     return [], {}
-  few = scene.test.part(_spread(scene.test.identities, count))
+  rows = _spread(scene.test.identities, count, scene.setting.config.seed)
+  few = scene.test.part(rows)
   last, model = target.last, scene.setting.config.model
 
   def release(states, images, code):
@@ -198,15 +204,20 @@ def _white_box(scene: Scene, main: bool):
     (scene.known.arrays["image"].mean(0) / 255).astype(np.float32),
     model.dpm.code if model.module == "dpm" else 0,
   )
-  smaller = scene._replace(test=few, originals=scene.recogniser.read(few))
-  row = smaller.row("A6 leaked module", found)
+  originals = scene.originals[rows]
+  smaller = scene._replace(
+    test=few,
+    originals=originals,
+    undisguised=reidentification.undisguised(originals, few.identities),
+  )
+  row = smaller.row("A6 leaked module", finite(found, "A6"))
   return [row], {}
 
 
-def _spread(identities: np.ndarray, count: int) -> np.ndarray:
+def _spread(identities: np.ndarray, count: int, seed: int) -> np.ndarray:
   """About `count` rows: two photographs of as many people as that is."""
   people, counts = np.unique(identities, return_counts=True)
-  people = people[counts > 1]
+  people = np.random.default_rng(seed).permutation(people[counts > 1])
   rows = []
   for person in people[: max(count // 2, 2)]:
     rows.extend(np.flatnonzero(identities == person)[:2].tolist())

@@ -105,6 +105,12 @@ class Scene(NamedTuple):
       **{"options": self.options.phases.inverter, **arguments},
     )
 
+  def picked(self, images: np.ndarray, count: int = 10) -> np.ndarray:
+    """Those of some of the test photographs, uint8, for the strips."""
+    rows = np.linspace(0, len(self.test) - 1, count).astype(int)
+    some = images[rows]
+    return some if some.dtype == np.uint8 else evaluation.released(some)
+
   def longer(self, pairs: int, **changes: Any) -> ConfigDict:
     """Options of an inverter that sees each of its pairs twice at least."""
     options = self.options.phases.inverter.copy_and_resolve_references()
@@ -137,7 +143,8 @@ class Scene(NamedTuple):
 
   def reconstruct(self, phase, state, features) -> np.ndarray:
     shown = self.test.having(features=features)
-    return self.apply(phase.method.predict["reconstruct"], state, shown)
+    images = self.apply(phase.method.predict["reconstruct"], state, shown)
+    return finite(images, phase.name)
 
   def row(self, attack: str, images: np.ndarray, pairs: int | None = None):
     """A row of reconstructions, float32 [N, S, S, 3]."""
@@ -173,8 +180,8 @@ class Scene(NamedTuple):
     what: str,
     logits: Mapping[str, np.ndarray],
     labels: np.ndarray,
-  ) -> dict:
-    """A row of mean average precision.
+  ) -> list[dict]:
+    """A row of mean average precision, if any of the attributes varies.
 
     Args:
       reader: who reads the test photographs.
@@ -182,14 +189,13 @@ class Scene(NamedTuple):
       logits: [N, A, 2] of "features" and of "clean" ones.
       labels: [N, A], -1 unknown.
     """
-    return {
-      "mechanism": self.target.name,
-      "reader": reader,
-      "what": what,
-      **attribute_inference.precision(
-        logits["features"], logits["clean"], labels, self.test.identities
-      ),
-    }
+    if not labels.size:
+      return []
+    found = attribute_inference.precision(
+      logits["features"], logits["clean"], labels, self.test.identities
+    )
+    name = {"mechanism": self.target.name, "reader": reader, "what": what}
+    return [name | found] if found else []
 
 
 def half(features: np.ndarray) -> np.ndarray:
@@ -205,6 +211,24 @@ def half(features: np.ndarray) -> np.ndarray:
       "features are not finite, or too large for float16: training failed"
     )
   return made
+
+
+def finite(images: np.ndarray, who: str) -> np.ndarray:
+  """The images, grey where they are not finite, which is said."""
+  bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+  if bad.any():
+    logging.warning(
+        "%s: %d of %d reconstructions are not finite, and grey in what follows",
+        who, bad.sum(), len(bad),
+    )  # fmt: skip
+    images = np.where(bad[:, None, None, None], np.float32(0.5), images)
+  return images
+
+
+def fitted(features: np.ndarray) -> np.ndarray:
+  """float16 of an attacker's features, which may be anything."""
+  largest = float(np.finfo(np.float16).max)
+  return np.clip(np.nan_to_num(features), -largest, largest).astype(np.float16)
 
 
 def plain(photographs: Photographs) -> Photographs:

@@ -45,6 +45,7 @@ from jaxpriv.models.resnet import ResNet
 from jaxpriv.models.vggnet import VGGNet
 from jaxpriv.training import builders, tasks
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.builders import masked_mean, variables
 from jaxpriv.training.method import Method, Phase
 from jaxpriv.training.optimizers import make_optimizer
@@ -58,6 +59,13 @@ BACKBONES = {"resnet": ResNet, "vgg": VGGNet}
 MODULES = ("dpm", "shredder", "none")
 TASKS = ("attributes", "identity")
 FEATURIZERS = ("plain", "nopeek", "obfuscator")
+# Of config.model, what a phase that is taken over as it is was trained with;
+# every later phase rests on the former, too.
+MADE_WITH = {
+  CLASSIFIER: ("task", "backbone", "featurizer", "nopeek", "obfuscation"),
+  RECONSTRUCTOR: ("layer", "reconstructor"),
+  POISONING: ("layer", "module", "dpm", "shredder"),
+}
 
 
 class Parts(NamedTuple):
@@ -146,7 +154,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       features=lambda batch, frozen: parts.features(batch["image"], frozen),
       needs=(CLASSIFIER,),
     ),
-    _poisoning(parts, options[POISONING]),
+    _of_secret(_poisoning(parts, options[POISONING]), config.model.secret),
   ]
 
 
@@ -255,19 +263,26 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
     config: of the run.
     state: of its classifier.
   """
-  parts = _parts(config)
+  parts, model = _parts(config), config.model
   found = mesh_lib.fetch(parts.classifier({CLASSIFIER: state}))
   before, _ = _halves(parts)
-  # Not of the head, nor of the precision.
-  network = parts.network.clone(features=0, dtype=jnp.float32)
-  digest = hashlib.sha256(f"{config.model.layer} {network}".encode())
+  # Of what is behind the cut nothing: how many blocks precede it is in the
+  # names of the parameters.
+  settings = model[model.backbone].to_dict()
+  shaping = {k: settings.get(k) for k in ("norm", "stem", "width")}
+  digest = hashlib.sha256(
+    f"{model.layer} {model.backbone} {sorted(shaping.items())}".encode()
+  )
   for name, value in sorted(splitting.parameters(found, before).items()):
     digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
   return digest.hexdigest()
 
 
 def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
-  """Checks that pools were made by the featurizer that the run begins from.
+  """Checks that what is taken over and what is trained here fit together.
+
+  Phases of 0 steps are to be of the settings of this run, and feature pools of
+  the featurizer that it begins from.
 
   Args:
     config: of the run.
@@ -275,10 +290,26 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
     load: name of a phase -> its state in config.pretrained.
 
   Raises:
-    DataError: they were not, or there is none to begin from.
+    DataError: they are not, or there is none to begin from.
   """
+  chosen = words(config.pretrained_phases) or tuple(MADE_WITH)
+  if config.pretrained:
+    copied = [name for name in chosen if not _steps(config, name)]
+    _check_copies(config, [name for name in copied if load(name)])
   if config.data.source != "feature_pools":
     return
+  for name in (RECONSTRUCTOR, POISONING):
+    if _steps(config, name):
+      raise DataError(
+        f"data.source=feature_pools trains a decider, and has no photographs of"
+        f" others for {name} to learn from: give"
+        f" --config.phases.{name}.steps=0"
+      )
+  if CLASSIFIER not in chosen:
+    raise DataError(
+      f"config.pretrained_phases leaves out {CLASSIFIER}, and features of pools"
+      " mean something only to the network that made them: name it, too"
+    )
   if not config.pretrained:
     raise DataError(
       "data.source=feature_pools: features mean something only to the network"
@@ -307,6 +338,52 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
       f"photographs of {side} px become features {shape} here, and the pools"
       f" hold {source.pools[0].shape}: config.data.image_size is not theirs"
     )
+
+
+def _steps(config: ConfigDict, name: str) -> int:
+  return config.phases[name].steps
+
+
+def _check_copies(config: ConfigDict, copied: list[str]) -> None:
+  """Raises DataError if a phase was trained with other settings than these."""
+  here, there = config, workdir_lib.load_config(config.pretrained)
+  wrong = []
+  for name in copied:
+    for setting in MADE_WITH[name]:
+      mine, theirs = here.model[setting], there.model.get(setting)
+      if _values(mine) != _values(theirs):
+        wrong.append(f"model.{setting}: {theirs}, here {mine}")
+  if CLASSIFIER in copied:
+    backbone = here.model.backbone
+    for setting, mine, theirs in (
+      (f"model.{backbone}", here.model[backbone], there.model.get(backbone)),
+      ("data.image_size", here.data.image_size, there.data.image_size),
+      ("model.kept", split_attributes(here)[0], split_attributes(there)[0]),
+    ):
+      if _values(mine) != _values(theirs):
+        wrong.append(f"{setting}: {theirs}, here {mine}")
+  if wrong:
+    raise DataError(
+      f"config.pretrained = {config.pretrained}: its"
+      f" {' and '.join(copied)} would be taken over as they are, and were"
+      f" trained with {'; '.join(wrong)}. Train them here, by"
+      " --config.phases.NAME.steps, or give the settings of that run"
+    )
+  stray = RECONSTRUCTOR in copied and CLASSIFIER not in copied
+  if stray and _steps(config, POISONING):
+    raise DataError(
+      f"{RECONSTRUCTOR} is taken over from config.pretrained ="
+      f" {config.pretrained}, and the {CLASSIFIER} whose features it inverts is"
+      f" not: take over both, with --config.phases.{CLASSIFIER}.steps=0, or"
+      " train both"
+    )
+
+
+def _values(setting: Any) -> Any:
+  """A setting as a file holds it."""
+  if isinstance(setting, ConfigDict):
+    return {name: _values(value) for name, value in setting.items()}
+  return list(setting) if isinstance(setting, tuple) else setting
 
 
 def public_classifier(
@@ -634,6 +711,30 @@ def _poisoning(parts: Parts, options: ConfigDict) -> Phase:
     needs=needs,
     inputs=lambda batch, frozen: parts.features(batch["image"], frozen),
     predict=predict,
+  )
+
+
+def _of_secret(phase: Phase, secret: int) -> Phase:
+  """The phase, begun at parameters that depend on the secret, if there is one.
+
+  Whoever knows how the module was trained, on photographs that they have too,
+  could train it again. 0 is no secret.
+  """
+  if not secret:
+    return phase
+
+  def begun(method: Method) -> Method:
+    def init(key, batch, frozen):
+      low, high = secret & 0xFFFFFFFF, secret >> 32
+      key = jax.random.fold_in(jax.random.fold_in(key, low), high)
+      return method.init(key, batch, frozen)
+
+    return method._replace(init=init)
+
+  private = phase.private
+  return phase._replace(
+    method=begun(phase.method),
+    private=private and (lambda plan: begun(private(plan))),
   )
 
 

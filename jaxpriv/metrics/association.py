@@ -19,7 +19,9 @@ def distance_correlation(
   def centred(x):
     x = x.astype(jnp.float32).reshape(len(x), -1)
     squares = jnp.sum(x * x, axis=1)
-    gram = squares[:, None] + squares[None] - 2 * x @ x.T
+    # Small differences of large numbers: no place for bfloat16.
+    products = jnp.matmul(x, x.T, precision="highest")
+    gram = squares[:, None] + squares[None] - 2 * products
     # The root has no gradient at 0, where the diagonal is.
     distance = jnp.sqrt(jnp.maximum(gram, 0) + 1e-6) * pairs
     rows = distance.sum(1) / count

@@ -228,11 +228,15 @@ def _attributes(results: Mapping[str, Any], name) -> str:
 
 def _missing(card: Mapping[str, Any]) -> str:
   unreadable = card.get("unreadable", [])
-  if not unreadable:
+  # Of features they are counted and not named.
+  number = len(unreadable) or card.get("counts", {}).get("unreadable", 0)
+  if not number:
     return "Nothing: every image could be read."
-  count = wording.count(len(unreadable))
-  noun = "image" if len(unreadable) == 1 else "images"
-  return f"{count} {noun} could not be read:\n\n{md.bullets(unreadable)}"
+  noun = "image" if number == 1 else "images"
+  said = f"{wording.count(number)} {noun} could not be read"
+  if not unreadable:
+    return f"{said}."
+  return f"{said}:\n\n{md.bullets(unreadable)}"
 
 
 def _made(card: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def origin(card: Mapping[str, Any]) -> str:
     f"labels {labels}." if labels else "without labels."
   )
   if counts.get("read") is not None:
-    said += f" {wording.count(counts['read'])} photographs were read."
+    said += f" There were {wording.count(counts['read'])} photographs."
   return said + " No photograph is released."
 
 

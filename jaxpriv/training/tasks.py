@@ -100,6 +100,7 @@ def recognition(
   *,
   head: ConfigDict,
   side: int = 0,
+  mirrored: bool = True,
 ) -> Phase:
   """A recogniser trained by a margin loss on identities 0 .. classes - 1.
 
@@ -114,6 +115,8 @@ def recognition(
     options: of the phase.
     head: kind ("arcface", "cosface", "magface") and the options of its loss.
     side: see `heads.MarginRecogniser`.
+    mirrored: whether the mirror image is embedded, too; not of features, whose
+      mirror images are not those of the mirrored photograph.
   """
   model = heads.MarginRecogniser(backbone, classes, side)
   settings = {k: v for k, v in head.items() if k != "kind"}
@@ -132,9 +135,10 @@ def recognition(
 
   def embed(apply, batch, frozen):
     image = batch["image"]
-    return apply(image, method="embed") + apply(
-      image[:, :, ::-1], method="embed"
-    )
+    embedding = apply(image, method="embed")
+    if not mirrored:
+      return embedding
+    return embedding + apply(image[:, :, ::-1], method="embed")
 
   # Held-out people are no classes: a validation loss would mean nothing.
   return supervised_phase(

@@ -35,6 +35,13 @@ def test_mean_average_precision_is_over_attributes_that_vary():
   assert got["low"] < got["value"] < got["high"] < 1
 
 
+def test_attributes_that_do_not_vary_have_no_precision():
+  labels = np.array([[1, 0], [1, -1]])
+  logits = np.zeros((2, 2, 2))
+  people = np.arange(2)
+  assert attribute_inference.precision(logits, logits, labels, people) is None
+
+
 def test_the_interval_is_over_people():
   """Copies of a photograph say nothing new of whoever is on it."""
   rng = np.random.default_rng(1)

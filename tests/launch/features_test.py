@@ -108,6 +108,7 @@ def test_a_pool_is_released_without_what_is_secret(workdir, pool, folder):
 
 
 def test_another_entity_trains_on_the_pool_and_its_own_photographs(
+  workdir,
   folder,
   pool,
   tmp_path,
@@ -132,8 +133,9 @@ def test_another_entity_trains_on_the_pool_and_its_own_photographs(
     "launch.train", *settings, f"--workdir={tmp_path / 'a'}", status=1
   )
   assert "--config.pretrained=POOL" in output
+  # What else the run has trained is copied, and makes no mechanism of it.
   output = run(
-    "launch.train", *settings, f"--config.pretrained={pool}",
+    "launch.train", *settings, f"--config.pretrained={workdir}",
     f"--workdir={tmp_path / 'b'}",
   )  # fmt: skip
   assert "parameters taken over" in output

@@ -15,6 +15,7 @@ from jaxpriv.methods import deep_poisoning
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.training import inference
+from jaxpriv.training import workdir as workdir_lib
 from tests import tiny
 
 FEATURES = (16, 16, 32)
@@ -173,6 +174,98 @@ def test_the_module_of_the_paper_draws_nothing():
   )
 
 
+def begun(config):
+  """Parameters at which the module of a config begins."""
+  phase = deep_poisoning.phases(config)[-1]
+  _, _, states, batch = prepared("demo,noise")
+  needed = {name: states[name] for name in phase.needs}
+  state = jax.jit(phase.method.init)(jax.random.key(0), batch, needed)
+  return jax.tree.leaves(state["params"])
+
+
+def test_where_the_module_begins_depends_on_the_secret():
+  config = tiny.deep_poisoning("demo,noise")
+  none = begun(config)
+  seen = [none]
+  for secret in (1, 2, 1 + (1 << 32)):
+    config.model.secret = secret
+    now = begun(config)
+    for other in seen:
+      assert any(np.any(a != b) for a, b in zip(now, other, strict=True))
+    seen.append(now)
+    again = begun(config)
+    assert all(np.array_equal(a, b) for a, b in zip(now, again, strict=True))
+
+
+@pytest.fixture
+def other(tmp_path):
+  """The config of a run that another begins from."""
+  config = tiny.deep_poisoning("demo")
+  workdir_lib.save_config(tmp_path, config)
+  return tmp_path
+
+
+def takes_over(other, argument="demo", **changes):
+  """The config of a run that trains the module alone."""
+  config = tiny.deep_poisoning(argument)
+  config.pretrained = str(other)
+  for name in ("classifier", "reconstructor"):
+    config.phases[name].steps = 0
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+def load(name):
+  """A run that holds all phases."""
+  return {"params": {}}
+
+
+@pytest.mark.parametrize(
+  "argument", ["demo", "demo,keyed", "demo,refreshed,noise", "demo,shredder"]
+)
+def test_variants_begin_from_what_another_run_has_trained(other, argument):
+  config = takes_over(other, argument)
+  deep_poisoning.check_pretrained(config, None, load)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"model.featurizer": "nopeek"}, "model.featurizer: plain, here nopeek"),
+    ({"model.kept": ("Bangs", "Male")}, "model.kept: .*Smiling.*here .*Bangs"),
+    ({"model.layer": "conv3_1"}, "model.layer: conv2_1, here conv3_1"),
+    ({"model.reconstructor.blocks": 1}, "model.reconstructor: "),
+    ({"model.resnet.width": 16}, "model.resnet: "),
+    ({"data.image_size": 64}, "data.image_size: 32, here 64"),
+    ({"phases.poisoning.steps": 0, "model.dpm.blocks": 2}, "model.dpm: "),
+    ({"phases.classifier.steps": 3}, "whose features it inverts is not"),
+  ],
+)
+def test_copies_of_other_settings_are_refused(other, changes, message):
+  config = takes_over(other, **changes)
+  with pytest.raises(DataError, match=message):
+    deep_poisoning.check_pretrained(config, None, load)
+  # Whoever trains everything anew may change everything.
+  for options in config.phases.values():
+    options.steps = 3
+  deep_poisoning.check_pretrained(config, None, load)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"phases.poisoning.steps": 3}, "give --config.phases.poisoning.steps=0"),
+    ({"pretrained_phases": ("reconstructor",)}, "leaves out classifier"),
+  ],
+)
+def test_what_cannot_learn_from_pools_is_refused(other, changes, message):
+  config = takes_over(other, **{"phases.poisoning.steps": 0} | changes)
+  config.data.source = "feature_pools"
+  with pytest.raises(DataError, match=message):
+    deep_poisoning.check_pretrained(config, None, load)
+
+
 def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
   config = tiny.deep_poisoning("demo,bare")
   config.data.source = "feature_pools"
@@ -224,6 +317,11 @@ def test_the_hash_is_of_the_featurizer_alone():
   assert hashed(add("params", "fc")) == whole
   assert hashed(add("params", "conv1")) != whole
   assert hashed(add("batch_stats", "norm1")) != whole
+  # Another decider reads the same features.
+  config.model.resnet.depths, config.model.resnet.pooled = (1, 2, 1), True
+  assert hashed(state) == whole
+  config.model.resnet.stem = (3, 1, False)
+  assert hashed(state) != whole
 
 
 def test_the_attributes_are_halved_in_order():

@@ -41,7 +41,7 @@ def test_what_is_released(tmp_path):
   assert text.startswith("# Released features: Deep poisoning\n")
   assert (
     "1,200 feature maps of shape 14 × 14 × 1,024 at layer `conv4_1`, labels"
-    " Big\\_Nose, Smiling. 1,201 photographs were read. No photograph is"
+    " Big\\_Nose, Smiling. There were 1,201 photographs. No photograph is"
     " released." in text
   )
   assert "- featurizer sha256: `" + "cd" * 32 in text and "ab" * 32 in text
@@ -121,3 +121,12 @@ def test_precision_is_that_of_the_mechanism(tmp_path):
   text = card_lib.write(tmp_path, card()).read_text()
   assert "| decider | 6 kept | 91.2% | 89.1 – 93.3% | 93.4% | 48.2% |" in text
   assert "50.7%" not in text
+
+
+@pytest.mark.parametrize(("lost", "said"), [
+  (0, "every image could be read"), (1, "1 image could not be read."),
+])  # fmt: skip
+def test_what_was_lost_is_counted(tmp_path, lost, said):
+  given = card(unreadable=[])
+  given["counts"]["unreadable"] = lost
+  assert said in card_lib.write(tmp_path, given).read_text()
