@@ -18,7 +18,7 @@ trained by the engine on people whom it is not scored on.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -91,39 +91,89 @@ def _windows(features, window):
   return jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
 
 
+class _Moments(NamedTuple):
+  """Sums over rows of inputs x and outputs y: what least squares needs."""
+
+  gram: np.ndarray  # x^T x
+  cross: np.ndarray  # x^T y
+  square: float  # of all y
+
+  def plus(self, other: "_Moments") -> "_Moments":
+    return _Moments(
+      self.gram + other.gram,
+      self.cross + other.cross,
+      self.square + other.square,
+    )
+
+  def solve(self, ridge: float) -> np.ndarray:
+    scale = ridge * np.trace(self.gram) / len(self.gram)
+    return np.linalg.solve(
+      self.gram + scale * np.eye(len(self.gram)), self.cross
+    )
+
+  def error(self, weight: np.ndarray) -> float:
+    """Sum of squared differences of x @ weight and y."""
+    explained = np.sum(weight * (2 * self.cross - self.gram @ weight))
+    return float(self.square - explained)
+
+
 def least_squares(
   released: np.ndarray,
   clean: np.ndarray,
-  window: int = 3,
-  ridge: float = 1e-4,
+  windows: Sequence[int] = (1, 3),
+  ridges: Sequence[float] = (1e-6, 1e-4, 1e-2),
 ) -> Linear:
   """Maps released features to clean ones by ridge regression.
 
   A module of convolutions does the same at every position, so that one pair of
-  maps is as many examples as it has positions.
+  maps is as many examples as it has positions. Window and ridge are those that
+  serve the lower halves of the maps best when fitted to the upper ones, and the
+  other way round.
 
   Args:
     released: [N, H, W, C].
     clean: f(x), [N, H, W, D].
-    window: positions on a side that are looked at.
-    ridge: share of the mean square of the inputs that is added.
+    windows: positions on a side that are looked at.
+    ridges: shares of the mean square of the inputs that are added.
   """
+  middle = released.shape[1] // 2
+  tried = []
+  for window in windows:
+    halves = [
+      _moments(released, clean, window, *ends)
+      for ends in ((0, middle), (middle, released.shape[1]))
+    ]
+    whole = halves[0].plus(halves[1])
+    for ridge in ridges:
+      error = sum(
+        there.error(here.solve(ridge)) for here, there in (halves, halves[::-1])
+      )
+      tried.append((error, window, ridge, whole))
+  _, window, ridge, whole = min(tried, key=lambda found: found[0])
+  return Linear(whole.solve(ridge).astype(np.float32), window)
 
-  @jax.jit
-  def moments(z, y):
-    rows = _windows(z, window)
-    y = y.astype(jnp.float32).reshape(len(rows), -1)
-    dot = functools.partial(jnp.matmul, precision="highest")
-    return dot(rows.T, rows), dot(rows.T, y)
 
-  gram: Any = 0.0
-  cross: Any = 0.0
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _products(z, y, window, first, end):
+  # Windows of all the map, so that those at the seam see what is beyond it.
+  rows = _windows(z, window).reshape(*z.shape[:3], -1)[:, first:end]
+  rows = rows.reshape(-1, rows.shape[-1])
+  y = y[:, first:end].astype(jnp.float32).reshape(len(rows), -1)
+  dot = functools.partial(jnp.matmul, precision="highest")
+  return dot(rows.T, rows), dot(rows.T, y), jnp.sum(jnp.square(y))
+
+
+def _moments(
+  released: np.ndarray, clean: np.ndarray, window: int, first: int, end: int
+) -> _Moments:
+  """Of the rows first to end of the maps."""
+  parts = []
   for i in range(0, len(released), BLOCK):
-    g, c = moments(released[i : i + BLOCK], clean[i : i + BLOCK])
-    gram, cross = gram + np.float64(g), cross + np.float64(c)
-  scale = ridge * np.trace(gram) / len(gram)
-  weight = np.linalg.solve(gram + scale * np.eye(len(gram)), cross)
-  return Linear(weight.astype(np.float32), window)
+    some = slice(i, i + BLOCK)
+    made = _products(released[some], clean[some], window, first, end)
+    gram, cross, square = (np.asarray(part, np.float64) for part in made)
+    parts.append(_Moments(gram, cross, float(square)))
+  return functools.reduce(_Moments.plus, parts)
 
 
 def aligner(

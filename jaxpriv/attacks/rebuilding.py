@@ -51,7 +51,7 @@ def _known_pairs(scene: Scene, main: bool):
     )
     mapped = scene.reconstruct(invert, scene.clean, unmix(released))
     rows.append(scene.row("A1 least squares", mapped, pairs))
-    images[f"by {pairs:,} pairs"] = scene.picked(mapped)
+    images[_by(pairs)] = scene.picked(mapped)
     if pairs < scene.options.fewest_pairs:
       continue
     longer = scene.longer(pairs)
@@ -60,10 +60,14 @@ def _known_pairs(scene: Scene, main: bool):
     learned = scene.reconstruct(phase, state, released)
     rows.append(scene.row("A1 inverter", learned, pairs))
     if rows[-1]["ssim"] > rows[-2]["ssim"]:
-      images[f"by {pairs:,} pairs"] = scene.picked(learned)
+      images[_by(pairs)] = scene.picked(learned)
   names = list(images)
   shown = {names[0], names[len(names) // 2], names[-1]}
   return rows, {name: images[name] for name in names if name in shown}
+
+
+def _by(pairs: int) -> str:
+  return "by 1 pair" if pairs == 1 else f"by {pairs:,} pairs"
 
 
 def _release(target: Target, frozen) -> Callable:

@@ -169,7 +169,7 @@ class Scene(NamedTuple):
     }
     logging.info(
         "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%", self.target.name,
-        attack, "" if pairs is None else f", {pairs} pairs", made["ssim"],
+        attack, f", pairs: {pairs}" if pairs else "", made["ssim"],
         made["aligned_ssim"], 100 * made["rate"],
     )  # fmt: skip
     return made
