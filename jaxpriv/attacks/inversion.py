@@ -11,7 +11,7 @@
 | A5 | released features; photographs of others | makes the features look like |
 | | | clean ones to which D says the same, and inverts f |
 | A6 | P itself, and no key | searches photograph and key that give these |
-| | | features |
+| | | features, from where least squares of own pairs lead |
 
 A0 is the only one in Guo et al., WACV 2021. Whatever learns is a `Method`,
 trained by the engine on people whom it is not scored on.
@@ -261,7 +261,7 @@ def search(
       differentiable.
     states: passed on to it.
     features: [B, H, W, C].
-    start: [S, S, 3], where the search begins: the mean photograph.
+    start: [B, S, S, 3], where the search begins.
     code: length of a key; it begins at 0, the mean of all.
     steps: of Adam.
     rate: of Adam.
@@ -297,7 +297,7 @@ def search(
   for i in range(0, len(features), BLOCK):
     target = np.asarray(features[i : i + BLOCK], np.float32)
     sought = (
-      np.broadcast_to(start, (len(target), *start.shape)),
+      np.asarray(start[i : i + BLOCK], np.float32),
       np.zeros((len(target), code), np.float32),
     )
     moments = optimizer.init(sought)

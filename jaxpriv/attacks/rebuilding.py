@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxpriv.attacks import inversion, reidentification
 from jaxpriv.attacks.learning import Photographs
-from jaxpriv.attacks.scene import Scene, Target, finite, fitted, plain
+from jaxpriv.attacks.scene import Scene, Target, finite, fitted, half, plain
 
 
 def _unseen(scene: Scene, main: bool):
@@ -201,16 +201,28 @@ def _white_box(scene: Scene, main: bool):
       states[last.name], needed, {"image": images, "code": code}
     )
 
+  # Whoever has the module makes pairs, with keys of their own.
+  pairs = scene.known.arrays["features"]
+  if target.again is not None:
+    pairs = scene.apply(
+      target.again.method.predict["features"],
+      target.states[target.again.name],
+      plain(scene.known),
+      target.frozen(target.again),
+      finish=half,
+    )
+  unmix = inversion.least_squares(pairs, scene.known.arrays["clean"])
+  mapped = unmix(few.arrays["features"])
+  smaller = scene._replace(test=few)
   found = inversion.search(
     release,
     dict(target.states),
     few.arrays["features"],
-    (scene.known.arrays["image"].mean(0) / 255).astype(np.float32),
+    smaller.reconstruct(scene.inverter("clean"), scene.clean, mapped),
     model.dpm.code if model.module == "dpm" else 0,
   )
   originals = scene.originals[rows]
-  smaller = scene._replace(
-    test=few,
+  smaller = smaller._replace(
     originals=originals,
     undisguised=reidentification.undisguised(originals, few.identities),
   )

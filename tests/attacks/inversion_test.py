@@ -122,7 +122,7 @@ def test_the_white_box_search_finds_the_photograph_without_its_key():
 
   secret = np.array([[0.5, 0.0, -0.5]] * 3, np.float32)
   features_of = np.asarray(release(mixing, jnp.asarray(images), secret))
-  start = np.full((16, 16, 3), 0.5, np.float32)
+  start = np.full((3, 16, 16, 3), 0.5, np.float32)
   search = lambda code, release: inversion.search(
     release, mixing, features_of, start, code, steps=300, smoothness=1e-4
   )
