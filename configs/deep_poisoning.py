@@ -101,7 +101,7 @@ def _evaluation(config: ConfigDict) -> None:
   )
   options.phases.inverter = steps(400, 4e-3)
   options.phases.module = steps(250, 2e-3)
-  options.phases.probe = steps(300, 2e-3)
+  options.phases.probe = steps(1000, 2e-3)
 
 
 def _choose(config: ConfigDict, options: set[str]) -> None:
