@@ -6,7 +6,7 @@ import pytest
 
 from jaxpriv.data import feature_pools
 from jaxpriv.training import export
-from tests.launch.programs import run
+from tests.launch.programs import run, short
 
 TRAIN = [
   "--config=configs/deep_poisoning.py:demo",
@@ -16,16 +16,8 @@ TRAIN = [
   "--config.data.attributes=Male,Eyeglasses",
   "--config.model.dpm.blocks=1",
   "--config.model.secret=7",
-  *(
-    f"--config.phases.{name}.{key}={value}"
-    for name in ("classifier", "reconstructor", "poisoning")
-    for key, value in (("steps", 4), ("batch_size", 8))
-  ),
-  *(
-    f"--config.evaluation.phases.{name}.{key}={value}"
-    for name in ("recogniser", "inverter", "module", "probe")
-    for key, value in (("steps", 2), ("batch_size", 8))
-  ),
+  *short("phases", 4, "classifier", "reconstructor", "poisoning"),
+  *short("evaluation.phases", 2, "recogniser", "inverter", "module", "probe"),
   "--config.evaluation.pairs=(1,8)",
   "--config.evaluation.fewest_pairs=8",
   "--config.evaluation.unseen=1",

@@ -31,3 +31,12 @@ def run(program, *arguments, status=0):
   output, _ = process.communicate(timeout=600)
   assert process.returncode == status, output
   return output
+
+
+def short(where: str, steps: int, *phases: str) -> list[str]:
+  """Flags for so few steps of phases, in batches of eight."""
+  return [
+    f"--config.{where}.{name}.{key}={value}"
+    for name in phases
+    for key, value in (("steps", steps), ("batch_size", 8))
+  ]

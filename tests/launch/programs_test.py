@@ -23,7 +23,7 @@ from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common, evaluate
 from tests import tiny
-from tests.launch.programs import ROOT, run, start
+from tests.launch.programs import ROOT, run, short, start
 from tests.reports import examples
 
 TRAIN = [
@@ -36,16 +36,8 @@ TRAIN = [
   "--config.model.pen.depths=1,1",
   "--config.model.external.widths=8,8,8,8,8",
   "--config.model.code.widths=8,8,8,8,8",
-  *(
-    f"--config.phases.{name}.{key}={value}"
-    for name in ("fsn", "pen", "external", "internal")
-    for key, value in (("steps", 4), ("batch_size", 8))
-  ),
-  *(
-    f"--config.evaluation.phases.{name}.{key}={value}"
-    for name in ("recogniser", "parrot", "fsn", "vgg")
-    for key, value in (("steps", 2), ("batch_size", 8))
-  ),
+  *short("phases", 4, "fsn", "pen", "external", "internal"),
+  *short("evaluation.phases", 2, "recogniser", "parrot", "fsn", "vgg"),
   "--config.evaluation.attack_in_full=",
   "--config.evaluation.compare.k_same=2",
   "--config.evaluation.compare.k_same_eigen=2",
