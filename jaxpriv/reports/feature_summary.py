@@ -143,9 +143,10 @@ def pairs(results: Results) -> Finding | None:
     )
   else:
     figure = wording.count(row["pairs_needed"])
+    noun = "pair" if row["pairs_needed"] == 1 else "pairs"
     sentence = (
-      f"Whoever holds {figure} released features with their photographs"
-      f" rebuilds others with SSIM {wanted}. Up to {largest} were"
+      f"Whoever knows {figure} {noun} of released features and photograph"
+      f" rebuilds other photographs with SSIM {wanted}. Up to {largest} were"
       f" tried{so_far}."
     )
   if verdict.level == "unclear":

@@ -160,7 +160,7 @@ def test_the_findings_of_features():
   assert "31.2% at most" in rebuilt.sentence
   assert "brightness" not in rebuilt.sentence
   assert (pairs.figure, pairs.level) == ("1,024", "bad")
-  assert "rebuilds others with SSIM 0.40" in pairs.sentence
+  assert "knows 1,024 pairs of released features" in pairs.sentence
   assert (leakage.figure, leakage.level) == ("2 of 3", "bad")
   assert "same photograph twice, link: right for 100.0%" in leakage.sentence
   assert (utility.figure, utility.level) == ("2 of 2", "good")
