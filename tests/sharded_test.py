@@ -202,12 +202,17 @@ def test_eight_devices_equal_one(name):
   one, eight = results(name)
   assert one.keys() == eight.keys()
   for phase in one:
-    flat, tree = jax.tree.flatten(one[phase])
+    flat, tree = jax.tree_util.tree_flatten_with_path(one[phase])
     other, other_tree = jax.tree.flatten(eight[phase])
     assert tree == other_tree
-    for a, b in zip(flat, other, strict=True):
+    for (path, a), b in zip(flat, other, strict=True):
+      a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+      if "'sample'" in jax.tree_util.keystr(path):
+        # Dots are drawn at rounded places, and one may fall to either side.
+        apart = ~np.isclose(a, b, rtol=2e-3, atol=2e-3)
+        assert apart.mean() < 1e-5, f"{name}/{phase}: {apart.sum()} values"
+        continue
       # Sums in another order, then two Adam steps, which divide by their size.
       np.testing.assert_allclose(
-          np.asarray(a, np.float64), np.asarray(b, np.float64),
-          rtol=2e-3, atol=2e-3, err_msg=f"{name}/{phase}",
-      )  # fmt: skip
+        a, b, rtol=2e-3, atol=2e-3, err_msg=f"{name}/{phase}"
+      )
