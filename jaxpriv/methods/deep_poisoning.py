@@ -294,8 +294,11 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
   """
   chosen = words(config.pretrained_phases) or tuple(MADE_WITH)
   if config.pretrained:
-    copied = [name for name in chosen if not _steps(config, name)]
-    _check_copies(config, [name for name in copied if load(name)])
+    copied = [
+      name for name in MADE_WITH
+      if name in chosen and not _steps(config, name) and load(name)
+    ]  # fmt: skip
+    _check_copies(config, copied)
   if config.data.source != "feature_pools":
     return
   for name in (RECONSTRUCTOR, POISONING):
@@ -346,6 +349,8 @@ def _steps(config: ConfigDict, name: str) -> int:
 
 def _check_copies(config: ConfigDict, copied: list[str]) -> None:
   """Raises DataError if a phase was trained with other settings than these."""
+  if not copied:
+    return
   here, there = config, workdir_lib.load_config(config.pretrained)
   wrong = []
   for name in copied:

@@ -252,6 +252,14 @@ def test_copies_of_other_settings_are_refused(other, changes, message):
   deep_poisoning.check_pretrained(config, None, load)
 
 
+def test_what_is_not_there_is_left_to_the_run_to_say(other, tmp_path):
+  """Which names the phases, and says what is no run directory."""
+  config = takes_over(other, pretrained_phases=("encoder",))
+  deep_poisoning.check_pretrained(config, None, load)
+  config = takes_over(tmp_path / "nothing")
+  deep_poisoning.check_pretrained(config, None, lambda name: None)
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
