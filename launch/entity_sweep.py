@@ -89,7 +89,7 @@ class Sweep:
     self.base, self.workdir, self.mesh = base, workdir, mesh
     data = base.data.copy_and_resolve_references()
     data.seed = TEST_SEED
-    if 0 <= TEST_SEED - base.data.seed <= max(SHARES):
+    if 0 <= TEST_SEED - base.data.seed <= EVERYBODY:
       raise DataError(
         f"config.data.seed = {base.data.seed}: an entity would have the people"
         f" of seed {TEST_SEED}, on whom all are scored. Give another"

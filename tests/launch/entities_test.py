@@ -7,6 +7,7 @@ import pytest
 from etils import epath
 
 from jaxpriv.data import feature_pools
+from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import entity_sweep as entities
@@ -31,6 +32,14 @@ def sweep(tmp_path):
   config.data.images_per_identity = 2
   mesh = mesh_lib.make_mesh(1)
   return entities.Sweep(config, epath.Path(tmp_path), mesh, test_images=24)
+
+
+@pytest.mark.parametrize("entity", [1, entities.EVERYBODY])
+def test_nobody_is_scored_on_who_an_entity_has(tmp_path, entity):
+  config = tiny.deep_poisoning()
+  config.data.seed = entities.TEST_SEED - entity
+  with pytest.raises(DataError, match="on whom all are scored"):
+    entities.Sweep(config, epath.Path(tmp_path), None, test_images=24)
 
 
 def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
