@@ -73,6 +73,46 @@ def rows(
   ]
 
 
+def overall(
+  released: np.ndarray,
+  original: np.ndarray,
+  labels: np.ndarray,
+  people: np.ndarray,
+) -> dict | None:
+  """How often attributes are read right, all of them taken together.
+
+  Args:
+    released: [N, A] predicted of what is released, or rebuilt from it.
+    original: of originals.
+    labels: [N, A], -1 unknown.
+    people: [N] identities, by which the interval is drawn.
+
+  Returns:
+    hits, total (of known labels), rate, low, high (95%, over people), majority
+    (what the most frequent label of each attribute gets right) and undisguised
+    (the rate on originals); None if no label is known.
+  """
+  known = labels >= 0
+  if not known.any():
+    return None
+  right = np.where(known, released == labels, np.nan)
+  rate, low, high, total = statistics.mean_interval(
+    right.ravel(), np.repeat(people, labels.shape[1])
+  )
+  commonest = sum(
+    np.bincount(column[column >= 0]).max(initial=0) for column in labels.T
+  )
+  return {
+    "hits": int(np.nansum(right)),
+    "total": total,
+    "rate": rate,
+    "low": max(low, 0.0),
+    "high": min(high, 1.0),
+    "majority": float(commonest / total),
+    "undisguised": float((original == labels)[known].mean()),
+  }
+
+
 def precision(
   released: np.ndarray,
   original: np.ndarray,

@@ -260,32 +260,35 @@ def _fresh_rows(setting, mechanism, known, shown, originals: dict):
   rows: list[dict] = []
   if not known.attribute_names:
     return rows
-  for name, network in setting.config.evaluation.predictors.items():
-    phase = attribute_inference.predictor(
-      name,
-      network,
-      setting.config.evaluation.phases[name],
-      len(known.attribute_names),
-    )
+  for name in setting.config.evaluation.predictors:
     if name not in originals:
-      originals[name] = _fresh_scores(
-        setting, phase, "originals", setting.attackers, setting.test
-      )
-    released = _fresh_scores(setting, phase, mechanism, known, shown)
+      witness = fresh_predictor(setting, name, "originals", setting.attackers)
+      originals[name] = _scores(witness, setting.test)
+    released = _scores(fresh_predictor(setting, name, mechanism, known), shown)
     label = f"fresh {name.upper()}"
     for row in attribute_inference.rows(label, released, originals[name]):
       rows.append({"mechanism": mechanism, **row})
   return rows
 
 
-def _fresh_scores(setting, phase, of, known, shown):
-  options = setting.config.evaluation.phases[phase.name]
-  trained = phase._replace(name=f"{phase.name}_{of}")
-  network = setting.config.evaluation.predictors[phase.name]
-  state = setting.train(trained, known, options, network)
-  predict = phase.method.predict["attributes"]
-  witness = setting.witness(phase.name, predict, state)
-  return _scores(witness, shown)
+def fresh_predictor(
+  setting: Setting, name: str, of: str, known: Photographs
+) -> Witness:
+  """A predictor of attributes that no mechanism has seen.
+
+  Args:
+    setting: people and options.
+    name: of the predictor, among config.evaluation.predictors.
+    of: names what the images of `known` are.
+    known: what it learns from.
+  """
+  options = setting.config.evaluation.phases[name]
+  network = setting.config.evaluation.predictors[name]
+  phase = attribute_inference.predictor(
+    f"{name}_{of}", network, options, len(known.attribute_names)
+  )
+  state = setting.train(phase, known, options, network)
+  return setting.witness(name, phase.method.predict["attributes"], state)
 
 
 def _scores(witness: Witness, photographs: Photographs):

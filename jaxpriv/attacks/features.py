@@ -20,7 +20,15 @@ from jaxpriv.attacks import (
 from jaxpriv.attacks.evaluation import Setting
 from jaxpriv.attacks.reading import READ
 from jaxpriv.attacks.rebuilding import REBUILD
-from jaxpriv.attacks.scene import CLEAN, MEAN, OTHER, Scene, Target, half
+from jaxpriv.attacks.scene import (
+  CLEAN,
+  MEAN,
+  OTHER,
+  Readers,
+  Scene,
+  Target,
+  half,
+)
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 
@@ -45,16 +53,16 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       f" {', '.join(REBUILD | READ)}"
     )
   reidentification.enrol(setting.test.identities)  # fails before work starts
-  independent, _ = evaluation.independent_recogniser(setting)
-  originals = independent.read(setting.test)
-  undisguised = reidentification.undisguised(originals, setting.test.identities)
+  readers = _readers(setting)
   results: dict[str, Any] = {
     "identification": [
       {
         "mechanism": targets[0].name,
-        "recogniser": independent.name,
+        "recogniser": readers.recogniser.name,
         "used_in_loss": False,
-        **undisguised,
+        **reidentification.undisguised(
+          readers.embeddings, setting.test.identities
+        ),
       }
     ],
     "attributes": [],
@@ -78,14 +86,7 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       features=_features(setting, target, target.last, part)
     )
     scene = Scene(
-      setting,
-      target,
-      shown_by(test),
-      shown_by(known),
-      clean,
-      independent,
-      originals,
-      undisguised,
+      setting, target, shown_by(test), shown_by(known), clean, readers
     )
     shown = {"original": scene.picked(setting.test.arrays["image"])}
     if main:
@@ -109,6 +110,18 @@ def evaluate(setting: Setting, targets: list[Target]) -> tuple[dict, list]:
       strips = _strips(shown)
   results["timing"] = {"evaluation_seconds": time.monotonic() - begun}
   return results, strips
+
+
+def _readers(setting: Setting) -> Readers:
+  recogniser, _ = evaluation.independent_recogniser(setting)
+  predictor = attributes = None
+  if setting.attackers.attribute_names:
+    predictor = evaluation.fresh_predictor(
+      setting, "vgg", "originals", setting.attackers
+    )
+    attributes = predictor.read(setting.test)
+  embeddings = recogniser.read(setting.test)
+  return Readers(recogniser, embeddings, predictor, attributes)
 
 
 def _add(results: dict[str, Any], found: dict[str, list]) -> None:

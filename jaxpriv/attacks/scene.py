@@ -66,6 +66,32 @@ class Target(NamedTuple):
     return {name: self.states[name] for name in phase.needs}
 
 
+class Readers(NamedTuple):
+  """Who reads what was rebuilt, and what they read of the photographs.
+
+  They are independent of all: they have learnt from photographs of attackers.
+
+  Attributes:
+    recogniser: of people.
+    embeddings: its of the N test photographs.
+    predictor: of attributes; None where no photograph is labelled.
+    attributes: [N, A] as it reads them in the test photographs, or None.
+  """
+
+  recogniser: Witness
+  embeddings: np.ndarray
+  predictor: Witness | None
+  attributes: np.ndarray | None
+
+  def part(self, rows: Any) -> "Readers":
+    """The same, of some of the photographs."""
+    attributes = self.attributes
+    return self._replace(
+      embeddings=self.embeddings[rows],
+      attributes=None if attributes is None else attributes[rows],
+    )
+
+
 class Scene(NamedTuple):
   """What the attacks on one target share.
 
@@ -75,9 +101,7 @@ class Scene(NamedTuple):
     test: photographs with their released "features" and "clean" ones.
     known: those of the attackers, likewise.
     clean: the state of an inverter of clean features.
-    recogniser: independent of all.
-    originals: its embeddings of the test photographs.
-    undisguised: its row on them.
+    readers: of what is rebuilt.
   """
 
   setting: Setting
@@ -85,9 +109,7 @@ class Scene(NamedTuple):
   test: Photographs
   known: Photographs
   clean: Any
-  recogniser: Witness
-  originals: np.ndarray
-  undisguised: dict
+  readers: Readers
 
   @property
   def options(self):
@@ -103,6 +125,12 @@ class Scene(NamedTuple):
       config.model.reconstructor,
       config.data.image_size,
       **{"options": self.options.phases.inverter, **arguments},
+    )
+
+  def part(self, rows: Any) -> "Scene":
+    """The same, of some of the test photographs."""
+    return self._replace(
+      test=self.test.part(rows), readers=self.readers.part(rows)
     )
 
   def picked(self, images: np.ndarray, count: int = 10) -> np.ndarray:
@@ -152,10 +180,12 @@ class Scene(NamedTuple):
     likeness = inversion.likeness(
       self.test.arrays["image"], images, self.test.identities
     )
-    seen = self.recogniser.read(self.test.showing(evaluation.released(images)))
+    shown = self.test.showing(evaluation.released(images))
+    embeddings = self.readers.embeddings
     naive = reidentification.attacks(
-      self.originals, seen, self.test.identities
+      embeddings, self.readers.recogniser.read(shown), self.test.identities
     )[0]
+    undisguised = reidentification.undisguised(embeddings, self.test.identities)
     made = {
       "mechanism": self.target.name,
       "attack": attack,
@@ -165,7 +195,8 @@ class Scene(NamedTuple):
       "hits": naive["hits"],
       "identified_of": naive["total"],
       **{name: naive[name] for name in ("rate", "low", "high", "chance")},
-      "undisguised": self.undisguised["rate"],
+      "undisguised": undisguised["rate"],
+      "attributes": self._attributes(shown),
     }
     logging.info(
         "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%", self.target.name,
@@ -173,6 +204,22 @@ class Scene(NamedTuple):
         made["aligned_ssim"], 100 * made["rate"],
     )  # fmt: skip
     return made
+
+  def _attributes(self, shown: Photographs) -> dict | None:
+    """What is read in them of hidden attributes; of the kept, if none is."""
+    predictor, originally = self.readers.predictor, self.readers.attributes
+    if predictor is None or originally is None:
+      return None
+    names, kept = shown.attribute_names, self.target.kept
+    hidden = [i for i, name in enumerate(names) if name not in kept]
+    columns = hidden or list(range(len(names)))
+    found = attribute_inference.overall(
+      predictor.read(shown)[:, columns],
+      originally[:, columns],
+      shown.arrays["attributes"][:, columns],
+      shown.identities,
+    )
+    return found and {"what": "hidden" if hidden else "kept", **found}
 
   def precision(
     self,

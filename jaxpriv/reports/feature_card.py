@@ -60,9 +60,11 @@ def _reconstruction(rows) -> str:
   lines = md.header(
     *("Attack", "What the attacker has", "Known pairs", "SSIM"),
     *("95% interval", "Aligned SSIM", "L1", "PSNR, dB", "Rank-1"),
-    *("95% interval", "Undisguised", "Chance", "Verdict"),
+    *("95% interval", "Undisguised", "Chance", "Attributes", "Read"),
+    *("95% interval", "Undisguised", "Guessing", "Verdict"),
   )
   for row in rows:
+    read = row["attributes"] or {}
     lines.append(
       md.row(
         [
@@ -78,6 +80,11 @@ def _reconstruction(rows) -> str:
           wording.interval(row["low"], row["high"]),
           wording.percent(row["undisguised"]),
           wording.percent(row["chance"]),
+          read.get("what", wording.NOTHING),
+          wording.percent(read.get("rate")),
+          wording.interval(read.get("low"), read.get("high")),
+          wording.percent(read.get("undisguised")),
+          wording.percent(read.get("majority")),
           row["verdict"].word,
         ]
       )

@@ -47,6 +47,14 @@ def headline(results: Results) -> str:
       f" {features.describe(row)} gives away {wording.percent(row['rate'])} of"
       f" them, {wording.times(row['rate'], row['chance'])} chance"
     )
+  if verdict.word == "leaks":
+    read = row["attributes"]
+    return (
+      "Hidden attributes are read in what is rebuilt from the released"
+      f" features: {features.describe(row)} gives away"
+      f" {wording.percent(read['rate'])} of them, where guessing gets"
+      f" {wording.percent(read['majority'])}"
+    )
   if verdict.level == "good":
     return (
       "No attack that was run rebuilds the photographs from the released"
@@ -78,7 +86,7 @@ def reconstruction(results: Results) -> Finding | None:
       " With the best change of brightness it is"
       f" {wording.fixed(row['aligned_ssim'], 2)}."
     )
-  sentence += f" {_recognised(found)}"
+  sentence += f" {_recognised(found)}{_read(found)}"
   if verdict.level == "unclear":
     sentence += f" Unclear: {verdict.reason}."
   return Finding(
@@ -122,6 +130,24 @@ def _recognised(found: Sequence[Row]) -> str:
   if verdict and verdict.level == "unclear":
     text += f" That settles nothing: {verdict.reason}."
   return text
+
+
+def _read(found: Sequence[Row]) -> str:
+  """Says after which attack most of the attributes are read, if any are."""
+  row = max(
+    (row for row in found if row["attributes"]),
+    key=lambda row: row["attributes"]["rate"] - row["attributes"]["majority"],
+    default=None,
+  )
+  if row is None:
+    return ""
+  read = row["attributes"]
+  return (
+    f" An independent predictor reads {wording.percent(read['rate'])} of the"
+    f" {read['what']} attributes right at most ({features.describe(row)};"
+    f" guessing {wording.percent(read['majority'])}, undisguised"
+    f" {wording.percent(read['undisguised'])})."
+  )
 
 
 def pairs(results: Results) -> Finding | None:

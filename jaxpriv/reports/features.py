@@ -4,10 +4,11 @@ Three rows bound what an attack can reach: the inverter of unprotected features
 from above, the mean image and another person's photograph from below. An attack
 rebuilds photographs if the whole interval of its SSIM lies more than MARGIN
 above the mean image's, or if people are recognised in what it rebuilds, by the
-rule of `jaxpriv.reports.verdicts`. It is held off if the whole interval lies
-below, the inverter does rebuild unprotected features, no change of brightness
-(a negative, say) brings what was rebuilt nearer, and nobody is recognised in
-it. Anything else is unclear, and the reason is given.
+rule of `jaxpriv.reports.verdicts`, or hidden attributes are read in it better
+than by guessing. It is held off if the whole interval lies below, the inverter
+does rebuild unprotected features, no change of brightness (a negative, say)
+brings what was rebuilt nearer, and neither people nor hidden attributes are
+recognised in it. Anything else is unclear, and the reason is given.
 
 A probe leaks what it reads better than by guessing. What the decider is for is
 readable on purpose.
@@ -91,20 +92,43 @@ def identity(row: Row) -> Verdict | None:
   return verdicts.beside_chance(row)
 
 
+def attributes(row: Row) -> Verdict | None:
+  """Judges what of hidden attributes is read in what was rebuilt, if any is."""
+  read = row["attributes"]
+  if read is None or read["what"] != "hidden":
+    return None
+  most = verdicts.limit(read["majority"])
+  if read["low"] > read["majority"]:
+    return Verdict("leaks", "bad", "hidden attributes are read in it")
+  if read["undisguised"] <= read["majority"]:
+    reason = "the predictor of attributes fails on undisguised photographs too"
+  elif read["high"] > most:
+    reason = (
+      "the interval of attributes read spans the limit of"
+      f" {wording.percent(most)}"
+    )
+  else:
+    return Verdict("hidden", "good", "as good as guessing")
+  return Verdict("unclear", "unclear", reason)
+
+
 def reconstruction(row: Row, rows: Sequence[Row]) -> Verdict:
   """Judges one row of the reconstruction table among all of them."""
   if row["attack"] in BOUNDS:
     return Verdict("bound", "plain", BOUND_REASONS[row["attack"]])
   floor = bound(rows, MEAN, row["mechanism"])
   ceiling = bound(rows, CLEAN, row["mechanism"])
-  people = identity(row)
+  people, read = identity(row), attributes(row)
   if floor and row["ssim_low"] > floor["ssim"] + MARGIN:
     return Verdict("rebuilt", "bad", "nearer than the mean image")
   if people and people.level == "bad":
     return Verdict("identified", "bad", people.reason)
+  if read and read.level == "bad":
+    return read
   reason = _doubt(row, floor, ceiling)
-  if not reason and people and people.level == "unclear":
-    reason = people.reason
+  for found in (people, read):
+    if not reason and found and found.level == "unclear":
+      reason = found.reason
   if reason:
     return Verdict("unclear", "unclear", reason)
   return Verdict("held off", "good", "no nearer than the mean image")

@@ -23,7 +23,10 @@
 | | abs_ssim, aligned_ssim, total (photographs); and of an independent |
 | | recogniser that reads what was rebuilt: hits, identified_of, rate, low, |
 | | high, chance, all null if it was not asked, and undisguised, its rate on |
-| | undisguised photographs, or null |
+| | undisguised photographs, or null; and attributes: null, or what an |
+| | independent predictor of photographs reads in them: what ("hidden", or |
+| | "kept" where none is hidden), hits, total (labels), rate, low, high, |
+| | majority, undisguised |
 | leakage | of released features, rows: mechanism, attack, what (an attribute, |
 | | "identity" or "link"), hits, total, rate, low, high, chance, original (the |
 | | same attack on unprotected features, or null) |
@@ -74,6 +77,7 @@ COLUMNS = {
     *("mechanism", "attack", "knowledge", "pairs", "l1", "psnr", "ssim"),
     *("ssim_low", "ssim_high", "abs_ssim", "aligned_ssim", "total"),
     *("hits", "identified_of", "rate", "low", "high", "chance", "undisguised"),
+    "attributes",
   ),
   "leakage": (*_RATE, "attack", "what", "chance", "original"),
   "precision": (
@@ -85,6 +89,10 @@ COLUMNS = {
     *("clean", "mean"),
   ),
 }
+# What a predictor says of rebuilt photographs.
+ATTRIBUTES = (
+  *("what", "hits", "total", "rate", "low", "high", "majority", "undisguised"),
+)
 # What a recogniser says of rebuilt photographs: all of it, or nothing.
 IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
 
@@ -180,6 +188,12 @@ def _check_reconstruction(where: str, row: Mapping[str, Any]) -> None:
     raise ResultsError(
       f"{where}: {', '.join(missing)} null, though people were identified"
     )
+  read = row["attributes"]
+  if read is not None:
+    missing = [name for name in ATTRIBUTES if read.get(name) is None]
+    if missing:
+      raise ResultsError(f"{where}: attributes lack {', '.join(missing)}")
+    _check_rate(f"attributes of {where}", read)
 
 
 def _check_curve(where: str, row: Mapping[str, Any]) -> None:

@@ -123,7 +123,7 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
   """Returns the attacks of one group, each behind the mark of its verdict."""
   who = group["mechanism"]
   similar = ("Pairs", "SSIM", "95% interval", "Aligned")
-  numbers = (*similar, "Rank-1", "Undisguised", "Chance")
+  numbers = (*similar, "Rank-1", "Undis-\nguised", "Chance", "Attri-\nbutes")
   table = _table(
     "Bounds of what can be rebuilt"
     if who is None
@@ -145,7 +145,16 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
       wording.percent(row["rate"]),
       wording.percent(row["undisguised"]),
       wording.percent(row["chance"]),
+      wording.percent((row["attributes"] or {}).get("rate")),
     )
+  read = group["rows"][0]["attributes"]
+  if who is None and read:
+    table.caption = Text(
+      f"Attributes are {read['what']} ones, read in what was rebuilt:"
+      f" {wording.percent(read['undisguised'])} undisguised,"
+      f" {wording.percent(read['majority'])} by guessing"
+    )
+    table.caption_justify = "left"
   return table
 
 

@@ -19,6 +19,28 @@ def test_scores_count_known_labels_and_leave_unknown_attributes_out():
   assert rows[0]["predictor"] == "fresh FSN"
 
 
+def test_attributes_taken_together_are_counted_and_drawn_by_person():
+  labels = np.array([[1, -1, 0], [1, 1, -1], [0, 1, -1], [1, 0, -1]])
+  read = np.array([[1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 1, 0]])
+  people = np.array([3, 3, 5, 9])
+  found = attribute_inference.overall(read, labels, labels, people)
+  assert (found["hits"], found["total"]) == (4, 8)
+  assert found["rate"] == 0.5 and found["undisguised"] == 1
+  assert found["majority"] == (3 + 2 + 1) / 8
+  # By person: 2 of 4, 1 of 2, 1 of 2; with these there is no doubt of a half.
+  assert found["low"] == found["high"] == 0.5
+  people = np.array([3, 3, 3, 9])
+  read = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]])
+  found = attribute_inference.overall(read, read, labels, people)
+  # 6 of 6 and 0 of 2: sums of what is left of the mean are 1.5 and -1.5.
+  half = 1.959964 * np.sqrt(2 * (1.5**2 + 1.5**2)) / 8
+  np.testing.assert_allclose(found["low"], 0.75 - half, atol=1e-6)
+  assert found["rate"] == found["undisguised"] == 0.75 and found["high"] == 1
+  nothing = np.full((2, 2), -1)
+  args = (np.zeros((2, 2), int), nothing, nothing, np.arange(2))
+  assert attribute_inference.overall(*args) is None
+
+
 def test_mean_average_precision_is_over_attributes_that_vary():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 2, (60, 3))

@@ -17,7 +17,8 @@ TRAIN = [
   "--config.model.dpm.blocks=1",
   "--config.model.secret=7",
   *short("phases", 4, "classifier", "reconstructor", "poisoning"),
-  *short("evaluation.phases", 2, "recogniser", "inverter", "module", "probe"),
+  *short("evaluation.phases", 2, "recogniser", "vgg", "inverter", "module"),
+  *short("evaluation.phases", 2, "probe"),
   "--config.evaluation.pairs=(1,8)",
   "--config.evaluation.fewest_pairs=8",
   "--config.evaluation.unseen=1",
@@ -64,6 +65,11 @@ def test_every_attack_is_in_the_results(workdir):
   assert {row["mechanism"] for row in rows} == {
     "deep_poisoning", "noise alone", "gaussian alone", "mean alone",
   }  # fmt: skip
+  assert all(row["attributes"]["what"] == "hidden" for row in rows)
+  labels = {
+    row["attributes"]["total"] for row in rows if row["attack"][:2] != "A6"
+  }
+  assert labels == {rows[0]["total"]}  # Eyeglasses of each photograph
   leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
   assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
   precision = {

@@ -113,12 +113,19 @@ def rebuilt(kind, ssim, pairs=None, hits=None, **changes):
     "high": None,
     "chance": None,
     "undisguised": None,
+    "attributes": None,
   }
   if hits is not None:
     counted = rate(hits, 1000)
     row |= counted | {"identified_of": counted.pop("total")}
     row |= {"total": 1000, "chance": 0.005, "undisguised": 0.871}
   return {**row, **changes}
+
+
+def read(hits, total=6000, **changes):
+  """What a predictor reads right of the labels in what was rebuilt."""
+  row = {"what": "hidden", "majority": 0.702, "undisguised": 0.931}
+  return {**row, **rate(hits, total), **changes}
 
 
 def leak(kind, what, hits, chance=0.005, original=0.9, **changes):
@@ -163,8 +170,8 @@ def precision(reader, what, value, mechanism=POISONING):
 
 def bounds():
   return [
-    rebuilt("clean features", 0.85, hits=702),
-    rebuilt("mean image", 0.2),
+    rebuilt("clean features", 0.85, hits=702, attributes=read(5461)),
+    rebuilt("mean image", 0.2, attributes=read(4104)),
     rebuilt("another photograph", 0.14, hits=4),
   ]
 
@@ -183,9 +190,17 @@ def feature_results():
     "names": {"noise": "Gaussian noise", "identity": "Identity"},
     "reconstruction": [
       *bounds(),
-      rebuilt("A0 the inverter of the loss", 0.0071, hits=5, abs_ssim=0.04),
+      rebuilt(
+        *("A0 the inverter of the loss", 0.0071),
+        hits=5,
+        abs_ssim=0.04,
+        attributes=read(4190),
+      ),
       rebuilt("A1 known pairs", 0.31, pairs=256),
-      rebuilt("A1 known pairs", 0.71, pairs=1024, hits=312),
+      rebuilt(
+        *("A1 known pairs", 0.71, 1024, 312),
+        attributes=read(5107),
+      ),
       rebuilt("A3 transfer", 0.205, hits=6),
       rebuilt("A0 the inverter of the loss", 0.7, hits=402, mechanism="noise"),
       rebuilt("A1 known pairs", 0.19, pairs=16384, mechanism="keyed"),

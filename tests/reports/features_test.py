@@ -102,6 +102,32 @@ def test_no_recogniser_no_verdict_on_identity():
   assert "Whether people are recognised in rebuilt" in said
 
 
+@pytest.mark.parametrize(
+  ("hits", "changes", "word", "reason"),
+  [
+    (4000, {}, "held off", "mean image"),  # 65.5 to 67.9%, guessing 70.2%
+    (4230, {}, "held off", "mean image"),  # 69.3 to 71.6%
+    (4260, {"majority": 0.65}, "leaks", "hidden attributes"),
+    (4500, {}, "leaks", "hidden attributes"),
+    (4500, {"what": "kept"}, "held off", "mean image"),  # which is their task
+    (71, {"total": 100}, "unclear", "the limit of 75.2%"),  # 61.5 to 79.0%
+    (4000, {"undisguised": 0.69}, "unclear", "fails on undisguised"),
+  ],
+)
+def test_hidden_attributes_are_not_to_be_read(hits, changes, word, reason):
+  read = examples.read(hits, **changes)
+  row = examples.rebuilt("A2", 0.1, hits=5, attributes=read)
+  verdict = judge(row)
+  assert (verdict.word, reason in verdict.reason) == (word, True), verdict
+  worse = examples.rebuilt("A2", 0.5, hits=5, attributes=read)
+  assert judge(worse).word == "rebuilt"
+  sentence = summary.findings(only(row))[0].sentence
+  assert (
+    f"reads {100 * read['rate']:.1f}% of the {read['what']} attributes"
+    in sentence
+  )
+
+
 @hypothesis.given(
   st.floats(-0.9, 0.9), st.floats(-0.9, 0.9), st.integers(0, 1000)
 )
@@ -128,6 +154,12 @@ def test_headlines():
     "People are recognised in what is rebuilt from the released features: A3"
     " transfer gives away 10.0% of them, 20× chance"
   )
+  leak = examples.rebuilt("A2", 0.1, hits=5, attributes=examples.read(5107))
+  assert summary.headline(only(leak)) == (
+    "Hidden attributes are read in what is rebuilt from the released features:"
+    " A2 gives away 85.1% of them, where guessing gets 70.2%"
+  )
+  assert summary.level(only(leak)) == "bad"
   good = only(examples.rebuilt("A0", 0.1, hits=5))
   assert summary.headline(good).startswith("No attack that was run rebuilds")
   doubt = only(examples.rebuilt("A0", 0.22))

@@ -78,6 +78,11 @@ def test_contradictions_are_refused(section, change, message):
     ("reconstruction", 1, {"total": 0}, "no photograph"),
     ("reconstruction", 1, {"pairs": -1}, "-1 pairs"),
     ("reconstruction", 1, {"rate": 0.5}, "hits, identified_of, low, high"),
+    ("reconstruction", 1, {"attributes": {}}, "attributes lack what, hits"),
+    (
+      *("reconstruction", 1, {"attributes": examples.read(1) | {"hits": 2}}),
+      "is not 2 / 6000",
+    ),
     ("leakage", 0, {"hits": 1001}, "1001 hits of 1000"),
     ("precision", 0, {"value": 0.8}, "precision 0.8 outside its own"),
     ("precision", 1, {"low": None}, "low is null"),
