@@ -283,7 +283,7 @@ def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
   step = jax.jit(phase.method.step)
   new, metrics = step(state, {}, batch, jax.random.key(1))
   cut = splitting.halves(
-    deep_poisoning._parts(config).network, config.model.layer,
+    deep_poisoning.parts.make(config).network, config.model.layer,
     batch["image"], train=False,
   )  # fmt: skip
   before, after = cut

@@ -1,0 +1,100 @@
+"""Deep poisoning: features are shared that anyone can classify, not invert.
+
+Guo, Dolhansky, Hsin, Phong Dinh, Canton Ferrer, Wang, "Deep Poisoning: Towards
+Robust Image Data Sharing against Visual Disclosure", WACV 2021. A classifier
+C = D o f (2) is trained by (1) and cut at a layer; a reconstructor R by (3) to
+invert f; then a module P is trained through f, D and R, all frozen, by
+
+  CE(D(P(f(x))), y) + lambda * max(SSIM(x, R(P(f(x)))), 0)            (4) to (6)
+
+Released is P(f(x)) with its label. The paper minimises SSIM itself, which
+rewards a photographic negative; here it is not pushed below 0. To this may be
+added KL(D(f(x)) || D(P(f(x)))), so that other deciders agree too.
+
+`config.model.module` chooses what stands in the place of P: "dpm", "shredder"
+(learned noise) or "none"; noise and filters of `config.model.after` come behind
+it. `config.model.refreshed` lets an adversary learn to invert P while P is
+trained. `config.model.dpm.code` keys P: each image draws a secret code.
+`config.model.featurizer` is "plain", "nopeek" (distance correlation of images
+and features is minimised: Vepakomma et al., "NoPeek", 2020) or "obfuscator"
+(the featurizer plays against a reconstructor and an adversary that reads hidden
+attributes: Li et al., "DeepObfuscator", 2021).
+
+The attributes of the data are split: the first half (`config.model.kept`) is
+the task, the others are to stay hidden. With `config.model.task = "identity"`
+the task is who it is, or which class of ImageNet, and all attributes are
+hidden; that takes data.split_by = "image".
+"""
+
+from ml_collections import ConfigDict
+
+from jaxpriv.methods.deep_poisoning import classifier, module
+from jaxpriv.methods.deep_poisoning import parts as parts_lib
+from jaxpriv.methods.deep_poisoning.classifier import (
+  baseline,
+  public_classifier,
+)
+from jaxpriv.methods.deep_poisoning.copies import (
+  check_pretrained,
+  featurizer_sha256,
+)
+from jaxpriv.methods.deep_poisoning.parts import (
+  CLASSIFIER,
+  POISONING,
+  RECONSTRUCTOR,
+  draws,
+  reconstructor,
+  split_attributes,
+  task_labels,
+  visible,
+)
+from jaxpriv.training import tasks
+from jaxpriv.training.method import Phase
+
+__all__ = (
+  "baseline",
+  "check_pretrained",
+  "draws",
+  "featurizer_sha256",
+  "phases",
+  "public_classifier",
+  "reconstructor",
+  "split_attributes",
+  "task_labels",
+  "visible",
+)
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """Classifier, reconstructor and poisoning; the last has "features".
+
+  Its predict function "features" returns what is released, float32
+  [B, H, W, C]; "supposed" the same with batch["code"] (float32 [B,
+  model.dpm.code]) for a key and without noise; "logits" is what the classifier
+  makes of batch["features"], float32 [B, kept, 2] or [B, 1, people].
+
+  Args:
+    config: with model, phases, data.attributes.
+
+  Raises:
+    DataError: the data has no attribute.
+    ValueError: a setting names what there is not.
+  """
+  parts = parts_lib.make(config)
+  options = config.phases
+  game = config.model.featurizer == "obfuscator"
+  return [
+    (classifier.obfuscator if game else classifier.plain)(
+      parts, options[CLASSIFIER]
+    ),
+    tasks.reconstruction(
+      RECONSTRUCTOR,
+      reconstructor(config),
+      options[RECONSTRUCTOR],
+      features=lambda batch, frozen: parts.features(batch["image"], frozen),
+      needs=(CLASSIFIER,),
+    ),
+    module.of_secret(
+      module.phase(parts, options[POISONING]), config.model.secret
+    ),
+  ]

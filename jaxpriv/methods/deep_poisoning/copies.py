@@ -1,0 +1,166 @@
+"""Whether what is taken over from another run fits what is trained here."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
+from jaxpriv.methods.deep_poisoning import parts as parts_lib
+from jaxpriv.methods.deep_poisoning.parts import (
+  CLASSIFIER,
+  POISONING,
+  RECONSTRUCTOR,
+  split_attributes,
+)
+from jaxpriv.models import splitting
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
+
+# Of config.model, what a phase that is taken over as it is was trained with;
+# every later phase rests on the former, too.
+MADE_WITH = {
+  CLASSIFIER: ("task", "backbone", "featurizer", "nopeek", "obfuscation"),
+  RECONSTRUCTOR: ("layer", "reconstructor"),
+  POISONING: ("layer", "module", "dpm", "shredder"),
+}
+
+
+def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
+  """A hash of what makes features of images: f's parameters and statistics.
+
+  Args:
+    config: of the run.
+    state: of its classifier.
+  """
+  parts, model = parts_lib.make(config), config.model
+  found = mesh_lib.fetch(parts.classifier({CLASSIFIER: state}))
+  before, _ = parts_lib.halves(parts)
+  # Of what is behind the cut nothing: how many blocks precede it is in the
+  # names of the parameters.
+  settings = model[model.backbone].to_dict()
+  shaping = {k: settings.get(k) for k in ("norm", "stem", "width")}
+  digest = hashlib.sha256(
+    f"{model.layer} {model.backbone} {sorted(shaping.items())}".encode()
+  )
+  for name, value in sorted(splitting.parameters(found, before).items()):
+    digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+  return digest.hexdigest()
+
+
+def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
+  """Checks that what is taken over and what is trained here fit together.
+
+  Phases of 0 steps are to be of the settings of this run, and feature pools of
+  the featurizer that it begins from.
+
+  Args:
+    config: of the run.
+    source: of its data.
+    load: name of a phase -> its state in config.pretrained.
+
+  Raises:
+    DataError: they are not, or there is none to begin from.
+  """
+  chosen = words(config.pretrained_phases) or tuple(MADE_WITH)
+  if config.pretrained:
+    copied = [
+      name for name in MADE_WITH
+      if name in chosen and not _steps(config, name) and load(name)
+    ]  # fmt: skip
+    _check_copies(config, copied)
+  if config.data.source != "feature_pools":
+    return
+  for name in (RECONSTRUCTOR, POISONING):
+    if _steps(config, name):
+      raise DataError(
+        f"data.source=feature_pools trains a decider, and has no photographs of"
+        f" others for {name} to learn from: give"
+        f" --config.phases.{name}.steps=0"
+      )
+  if CLASSIFIER not in chosen:
+    raise DataError(
+      f"config.pretrained_phases leaves out {CLASSIFIER}, and features of pools"
+      " mean something only to the network that made them: name it, too"
+    )
+  if not config.pretrained:
+    raise DataError(
+      "data.source=feature_pools: features mean something only to the network"
+      " that made them. Name it with --config.pretrained=POOL: any pool, as all"
+      " hold it, or the run that it was trained in"
+    )
+  state = load(CLASSIFIER)
+  if state is None:
+    raise DataError(
+      f"config.pretrained = {config.pretrained} holds no {CLASSIFIER}"
+    )
+  source.check_featurizer(featurizer_sha256(config, state))
+  kept, theirs = split_attributes(config)[0], source.pools[0].attribute_names
+  if kept != theirs:
+    raise DataError(
+      f"the task here is {', '.join(kept)}, and the pools are labelled with"
+      f" {', '.join(theirs)}, in this order: give"
+      f" --config.model.kept={','.join(theirs)}"
+    )
+  parts = parts_lib.make(config)
+  side = config.data.image_size
+  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  shape = jax.eval_shape(parts.features, images, {CLASSIFIER: state}).shape[1:]
+  if shape != source.pools[0].shape:
+    raise DataError(
+      f"photographs of {side} px become features {shape} here, and the pools"
+      f" hold {source.pools[0].shape}: config.data.image_size is not theirs"
+    )
+
+
+def _steps(config: ConfigDict, name: str) -> int:
+  return config.phases[name].steps
+
+
+def _check_copies(config: ConfigDict, copied: list[str]) -> None:
+  """Raises DataError if a phase was trained with other settings than these."""
+  if not copied:
+    return
+  here, there = config, workdir_lib.load_config(config.pretrained)
+  wrong = []
+  for name in copied:
+    for setting in MADE_WITH[name]:
+      mine, theirs = here.model[setting], there.model.get(setting)
+      if _values(mine) != _values(theirs):
+        wrong.append(f"model.{setting}: {theirs}, here {mine}")
+  if CLASSIFIER in copied:
+    backbone = here.model.backbone
+    for setting, mine, theirs in (
+      (f"model.{backbone}", here.model[backbone], there.model.get(backbone)),
+      ("data.image_size", here.data.image_size, there.data.image_size),
+      ("model.kept", split_attributes(here)[0], split_attributes(there)[0]),
+    ):
+      if _values(mine) != _values(theirs):
+        wrong.append(f"{setting}: {theirs}, here {mine}")
+  if wrong:
+    raise DataError(
+      f"config.pretrained = {config.pretrained}: its"
+      f" {' and '.join(copied)} would be taken over as they are, and were"
+      f" trained with {'; '.join(wrong)}. Train them here, by"
+      " --config.phases.NAME.steps, or give the settings of that run"
+    )
+  stray = RECONSTRUCTOR in copied and CLASSIFIER not in copied
+  if stray and _steps(config, POISONING):
+    raise DataError(
+      f"{RECONSTRUCTOR} is taken over from config.pretrained ="
+      f" {config.pretrained}, and the {CLASSIFIER} whose features it inverts is"
+      f" not: take over both, with --config.phases.{CLASSIFIER}.steps=0, or"
+      " train both"
+    )
+
+
+def _values(setting: Any) -> Any:
+  """A setting as a file holds it."""
+  if isinstance(setting, ConfigDict):
+    return {name: _values(value) for name, value in setting.items()}
+  return list(setting) if isinstance(setting, tuple) else setting
