@@ -186,6 +186,7 @@ class Scene(NamedTuple):
       embeddings, self.readers.recogniser.read(shown), self.test.identities
     )[0]
     undisguised = reidentification.undisguised(embeddings, self.test.identities)
+    read = self._attributes(shown)
     made = {
       "mechanism": self.target.name,
       "attack": attack,
@@ -196,12 +197,13 @@ class Scene(NamedTuple):
       "identified_of": naive["total"],
       **{name: naive[name] for name in ("rate", "low", "high", "chance")},
       "undisguised": undisguised["rate"],
-      "attributes": self._attributes(shown),
+      "attributes": read,
     }
     logging.info(
-        "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%", self.target.name,
+        "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%%s", self.target.name,
         attack, f", pairs: {pairs}" if pairs else "", made["ssim"],
         made["aligned_ssim"], 100 * made["rate"],
+        f", attributes {100 * read['rate']:.1f}%" if read else "",
     )  # fmt: skip
     return made
 

@@ -39,6 +39,7 @@ def after(
 
 
 def phase(parts: Parts, options: ConfigDict) -> Phase:
+  """P by (4) to (6), or learned noise, or nothing; see `phases` for predict."""
   model = parts.config.model
   needs = (CLASSIFIER, RECONSTRUCTOR)
   dtype = jnp.dtype(parts.config.dtype)
