@@ -122,7 +122,7 @@ def _identification(group: Mapping[str, Any], name, everything: bool) -> Table:
 def _reconstruction(group: Mapping[str, Any], name) -> Table:
   """Returns the attacks of one group, each behind the mark of its verdict."""
   who = group["mechanism"]
-  similar = ("Pairs", "SSIM", "95% interval", "Aligned")
+  similar = ("Pairs", "SSIM", "95%\ninterval", "Alig-\nned")
   numbers = (*similar, "Rank-1", "Undis-\nguised", "Chance", "Attri-\nbutes")
   table = _table(
     "Bounds of what can be rebuilt"
@@ -140,7 +140,8 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
       ),
       wording.count(row["pairs"]),
       wording.fixed(row["ssim"], 2),
-      wording.span(row["ssim_low"], row["ssim_high"]),
+      # Without spaces, or the widest row would not fit.
+      wording.span(row["ssim_low"], row["ssim_high"]).replace(" ", ""),
       wording.fixed(row["aligned_ssim"], 2),
       wording.percent(row["rate"]),
       wording.percent(row["undisguised"]),
@@ -150,8 +151,8 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
   read = group["rows"][0]["attributes"]
   if who is None and read:
     table.caption = Text(
-      f"Attributes are {read['what']} ones, read in what was rebuilt:"
-      f" {wording.percent(read['undisguised'])} undisguised,"
+      f"Attributes are the {read['what']} ones:"
+      f" {wording.percent(read['undisguised'])} are read undisguised,"
       f" {wording.percent(read['majority'])} by guessing"
     )
     table.caption_justify = "left"
