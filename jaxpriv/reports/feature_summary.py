@@ -37,9 +37,7 @@ def headline(results: Results) -> str:
     )
     clean = features.bound(rows, CLEAN, mechanism)
     if clean:
-      text += (
-        f" of the {wording.fixed(clean['ssim'], 2)} of unprotected features"
-      )
+      text += f", unprotected features {wording.fixed(clean['ssim'], 2)}"
     return text
   if verdict.word == "identified":
     return (

@@ -143,7 +143,7 @@ def test_headlines():
   results = examples.feature_results()
   assert summary.headline(results) == (
     "Photographs can be rebuilt from the released features: A1 known pairs with"
-    " 1,024 pairs reaches SSIM 0.71 of the 0.85 of unprotected features"
+    " 1,024 pairs reaches SSIM 0.71, unprotected features 0.85"
   )
   assert summary.level(results) == "bad"
   part = only(examples.rebuilt("A1", 0.3, 1))
