@@ -247,9 +247,9 @@ def search(
   features: np.ndarray,
   start: np.ndarray,
   code: int = 0,
+  smoothness: float | np.ndarray = 0.02,
   steps: int = 300,
   rate: float = 0.03,
-  smoothness: float = 0.02,
 ) -> np.ndarray:
   """A6: photographs, and keys, whose features come nearest to these.
 
@@ -263,16 +263,16 @@ def search(
     features: [B, H, W, C].
     start: [B, S, S, 3], where the search begins.
     code: length of a key; it begins at 0, the mean of all.
+    smoothness: weight of the total variation, of all or of each, [B].
     steps: of Adam.
     rate: of Adam.
-    smoothness: weight of the total variation.
 
   Returns:
     images [B, S, S, 3] in [0, 1].
   """
   optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
-  def loss(sought, target, states):
+  def loss(sought, target, weight, states):
     x, keys = sought
     images = jnp.clip(x, 0, 1)
     error = release(states, images, keys) - target
@@ -283,18 +283,18 @@ def search(
       for axis in (1, 2)
     )
     # What is out of range has no gradient: it is drawn back.
-    return jnp.sum(error + smoothness * variation) + jnp.sum(
-      jnp.square(x - images)
-    )
+    return jnp.sum(error + weight * variation) + jnp.sum(jnp.square(x - images))
 
   @jax.jit
-  def step(sought, moments, target, states):
-    gradient = jax.grad(loss)(sought, target, states)
+  def step(sought, moments, target, weight, states):
+    gradient = jax.grad(loss)(sought, target, weight, states)
     updates, moments = optimizer.update(gradient, moments)
     return optax.apply_updates(sought, updates), moments
 
+  weights = np.broadcast_to(np.float32(smoothness), len(features))
   found = []
   for i in range(0, len(features), BLOCK):
+    weight = weights[i : i + BLOCK]
     target = np.asarray(features[i : i + BLOCK], np.float32)
     sought = (
       np.asarray(start[i : i + BLOCK], np.float32),
@@ -302,9 +302,44 @@ def search(
     )
     moments = optimizer.init(sought)
     for _ in range(steps):
-      sought, moments = step(sought, moments, target, states)
+      sought, moments = step(sought, moments, target, weight, states)
     found.append(np.clip(np.asarray(sought[0]), 0, 1))
   return np.concatenate(found)
+
+
+SMOOTHNESS = (0.002, 0.02, 0.2, 2.0)
+
+
+def smoothest(
+  search: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+  images: np.ndarray,
+  features: np.ndarray,
+  start: np.ndarray,
+) -> float | None:
+  """The smoothness by which most is seen of an attacker's own photographs.
+
+  Args:
+    search: (start, features, smoothness [B]) -> images, as `search`.
+    images: uint8 [N, S, S, 3], which are to be found.
+    features: [N, H, W, C], theirs.
+    start: [N, S, S, 3], where the search begins.
+
+  Returns:
+    one of SMOOTHNESS, or None where the start is nearer than what any finds.
+  """
+  count = len(SMOOTHNESS)
+  found = search(
+    np.tile(start, (count, 1, 1, 1)),
+    np.tile(features, (count, 1, 1, 1)),
+    np.repeat(np.asarray(SMOOTHNESS, np.float32), len(images)),
+  )
+  target = images.astype(np.float32) / 255
+  seen = lambda made: float(np.mean(image_metrics.ssim(target, made)))
+  best, chosen = seen(start), None
+  for smoothness, made in zip(SMOOTHNESS, np.split(found, count), strict=True):
+    if seen(made) > best:
+      best, chosen = seen(made), smoothness
+  return chosen
 
 
 def likeness(

@@ -7,6 +7,7 @@ reconstructions, and the images of those `Scene.picked` for the strips.
 from collections.abc import Callable
 
 import numpy as np
+from absl import logging
 
 from jaxpriv.attacks import inversion
 from jaxpriv.attacks.learning import Photographs
@@ -186,6 +187,9 @@ def _unpaired(scene: Scene, main: bool):
   return [scene.row("A5 unpaired", images)], {"A5": scene.picked(images)}
 
 
+TRIED = 16  # photographs of its own, by which A6 chooses how to search
+
+
 def _white_box(scene: Scene, main: bool):
   """A6: for some of the test people, as it is slow."""
   target, count = scene.target, scene.options.searched
@@ -203,8 +207,9 @@ def _white_box(scene: Scene, main: bool):
     )
 
   # Whoever has the module makes pairs, with keys of their own; of more than
-  # these least squares gain nothing.
+  # these least squares gain nothing. Some are left out, to choose by.
   some = scene.known.part(slice(0, 1024))
+  tried = min(TRIED, len(some) // 2)
   pairs = some.arrays["features"]
   if target.again is not None:
     pairs = scene.apply(
@@ -214,15 +219,28 @@ def _white_box(scene: Scene, main: bool):
       target.frozen(target.again),
       finish=half,
     )
-  unmix = inversion.least_squares(pairs, some.arrays["clean"])
-  mapped = unmix(few.arrays["features"])
-  found = inversion.search(
-    release,
-    dict(target.states),
-    few.arrays["features"],
-    smaller.reconstruct(scene.inverter("clean"), scene.clean, mapped),
-    model.dpm.code if model.module == "dpm" else 0,
+  unmix = inversion.least_squares(pairs[tried:], some.arrays["clean"][tried:])
+
+  def begin(part, features):
+    invert = scene.inverter("clean")
+    shown = scene._replace(test=part)
+    return shown.reconstruct(invert, scene.clean, unmix(features))
+
+  def search(start, features, smoothness):
+    code = model.dpm.code if model.module == "dpm" else 0
+    return inversion.search(
+      release, dict(target.states), features, start, code, smoothness
+    )
+
+  own = some.part(slice(0, tried))
+  smoothness = inversion.smoothest(
+    search, own.arrays["image"], pairs[:tried], begin(own, pairs[:tried])
   )
+  logging.info("%s, A6: smoothness %s", target.name, smoothness)
+  features = few.arrays["features"]
+  found = begin(few, features)
+  if smoothness is not None:
+    found = search(found, features, smoothness)
   return [smaller.row("A6 leaked module", finite(found, "A6"))], {}
 
 

@@ -134,6 +134,43 @@ def test_the_white_box_search_finds_the_photograph_without_its_key():
   assert np.abs(images - unkeyed).mean() > before / 2
 
 
+def test_smoothness_is_that_which_shows_most_of_ones_own_photographs():
+  images = photographs(4, 16)
+  x = images.astype(np.float32) / 255
+  features_of = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
+  noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+  def search(start, features, smoothness, best=0.2):
+    """As far off as the smoothness is from the best."""
+    which = features.ravel().astype(int)
+    np.testing.assert_array_equal(start, noise[which])
+    off = np.abs(np.log(smoothness / best))[:, None, None, None]
+    return x[which] + 0.1 * off * noise[which]
+
+  choose = lambda search, start: inversion.smoothest(
+    search, images, features_of, start
+  )
+  assert choose(search, noise) == 0.2
+  worst = lambda *a: search(*a, best=2e-3)
+  assert choose(worst, noise) == 0.002
+  spoil = lambda start, features, smoothness: 0 * start
+  assert choose(spoil, x) is None
+
+
+def test_each_photograph_may_have_its_own_smoothness():
+  images = photographs(2, 16).astype(np.float32) / 255
+  search = lambda some, smoothness: inversion.search(
+    lambda states, x, key: x, {}, images[some],
+    np.full((len(images[some]), 16, 16, 3), 0.5, np.float32),
+    smoothness=smoothness, steps=50,
+  )  # fmt: skip
+  both = search(slice(0, 2), np.array([0.0, 2.0]))
+  np.testing.assert_allclose(both[:1], search(slice(0, 1), 0.0), atol=1e-4)
+  np.testing.assert_allclose(both[1:], search(slice(1, 2), 2.0), atol=1e-4)
+  rough = np.abs(np.diff(both, axis=1)).mean((1, 2, 3))
+  assert rough[1] < rough[0] / 2
+
+
 def test_links_are_found_where_the_same_comes_twice():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(50, 4, 4, 3)).astype(np.float32)
