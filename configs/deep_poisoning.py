@@ -91,6 +91,7 @@ def _evaluation(config: ConfigDict) -> None:
   options.pairs = (1, 4, 16, 64, 256, 1024, 4096, 16384)  # A1
   options.fewest_pairs = 16  # an inverter is trained on; least squares do less
   options.threshold_ssim = 0.4  # at which pairs are counted
+  # Of options.predictors, vgg reads attributes in what is rebuilt.
   options.unseen = 5  # A0: reconstructors that the module has not met
   options.modules = 3  # A3: how many the attacker trains
   options.colluders = ()  # A4: run directories of other entities
@@ -208,3 +209,5 @@ def _as_strong_as_the_owner(config: ConfigDict) -> None:
   for name, own in (("inverter", "reconstructor"), ("module", "poisoning")):
     attackers[name] = config.phases[own].copy_and_resolve_references()
     attackers[name].augment = False
+  for name in ("recogniser", "vgg"):  # who read what is rebuilt
+    attackers[name].steps = config.phases.classifier.steps

@@ -73,43 +73,77 @@ def rows(
   ]
 
 
+# Of fewer an interval says nothing.
+FEWEST_PEOPLE = 10
+
+
 def overall(
   released: np.ndarray,
   original: np.ndarray,
   labels: np.ndarray,
   people: np.ndarray,
 ) -> dict | None:
-  """How often attributes are read right, all of them taken together.
+  """How well attributes are read, all of them taken together.
+
+  A predictor that has not learned from what is released errs one way more than
+  the other. Its balanced accuracy (the mean of the rates at which labels 0 and
+  1 are read right) is 1/2 if it sees nothing, whichever way it errs. The mean
+  of it is over attributes that vary.
 
   Args:
     released: [N, A] predicted of what is released, or rebuilt from it.
     original: of originals.
-    labels: [N, A], -1 unknown.
-    people: [N] identities, by which the interval is drawn.
+    labels: [N, A] of 0 and 1, -1 unknown.
+    people: [N] identities, over which the interval is drawn.
 
   Returns:
-    hits, total (of known labels), rate, low, high (95%, over people), majority
-    (what the most frequent label of each attribute gets right) and undisguised
-    (the rate on originals); None if no label is known.
+    balanced, low, high (its 95% interval, [0, 1] of fewer than FEWEST_PEOPLE),
+    undisguised (the balanced accuracy on originals), and of all known labels
+    taken alike hits, total, rate and majority (what the commonest label of each
+    attribute gets right); None if no attribute varies.
   """
-  known = labels >= 0
-  if not known.any():
+  count = [np.sum(labels == label, axis=0) for label in (0, 1)]
+  varied = np.minimum(*count) > 0
+  if not varied.any():
     return None
-  right = np.where(known, released == labels, np.nan)
-  rate, low, high, total = statistics.mean_interval(
-    right.ravel(), np.repeat(people, labels.shape[1])
-  )
-  commonest = sum(
-    np.bincount(column[column >= 0]).max(initial=0) for column in labels.T
+  _, who = np.unique(people, return_inverse=True)
+  everyone = np.arange(who.max() + 1)
+
+  def tally(predicted):
+    """Right, and known: by person, attribute that varies, and label."""
+    found = np.zeros((2, len(everyone), varied.sum(), 2))
+    for label in (0, 1):
+      known = labels[:, varied] == label
+      right = known & (predicted[:, varied] == label)
+      np.add.at(found[0, ..., label], who, right)
+      np.add.at(found[1, ..., label], who, known)
+    return found
+
+  def balanced(found, drawn):
+    right, known = found[:, drawn].sum(1)
+    both = known.min(-1) > 0  # of those drawn
+    return float(np.mean(right[both] / known[both])) if both.any() else 0.5
+
+  found = tally(released)
+  value = balanced(found, everyone)
+  low, high = 0.0, 1.0
+  if len(everyone) >= FEWEST_PEOPLE:
+    low, high = statistics.bootstrap_interval(
+      lambda drawn: balanced(found, drawn), len(everyone)
+    )
+  hits, total = (
+    int((released == labels)[labels >= 0].sum()),
+    int(sum(count).sum()),
   )
   return {
-    "hits": int(np.nansum(right)),
+    "balanced": value,
+    "low": min(low, value),
+    "high": max(high, value),
+    "undisguised": balanced(tally(original), everyone),
+    "hits": hits,
     "total": total,
-    "rate": rate,
-    "low": max(low, 0.0),
-    "high": min(high, 1.0),
-    "majority": float(commonest / total),
-    "undisguised": float((original == labels)[known].mean()),
+    "rate": hits / total,
+    "majority": float(np.maximum(*count).sum() / total),
   }
 
 

@@ -222,9 +222,9 @@ def _white_box(scene: Scene, main: bool):
   unmix = inversion.least_squares(pairs[tried:], some.arrays["clean"][tried:])
 
   def begin(part, features):
-    invert = scene.inverter("clean")
-    shown = scene._replace(test=part)
-    return shown.reconstruct(invert, scene.clean, unmix(features))
+    invert = scene.inverter("clean").method.predict["reconstruct"]
+    shown = part.having(features=unmix(features))
+    return finite(scene.apply(invert, scene.clean, shown), "A6, at first")
 
   def search(start, features, smoothness):
     code = model.dpm.code if model.module == "dpm" else 0

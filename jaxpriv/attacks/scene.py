@@ -74,7 +74,7 @@ class Readers(NamedTuple):
   Attributes:
     recogniser: of people.
     embeddings: its of the N test photographs.
-    predictor: of attributes; None where no photograph is labelled.
+    predictor: of attributes; None where the data name none.
     attributes: [N, A] as it reads them in the test photographs, or None.
   """
 
@@ -203,7 +203,7 @@ class Scene(NamedTuple):
         "%s, %s%s: SSIM %.3f, aligned %.3f, rank-1 %.1f%%%s", self.target.name,
         attack, f", pairs: {pairs}" if pairs else "", made["ssim"],
         made["aligned_ssim"], 100 * made["rate"],
-        f", attributes {100 * read['rate']:.1f}%" if read else "",
+        f", attributes {100 * read['balanced']:.1f}%" if read else "",
     )  # fmt: skip
     return made
 

@@ -60,8 +60,9 @@ def _reconstruction(rows) -> str:
   lines = md.header(
     *("Attack", "What the attacker has", "Known pairs", "SSIM"),
     *("95% interval", "Aligned SSIM", "L1", "PSNR, dB", "Rank-1"),
-    *("95% interval", "Undisguised", "Chance", "Attributes", "Read"),
-    *("95% interval", "Undisguised", "Guessing", "Verdict"),
+    *("95% interval", "Undisguised", "Chance", "Attributes read"),
+    *("Balanced accuracy (guessing 50%)", "95% interval"),
+    *("Undisguised attributes", "Labels read right", "Verdict"),
   )
   for row in rows:
     read = row["attributes"] or {}
@@ -81,10 +82,10 @@ def _reconstruction(rows) -> str:
           wording.percent(row["undisguised"]),
           wording.percent(row["chance"]),
           read.get("what", wording.NOTHING),
-          wording.percent(read.get("rate")),
+          wording.percent(read.get("balanced")),
           wording.interval(read.get("low"), read.get("high")),
           wording.percent(read.get("undisguised")),
-          wording.percent(read.get("majority")),
+          wording.of(read.get("hits"), read.get("total")),
           row["verdict"].word,
         ]
       )

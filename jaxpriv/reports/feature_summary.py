@@ -49,9 +49,8 @@ def headline(results: Results) -> str:
     read = row["attributes"]
     return (
       "Hidden attributes are read in what is rebuilt from the released"
-      f" features: {features.describe(row)} gives away"
-      f" {wording.percent(read['rate'])} of them, where guessing gets"
-      f" {wording.percent(read['majority'])}"
+      f" features: after {features.describe(row)} with a balanced accuracy of"
+      f" {wording.percent(read['balanced'])}, where guessing has 50%"
     )
   if verdict.level == "good":
     return (
@@ -134,16 +133,16 @@ def _read(found: Sequence[Row]) -> str:
   """Says after which attack most of the attributes are read, if any are."""
   row = max(
     (row for row in found if row["attributes"]),
-    key=lambda row: row["attributes"]["rate"] - row["attributes"]["majority"],
+    key=lambda row: row["attributes"]["balanced"],
     default=None,
   )
   if row is None:
     return ""
   read = row["attributes"]
   return (
-    f" An independent predictor reads {wording.percent(read['rate'])} of the"
-    f" {read['what']} attributes right at most ({features.describe(row)};"
-    f" guessing {wording.percent(read['majority'])}, undisguised"
+    f" An independent predictor reads {read['what']} attributes with a balanced"
+    f" accuracy of {wording.percent(read['balanced'])} at most"
+    f" ({features.describe(row)}; guessing 50%, undisguised"
     f" {wording.percent(read['undisguised'])})."
   )
 
@@ -300,11 +299,13 @@ def _enough(curves, tried, holds: str) -> str:
         f" for all others, with SSIM {wanted} (A1"
       )
   row, verdict = next((r, v) for r, v in tried if v.level == "bad")
-  does = (
-    f"inverts it for all others, with SSIM {wording.fixed(row['ssim'], 2)}"
-    if verdict.word == "rebuilt"
-    else "recognises people in what it makes of the others"
-  )
+  does = {
+    "rebuilt": (
+      f"inverts it for all others, with SSIM {wording.fixed(row['ssim'], 2)}"
+    ),
+    "identified": "recognises people in what it makes of the others",
+    "leaks": "reads hidden attributes in what it makes of the others",
+  }[verdict.word]
   return (
     f"whoever holds {wording.count(row['pairs'])} {holds} {does}"
     f" ({row['attack']}"

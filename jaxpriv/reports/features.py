@@ -32,6 +32,7 @@ Row = Mapping[str, Any]
 
 SECTIONS = ("reconstruction", "leakage", "curves")
 MARGIN = 0.02
+GUESSING = 0.5  # the balanced accuracy of whoever sees nothing
 BOUND_REASONS = {
   CLEAN: "what an inverter can do",
   ANOTHER: "how much alike any two are",
@@ -69,7 +70,9 @@ def _strength(row: Row, rows: Sequence[Row]) -> tuple:
   verdict = reconstruction(row, rows)
   return (
     verdicts.SEVERITY[verdict.level],
-    verdict.word == "rebuilt",
+    ("leaks", "identified", "rebuilt").index(verdict.word)
+    if verdict.level == "bad"
+    else -1,
     row["ssim"],
   )
 
@@ -92,16 +95,24 @@ def identity(row: Row) -> Verdict | None:
   return verdicts.beside_chance(row)
 
 
-def attributes(row: Row) -> Verdict | None:
-  """Judges what of hidden attributes is read in what was rebuilt, if any is."""
+def attributes(row: Row, ceiling: Row | None) -> Verdict | None:
+  """Judges what of hidden attributes is read in what was rebuilt, if any is.
+
+  Args:
+    row: of an attack.
+    ceiling: the row of the inverter of unprotected features.
+  """
   read = row["attributes"]
   if read is None or read["what"] != "hidden":
     return None
-  most = verdicts.limit(read["majority"])
-  if read["low"] > read["majority"]:
+  most = verdicts.limit(GUESSING)
+  if read["low"] > GUESSING:
     return Verdict("leaks", "bad", "hidden attributes are read in it")
-  if read["undisguised"] <= read["majority"]:
+  clean = (ceiling or {}).get("attributes")
+  if read["undisguised"] <= most:
     reason = "the predictor of attributes fails on undisguised photographs too"
+  elif clean and clean["low"] <= GUESSING:
+    reason = "no attribute is read in what unprotected features give, either"
   elif read["high"] > most:
     reason = (
       "the interval of attributes read spans the limit of"
@@ -118,7 +129,7 @@ def reconstruction(row: Row, rows: Sequence[Row]) -> Verdict:
     return Verdict("bound", "plain", BOUND_REASONS[row["attack"]])
   floor = bound(rows, MEAN, row["mechanism"])
   ceiling = bound(rows, CLEAN, row["mechanism"])
-  people, read = identity(row), attributes(row)
+  people, read = identity(row), attributes(row, ceiling)
   if floor and row["ssim_low"] > floor["ssim"] + MARGIN:
     return Verdict("rebuilt", "bad", "nearer than the mean image")
   if people and people.level == "bad":

@@ -25,8 +25,9 @@
 | | high, chance, all null if it was not asked, and undisguised, its rate on |
 | | undisguised photographs, or null; and attributes: null, or what an |
 | | independent predictor of photographs reads in them: what ("hidden", or |
-| | "kept" where none is hidden), hits, total (labels), rate, low, high, |
-| | majority, undisguised |
+| | "kept" where none is hidden), balanced (accuracy, 1/2 if nothing is seen), |
+| | low, high, undisguised (balanced), and of all labels hits, total, rate, |
+| | majority |
 | leakage | of released features, rows: mechanism, attack, what (an attribute, |
 | | "identity" or "link"), hits, total, rate, low, high, chance, original (the |
 | | same attack on unprotected features, or null) |
@@ -91,7 +92,15 @@ COLUMNS = {
 }
 # What a predictor says of rebuilt photographs.
 ATTRIBUTES = (
-  *("what", "hits", "total", "rate", "low", "high", "majority", "undisguised"),
+  "what",
+  "balanced",
+  "low",
+  "high",
+  "undisguised",
+  "hits",
+  "total",
+  "rate",
+  "majority",
 )
 # What a recogniser says of rebuilt photographs: all of it, or nothing.
 IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
@@ -150,13 +159,17 @@ def check(results: Mapping[str, Any]) -> None:
 
 
 def _check_rate(where: str, row: Mapping[str, Any]) -> None:
+  _check_hits(where, row)
+  _check_interval(where, "rate", row["rate"], row["low"], row["high"])
+
+
+def _check_hits(where: str, row: Mapping[str, Any]) -> None:
   if not 0 <= row["hits"] <= row["total"] or not row["total"]:
     raise ResultsError(f"{where}: {row['hits']} hits of {row['total']}")
   if abs(row["rate"] - row["hits"] / row["total"]) > 1e-6:
     raise ResultsError(
       f"{where}: rate {row['rate']} is not {row['hits']} / {row['total']}"
     )
-  _check_interval(where, "rate", row["rate"], row["low"], row["high"])
 
 
 def _check_interval(where: str, name: str, value, low, high) -> None:
@@ -193,7 +206,10 @@ def _check_reconstruction(where: str, row: Mapping[str, Any]) -> None:
     missing = [name for name in ATTRIBUTES if read.get(name) is None]
     if missing:
       raise ResultsError(f"{where}: attributes lack {', '.join(missing)}")
-    _check_rate(f"attributes of {where}", read)
+    where = f"attributes of {where}"
+    _check_hits(where, read)
+    ends = (read[name] for name in ("balanced", "low", "high"))
+    _check_interval(where, "balanced accuracy", *ends)
 
 
 def _check_curve(where: str, row: Mapping[str, Any]) -> None:

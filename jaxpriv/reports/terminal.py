@@ -122,7 +122,7 @@ def _identification(group: Mapping[str, Any], name, everything: bool) -> Table:
 def _reconstruction(group: Mapping[str, Any], name) -> Table:
   """Returns the attacks of one group, each behind the mark of its verdict."""
   who = group["mechanism"]
-  similar = ("Pairs", "SSIM", "95%\ninterval", "Alig-\nned")
+  similar = ("Pairs", "SSIM", "95%\ninterval", "Align.")
   numbers = (*similar, "Rank-1", "Undis-\nguised", "Chance", "Attri-\nbutes")
   table = _table(
     "Bounds of what can be rebuilt"
@@ -146,14 +146,13 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
       wording.percent(row["rate"]),
       wording.percent(row["undisguised"]),
       wording.percent(row["chance"]),
-      wording.percent((row["attributes"] or {}).get("rate")),
+      wording.percent((row["attributes"] or {}).get("balanced")),
     )
   read = group["rows"][0]["attributes"]
   if who is None and read:
     table.caption = Text(
-      f"Attributes are the {read['what']} ones:"
-      f" {wording.percent(read['undisguised'])} are read undisguised,"
-      f" {wording.percent(read['majority'])} by guessing"
+      f"Attributes: balanced accuracy of the {read['what']} ones, guessing 50%,"
+      f" undisguised {wording.percent(read['undisguised'])}"
     )
     table.caption_justify = "left"
   return table

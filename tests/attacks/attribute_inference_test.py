@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from jaxpriv.attacks import attribute_inference
 
@@ -19,26 +20,57 @@ def test_scores_count_known_labels_and_leave_unknown_attributes_out():
   assert rows[0]["predictor"] == "fresh FSN"
 
 
-def test_attributes_taken_together_are_counted_and_drawn_by_person():
+def test_attributes_taken_together_are_counted_and_balanced():
   labels = np.array([[1, -1, 0], [1, 1, -1], [0, 1, -1], [1, 0, -1]])
   read = np.array([[1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 1, 0]])
-  people = np.array([3, 3, 5, 9])
-  found = attribute_inference.overall(read, labels, labels, people)
-  assert (found["hits"], found["total"]) == (4, 8)
-  assert found["rate"] == 0.5 and found["undisguised"] == 1
+  found = attribute_inference.overall(read, labels, labels, np.arange(4))
+  assert (found["hits"], found["total"], found["rate"]) == (4, 8, 0.5)
   assert found["majority"] == (3 + 2 + 1) / 8
-  # By person: 2 of 4, 1 of 2, 1 of 2; with these there is no doubt of a half.
-  assert found["low"] == found["high"] == 0.5
-  people = np.array([3, 3, 3, 9])
-  read = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]])
-  found = attribute_inference.overall(read, read, labels, people)
-  # 6 of 6 and 0 of 2: sums of what is left of the mean are 1.5 and -1.5.
-  half = 1.959964 * np.sqrt(2 * (1.5**2 + 1.5**2)) / 8
-  np.testing.assert_allclose(found["low"], 0.75 - half, atol=1e-6)
-  assert found["rate"] == found["undisguised"] == 0.75 and found["high"] == 1
+  # 2 of 3 and 0 of 1; 2 of 2 and 0 of 1; the third does not vary.
+  assert found["balanced"] == pytest.approx((2 / 3 + 0 + 1 + 0) / 4)
+  assert found["undisguised"] == 1
+  assert (found["low"], found["high"]) == (0, 1)  # of four people
   nothing = np.full((2, 2), -1)
-  args = (np.zeros((2, 2), int), nothing, nothing, np.arange(2))
-  assert attribute_inference.overall(*args) is None
+  one = np.array([[1, 0], [1, 0]])
+  for labels in (nothing, one):
+    args = (np.zeros((2, 2), int), one, labels, np.arange(2))
+    assert attribute_inference.overall(*args) is None
+
+
+def test_whoever_sees_nothing_is_at_a_half_whichever_way_they_err():
+  rng = np.random.default_rng(0)
+  labels = (rng.random((4000, 3)) < 0.8).astype(int)
+  people = np.arange(4000) // 2
+  for bias in (0.0, 0.2, 1.0):
+    read = (rng.random(labels.shape) < bias).astype(int)
+    found = attribute_inference.overall(read, labels, labels, people)
+    assert found["low"] - 0.01 <= 0.5 <= found["high"] + 0.01
+    assert abs(found["rate"] - (0.8 * bias + 0.2 * (1 - bias))) < 0.02
+  # One of three read, by one who else says no: the rate is below the majority.
+  read = np.zeros_like(labels)
+  read[:, 0] = labels[:, 0]
+  found = attribute_inference.overall(read, labels, labels, people)
+  assert found["rate"] < found["majority"]
+  assert found["balanced"] == pytest.approx(2 / 3)
+  assert found["low"] > 0.6
+
+
+def test_the_interval_of_attributes_is_over_people():
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 2, (30, 4))
+  read = np.where(rng.random(labels.shape) < 0.8, labels, 1 - labels)
+  width = lambda row: row["high"] - row["low"]
+  one = attribute_inference.overall(read, labels, labels, np.arange(30))
+  rows = np.repeat(np.arange(30), 20)
+  many = attribute_inference.overall(
+    read[rows], labels[rows], labels[rows], rows
+  )
+  assert many["balanced"] == pytest.approx(one["balanced"])
+  assert width(many) == pytest.approx(width(one))
+  apart = attribute_inference.overall(
+    read[rows], labels[rows], labels[rows], np.arange(600)
+  )
+  assert width(apart) < width(one) / 3
 
 
 def test_mean_average_precision_is_over_attributes_that_vary():

@@ -53,8 +53,11 @@ def test_hidden_attributes_are_read_in_what_was_rebuilt():
   assert read["what"] == "hidden"
   assert (read["hits"], read["total"]) == (3, 6)
   assert (read["majority"], read["undisguised"]) == (0.5, 1)
+  assert read["balanced"] == 0.5  # all are said to smile
   read = _scene(kept=("Male", "Smiling")).row("A5", white)["attributes"]
   assert (read["what"], read["hits"], read["total"]) == ("kept", 5, 12)
+  read = _scene(kept=()).row("A5", white)["attributes"]  # the task is who it is
+  assert (read["what"], read["hits"], read["total"]) == ("hidden", 5, 12)
   assert _scene(predictor=False).row("A5", white)["attributes"] is None
 
 

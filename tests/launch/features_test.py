@@ -65,11 +65,10 @@ def test_every_attack_is_in_the_results(workdir):
   assert {row["mechanism"] for row in rows} == {
     "deep_poisoning", "noise alone", "gaussian alone", "mean alone",
   }  # fmt: skip
-  assert all(row["attributes"]["what"] == "hidden" for row in rows)
-  labels = {
-    row["attributes"]["total"] for row in rows if row["attack"][:2] != "A6"
-  }
-  assert labels == {rows[0]["total"]}  # Eyeglasses of each photograph
+  # A6 is of so few people that it may be none with or none without glasses.
+  read = [row["attributes"] for row in rows if row["attack"][:2] != "A6"]
+  assert {r["what"] for r in read} == {"hidden"}
+  assert {r["total"] for r in read} == {rows[0]["total"]}
   leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
   assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
   precision = {

@@ -122,10 +122,20 @@ def rebuilt(kind, ssim, pairs=None, hits=None, **changes):
   return {**row, **changes}
 
 
-def read(hits, total=6000, **changes):
-  """What a predictor reads right of the labels in what was rebuilt."""
-  row = {"what": "hidden", "majority": 0.702, "undisguised": 0.931}
-  return {**row, **rate(hits, total), **changes}
+def read(balanced, hits=4107, **changes):
+  """How well a predictor reads attributes in what was rebuilt."""
+  row = {
+    "what": "hidden",
+    "balanced": balanced,
+    "low": balanced - 0.012,
+    "high": balanced + 0.012,
+    "undisguised": 0.931,
+    "hits": hits,
+    "total": 6000,
+    "rate": hits / 6000,
+    "majority": 0.702,
+  }
+  return {**row, **changes}
 
 
 def leak(kind, what, hits, chance=0.005, original=0.9, **changes):
@@ -170,8 +180,8 @@ def precision(reader, what, value, mechanism=POISONING):
 
 def bounds():
   return [
-    rebuilt("clean features", 0.85, hits=702, attributes=read(5461)),
-    rebuilt("mean image", 0.2, attributes=read(4104)),
+    rebuilt("clean features", 0.85, hits=702, attributes=read(0.894)),
+    rebuilt("mean image", 0.2, attributes=read(0.5, low=0.5, high=0.5)),
     rebuilt("another photograph", 0.14, hits=4),
   ]
 
@@ -194,12 +204,12 @@ def feature_results():
         *("A0 the inverter of the loss", 0.0071),
         hits=5,
         abs_ssim=0.04,
-        attributes=read(4190),
+        attributes=read(0.505),
       ),
       rebuilt("A1 known pairs", 0.31, pairs=256),
       rebuilt(
         *("A1 known pairs", 0.71, 1024, 312),
-        attributes=read(5107),
+        attributes=read(0.822, 5107),
       ),
       rebuilt("A3 transfer", 0.205, hits=6),
       rebuilt("A0 the inverter of the loss", 0.7, hits=402, mechanism="noise"),

@@ -103,29 +103,51 @@ def test_no_recogniser_no_verdict_on_identity():
 
 
 @pytest.mark.parametrize(
-  ("hits", "changes", "word", "reason"),
+  ("balanced", "changes", "word", "reason"),
   [
-    (4000, {}, "held off", "mean image"),  # 65.5 to 67.9%, guessing 70.2%
-    (4230, {}, "held off", "mean image"),  # 69.3 to 71.6%
-    (4260, {"majority": 0.65}, "leaks", "hidden attributes"),
-    (4500, {}, "leaks", "hidden attributes"),
-    (4500, {"what": "kept"}, "held off", "mean image"),  # which is their task
-    (71, {"total": 100}, "unclear", "the limit of 75.2%"),  # 61.5 to 79.0%
-    (4000, {"undisguised": 0.69}, "unclear", "fails on undisguised"),
+    (0.49, {}, "held off", "mean image"),
+    (0.505, {}, "held off", "mean image"),  # 49.3 to 51.7%
+    (0.515, {}, "leaks", "hidden attributes"),  # 50.3 to 52.7%
+    (0.9, {"what": "kept"}, "held off", "mean image"),  # which is their task
+    (0.55, {"low": 0.0, "high": 1.0}, "unclear", "the limit of 55.0%"),
+    (0.5, {"undisguised": 0.54}, "unclear", "fails on undisguised"),
+    (0.6, {"undisguised": 0.54}, "leaks", "hidden attributes"),
   ],
 )
-def test_hidden_attributes_are_not_to_be_read(hits, changes, word, reason):
-  read = examples.read(hits, **changes)
+def test_hidden_attributes_are_not_to_be_read(balanced, changes, word, reason):
+  read = examples.read(balanced, **changes)
   row = examples.rebuilt("A2", 0.1, hits=5, attributes=read)
   verdict = judge(row)
   assert (verdict.word, reason in verdict.reason) == (word, True), verdict
   worse = examples.rebuilt("A2", 0.5, hits=5, attributes=read)
   assert judge(worse).word == "rebuilt"
+  people = examples.rebuilt("A2", 0.1, hits=100, attributes=read)
+  assert judge(people).word == "identified"
   sentence = summary.findings(only(row))[0].sentence
-  assert (
-    f"reads {100 * read['rate']:.1f}% of the {read['what']} attributes"
-    in sentence
-  )
+  assert f"reads {read['what']} attributes with a balanced" in sentence
+  assert f"accuracy of {balanced:.1%} at most (A2;" in sentence
+
+
+def test_a_predictor_that_fails_on_clean_features_too_says_nothing():
+  row = examples.rebuilt("A2", 0.1, hits=5, attributes=examples.read(0.5))
+  clean, *others = examples.bounds()
+  assert judge(row, clean, *others).word == "held off"
+  clean["attributes"] = examples.read(0.505)
+  verdict = judge(row, clean, *others)
+  assert verdict.level == "unclear"
+  assert "what unprotected features give" in verdict.reason
+
+
+def test_who_is_identified_comes_before_what_leaks():
+  leak = examples.rebuilt("A2", 0.15, 16, 5, attributes=examples.read(0.8))
+  people = examples.rebuilt("A3", 0.05, hits=400)
+  near = examples.rebuilt("A1", 0.3, 16)
+  rows = [*examples.bounds(), leak, people, near]
+  found = features.attacks(rows, examples.POISONING)
+  assert [row["attack"] for row in found] == ["A1", "A3", "A2"]
+  said = " ".join(summary.not_claimed(only(leak)))
+  assert "holds 16 released" in said
+  assert "reads hidden attributes in what it makes of the others (A2" in said
 
 
 @hypothesis.given(
@@ -154,10 +176,10 @@ def test_headlines():
     "People are recognised in what is rebuilt from the released features: A3"
     " transfer gives away 10.0% of them, 20× chance"
   )
-  leak = examples.rebuilt("A2", 0.1, hits=5, attributes=examples.read(5107))
+  leak = examples.rebuilt("A2", 0.1, hits=5, attributes=examples.read(0.822))
   assert summary.headline(only(leak)) == (
     "Hidden attributes are read in what is rebuilt from the released features:"
-    " A2 gives away 85.1% of them, where guessing gets 70.2%"
+    " after A2 with a balanced accuracy of 82.2%, where guessing has 50%"
   )
   assert summary.level(only(leak)) == "bad"
   good = only(examples.rebuilt("A0", 0.1, hits=5))

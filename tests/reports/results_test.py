@@ -78,10 +78,14 @@ def test_contradictions_are_refused(section, change, message):
     ("reconstruction", 1, {"total": 0}, "no photograph"),
     ("reconstruction", 1, {"pairs": -1}, "-1 pairs"),
     ("reconstruction", 1, {"rate": 0.5}, "hits, identified_of, low, high"),
-    ("reconstruction", 1, {"attributes": {}}, "attributes lack what, hits"),
+    ("reconstruction", 1, {"attributes": {}}, "attributes lack what, balanced"),
     (
-      *("reconstruction", 1, {"attributes": examples.read(1) | {"hits": 2}}),
-      "is not 2 / 6000",
+      *("reconstruction", 1, {"attributes": examples.read(0.5, rate=0.1)}),
+      "0.1 is not 4107 / 6000",
+    ),
+    (
+      *("reconstruction", 1, {"attributes": examples.read(0.5, low=0.6)}),
+      "balanced accuracy 0.5 outside",
     ),
     ("leakage", 0, {"hits": 1001}, "1001 hits of 1000"),
     ("precision", 0, {"value": 0.8}, "precision 0.8 outside its own"),

@@ -68,11 +68,11 @@ def test_features_beside_their_bounds():
   lines = printed(examples.feature_results()).splitlines()
   assert max(map(len, lines)) <= 80
   cells = [" ".join(line.split()) for line in lines]
-  assert "✕ A1 known 1,024 0.71 0.70–0.72 0.71 31.2% 87.1% 0.5% 85.1%" in cells
+  assert "✕ A1 known 1,024 0.71 0.70–0.72 0.71 31.2% 87.1% 0.5% 82.2%" in cells
   assert "✕ A1 known 256 0.31 0.30–0.32 0.31 – – – –" in cells
-  assert "mean image – 0.20 0.19–0.21 0.20 – – – 68.4%" in cells
-  caption = "Attributes are the hidden ones: 93.1% are read undisguised, 70.2%"
-  assert f"{caption} by guessing" in cells
+  assert "mean image – 0.20 0.19–0.21 0.20 – – – 50.0%" in cells
+  caption = "Attributes: balanced accuracy of the hidden ones, guessing 50%,"
+  assert f"{caption} undisguised" in cells
   assert "Keyed 0.40 – 16,384 0.19 0.85 0.20 ✓ not reached" in cells
   assert "Deep poisoning 0.40 1,024 16,384 0.80 0.85 0.20 ✕ reached" in cells
   leak = "A7 linear probe Identity 12.1% 10.2 – 14.3% 71.0% 0.5% ✕ leaks"
@@ -86,7 +86,7 @@ def test_the_longest_row_fits_eighty_columns():
   results = examples.feature_results()
   results["reconstruction"] += [
     examples.rebuilt(
-      *("A1 inverter", -0.2, 16384, 1000), attributes=examples.read(6000)
+      *("A1 inverter", -0.2, 16384, 1000), attributes=examples.read(1)
     )
   ]
   lines = printed(results).splitlines()

@@ -52,6 +52,7 @@ from jaxpriv.training import tasks
 from jaxpriv.training.method import Phase
 
 __all__ = (
+  "CLASSIFIER",
   "baseline",
   "check_pretrained",
   "draws",
@@ -77,7 +78,8 @@ def phases(config: ConfigDict) -> list[Phase]:
     config: with model, phases, data.attributes.
 
   Raises:
-    DataError: the data has no attribute.
+    DataError: the data has no attribute, or not those of the task; or people
+      are split by person where the task is to tell them apart.
     ValueError: a setting names what there is not.
   """
   parts = parts_lib.make(config)

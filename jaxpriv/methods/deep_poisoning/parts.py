@@ -90,7 +90,8 @@ def make(config: ConfigDict) -> Parts:
   """The parts, once the settings are found to fit together.
 
   Raises:
-    DataError: the data has no attribute, or people are split by person.
+    DataError: the data has no attribute, or not those of the task; or people
+      are split by person where the task is to tell them apart.
     ValueError: a setting names what there is not.
   """
   model = config.model
