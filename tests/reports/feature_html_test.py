@@ -69,7 +69,7 @@ def test_every_row_of_features_is_in_a_table(page):
     assert ("– – –" in found) == (row["hits"] is None)
     read = row["attributes"]
     if read:
-      assert f"{read['hits']:,} / 6,000 hidden undisg. 93.1%" in found
+      assert f"{read['hits']:,} / 6,000 hidden, of 93.1%" in found
       assert f"{read['balanced']:.1%}" in found
     if row["hits"] is not None:
       assert "87.1% 0.5%" in found
