@@ -151,7 +151,7 @@ def _reconstruction(group: Mapping[str, Any], name) -> Table:
   read = group["rows"][0]["attributes"]
   if who is None and read:
     table.caption = Text(
-      f"Attributes: balanced accuracy of the {read['what']} ones, guessing 50%,"
+      f"Attributes: balanced accuracy, {read['what']} ones; guessing 50%,"
       f" undisguised {wording.percent(read['undisguised'])}"
     )
     table.caption_justify = "left"

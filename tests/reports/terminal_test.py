@@ -71,8 +71,8 @@ def test_features_beside_their_bounds():
   assert "✕ A1 known 1,024 0.71 0.70–0.72 0.71 31.2% 87.1% 0.5% 82.2%" in cells
   assert "✕ A1 known 256 0.31 0.30–0.32 0.31 – – – –" in cells
   assert "mean image – 0.20 0.19–0.21 0.20 – – – 50.0%" in cells
-  caption = "Attributes: balanced accuracy of the hidden ones, guessing 50%,"
-  assert f"{caption} undisguised" in cells
+  caption = "Attributes: balanced accuracy, hidden ones; guessing 50%,"
+  assert f"{caption} undisguised 93.1%" in cells
   assert "Keyed 0.40 – 16,384 0.19 0.85 0.20 ✓ not reached" in cells
   assert "Deep poisoning 0.40 1,024 16,384 0.80 0.85 0.20 ✕ reached" in cells
   leak = "A7 linear probe Identity 12.1% 10.2 – 14.3% 71.0% 0.5% ✕ leaks"
