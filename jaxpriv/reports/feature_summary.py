@@ -240,6 +240,10 @@ def not_claimed(results: Results) -> list[str]:
     said.append(
       "Whether people are recognised in rebuilt photographs was not measured."
     )
+  if not any(row["attributes"] for row in found):
+    said.append(
+      "Whether attributes are seen in rebuilt photographs was not measured."
+    )
   said.append(
     "Features hold more than the decider reads: what no probe has asked them"
     " for was not measured."

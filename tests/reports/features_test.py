@@ -100,6 +100,7 @@ def test_no_recogniser_no_verdict_on_identity():
   assert "recognised in it was not measured" in finding.sentence
   said = " ".join(summary.not_claimed(only(row)))
   assert "Whether people are recognised in rebuilt" in said
+  assert "Whether attributes are seen in rebuilt" in said
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,7 @@ def test_who_is_identified_comes_before_what_leaks():
   found = features.attacks(rows, examples.POISONING)
   assert [row["attack"] for row in found] == ["A1", "A3", "A2"]
   said = " ".join(summary.not_claimed(only(leak)))
+  assert "Whether attributes are seen" not in said
   assert "holds 16 released" in said
   assert "reads hidden attributes in what it makes of the others (A2" in said
 
