@@ -91,11 +91,11 @@ def _evaluation(config: ConfigDict) -> None:
   options.pairs = (1, 4, 16, 64, 256, 1024, 4096, 16384)  # A1
   options.fewest_pairs = 16  # an inverter is trained on; least squares do less
   options.threshold_ssim = 0.4  # at which pairs are counted
-  # Of options.predictors, vgg reads attributes in what is rebuilt.
   options.unseen = 5  # A0: reconstructors that the module has not met
   options.modules = 3  # A3: how many the attacker trains
   options.colluders = ()  # A4: run directories of other entities
   options.searched = 64  # A6: photographs
+  # Of options.predictors, vgg reads attributes in what is rebuilt.
   options.linked = 1000  # A8: photographs
   steps = lambda count, rate, **other: common.phase(
     count, 32, learning_rate=rate, warmup_steps=20, augment=False, **other
