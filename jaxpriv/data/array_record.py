@@ -14,18 +14,23 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
-from jaxpriv.data import alignment, images, serialization
+from jaxpriv.data import alignment, images, serialization, shards
 from jaxpriv.data.records import DataError, Record, UnreadableImageError
 
 IMAGE_FORMATS = ("jpeg", "png")
 
 _VERSION = 1
-_HOW_TO_PACK = "Pack one with `python -m launch.pack`."
+_KIND = shards.Kind(
+  name="a packed set",
+  format=serialization.FORMAT,
+  version=_VERSION,
+  make="Pack one with `python -m launch.pack`.",
+  again="pack it again",
+)
 
 
 def write(
@@ -75,7 +80,7 @@ def write(
     attribute_names=list(attribute_names),
     identity_names=list(identity_names),
     framed=framed,
-    shards=_name_shards(partial, counts),
+    shards=shards.name(partial, "records", counts),
     identities=identities,
     attributes=attributes,
   )
@@ -101,7 +106,7 @@ class ArrayRecordSource:
       DataError: there is no such packed set, or it is foreign or damaged.
     """
     self.path = pathlib.Path(path).expanduser()
-    index = _read_index(self.path)
+    index = shards.read_index(self.path, _KIND)
     self.attribute_names = tuple(index["attribute_names"])
     self.identity_names = tuple(index["identity_names"])
     self._framed = index["framed"]
@@ -109,7 +114,8 @@ class ArrayRecordSource:
     self.attribute_values = np.array(index["attributes"], np.int8).reshape(
       len(self.identities), len(self.attribute_names)
     )
-    self._entries = _open_shards(self.path, index["shards"])
+    files, _ = shards.check(self.path, index["shards"], _KIND)
+    self._entries = array_record_data_source.ArrayRecordDataSource(files)
     if len(self._entries) != len(self.identities):
       raise DataError(
         f"{self.path} holds {len(self._entries)} records but its index names"
@@ -159,7 +165,7 @@ def _write_shards(folder, records, image_format, records_per_shard):
   identities, attributes = [], []
   remaining = iter(records)
   while shard := list(itertools.islice(remaining, 1)):
-    file = str(folder / f"{len(counts):05d}")
+    file = str(folder / f"records-{len(counts):05d}")
     writer = array_record_module.ArrayRecordWriter(file, "group_size:1")
     counts.append(0)
     rest = itertools.islice(remaining, records_per_shard - 1)
@@ -170,56 +176,3 @@ def _write_shards(folder, records, image_format, records_per_shard):
       attributes.append(np.asarray(record.get("attributes", ())).tolist())
     writer.close()
   return counts, identities, attributes
-
-
-def _name_shards(folder, counts) -> list[dict[str, Any]]:
-  shards = []
-  for i, count in enumerate(counts):
-    name = f"records-{i:05d}-of-{len(counts):05d}.array_record"
-    (folder / f"{i:05d}").rename(folder / name)
-    shards.append(dict(file=name, records=count))
-  return shards
-
-
-def _read_index(path: pathlib.Path) -> dict[str, Any]:
-  if not path.is_dir():
-    raise DataError(f"There is no folder {path}. {_HOW_TO_PACK}")
-  file = path / "index.json"
-  if not file.is_file():
-    raise DataError(f"{path} has no index.json. {_HOW_TO_PACK}")
-  try:
-    index = json.loads(file.read_text())
-  except ValueError as error:
-    raise DataError(f"{file} is damaged: {error}; pack it again.") from error
-  if not isinstance(index, dict) or index.get("format") != serialization.FORMAT:
-    raise DataError(f"{file} is not the index of a packed set. {_HOW_TO_PACK}")
-  if index["version"] != _VERSION:
-    raise DataError(
-      f"{file} has version {index['version']}, this program reads version"
-      f" {_VERSION}; pack it again."
-    )
-  if not index["shards"]:
-    raise DataError(f"{path} holds no records.")
-  return index
-
-
-def _open_shards(path: pathlib.Path, shards):
-  for shard in shards:
-    file = path / shard["file"]
-    if not file.is_file():
-      raise DataError(f"{file}, named in index.json, is missing; pack again.")
-    try:
-      reader = array_record_module.ArrayRecordReader(str(file))
-      count = reader.num_records()
-      reader.close()
-    except (RuntimeError, ValueError) as error:
-      raise DataError(
-        f"{file} is truncated or not an ArrayRecord file: {error}"
-      ) from error
-    if count != shard["records"]:
-      raise DataError(
-        f"{file} holds {count} records, index.json says {shard['records']};"
-        " it is truncated or was replaced; pack again."
-      )
-  files = [str(path / shard["file"]) for shard in shards]
-  return array_record_data_source.ArrayRecordDataSource(files)

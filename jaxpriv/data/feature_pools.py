@@ -22,6 +22,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from jaxpriv.data import records as records_lib
+from jaxpriv.data import shards as shards_lib
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
 FORMAT = "jaxpriv feature pool"
@@ -46,8 +47,14 @@ _READING = "readahead_buffer_size:0"
 _BUFFER = 32768  # bytes
 _LABELS = (0, 1, -1)
 _EXPONENT = 0x7C00  # all of its bits are set in infinities and NaN
-_HOW_TO_MAKE = "Pools are made by `python -m launch.release`."
 _GET_AGAIN = "get the pool again from whoever released it"
+_KIND = shards_lib.Kind(
+  name="a feature pool",
+  format=FORMAT,
+  version=_VERSION,
+  make="Pools are made by `python -m launch.release`.",
+  again=_GET_AGAIN,
+)
 
 
 def write(
@@ -166,7 +173,9 @@ class Pool:
     self.align: str = index["align"]
     self.shape: tuple[int, ...] = tuple(index["shape"])
     self.attribute_names: tuple[str, ...] = tuple(index["attribute_names"])
-    self._files, counts = _check_shards(self.path, index["shards"])
+    self._files, counts = shards_lib.check(
+      self.path, index["shards"], _KIND, _open
+    )
     self._starts = np.cumsum([0, *counts])
     self.attributes = _labels(self.path, index, int(self._starts[-1]))
     self._readers = [_open(file) for file in self._files]
@@ -443,33 +452,12 @@ def _write_shards(directory, entries, records_per_shard) -> list[dict]:
       writer.write(entry)
       counts[-1] += 1
     writer.close()
-  shards = []
-  for i, count in enumerate(counts):
-    name = f"features-{i:05d}-of-{len(counts):05d}.array_record"
-    (directory / f"features-{i:05d}").rename(directory / name)
-    shards.append(dict(file=name, records=count))
-  return shards
+  return shards_lib.name(directory, "features", counts)
 
 
 def _read_index(path: pathlib.Path) -> dict[str, Any]:
-  if not path.is_dir():
-    raise DataError(f"There is no folder {path}. {_HOW_TO_MAKE}")
+  index = shards_lib.read_index(path, _KIND)
   file = path / "index.json"
-  if not file.is_file():
-    raise DataError(f"{path} has no index.json. {_HOW_TO_MAKE}")
-  try:
-    index = json.loads(file.read_text())
-  except ValueError as error:
-    raise DataError(f"{file} is damaged: {error}; {_GET_AGAIN}.") from error
-  if not isinstance(index, dict) or index.get("format") != FORMAT:
-    raise DataError(
-      f"{file} is not the index of a feature pool. {_HOW_TO_MAKE}"
-    )
-  if index.get("version") != _VERSION:
-    raise DataError(
-      f"{file} has version {index.get('version')}, this program reads version"
-      f" {_VERSION}; ask for a pool of that version."
-    )
   wrong = _wrong_fields(index)
   if wrong:
     raise DataError(
@@ -498,34 +486,6 @@ def _wrong_fields(index) -> list[str]:
   ):
     wrong.append("shards")
   return wrong
-
-
-def _check_shards(path: pathlib.Path, shards) -> tuple[list[str], list[int]]:
-  """The files of a pool, found whole, and how many records each holds."""
-  if not shards:
-    raise DataError(f"{path} holds no records.")
-  files, counts = [], []
-  for shard in shards:
-    file = path / pathlib.PurePath(str(shard["file"])).name  # here only
-    if not file.is_file():
-      raise DataError(f"{file}, named in index.json, is missing; {_GET_AGAIN}.")
-    try:
-      reader = _open(str(file))
-      count = reader.num_records()
-      reader.close()
-    except (RuntimeError, ValueError) as error:
-      raise DataError(
-        f"{file} is truncated or not an ArrayRecord file: {error};"
-        f" {_GET_AGAIN}."
-      ) from error
-    if count != shard["records"]:
-      raise DataError(
-        f"{file} holds {count} records, index.json says {shard['records']}; it"
-        f" is truncated or was replaced; {_GET_AGAIN}."
-      )
-    files.append(str(file))
-    counts.append(count)
-  return files, counts
 
 
 def _open(file: str):
