@@ -3,6 +3,7 @@
 Below everything, since networks (on CPU) and per-example gradients need it.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -14,30 +15,58 @@ def patches(
   window: Sequence[int],
   strides: Sequence[int],
   padding: str | Sequence[tuple[int, int]],
+  input_dilation: Sequence[int] | None = None,
+  kernel_dilation: Sequence[int] | None = None,
 ) -> jax.Array:
   """The inputs of each output of a convolution.
 
   Args:
-    x: [..., H, W, C].
+    x: [..., H, W, C], or any other number of spatial dimensions, as many as
+      window has.
     window: (h, w).
     strides: two numbers.
-    padding: "SAME", "VALID" or ((low, high), (low, high)).
+    padding: "SAME", "VALID" or ((low, high), (low, high)); negative numbers cut
+      away.
+    input_dilation: two numbers, 1 more than the zeros between two inputs.
+    kernel_dilation: two numbers, the distance of two inputs of one output.
 
   Returns:
     [..., H', W', h * w * C], in the order of a kernel [h, w, C, features].
   """
+  dimensions = len(window)
+  between = input_dilation or (1,) * dimensions
+  apart = kernel_dilation or (1,) * dimensions
   if isinstance(padding, str):
-    padding = jax.lax.padtype_to_pads(x.shape[-3:-1], window, strides, padding)
-  x = jnp.pad(x, (*[(0, 0)] * (x.ndim - 3), *padding, (0, 0)))
-  rows, columns = (
-    (n - w) // s * s + 1
-    for n, w, s in zip(x.shape[-3:-1], window, strides, strict=True)
+    padding = jax.lax.padtype_to_pads(
+      x.shape[-1 - dimensions : -1], window, strides, padding
+    )
+  edges = [
+    (low, high, b - 1) for (low, high), b in zip(padding, between, strict=True)
+  ]
+  still = [(0, 0, 0)] * (x.ndim - dimensions - 1)
+  x = jax.lax.pad(x, jnp.zeros((), x.dtype), [*still, *edges, (0, 0, 0)])
+  lengths = [
+    (n - (w - 1) * d - 1) // s * s + 1
+    for n, w, s, d in zip(
+      x.shape[-1 - dimensions : -1], window, strides, apart, strict=True
+    )
+  ]
+  shifts = itertools.product(
+    *(range(0, w * d, d) for w, d in zip(window, apart, strict=True))
   )
   return jnp.concatenate(
     [
-      x[..., i : i + rows : strides[0], j : j + columns : strides[1], :]
-      for i in range(window[0])
-      for j in range(window[1])
+      x[
+        (
+          ...,
+          *(
+            slice(i, i + n, s)
+            for i, n, s in zip(shift, lengths, strides, strict=True)
+          ),
+          slice(None),
+        )
+      ]
+      for shift in shifts
     ],
     -1,
   )

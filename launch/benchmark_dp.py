@@ -51,17 +51,14 @@ def _plain(microbatch: int | None, lowered: bool) -> Callable:
   def of_rows(params, rows):
     if not lowered:
       return jax.grad(loss_fn)(params, rows)
+    program = products.find(loss_fn, params, rows, convolutions=True)
     leaves, structure = jax.tree.flatten(params)
-    row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows)
-    calls = products.trace(loss_fn, params, row).calls
-    probes = [jnp.zeros(c.outputs, c.dtype) for c in calls]
-    inner = sorted({c.leaf for c in calls})
-
-    def loss(leaves):
-      with products.Tap(leaves, inner, probes):
-        return loss_fn(jax.tree.unflatten(structure, leaves), rows)
-
-    return jax.tree.unflatten(structure, jax.grad(loss)(leaves))
+    probes = [
+      jnp.zeros(use.output.shape, use.output.dtype)
+      for use in program.uses.values()
+    ]
+    grads = jax.grad(lambda leaves: program.run(leaves, rows, probes)[0])
+    return jax.tree.unflatten(structure, grads(leaves))
 
   def gradient(params, batch):
     if microbatch is None:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+from jaxpriv.privacy import norms as norms_lib
 from jaxpriv.privacy import products as products_lib
 
 Tree = Any
@@ -70,18 +71,21 @@ class ClippedGrad:
     """The sum over the rows of one device, microbatch after microbatch."""
     rows = len(jax.tree.leaves(batch)[0])
     batch = {"padding": jnp.zeros(rows, bool), **batch}
-    traced = products_lib.trace(self.loss_fn, params, _row(batch))
-    count = self._microbatches(rows, traced)
+    program = products_lib.find(
+      self.loss_fn,
+      params,
+      jax.tree.map(lambda x: x[0], batch),
+      convolutions=jax.default_backend() == "cpu",
+    )
+    count = self._microbatches(rows, program.convolves)
     if count == 1:
-      return self._sum(params, batch, traced.calls)
+      return self._sum(params, batch, program)
     parts = jax.tree.map(
       lambda x: x.reshape(count, rows // count, *x.shape[1:]), batch
     )
     like = jax.tree.leaves(params)[0]
     shapes = jax.eval_shape(
-      lambda: self._sum(
-        params, jax.tree.map(lambda x: x[0], parts), traced.calls
-      )
+      lambda: self._sum(params, jax.tree.map(lambda x: x[0], parts), program)
     )
 
     def nothing():
@@ -93,7 +97,7 @@ class ClippedGrad:
       one, *rest = jax.lax.cond(
         jnp.all(part["padding"]),
         nothing,
-        lambda: self._sum(params, part, traced.calls),
+        lambda: self._sum(params, part, program),
       )
       return jax.tree.map(jnp.add, total, one), tuple(rest)
 
@@ -101,10 +105,10 @@ class ClippedGrad:
     rest = jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), rest)
     return total, *rest
 
-  def _microbatches(self, rows, traced) -> int:
+  def _microbatches(self, rows, convolves) -> int:
     """How many microbatches rows are divided into, evenly."""
     # XLA's convolutions crawl in a scan on CPU: there all at once is faster.
-    slow = traced.convolves and jax.default_backend() == "cpu"
+    slow = convolves and jax.default_backend() == "cpu"
     if self.microbatch_size is None or slow:
       return 1
     count = -(-rows // self.microbatch_size)
@@ -112,27 +116,26 @@ class ClippedGrad:
       count += 1
     return count
 
-  def _sum(self, params, batch, calls):
+  def _sum(self, params, batch, program):
     """(clipped sum, norms [B][, aux]) of one microbatch."""
     keep = jnp.logical_not(batch["padding"])
-    leaves, structure = jax.tree.flatten(params)
+    leaves = jax.tree.leaves(params)
     names = parameter_names(params)
-    inner = sorted({call.leaf for call in calls})
+    uses = list(program.uses.values())
 
     def lane(example):
       def loss(explicit, probes):
-        whole = list(leaves)
-        for i, leaf in explicit.items():
-          whole[i] = leaf
-        with products_lib.Tap(whole, inner, probes) as tap:
-          value = self.loss_fn(jax.tree.unflatten(structure, whole), example)
+        whole = [explicit.get(i, leaf) for i, leaf in enumerate(leaves)]
+        value, inputs = program.run(whole, example, probes)
         value, aux = value if self.has_aux else (value, None)
-        return value, (aux, tap.inputs)
+        return value, (aux, inputs)
 
-      explicit = {i: x for i, x in enumerate(leaves) if i not in inner}
+      explicit = {
+        i: x for i, x in enumerate(leaves) if i not in program.restore
+      }
       probes = [
-        _as_varying(jnp.zeros(call.outputs, call.dtype), leaves[0])
-        for call in calls
+        _as_varying(jnp.zeros(use.output.shape, use.output.dtype), leaves[0])
+        for use in uses
       ]
       (_, (aux, inputs)), (grads, outputs) = jax.value_and_grad(
         loss, (0, 1), has_aux=True
@@ -140,32 +143,37 @@ class ClippedGrad:
       return grads, inputs, outputs, aux
 
     grads, inputs, outputs, aux = jax.vmap(lane)(batch)
-    products = {i: products_lib.Product() for i in inner}
-    for call, a, g in zip(calls, inputs, outputs, strict=True):
-      products[call.leaf].add(a, g)
-    squares = {i: products_lib.squares(g) for i, g in grads.items()}
-    squares |= {i: product.squares() for i, product in products.items()}
-    groups: dict[str, jax.Array] = {}
-    for i, square in squares.items():
-      group = self.group_of(names[i])
-      groups[group] = groups.get(group, 0) + square
-    norms = jnp.sqrt(sum(groups.values()))
+    # Else XLA may keep more digits of these in the norm than in the sum, or
+    # compute them twice, and what is clipped is not what was measured.
+    grads, inputs, outputs = jax.lax.optimization_barrier(
+      (grads, inputs, outputs)
+    )
+    products = {use.leaf: products_lib.Product() for use in uses}
+    for use, a, g in zip(uses, inputs, outputs, strict=True):
+      products[use.leaf].add(a, g)
+    lengths = {i: norms_lib.lengths(g) for i, g in grads.items()}
+    lengths |= {i: product.lengths() for i, product in products.items()}
+    groups: dict[str, list[jax.Array]] = {}
+    for i, length in lengths.items():
+      groups.setdefault(self.group_of(names[i]), []).append(length)
+    together = lambda xs: norms_lib.lengths(jnp.stack(list(xs), 1))
+    by_group = {name: together(xs) for name, xs in groups.items()}
+    norms = together(by_group.values())
     # An example whose gradient is not finite adds nothing, as padding does.
     good = keep & jnp.isfinite(norms)
     scales = {
-      name: jnp.where(
-        good, jnp.minimum(1, self.clip_norms[name] / _safe(square)), 0
-      )
-      for name, square in groups.items()
+      name: jnp.where(good, _scale(self.clip_norms[name], length), 0)
+      for name, length in by_group.items()
     }
     finite = jnp.all(jnp.isfinite(norms))
 
     def total(clean):
       sums = []
-      for i, leaf in enumerate(leaves):
+      for i in range(len(leaves)):
         scale = scales[self.group_of(names[i])]
         if i in products:
-          sums.append(products[i].sum(scale, good, clean).reshape(leaf.shape))
+          summed = products[i].sum(scale, good, clean)
+          sums.append(program.restore[i](summed))
         else:
           g = grads[i] if clean else products_lib.rows_where(good, grads[i])
           g = g.astype(jnp.float32)
@@ -178,7 +186,7 @@ class ClippedGrad:
     # The same whether a microbatch of padding was run or not.
     shown = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
     norms = products_lib.rows_where(keep, norms)
-    result = jax.tree.unflatten(structure, sums), norms
+    result = jax.tree.unflatten(jax.tree.structure(params), sums), norms
     return (*result, shown) if self.has_aux else result
 
 
@@ -188,15 +196,9 @@ def _as_varying(x, like):
   return x + nothing.astype(x.dtype) if x.dtype != bool else x | (nothing > 0)
 
 
-def _safe(square):
-  # Only a guard against 0 / 0; a norm of 0 is clipped by nothing.
-  return jnp.maximum(jnp.sqrt(square), 1e-12)
-
-
-def _row(batch):
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch
-  )
+def _scale(clip_norm, length):
+  """What brings gradients of that length to clip_norm at most."""
+  return jnp.minimum(1, clip_norm / length)
 
 
 def parameter_names(params: Tree) -> list[str]:

@@ -1,37 +1,42 @@
 """Layers whose gradients are products: what goes in times what comes back.
 
-Of a Dense or Conv layer the gradient of an example is a^T g, a [T, P] being
-what goes in and g [T, O] what comes back, T being 1 or the positions of an
-image. `Tap` has layers hand out both, so that a gradient itself is only formed
-where that is less work than its norm without it,
+The gradient of a Dense or convolution kernel for one example is a^T g, a [T, P]
+being what goes in and g [T, O] what comes back, T being 1 or the positions of
+an image. `Program` runs a loss so that kernels hand out both, and a gradient
+itself is only formed where that is less work than its norm without it; the
+clipped sum is one matrix product over all examples and positions (Goodfellow
+2015; Bu et al., "Differentially Private Optimization on Large Model at Small
+Cost", ICML 2023).
 
-  |a^T g|^2 = sum of (a a^T) * (g g^T)        (ghost norm, T x T)
-
-and the clipped sum is one matrix product over all examples and positions
-(Goodfellow 2015; Bu et al., "Differentially Private Optimization on Large Model
-at Small Cost", ICML 2023).
+Kernels are found in the loss as JAX traces it, an equation at a time, not in
+the layers that it is written with. So whatever a layer, a vmap or a derivative
+inside the loss makes of a kernel counts, and a kernel with any use that is not
+a plain product (weight decay, a scan, a checkpoint) is left to JAX.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxpriv.patches import patches
-
-_EPSILON = 2.0**-23
+from jaxpriv.privacy import norms
 
 # float32 throughout: accelerators would round what norms are made of.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
+# Operations that at most change the order of a kernel's elements, or round it.
+_RESHAPING = ("reshape", "transpose", "squeeze")
+_NEUTRAL = ("convert_element_type", "pvary", "copy", "copy_p")
+
 
 class Product:
-  """The gradients of a kernel [P, O]: of each example, the sum of a^T g."""
+  """The gradients of a kernel [P, O]: for each example, the sum of a^T g."""
 
   def __init__(self):
     self.inputs, self.outputs, self._each = [], [], None
@@ -41,21 +46,16 @@ class Product:
     self.inputs.append(a)
     self.outputs.append(g)
 
-  def squares(self):
-    """Squared norms [B], by whichever way is less work."""
+  def lengths(self):
+    """Norms [B]; the products are formed where they are small."""
     a, g = self._all()
     positions, features = a.shape[1], a.shape[2] * g.shape[2]
-    if 2 * positions**2 < features:
-      found = jnp.sum(
-        _einsum("btp,bsp->bts", a, a) * _einsum("bto,bso->bts", g, g),
-        (1, 2),
-      )
-      # Terms may cancel: never below what rounding could hide of the norm.
-      size = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
-      slack = 0.0 if positions == 1 else 2 * _EPSILON * positions
-      return jnp.maximum(found, 0) + slack * size
-    self._each = _einsum("btp,bto->bpo", a, g)
-    return squares(self._each)
+    # In a quarter of the time of forming them, and of the memory.
+    if features > 4 * positions * (a.shape[2] + g.shape[2]):
+      return norms.product_lengths(a, g)
+    # Summed below as it is measured here.
+    self._each = jax.lax.optimization_barrier(_einsum("btp,bto->bpo", a, g))
+    return norms.lengths(self._each)
 
   def sum(self, scale, good, clean):
     """The sum of the examples' gradients times scale [B], [P, O]."""
@@ -75,12 +75,6 @@ class Product:
     return join(self.inputs), join(self.outputs)
 
 
-def squares(x: jax.Array) -> jax.Array:
-  """Squared norms [B] of the rows of x [B, ...], float32."""
-  x = x.astype(jnp.float32)
-  return jnp.sum(jnp.square(x), tuple(range(1, x.ndim)))
-
-
 def rows_where(good: jax.Array, x: jax.Array) -> jax.Array:
   """x [B, ...] with zeros for the rows that are not good [B]."""
   good = good.reshape(-1, *(1,) * (x.ndim - 1))
@@ -88,129 +82,336 @@ def rows_where(good: jax.Array, x: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
-  """One use of a kernel: which leaf, and its output [T, O] for one example."""
-
-  leaf: int
-  outputs: tuple[int, int]
-  dtype: Any
-
-
-class Tap:
-  """Has Dense and Conv layers hand out their inputs and take a probe.
-
-  The gradient by the probe, which is added to the output, is that by the
-  output. Kernels are known by identity, so that other networks with layers of
-  the same names are left alone.
-
-  Args:
-    leaves: of the parameters, as the network will see them.
-    inner: the indices of kernels whose layers are tapped.
-    probes: one for each use, in order; None only to note `calls`, in which case
-      no tapped kernel enters the computation.
-  """
-
-  def __init__(self, leaves, inner, probes=None):
-    self.inputs: list[jax.Array] = []
-    self.calls: list[Call] = []
-    self._index = {id(leaves[i]): i for i in inner}
-    self._probes = probes
-
-  def __enter__(self):
-    self._context = nn.intercept_methods(self._intercept)
-    self._context.__enter__()
-    return self
-
-  def __exit__(self, *error):
-    return self._context.__exit__(*error)
-
-  def _intercept(self, call, args, kwargs, context):
-    layer = context.module
-    if context.method_name != "__call__" or not _is_product(layer):
-      return call(*args, **kwargs)
-    leaf = self._index.get(id(layer.get_variable("params", "kernel")))
-    if leaf is None:
-      return call(*args, **kwargs)
-    (x,) = args
-    kernel = layer.get_variable("params", "kernel")
-    bias = layer.get_variable("params", "bias") if layer.use_bias else None
-    if self._probes is None:
-      kernel = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
-    dtype = layer.dtype or jnp.result_type(x, kernel.dtype)
-    x = x.astype(dtype)
-    if isinstance(layer, nn.Conv):
-      x = _patches(x, layer)
-    features = kernel.shape[-1]
-    shape = (*x.shape[:-1], features)
-    flat = (math.prod(shape[:-1]), features)
-    self.calls.append(Call(leaf, flat, dtype))
-    if self._probes is None:
-      y = jnp.zeros(shape, dtype)
-    else:
-      self.inputs.append(x.reshape(flat[0], -1))
-      probe = self._probes[len(self.inputs) - 1]
-      y = x @ kernel.reshape(-1, features).astype(dtype) + probe.reshape(shape)
-    return y if bias is None else y + bias.astype(dtype)
-
-
-def _is_product(layer) -> bool:
-  if type(layer) is nn.Dense:
-    return True
-  if type(layer) is not nn.Conv or jax.default_backend() != "cpu":
-    return False
-  ones = lambda x: x in (1, None) or set(x) == {1}
-  return (
-    isinstance(layer.kernel_size, Sequence)
-    and len(layer.kernel_size) == 2
-    and ones(layer.input_dilation)
-    and ones(layer.kernel_dilation)
-    and layer.feature_group_count == 1
-    and layer.mask is None
-    and layer.padding not in ("CIRCULAR", "CAUSAL", "REFLECT")
-  )
-
-
-def _patches(x, layer):
-  """[..., H, W, C] -> [..., H', W', h * w * C], what each output is made of."""
-  strides, padding = layer.strides or 1, layer.padding
-  if not isinstance(strides, (tuple, list)):
-    strides = (strides, strides)
-  if isinstance(padding, int):
-    padding = (padding, padding)
-  if not isinstance(padding, str):
-    padding = [(p, p) if isinstance(p, int) else p for p in padding]
-  return patches(x, layer.kernel_size, strides, padding)
-
-
-class Traced(NamedTuple):
-  """What is known of a loss before it is run.
+class Kernel:
+  """A parameter as an equation sees it.
 
   Attributes:
-    calls: the uses of kernels that only Dense and Conv layers use.
+    leaf: its index.
+    reshaped: the (operation, parameters) it went through, in order.
+    padded: zeros at its edges, as `lax.pad` takes them, () if none.
+  """
+
+  leaf: int
+  reshaped: tuple[tuple[str, str], ...] = ()
+  apply: Callable = lambda x: x
+  padded: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+  """One product with a kernel.
+
+  Attributes:
+    leaf: index of the parameter.
+    layout: how [P, O] was made of it; uses add up where it is the same.
+    restore: [P, O] -> the shape of the parameter.
+    output: shape [T, O] and dtype of the product, for one example.
+    run: (operands of the equation, probe [T, O]) -> (a [T, P], result).
+  """
+
+  leaf: int
+  layout: Any
+  restore: Callable
+  output: jax.ShapeDtypeStruct
+  run: Callable
+
+
+class Program(NamedTuple):
+  """A loss of one example, whose kernels hand out what their gradients are of.
+
+  Attributes:
+    uses: of kernels that are used in products only, by their place, in order.
     convolves: there are convolutions besides.
   """
 
-  calls: list[Call]
+  closed: ClosedJaxpr
+  structure: Any
+  uses: Mapping[tuple[int, ...], Use]
   convolves: bool
 
+  @property
+  def restore(self) -> dict[int, Callable]:
+    """For each leaf that `uses` names: [P, O] -> the shape of the parameter."""
+    return {use.leaf: use.restore for use in self.uses.values()}
 
-def trace(loss_fn, params, row) -> Traced:
-  """Finds the layers whose gradients are products."""
+  def run(self, leaves: Sequence, row: Any, probes: Sequence):
+    """(what the loss returns, [a [T, P]] of each use).
+
+    The gradient by a probe, which is added to a product, is that by the
+    product; the parameters that `uses` names enter as constants.
+
+    Args:
+      leaves: the parameters.
+      row: an example.
+      probes: [T, O] of each use; zeros.
+    """
+    left = dict(zip(self.uses, probes, strict=True))
+    inputs: dict[tuple[int, ...], jax.Array] = {}
+
+    def run(jaxpr, consts, args, place):
+      env = dict(zip(jaxpr.constvars, consts, strict=True))
+      env |= zip(jaxpr.invars, args, strict=True)
+      for i, equation in enumerate(jaxpr.eqns):
+        here = (*place, i)
+        values = [
+          x.val if isinstance(x, Literal) else env[x] for x in equation.invars
+        ]
+        use = self.uses.get(here)
+        if use:
+          inputs[here], result = use.run(values, left[here])
+          results = [result]
+        elif _is_jit(equation) and any(key[: len(here)] == here for key in left):
+          inner = equation.params["jaxpr"]
+          results = run(inner.jaxpr, inner.consts, values, here)
+        else:
+          results = _bind(equation, values)
+        env |= zip(equation.outvars, results, strict=True)
+      return [
+        x.val if isinstance(x, Literal) else env[x] for x in jaxpr.outvars
+      ]
+
+    args = [*leaves, *jax.tree.leaves(row)]
+    flat = run(self.closed.jaxpr, self.closed.consts, args, ())
+    value = jax.tree.unflatten(self.structure, flat)
+    return value, [inputs[here] for here in self.uses]
+
+
+def find(
+  loss_fn: Callable, params: Any, row: Any, convolutions: bool
+) -> Program:
+  """Finds the kernels whose gradients are products.
+
+  Args:
+    loss_fn: (params, row) -> a pytree.
+    params: pytree of arrays.
+    row: an example.
+    convolutions: also those of convolutions, which then are products of
+      patches: the fast way on a CPU.
+  """
   leaves, structure = jax.tree.flatten(params)
-  kernels = range(len(leaves))
-  calls: list[Call] = []
+  row_leaves, row_structure = jax.tree.flatten(row)
+  returned = None
 
-  def run(leaves, row):
-    with Tap(leaves, kernels) as tap:
-      value = loss_fn(jax.tree.unflatten(structure, leaves), row)
-    calls.extend(tap.calls)
-    return value
+  def flat(*args):
+    nonlocal returned
+    value = loss_fn(
+      jax.tree.unflatten(structure, args[: len(leaves)]),
+      jax.tree.unflatten(row_structure, args[len(leaves) :]),
+    )
+    out, returned = jax.tree.flatten(value)
+    return out
 
-  jaxpr = jax.make_jaxpr(run)(leaves, row).jaxpr
-  # A kernel that the loss depends on without its layers is used elsewhere too,
-  # as by weight decay: its gradient is not the layers' alone.
-  used = {id(x) for x in jaxpr.outvars}
-  used |= {id(x) for equation in jaxpr.eqns for x in equation.invars}
-  own = [c for c in calls if id(jaxpr.invars[c.leaf]) not in used]
-  convolves = len(own) < len(calls) or "conv_general_dilated" in str(jaxpr)
-  return Traced(own, convolves)
+  closed = jax.make_jaxpr(flat)(*leaves, *row_leaves)
+  uses: dict[tuple[int, ...], Use] = {}
+  spoiled: set[int] = set()
+
+  def walk(jaxpr: Jaxpr, kernels: dict, place: tuple[int, ...]):
+    for i, equation in enumerate(jaxpr.eqns):
+      here = (*place, i)
+      given = {
+        k: kernels[x]
+        for k, x in enumerate(equation.invars)
+        if not isinstance(x, Literal) and x in kernels
+      }
+      if not given:
+        continue
+      shown = _reshaped(equation, given)
+      use = None if shown else _use(equation, given, leaves, convolutions)
+      if shown:
+        kernels[equation.outvars[0]] = shown
+      elif use:
+        uses[here] = use
+      elif _is_jit(equation):
+        inner = equation.params["jaxpr"].jaxpr
+        mine = {inner.invars[k]: kernel for k, kernel in given.items()}
+        for x, kernel in zip(
+          equation.outvars, walk(inner, mine, here), strict=True
+        ):
+          if kernel:
+            kernels[x] = kernel
+      else:
+        spoiled.update(kernel.leaf for kernel in given.values())
+    return [
+      None if isinstance(x, Literal) else kernels.get(x) for x in jaxpr.outvars
+    ]
+
+  invars = closed.jaxpr.invars[: len(leaves)]
+  first = {
+    x: Kernel(i)
+    for i, x in enumerate(invars)
+    if jnp.issubdtype(x.aval.dtype, jnp.floating)
+  }
+  returned_kernels = walk(closed.jaxpr, first, ())
+  spoiled |= {kernel.leaf for kernel in returned_kernels if kernel}
+  layouts: dict[int, Any] = {}
+  for use in uses.values():
+    # Used in two ways, as by a layer and by its derivative.
+    if layouts.setdefault(use.leaf, use.layout) != use.layout:
+      spoiled.add(use.leaf)
+  uses = {k: use for k, use in uses.items() if use.leaf not in spoiled}
+  convolves = _convolves(closed.jaxpr, uses, ())
+  return Program(closed, returned, uses, convolves)
+
+
+def _is_jit(equation) -> bool:
+  return equation.primitive.name in ("jit", "pjit")
+
+
+def _bind(equation: JaxprEqn, values) -> Sequence:
+  """The results of an equation, as `jax.core.eval_jaxpr` has them."""
+  params = equation.primitive.get_bind_params(equation.params)
+  with equation.ctx.manager:
+    result = equation.primitive.bind(*values, **params)
+  return result if equation.primitive.multiple_results else [result]
+
+
+def _convolves(jaxpr, uses, place) -> bool:
+  for i, equation in enumerate(jaxpr.eqns):
+    here = (*place, i)
+    if here in uses:
+      continue
+    if _is_jit(equation):
+      if _convolves(equation.params["jaxpr"].jaxpr, uses, here):
+        return True
+    elif "conv_general_dilated" in str(equation):
+      return True
+  return False
+
+
+def _reshaped(equation, given) -> Kernel | None:
+  """The kernel that an equation only reshapes, rounds or pads."""
+  kernel, name = given.get(0), equation.primitive.name
+  if kernel is None or len(given) > 1:
+    return None
+  shape = equation.outvars[0].aval.shape
+  if name in _NEUTRAL and jnp.issubdtype(
+    equation.outvars[0].aval.dtype, jnp.floating
+  ):
+    return kernel
+  same = math.prod(shape) == math.prod(equation.invars[0].aval.shape)
+  if name in _RESHAPING or (name == "broadcast_in_dim" and same):
+    if kernel.padded:
+      return None
+
+    def apply(x, equation=equation, before=kernel.apply):
+      return _bind(equation, [before(x)])[0]
+
+    step = (name, f"{equation.invars[0].aval.shape}{equation.params}")
+    return Kernel(kernel.leaf, (*kernel.reshaped, step), apply)
+  if name == "pad" and not kernel.padded:
+    value = equation.invars[1]
+    edges = tuple(equation.params["padding_config"])
+    zeros = isinstance(value, Literal) and value.val == 0
+    if zeros and all(e[0] >= 0 and e[1] >= 0 and e[2] == 0 for e in edges):
+      return dataclasses.replace(kernel, padded=edges)
+  return None
+
+
+def _use(equation, given, leaves, convolutions) -> Use | None:
+  if len(given) != 1:
+    return None
+  (side, kernel) = next(iter(given.items()))
+  name = equation.primitive.name
+  if name == "dot_general" and not kernel.padded:
+    return _dot(equation, side, kernel, leaves)
+  if name == "conv_general_dilated" and side == 1 and convolutions:
+    return _convolution(equation, kernel, leaves)
+  return None
+
+
+def _restore(kernel, leaves, rows: tuple[int, ...], columns: tuple[int, ...]):
+  """(layout, [P, O] -> leaf) of a kernel whose axes `rows` make up P."""
+  leaf = leaves[kernel.leaf]
+
+  def matrix(x):
+    x = kernel.apply(x)
+    x = jnp.transpose(x, (*rows, *columns))
+    return x.reshape(math.prod(x.shape[: len(rows)]), -1)
+
+  def restore(x):
+    # Only changes the order: its transpose is its inverse.
+    return jax.vjp(matrix, leaf.astype(jnp.float32))[1](x)[0]
+
+  return (kernel.reshaped, rows, columns), restore
+
+
+def _dot(equation, side, kernel, leaves) -> Use | None:
+  (contracted, batched) = equation.params["dimension_numbers"]
+  if any(batched):
+    return None
+  avals = [x.aval for x in equation.invars]
+  mine, other = contracted[side], contracted[1 - side]
+  free = lambda i, used: tuple(
+    d for d in range(avals[i].ndim) if d not in used
+  )
+  columns, positions = free(side, mine), free(1 - side, other)
+  layout, restore = _restore(kernel, leaves, tuple(mine), columns)
+  out = equation.outvars[0].aval
+  sizes = [
+    math.prod(avals[1 - side].shape[d] for d in positions),
+    math.prod(avals[side].shape[d] for d in columns),
+  ]
+
+  def run(values, probe):
+    x = jnp.transpose(values[1 - side], (*positions, *other))
+    if side == 0:  # the kernel's axes come first
+      probe = probe.T
+    (result,) = _bind(equation, values)
+    return x.reshape(sizes[0], -1), result + probe.reshape(out.shape)
+
+  output = jax.ShapeDtypeStruct(tuple(sizes), out.dtype)
+  return Use(kernel.leaf, layout, restore, output, run)
+
+
+def _convolution(equation, kernel, leaves) -> Use | None:
+  params = equation.params
+  numbers = params["dimension_numbers"]
+  if params["feature_group_count"] != 1 or params["batch_group_count"] != 1:
+    return None
+  features, channels, *window = numbers.rhs_spec
+  shape = list(equation.invars[1].aval.shape)
+  if kernel.padded:
+    # Channels that are zero in the kernel: the input's may be what they are.
+    others = [e for d, e in enumerate(kernel.padded) if d != channels]
+    if any(any(e) for e in others):
+      return None
+    low, high, _ = kernel.padded[channels]
+    shape[channels] -= low + high
+  else:
+    low = 0
+  layout, restore = _restore(
+    kernel, leaves, (*window, channels), (features,)
+  )
+  batch, depth, *space = numbers.lhs_spec
+  out = equation.outvars[0].aval
+  sizes = (math.prod(out.shape) // shape[features], shape[features])
+
+  def run(values, probe):
+    x, w = values
+    x = jnp.transpose(x, (batch, *space, depth))
+    x = jax.lax.slice_in_dim(x, low, low + shape[channels], axis=-1)
+    w = jax.lax.slice_in_dim(w, low, low + shape[channels], axis=channels)
+    w = jnp.transpose(w, (*window, channels, features))
+    a = patches(
+      x,
+      w.shape[:-2],
+      params["window_strides"],
+      params["padding"],
+      params["lhs_dilation"],
+      params["rhs_dilation"],
+    )
+    leading = a.shape[:-1]
+    a = a.reshape(sizes[0], -1)
+    y = jax.lax.dot(
+      a,
+      w.reshape(-1, sizes[1]),
+      precision=params["precision"],
+      preferred_element_type=params["preferred_element_type"],
+    )
+    y = (y + probe).reshape(*leading, sizes[1])
+    return a, jnp.moveaxis(
+      y, range(y.ndim), (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
+    )
+
+  output = jax.ShapeDtypeStruct(sizes, out.dtype)
+  return Use(kernel.leaf, layout, restore, output, run)

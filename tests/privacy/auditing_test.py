@@ -139,8 +139,7 @@ def test_noise_divided_by_the_batch_size_twice_is_found(mesh, monkeypatch):
 
 
 def test_no_clipping_is_found(mesh, monkeypatch):
-  # What clips is the norm's inverse: of a norm of nothing, nothing.
-  monkeypatch.setattr(clipping, "_safe", lambda square: 1e-6)
+  monkeypatch.setattr(clipping, "_scale", lambda clip_norm, length: 1.0)
   found = audit(mesh)
   assert found.epsilon > found.claimed
   assert found.noise_low < found.noise_ratio < found.noise_high

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxpriv.privacy import clipped_grad, clipping, products
+from jaxpriv.privacy import clipped_grad, clipping
 
 ROWS, CLIP = 16, 2.0
 
@@ -109,32 +109,6 @@ def test_the_sum_is_that_of_a_loop_on_any_devices(
   np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
 
 
-def test_layers_that_hand_out_products_are_found(params, batch):
-  calls = products.trace(loss_fn, params, clipping._row(batch)).calls
-  kernels = [clipping.parameter_names(params)[call.leaf] for call in calls]
-  # All but the convolution in groups.
-  assert kernels == [
-    "Conv_0/kernel",
-    "Conv_1/kernel",
-    "Conv_2/kernel",
-    "Dense_1/kernel",
-    "Dense_0/kernel",
-  ]
-
-
-def test_both_ways_to_a_norm_are_taken_and_agree():
-  keys = jax.random.split(jax.random.key(0), 4)
-  for positions, features in ((4, 32), (32, 4)):
-    product = products.Product()
-    a = jax.random.normal(keys[0], (5, positions, features))
-    g = jax.random.normal(keys[1], (5, positions, features))
-    product.add(a, g)
-    squares = product.squares()
-    assert (product._each is None) == (positions == 4)
-    each = np.einsum("btp,bto->bpo", *np.asarray([a, g], np.float64))
-    np.testing.assert_allclose(squares, (each**2).sum((1, 2)), rtol=1e-5)
-
-
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, 1e30])
 def test_examples_without_a_finite_gradient_add_nothing(params, batch, bad):
   image = batch["image"].at[2].set(bad).at[14].set(bad)
@@ -222,9 +196,9 @@ def test_a_microbatch_size_is_positive():
 @pytest.mark.parametrize("size,count", [(None, 1), (16, 1), (5, 4), (3, 8)])
 def test_microbatches_are_even_and_no_larger_than_asked_for(size, count):
   fn = clipped_grad(loss_fn, CLIP, microbatch_size=size)
-  assert fn._microbatches(16, products.Traced([], False)) == count
+  assert fn._microbatches(16, convolves=False) == count
   # XLA's convolutions crawl in a loop on CPU.
-  assert fn._microbatches(16, products.Traced([], True)) == 1
+  assert fn._microbatches(16, convolves=True) == 1
 
 
 def test_microbatches_of_padding_cost_nothing(params, batch):
@@ -246,19 +220,3 @@ def test_layers_clipped_one_by_one(params, batch):
   assert fn.sensitivity() == pytest.approx(CLIP)
   expected, _ = loop(loss_fn, params, batch, norms, clipping.layer_of)
   close(jax.jit(fn)(params, batch)[0], expected)
-
-
-def test_a_ghost_norm_is_never_too_small():
-  """Where its terms cancel, as of two views that are nearly alike."""
-  keys = jax.random.split(jax.random.key(0), 3)
-  a = jnp.repeat(jax.random.normal(keys[0], (1, 1, 256)), 8, 1)
-  g = jax.random.normal(keys[1], (1, 8, 256))
-  g = g - g.mean(1, keepdims=True)
-  for apart in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6):
-    product = products.Product()
-    near = a + apart * jax.random.normal(keys[2], a.shape)
-    product.add(near, g)
-    found = float(product.squares()[0])
-    assert product._each is None
-    each = np.asarray(near[0], np.float64).T @ np.asarray(g[0], np.float64)
-    assert found >= (each**2).sum() * (1 - 1e-6)
