@@ -55,16 +55,17 @@ class ClippedGrad:
       return self._local(params, batch)
 
     def local(params, batch):
-      # Else AD would add the devices' gradients up before they are clipped.
-      params = jax.lax.pcast(params, self.axis, to="varying")
       total, *rows = self._local(params, batch)
       return jax.lax.psum(total, self.axis), *rows
 
     rows = P(self.axis)
+    # Unchecked: else AD would add the devices' gradients up before they are
+    # clipped, and a loss with a scan would have to know of the mesh.
     return jax.shard_map(
       local,
       in_specs=(P(), rows),
       out_specs=(P(), rows, rows) if self.has_aux else (P(), rows),
+      check_vma=False,
     )(params, batch)
 
   def _local(self, params, batch):

@@ -101,7 +101,7 @@ def scanned(params, example):
 
 
 def mapped(params, example):
-  shown = jnp.stack([example["x"], -example["x"]])
+  shown = jnp.stack([example["x"], 0.5 * example["x"]])
   each = jax.lax.map(lambda x: NET.apply({"params": params}, x), shown)
   return jnp.sum(jnp.sin(each))
 
@@ -182,7 +182,7 @@ CASES = {
   "our large conv": (*net_loss(conv=layers.Conv(5, (7, 7))), BOTH),
   "dilated": (*net_loss(conv=nn.Conv(5, (3, 2), kernel_dilation=2)), BOTH),
   "input dilated": (
-    *net_loss(conv=nn.Conv(5, (3, 2), input_dilation=2, strides=3)),
+    *net_loss(conv=nn.Conv(5, (3, 2), input_dilation=2, strides=3, padding=2)),
     BOTH,
   ),
   "transposed": (
