@@ -4,7 +4,9 @@
   python -m launch.audit --workdir=runs/private --black_box
 
 By default gradient canaries test the clip, the noise and the keys of every
-private phase, on the devices at hand: seconds. --black_box trains the first
+private phase, on the devices at hand, and gradient ascent on the pixels of
+examples searches the trained network for one that adds more than was measured of
+it: a minute or two. --black_box trains the first
 phase once more with mislabelled canaries among the data and guesses from the
 model which of them were in. Both write audit/audit.json. Exit status 2: a claim
 does not hold.
@@ -18,7 +20,7 @@ import numpy as np
 from absl import flags, logging
 from etils import epath
 
-from jaxpriv.attacks import membership
+from jaxpriv.attacks import clip_search, membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
 from jaxpriv.reports import files, wording
@@ -36,10 +38,17 @@ _CANARIES = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer(
   "steps", 2, "Steps of the white box, an even number.", 2
 )
+_CLIP_STEPS = flags.DEFINE_integer(
+  "clip_steps", 20, "Steps of the search for what the clip misses; -1: none.", -1
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of coins, noise and labels.")
 _BLACK_BOX = flags.DEFINE_bool(
   "black_box", False, "Train with canaries instead of looking at gradients."
 )
+
+
+# What rows of the search are called.
+CLIP = "clip search"
 
 
 def main(argv: list[str]) -> None:
@@ -52,7 +61,7 @@ def main(argv: list[str]) -> None:
   if _BLACK_BOX.value:
     found = _black_box(config, data, workdir, mesh)
   else:
-    found = _white_box(config, data, mesh)
+    found = _white_box(config, data, workdir, mesh)
   faults = [fault for row in found for fault in row["faults"]]
   path = workdir / "audit" / "audit.json"
   # Of which plan: what a run is trained with anew was not audited.
@@ -71,7 +80,7 @@ def main(argv: list[str]) -> None:
     sys.exit(2)
 
 
-def _white_box(config, data, mesh) -> list[dict]:
+def _white_box(config, data, workdir, mesh) -> list[dict]:
   phases = budget.privatise(common.phases_of(config), config, data)
   made = []
   for phase in phases:
@@ -93,6 +102,37 @@ def _white_box(config, data, mesh) -> list[dict]:
       "no phase of this run is private (config.dp.epsilon is inf): there is no"
       " noise to audit; --black_box attacks it all the same"
     )
+  return made + _clip(phases, config, data, workdir, mesh)
+
+
+def _clip(phases, config, data, workdir, mesh) -> list[dict]:
+  if _CLIP_STEPS.value < 0:
+    return []
+  try:
+    states = run.load_phases(phases, config, workdir, mesh)
+  except FileNotFoundError as error:
+    logging.warning("The clip is not searched in an untrained network: %s", error)
+    return []
+  # By people who were not trained on, where there are any.
+  split = next(s for s in ("test", "train") if len(data.splits.get(s, ())))
+  made = []
+  for phase in phases:
+    if not phase.plan:
+      continue
+    rows = clip_search.units_of(mesh) * phase.plan.rows_per_unit
+    batch = next(
+      data.epoch(split, batch_size=rows, limit=rows, everywhere=True)
+    )
+    logging.info(
+      "%s: searching for examples that the clip misses, %d steps",
+      phase.name,
+      _CLIP_STEPS.value,
+    )
+    found = clip_search.search(
+      phase, states, batch, mesh, _CLIP_STEPS.value, _SEED.value
+    )
+    row = {"audit": CLIP, "phase": phase.name}
+    made.append({**row, **found._asdict(), "faults": found.faults})
   return made
 
 
@@ -136,6 +176,13 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
 def _print(found: list[dict]) -> None:
   for row in found:
     print(f"{row['phase']}, {row['audit']}:")
+    if row["audit"] == CLIP:
+      print(
+        f"  no example of {row['examples']} adds more than"
+        f" {row['ratio']:.7f} of the norm that was measured of it, or of the"
+        " clip norm"
+      )
+      continue
     claimed = "∞" if row["claimed"] is None else wording.real(row["claimed"])
     print(
       f"  epsilon at least {wording.real(row['epsilon'])}, claimed {claimed}"

@@ -66,8 +66,8 @@ def audits_of(workdir, config) -> list[dict[str, Any]]:
   if len(mine) < len(rows):
     logging.warning("%s: audits of another plan are left out", path)
   # The counts of a black-box audit are of the training data, without noise.
-  shown = ("audit", "phase", "epsilon", "claimed")
-  return [{key: row[key] for key in shown} for row in mine]
+  shown = ("audit", "phase", "epsilon", "claimed", "ratio", "examples")
+  return [{key: row[key] for key in shown if key in row} for row in mine]
 
 
 def secret_order(secret: str, count: int) -> np.ndarray:

@@ -6,7 +6,8 @@ Of the card, besides what `jaxpriv.reports.card` lists:
 |---|---|
 | model | dict: parameters (how many), functions (names of FUNCTIONS), |
 | | sha256 (file -> hash) |
-| audits | rows of audit/audit.json: audit, phase, epsilon, claimed |
+| audits | rows of audit/audit.json: audit, phase, and either epsilon and |
+| | claimed, or ratio and examples |
 """
 
 from collections.abc import Iterator, Mapping
@@ -96,18 +97,24 @@ def _audits(audits, results) -> str:
       if results.get("privacy")
       else ""
     )
-  return md.bullets(
-    [
-      f"Audit ({row['audit']}, {row['phase']}): epsilon at least"
-      f" {wording.real(row['epsilon'])}, of the"
-      + (
-        f" {wording.real(row['claimed'])} claimed for what it attacked."
-        if row["claimed"] is not None
-        else " ∞ of training without privacy."
-      )
-      for row in audits
-    ]
+  return md.bullets([_audit(row) for row in audits])
+
+
+def _audit(row) -> str:
+  name = f"Audit ({row['audit']}, {row['phase']}):"
+  if "ratio" in row:
+    return (
+      f"{name} gradient ascent on pixels found no example, of"
+      f" {wording.count(row['examples'])}, that adds more than"
+      f" {row['ratio']:.6f} times the norm that was measured of it, or the clip"
+      " norm."
+    )
+  claimed = (
+    f" {wording.real(row['claimed'])} claimed for what it attacked."
+    if row["claimed"] is not None
+    else " ∞ of training without privacy."
   )
+  return f"{name} epsilon at least {wording.real(row['epsilon'])}, of the{claimed}"
 
 
 def _scores(results) -> str:

@@ -35,12 +35,13 @@ class Phase(NamedTuple):
     needs: names of earlier phases, which become `frozen`.
     method: what is trained.
     private: plan -> the method trained with differential privacy; None where
-      that cannot be.
+      that cannot be. An audit passes another gradient than
+      `private.private_grad` as a second argument.
     plan: of the method, if it is the private one.
   """
 
   name: str
   needs: tuple[str, ...]
   method: Method
-  private: Callable[[Plan], Method] | None = None
+  private: Callable[..., Method] | None = None
   plan: Plan | None = None

@@ -26,24 +26,13 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
   """
 
   def grad(objective):
-    def of_unit(params, unit):
-      value, (metrics, _) = objective(params, unit["rows"], unit["key"])
-      return value, {"loss": value, **metrics}
-
     def private(params, batch, key):
       noise_key, key = jax.random.split(key)
-      units = len(batch["padding"]) // plan.rows_per_unit
-      rows = jax.tree.map(
-        lambda x: x.reshape(units, plan.rows_per_unit, *x.shape[1:]), batch
-      )
-      keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(units))
-      fn = plan.clipped_grad(of_unit, params)
-      total, norms, metrics = fn(
-        params,
-        {"rows": rows, "key": keys, "padding": rows["padding"].all(1)},
+      total, norms, metrics, padding = _clipped(
+        plan, objective, params, batch, key
       )
       grads = plan.privatise(noise_key, total, params)
-      shown = jnp.isfinite(norms) & ~rows["padding"].all(1)
+      shown = jnp.isfinite(norms) & ~padding
       metrics = {
         **metrics,
         "clipped": norms > plan.clip_norm,
@@ -55,6 +44,43 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
     return private
 
   return grad
+
+
+def clipped_sum(plan: Plan) -> Callable[[Callable], Callable]:
+  """As `private_grad`, for audits of the clip: what there is before the noise.
+
+  The metrics are "sum", the clipped sum over units, and "norms" [units]; the
+  gradient is zero.
+  """
+
+  def grad(objective):
+    def measured(params, batch, key):
+      total, norms, _, _ = _clipped(plan, objective, params, batch, key)
+      grads = jax.tree.map(jnp.zeros_like, params)
+      return (jnp.zeros(()), ({"sum": total, "norms": norms}, {})), grads
+
+    return measured
+
+  return grad
+
+
+def _clipped(plan, objective, params, batch, key):
+  """(clipped sum, norms, metrics and padding of each unit) of a batch."""
+
+  def of_unit(params, unit):
+    value, (metrics, _) = objective(params, unit["rows"], unit["key"])
+    return value, {"loss": value, **metrics}
+
+  units = len(batch["padding"]) // plan.rows_per_unit
+  rows = jax.tree.map(
+    lambda x: x.reshape(units, plan.rows_per_unit, *x.shape[1:]), batch
+  )
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(units))
+  padding = rows["padding"].all(1)
+  total, norms, metrics = plan.clipped_grad(of_unit, params)(
+    params, {"rows": rows, "key": keys, "padding": padding}
+  )
+  return total, norms, metrics, padding
 
 
 def _mean(values, keep):

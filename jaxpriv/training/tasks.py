@@ -45,12 +45,14 @@ def supervised_phase(
     **arguments: of `builders.supervised`.
   """
 
-  def build(plan: Plan | None = None) -> Method:
+  def build(
+    plan: Plan | None = None, private_grad: Callable = private.private_grad
+  ) -> Method:
     grad: Callable = builders.value_and_grad
     if options.accumulate > 1:
       grad = builders.accumulated_grad(options.accumulate)
     if plan:
-      grad = private.private_grad(plan)
+      grad = private_grad(plan)
     method = builders.supervised(
       model,
       loss,

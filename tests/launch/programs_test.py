@@ -424,14 +424,17 @@ def test_a_private_model_is_reported_with_its_budget(private_run):
 def test_a_private_run_is_audited(private_run):
   output = run("launch.audit", f"--workdir={private_run}", "--canaries=64")
   assert "gradient canaries" in output
-  (row,) = json.loads((private_run / "audit/audit.json").read_text())
+  row, clip = json.loads((private_run / "audit/audit.json").read_text())
   assert row["faults"] == [] and row["epsilon"] <= row["claimed"]
+  assert clip["audit"] == "clip search" and clip["faults"] == []
+  assert 0.9 < clip["ratio"] <= 1.00001 and clip["examples"] >= 8
   run(
     "launch.audit", f"--workdir={private_run}", "--black_box", "--canaries=16"
   )
   rows = json.loads((private_run / "audit/audit.json").read_text())
-  assert [r["audit"] for r in rows] == ["gradient canaries", "one run"]
-  row = rows[1]
+  names = ["gradient canaries", "clip search", "one run"]
+  assert [r["audit"] for r in rows] == names
+  row = rows[2]
   assert row["guesses"] == 16 and row["epsilon"] <= row["claimed"] <= 8
 
 
