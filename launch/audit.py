@@ -39,7 +39,7 @@ _STEPS = flags.DEFINE_integer(
   "steps", 2, "Steps of the white box, an even number.", 2
 )
 _CLIP_STEPS = flags.DEFINE_integer(
-  "clip_steps", 20, "Steps of the search for what the clip misses; -1: none.", -1
+  "clip_steps", 40, "Steps of the search for what the clip misses; -1: none.", -1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of coins, noise and labels.")
 _BLACK_BOX = flags.DEFINE_bool(

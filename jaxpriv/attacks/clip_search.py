@@ -23,8 +23,9 @@ from jaxpriv.training.method import Phase
 ALLOWED = 1 + 1e-5
 
 # Steps between two weighings, which cost a gradient of all for each example.
-_EVERY = 5
-_RATE = 0.03
+_EVERY = 10
+# Of the first and the last step, in units of the brightest pixel.
+_RATES = (0.2, 1e-5)
 
 
 class ClipSearch(NamedTuple):
@@ -62,7 +63,7 @@ def search(
   states: Mapping[str, Any],
   batch: Mapping[str, np.ndarray],
   mesh: Any,
-  steps: int = 20,
+  steps: int = 40,
   seed: int = 0,
 ) -> ClipSearch:
   """Searches from photographs, noise and blank images, for large and for small.
@@ -93,13 +94,13 @@ def search(
     return tuple(metrics[private.NOT_PRIVATE + k] for k in ("sum", "norms"))
 
   @jax.jit
-  def climbed(state, frozen, batch, key, direction):
+  def climbed(state, frozen, batch, key, direction, rate):
     def height(image):
       norms = measure(state, frozen, {**batch, "image": image}, key)[1]
       return jnp.sum(direction * jnp.log(jnp.maximum(norms, 1e-30)))
 
     slope = jnp.sign(jnp.nan_to_num(jax.grad(height)(batch["image"])))
-    return jnp.clip(batch["image"] + _RATE * slope, 0, 1)
+    return jnp.clip(batch["image"] + rate * slope, 0, 1)
 
   rows = len(batch["padding"])
   units = rows // plan.rows_per_unit
@@ -113,6 +114,8 @@ def search(
   starts[2::4] = random.random((len(starts[2::4]), *[1] * (starts.ndim - 1)))
   starts[3::4] = 0
   direction = np.where(np.arange(units) // 4 % 2, 1.0, -1.0).astype(np.float32)
+  # Ever shorter, so that terms come to cancel to the last digits.
+  rates = np.geomspace(*_RATES, max(steps, 1), dtype=np.float32)
   worst, weighed = 0.0, 0
   with jax.set_mesh(mesh):
     measured = jax.jit(measure)
@@ -128,7 +131,9 @@ def search(
           worst = max(worst, _ratio(total, norms, i, plan))
         weighed += len(real)
       if step < steps:
-        moved = climbed(state, frozen, put(here), key, put(direction))
+        moved = climbed(
+          state, frozen, put(here), key, put(direction), rates[step]
+        )
         here = {**here, "image": mesh_lib.fetch(moved)}
   return ClipSearch(worst, weighed, steps)
 
