@@ -4,12 +4,11 @@
   python -m launch.audit --workdir=runs/private --black_box
 
 By default gradient canaries test the clip, the noise and the keys of every
-private phase, on the devices at hand, and gradient ascent on the pixels of
-examples searches the trained network for one that adds more than was measured of
-it: a minute or two. --black_box trains the first
-phase once more with mislabelled canaries among the data and guesses from the
-model which of them were in. Both write audit/audit.json. Exit status 2: a claim
-does not hold.
+private phase, on the devices at hand, and gradient ascent on pixels searches
+the trained network for an example that adds more than was measured of it: a
+minute or two. --black_box trains the first phase once more with mislabelled
+canaries among the data and guesses from the model which of them were in. Both
+write audit/audit.json. Exit status 2: a claim does not hold.
 """
 
 import json
@@ -39,7 +38,10 @@ _STEPS = flags.DEFINE_integer(
   "steps", 2, "Steps of the white box, an even number.", 2
 )
 _CLIP_STEPS = flags.DEFINE_integer(
-  "clip_steps", 40, "Steps of the search for what the clip misses; -1: none.", -1
+  "clip_steps",
+  40,
+  "Steps of the search for what the clip misses; -1: none.",
+  -1,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of coins, noise and labels.")
 _BLACK_BOX = flags.DEFINE_bool(
@@ -111,7 +113,9 @@ def _clip(phases, config, data, workdir, mesh) -> list[dict]:
   try:
     states = run.load_phases(phases, config, workdir, mesh)
   except FileNotFoundError as error:
-    logging.warning("The clip is not searched in an untrained network: %s", error)
+    logging.warning(
+      "The clip is not searched in an untrained network: %s", error
+    )
     return []
   # By people who were not trained on, where there are any.
   split = next(s for s in ("test", "train") if len(data.splits.get(s, ())))

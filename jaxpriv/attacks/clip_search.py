@@ -1,4 +1,4 @@
-"""A search for an example whose gradient is larger than what was measured of it.
+"""A search for an example whose gradient is larger than what was measured.
 
 Differential privacy rests on one sentence, that no example adds more than the
 clip norm to a sum, and in float32 that is true as far as the norm is. Whoever
@@ -107,8 +107,8 @@ def search(
   padding = np.asarray(batch["padding"]).reshape(units, -1)
   real = np.flatnonzero(~padding.all(1))
   random = np.random.default_rng(seed)
-  batch = inference.as_float({k: np.asarray(v) for k, v in batch.items()})
-  image = np.array(batch["image"])
+  floats = inference.as_float({k: jnp.asarray(v) for k, v in batch.items()})
+  image = np.array(floats["image"])
   starts = image.reshape(units, plan.rows_per_unit, *image.shape[1:])
   starts[1::4] = random.random(starts[1::4].shape)
   starts[2::4] = random.random((len(starts[2::4]), *[1] * (starts.ndim - 1)))
@@ -121,7 +121,7 @@ def search(
     measured = jax.jit(measure)
     # All rows are on every host.
     put = lambda x: jax.device_put(x, mesh_lib.batch_sharding(mesh))
-    here = {**batch, "image": image}
+    here: dict[str, Any] = {**floats, "image": image}
     for step in range(steps + 1):
       if step % _EVERY == 0 or step == steps:
         for i in real:

@@ -121,7 +121,9 @@ def conv_general_dilated(
     if x.shape[-1] == 3:
       # By a literal zero, which `privacy.products` can see to be one.
       x, kernel = (
-        jax.lax.pad(a, a.dtype.type(0), [(0, int(i == axis), 0) for i in range(4)])
+        jax.lax.pad(
+          a, a.dtype.type(0), [(0, int(i == axis), 0) for i in range(4)]
+        )
         for a, axis in ((x, 3), (kernel, 2))
       )
   return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)

@@ -52,7 +52,9 @@ def total(x: jax.Array) -> jax.Array:
 
 def _pairwise(parts):
   while len(parts) > 1:
-    parts = [sum(parts[i + 1 : i + 2], parts[i]) for i in range(0, len(parts), 2)]
+    parts = [
+      sum(parts[i + 1 : i + 2], parts[i]) for i in range(0, len(parts), 2)
+    ]
   return parts[0]
 
 

@@ -87,7 +87,8 @@ class Kernel:
 
   Attributes:
     leaf: its index.
-    reshaped: the (operation, parameters) it went through, in order.
+    reshaped: the (operation, parameters) that it went through, in order.
+    apply: does all of that, to any array of its shape.
     padded: zeros at its edges, as `lax.pad` takes them, () if none.
   """
 
@@ -120,7 +121,10 @@ class Program(NamedTuple):
   """A loss of one example, whose kernels hand out what their gradients are of.
 
   Attributes:
-    uses: of kernels that are used in products only, by their place, in order.
+    closed: the loss as a function of the leaves of parameters and example.
+    structure: of what it returns.
+    uses: of kernels that are used in products only, by the place of their
+      equation, (index, index within a compiled part, ...), in order.
     convolves: there are convolutions besides.
   """
 
@@ -157,10 +161,13 @@ class Program(NamedTuple):
           x.val if isinstance(x, Literal) else env[x] for x in equation.invars
         ]
         use = self.uses.get(here)
+        results: Sequence
         if use:
           inputs[here], result = use.run(values, left[here])
           results = [result]
-        elif _is_jit(equation) and any(key[: len(here)] == here for key in left):
+        elif _is_jit(equation) and any(
+          key[: len(here)] == here for key in left
+        ):
           inner = equation.params["jaxpr"]
           results = run(inner.jaxpr, inner.consts, values, here)
         else:
@@ -179,7 +186,7 @@ class Program(NamedTuple):
 def find(
   loss_fn: Callable, params: Any, row: Any, convolutions: bool
 ) -> Program:
-  """Finds the kernels whose gradients are products.
+  """Finds the parameters whose gradients are products.
 
   Args:
     loss_fn: (params, row) -> a pytree.
@@ -341,9 +348,7 @@ def _dot(equation, side, kernel, leaves) -> Use | None:
     return None
   avals = [x.aval for x in equation.invars]
   mine, other = contracted[side], contracted[1 - side]
-  free = lambda i, used: tuple(
-    d for d in range(avals[i].ndim) if d not in used
-  )
+  free = lambda i, used: tuple(d for d in range(avals[i].ndim) if d not in used)
   columns, positions = free(side, mine), free(1 - side, other)
   layout, restore = _restore(kernel, leaves, tuple(mine), columns)
   out = equation.outvars[0].aval
@@ -370,28 +375,24 @@ def _convolution(equation, kernel, leaves) -> Use | None:
     return None
   features, channels, *window = numbers.rhs_spec
   shape = list(equation.invars[1].aval.shape)
+  first = 0
   if kernel.padded:
-    # Channels that are zero in the kernel: the input's may be what they are.
-    others = [e for d, e in enumerate(kernel.padded) if d != channels]
-    if any(any(e) for e in others):
+    # By channels of zeros: whatever the input has there, nothing comes of it.
+    if any(any(e) for d, e in enumerate(kernel.padded) if d != channels):
       return None
-    low, high, _ = kernel.padded[channels]
-    shape[channels] -= low + high
-  else:
-    low = 0
-  layout, restore = _restore(
-    kernel, leaves, (*window, channels), (features,)
-  )
-  batch, depth, *space = numbers.lhs_spec
+    first, after, _ = kernel.padded[channels]
+    shape[channels] -= first + after
+  layout, restore = _restore(kernel, leaves, (*window, channels), (features,))
   out = equation.outvars[0].aval
   sizes = (math.prod(out.shape) // shape[features], shape[features])
 
   def run(values, probe):
     x, w = values
-    x = jnp.transpose(x, (batch, *space, depth))
-    x = jax.lax.slice_in_dim(x, low, low + shape[channels], axis=-1)
-    w = jax.lax.slice_in_dim(w, low, low + shape[channels], axis=channels)
+    batch, channel, *space = numbers.lhs_spec
+    x = jnp.transpose(x, (batch, *space, channel))
     w = jnp.transpose(w, (*window, channels, features))
+    last = first + shape[channels]
+    x, w = x[..., first:last], w[..., first:last, :]
     a = patches(
       x,
       w.shape[:-2],
@@ -409,9 +410,8 @@ def _convolution(equation, kernel, leaves) -> Use | None:
       preferred_element_type=params["preferred_element_type"],
     )
     y = (y + probe).reshape(*leading, sizes[1])
-    return a, jnp.moveaxis(
-      y, range(y.ndim), (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
-    )
+    batch, channel, *space = numbers.out_spec
+    return a, jnp.moveaxis(y, range(y.ndim), (batch, *space, channel))
 
   output = jax.ShapeDtypeStruct(sizes, out.dtype)
   return Use(kernel.leaf, layout, restore, output, run)

@@ -114,7 +114,9 @@ def _audit(row) -> str:
     if row["claimed"] is not None
     else " ∞ of training without privacy."
   )
-  return f"{name} epsilon at least {wording.real(row['epsilon'])}, of the{claimed}"
+  return (
+    f"{name} epsilon at least {wording.real(row['epsilon'])}, of the{claimed}"
+  )
 
 
 def _scores(results) -> str:

@@ -83,7 +83,7 @@ def program(network, devices, microbatch_size, clip_norm):
 
 
 def examples(kind, positions, inputs, outputs, seed):
-  """ROWS examples {x [T, N], w [T, O], by} of a kind that is hard to measure."""
+  """ROWS examples {x [T, N], w [T, O], by} that are hard to measure."""
   random = np.random.default_rng(seed)
   shape = (ROWS, positions, inputs)
   x, by = random.normal(size=shape), np.ones(ROWS)
@@ -117,8 +117,15 @@ def examples(kind, positions, inputs, outputs, seed):
 
 
 KINDS = (
-  "normal", "cancelling", "alike", "sparse", "constant", "tiny", "huge", "mixed",
-)  # fmt: skip
+  "normal",
+  "cancelling",
+  "alike",
+  "sparse",
+  "constant",
+  "tiny",
+  "huge",
+  "mixed",
+)
 
 
 def worst(network, positions, inputs, batch, devices, microbatch, clip_norm):
@@ -245,3 +252,17 @@ def test_a_value_is_rounded_once(mesh):
     leaves = jax.tree.leaves(fn(params, batch)[0])
     square = sum(np.sum(np.asarray(g, np.float64) ** 2) for g in leaves)
     assert 0.0099 < math.sqrt(square) <= 0.01 * ALLOWED
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_platforms_compile_the_barrier_too(platform):
+  """What is measured and summed is held back as it was rounded, in bfloat16."""
+  network = Network("grouped", jnp.bfloat16, jnp.float32, 8, False)
+  loss = functools.partial(loss_fn, network)
+  batch = examples("normal", 4, 5, 3, 0)
+  params = network.init(jax.random.key(1), batch["x"][0])["params"]
+  traced = jax.jit(clipped_grad(loss, 1.0)).trace(params, batch)
+  text = traced.lower(lowering_platforms=(platform,)).as_text()
+  held = [x for x in text.splitlines() if "optimization_barrier" in x]
+  # What goes in and comes out of the two layers, before it becomes float32.
+  assert any(x.count(f"tensor<{ROWS}x4x") >= 4 and "bf16" in x for x in held)

@@ -162,6 +162,8 @@ def net_loss(**parts):
   return net, output(net)
 
 
+MASK = jnp.ones((3, 3, 3, 5)).at[1].set(0)
+
 # Name of the case -> (network, loss, parameters that are handed out).
 CASES = {
   "vmap": (NET, views, BOTH),
@@ -196,7 +198,7 @@ CASES = {
     ["dense/kernel"],
   ),
   "masked": (
-    *net_loss(conv=nn.Conv(5, (3, 3), mask=jnp.ones((3, 3, 3, 5)).at[1].set(0))),
+    *net_loss(conv=nn.Conv(5, (3, 3), mask=MASK)),
     ["dense/kernel"],
   ),
 }  # fmt: skip
@@ -241,6 +243,17 @@ def check(net, loss_fn, mesh):
     np.testing.assert_allclose(lengths[:ROWS], norms, rtol=5e-5)
     for a, b in zip(jax.tree.leaves(found), total, strict=True):
       np.testing.assert_allclose(a, b, atol=5e-5 * max(np.abs(b).max(), 1e-4))
+
+
+def test_a_kernel_that_is_the_loss_itself_is_left_to_jax():
+  def loss_fn(params, example):
+    jnp.sum(example["x"] @ params["w"])  # used, to no effect
+    return params["w"].reshape(())
+
+  params, x = {"w": jnp.ones((1, 1))}, jnp.ones((4, 2, 1))
+  assert tapped(loss_fn, params, {"x": x[0]}) == []
+  found, norms = jax.jit(clipped_grad(loss_fn, 0.5))(params, {"x": x})
+  assert found["w"] == pytest.approx(4 * 0.5) and (norms == 1).all()
 
 
 def test_attention_is_products_but_for_the_scores(mesh):
