@@ -6,7 +6,10 @@ import numpy as np
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Intersection over union [N, M] of boxes a [N, 4], b [M, 4], x0 y0 x1 y1."""
+  """Intersection over union [N, M] of boxes a [N, 4], b [M, 4], x0 y0 x1 y1.
+
+  0 where neither has an area; sides from 1e-150 to 1e150.
+  """
   a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
   low, high = (
     np.maximum(a[..., :2], b[..., :2]),
@@ -14,7 +17,8 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   )
   shared = np.maximum(high - low, 0).prod(-1)
   area = lambda x: np.maximum(x[..., 2:] - x[..., :2], 0).prod(-1)
-  return shared / np.maximum(area(a) + area(b) - shared, 1e-12)
+  union = area(a) + area(b) - shared
+  return shared / np.where(union > 0, union, 1)
 
 
 def suppress(
@@ -33,8 +37,12 @@ def suppress(
 
   Returns:
     [K, 5], boxes and scores, best first.
+
+  Raises:
+    ValueError: a box is not finite, or a score is nan.
   """
   boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
+  _check(boxes, scores)
   order = np.argsort(-scores, kind="stable")
   kept = []
   while len(order):
@@ -51,6 +59,11 @@ def suppress(
   return np.array(kept).reshape(-1, 5)
 
 
+def _check(boxes, scores, where=""):
+  if not np.isfinite(boxes).all() or np.isnan(scores).any():
+    raise ValueError(f"{where}a box is not finite, or a score is nan")
+
+
 def average_precision(
   detections: Sequence[np.ndarray],
   ground_truth: Sequence[np.ndarray],
@@ -63,12 +76,14 @@ def average_precision(
   face by so much; the rest are false.
 
   Args:
-    detections: of each image [N, 5], boxes x0 y0 x1 y1 and scores.
+    detections: of each image [N, 5], boxes x0 y0 x1 y1 and scores. Those of
+      one score, over all images, count together: their order says nothing.
     ground_truth: of each image the boxes of faces [M, 4].
     overlap: intersection over union of a right one, at least.
 
   Raises:
-    ValueError: there is no face, or the lists differ in length.
+    ValueError: there is no face, the lists differ in length, a box is not
+      finite, or a score is nan.
   """
   if len(detections) != len(ground_truth):
     raise ValueError(
@@ -78,11 +93,18 @@ def average_precision(
   if not faces:
     raise ValueError("average precision without a face is not defined")
   scores, right = [], []
-  for found, boxes in zip(detections, ground_truth, strict=True):
+  for i, (found, boxes) in enumerate(
+    zip(detections, ground_truth, strict=True)
+  ):
     found = np.asarray(found, np.float64).reshape(-1, 5)
-    found = found[np.argsort(-found[:, 4], kind="stable")]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    _check(found[:, :4], found[:, 4], f"image {i}, detections: ")
+    _check(boxes, (), f"image {i}, faces: ")
     shared = overlaps(found[:, :4], boxes)
+    # Of equal scores the better place first, whatever the order of rows.
+    fit = shared.max(1, initial=0)
+    order = np.lexsort((-fit, -found[:, 4]))
+    found, shared = found[order], shared[order]
     taken = np.zeros(len(boxes), bool)
     for row, score in zip(shared, found[:, 4], strict=True):
       best = int(row.argmax()) if len(row) else -1
@@ -93,7 +115,10 @@ def average_precision(
       right.append(hit)
   order = np.argsort(-np.array(scores), kind="stable")
   hits = np.cumsum(np.array(right, bool)[order])
-  precision = hits / np.arange(1, len(hits) + 1)
+  ranked = np.array(scores)[order]
+  last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
+  hits, counts = hits[last], np.flatnonzero(last) + 1
+  precision = hits / counts
   precision = np.maximum.accumulate(precision[::-1])[::-1]
   recall = hits / faces
   steps = np.diff(recall, prepend=0)

@@ -82,7 +82,9 @@ def _band(size: int) -> np.ndarray:
 def psnr(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
   """Peak signal-to-noise ratio in dB, [..., H, W, C] -> [...]; inf if equal."""
   a, b, leading = _pair(a, b)
-  return dm_pix.psnr(a / max_val, b / max_val).reshape(leading)
+  # Subtracted before it is divided: equal images have no error left.
+  error = jnp.mean(jnp.square((a - b) / max_val), (1, 2, 3))
+  return (-10 * jnp.log10(error)).reshape(leading)
 
 
 @partial(jax.jit, static_argnames=("max_val", "scales"))
@@ -124,7 +126,7 @@ def ms_ssim(
     # Luminance counts at the coarsest scale alone; a huge k1 makes it 1.
     similarity = _ssim_map(a, b, max_val, k1=0.01 if last else 1e4).mean((2, 3))
     # where twice: the power has no gradient at 0.
-    positive = similarity > 0
+    positive = jnp.logical_not(similarity <= 0)  # nan stays nan
     power = jnp.where(positive, similarity, 1.0) ** weight
     product = product * jnp.where(positive, power, 0.0)
     a, b = (nn.avg_pool(x, (2, 2), strides=(2, 2)) for x in (a, b))

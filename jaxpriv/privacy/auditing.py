@@ -43,6 +43,7 @@ def epsilon_lower_bound(
   """
   inside, outside = np.asarray(inside, float), np.asarray(outside, float)
   _check_scores(inside, outside)
+  _check_levels(delta, confidence)
   level = (1 - confidence) / 4  # two rates of two inequalities
 
   def bounds(threshold, inside, outside, level):
@@ -76,6 +77,15 @@ def _upper(hits, total, level) -> float:
   return stats.beta.ppf(1 - level, hits + 1, total - hits)
 
 
+def _check_levels(delta, confidence):
+  if not 0 <= delta < 1:
+    raise ValueError(f"delta = {delta}: it is a probability, 0 to below 1")
+  if not 0 < confidence < 1:
+    raise ValueError(
+      f"confidence = {confidence}: it is a probability, above 0 and below 1"
+    )
+
+
 def _check_scores(inside, outside):
   if min(len(inside), len(outside)) < 4:
     raise ValueError(
@@ -98,7 +108,8 @@ def epsilon_one_run(
   NeurIPS 2023, theorem 5.2: each canary is in the data by a coin; the highest
   scores are guessed to be in, the lowest out, and that many right guesses are
   unlikely at a small epsilon. How many are guessed is chosen among five shares,
-  whose number the level pays for.
+  whose number the level pays for. Scores that tie are guessed alike or, where a
+  share ends among them, not at all: the order of rows says nothing.
 
   Args:
     scores: [M], higher for what was more likely in.
@@ -111,20 +122,25 @@ def epsilon_one_run(
   """
   scores, included = np.asarray(scores, float), np.asarray(included, bool)
   _check_scores(scores[included], scores[~included])
+  _check_levels(delta, confidence)
   total = len(scores)
-  order = np.argsort(-scores, kind="stable")
+  ranked = np.sort(scores)
   shares = (0.02, 0.05, 0.1, 0.25, 0.5)
   level = (1 - confidence) / len(shares)
   best = 0.0
   for share in shares:
     each = max(int(share * total), 1)
-    right = int(included[order[:each]].sum() + (~included[order[-each:]]).sum())
+    # Above every score that is left out at the top, below at the bottom.
+    top = scores > ranked[-each - 1]
+    bottom = scores < ranked[each]
+    guesses = int(top.sum() + bottom.sum())
+    right = int(included[top].sum() + (~included[bottom]).sum())
     low, high = 0.0, 50.0
-    if _one_run_level(total, 2 * each, right, low, delta) >= level:
+    if _one_run_level(total, guesses, right, low, delta) >= level:
       continue
     while high - low > 1e-3:
       middle = (low + high) / 2
-      found = _one_run_level(total, 2 * each, right, middle, delta)
+      found = _one_run_level(total, guesses, right, middle, delta)
       low, high = (middle, high) if found < level else (low, middle)
     best = max(best, low)
   return best

@@ -7,7 +7,7 @@ accounted for.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +27,12 @@ class BudgetError(ValueError):
   """The plan cannot be had, or another step would overspend it."""
 
 
+def owner(name: str, prefixes: Iterable[str]) -> str | None:
+  """The longest of `prefixes` that a parameter's name begins with."""
+  mine = [prefix for prefix in prefixes if name.startswith(prefix)]
+  return max(mine, key=len, default=None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """How one phase is trained with differential privacy.
@@ -40,7 +46,8 @@ class Plan:
     steps: that are paid for.
     clip_norm: of the gradient of a unit; with `group_clip_norms`, of the rest.
     group_clip_norms: beginning of a parameter's name -> clip norm of the group
-      of such parameters, each clipped on its own.
+      of such parameters, each clipped on its own. The longest beginning owns a
+      parameter.
     per_layer: each layer of the rest is clipped on its own, all together to
       clip_norm.
     allocation: "uniform" noise, the same on every parameter, or "dimension":
@@ -101,23 +108,20 @@ class Plan:
   def groups(self, params: Any) -> tuple[dict[str, float], Callable]:
     """(group -> clip norm, name of a parameter -> group)."""
     names = clipping.parameter_names(params)
-    # Of another phase, or of parameters that are not trained: no group here.
-    prefixes = {
-      prefix: norm
-      for prefix, norm in self.group_clip_norms.items()
-      if any(name.startswith(prefix) for name in names)
-    }
 
     def group_of(name):
-      for prefix in prefixes:
-        if name.startswith(prefix):
-          return prefix
+      prefix = owner(name, self.group_clip_norms)
+      if prefix is not None:
+        return prefix
       return clipping.layer_of(name) if self.per_layer else REST
 
-    rest = [n for n in names if not any(n.startswith(p) for p in prefixes)]
+    # A group of no parameters, as one of another phase is, would cost noise.
+    owned = {owner(name, self.group_clip_norms) for name in names} - {None}
+    rest = [n for n in names if owner(n, self.group_clip_norms) is None]
     found = sorted({group_of(name) for name in rest})
     each = self.clip_norm / math.sqrt(max(len(found), 1))
-    return {**dict.fromkeys(found, each), **prefixes}, group_of
+    norms = {p: c for p, c in self.group_clip_norms.items() if p in owned}
+    return {**dict.fromkeys(found, each), **norms}, group_of
 
   def clipped_grad(
     self, loss_fn: Callable, params: Any

@@ -91,17 +91,27 @@ def _check_networks(phases, config, data) -> None:
         return method.init(key, inference.as_float(batch), frozen)
 
       shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
-  names = {
-    f"{phase.name}: {name}"
+  names = sorted(
+    (name, phase.name)
     for phase in phases
     if phase.plan
     for name in clipping.parameter_names(shapes[phase.name]["params"])
-  }
-  for prefix in config.dp.group_clip_norms:
-    if not any(name.split(": ")[1].startswith(prefix) for name in names):
+  )
+  prefixes = dict(config.dp.group_clip_norms)
+  for prefix in prefixes:
+    mine = [name for name, _ in names if name.startswith(prefix)]
+    if not mine:
+      shown = [f"{phase}: {name}" for name, phase in names[:4]]
       raise plan_lib.BudgetError(
         f"config.dp.group_clip_norms names {prefix!r}, and no parameter of the"
-        f" private phases begins so: {', '.join(sorted(names)[:4])}, ..."
+        f" private phases begins so: {', '.join(shown)}, ..."
+      )
+    owners = {plan_lib.owner(name, prefixes) for name in mine}
+    if prefix not in owners:
+      longer = ", ".join(repr(p) for p in sorted(filter(None, owners)))
+      raise plan_lib.BudgetError(
+        f"config.dp.group_clip_norms names {prefix!r}, and all that begins so"
+        f" belongs to longer names: {longer}. Leave {prefix!r} out"
       )
 
 

@@ -18,6 +18,16 @@ def test_overlaps():
   np.testing.assert_allclose(found, [[1, 0, 1 / 3]])
 
 
+@pytest.mark.parametrize("side", [1e-140, 1e-8, 1e140])
+def test_boxes_of_any_size_overlap_themselves(side):
+  box = [[0.0, 0.0, side, side]]
+  half = [[0.0, 0.0, side, side / 2]]
+  np.testing.assert_allclose(detection.overlaps(box, box), [[1]])
+  np.testing.assert_allclose(detection.overlaps(box, half), [[0.5]])
+  none = [[3.0, 3.0, 3.0, 3.0]]
+  assert detection.overlaps(none, none) == 0
+
+
 def test_suppression_keeps_the_best_of_each_place():
   boxes = [moved(FACE, 2), FACE, FAR, moved(FACE, 9)]
   kept = detection.suppress(boxes, [0.3, 0.9, 0.5, 0.2], overlap=0.3)
@@ -73,3 +83,46 @@ def test_precision_is_the_best_at_that_recall_or_more():
   found = [np.array([[*moved(FAR, 30), 0.9], [*FACE, 0.8], [*FAR, 0.7]])]
   truth = [np.array([FACE, FAR])]
   assert detection.average_precision(found, truth) == pytest.approx(2 / 3)
+
+
+def test_detections_that_tie_count_together():
+  """Half of four are right, whichever stands first."""
+  rows = [[*FACE, 0.5], [*FAR, 0.5], [*moved(FACE, 40), 0.5], [*FAR, 0.5]]
+  rows[3][1] += 30
+  truth = [np.array([FACE, FAR])]
+  for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+    found = [np.array(rows)[order]]
+    assert detection.average_precision(found, truth) == 0.5
+    # Of one image each, in any order of images.
+    apart = [np.array([rows[i]]) for i in order]
+    faces = [np.array([[FACE, FAR, FACE, FACE][i]]) for i in order]
+    faces = [f if i < 2 else f + 200 for f, i in zip(faces, order, strict=True)]
+    assert detection.average_precision(apart, faces) == 0.25
+
+
+@pytest.mark.parametrize("score", [np.inf, -np.inf])
+def test_infinite_scores_tie_too(score):
+  truth = [np.array([FACE])]
+  for rows in ([FACE, FAR], [FAR, FACE]):
+    found = [np.array([[*box, score] for box in rows])]
+    assert detection.average_precision(found, truth) == 0.5
+
+
+def test_the_better_place_of_a_tie_takes_the_face():
+  near, far = [*moved(FACE, 1), 0.5], [*moved(FACE, 5), 0.5]
+  truth = [np.array([FACE])]
+  for rows in ([near, far], [far, near]):
+    found = [np.array([*rows, [*FAR, 0.1]])]
+    assert detection.average_precision(found, truth) == 0.5
+
+
+def test_what_is_no_number_is_refused():
+  bad, good = np.array([[*FACE, np.nan]]), np.array([FACE])
+  with pytest.raises(ValueError, match="image 1, detections"):
+    detection.average_precision([np.zeros((0, 5)), bad], [good, good])
+  with pytest.raises(ValueError, match="image 0, faces"):
+    detection.average_precision([np.zeros((0, 5))], [good * np.nan])
+  with pytest.raises(ValueError, match="not finite"):
+    detection.suppress([FACE, [0, 0, np.inf, 1]], [0.1, 0.2])
+  with pytest.raises(ValueError, match="score is nan"):
+    detection.suppress([FACE, FAR], [0.1, np.nan])

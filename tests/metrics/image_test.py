@@ -183,3 +183,19 @@ def test_distinct_covers_greedily(tolerance, side):
   unique = [x for x in images if seen.pop(x.tobytes(), None) is not None]
   got = image.distinct_outputs(images, tolerance)
   assert got == slow_cover(unique, tolerance)
+
+
+@pytest.mark.parametrize("max_val", [1.0, 255.0, 1e4])
+def test_psnr_of_equal_images_is_infinite_at_any_range(max_val):
+  x = max_val * jax.random.uniform(jax.random.key(0), (4, 33, 31, 3))
+  assert np.isinf(image.psnr(x, x, max_val)).all()
+  near = x + 1e-6 * max_val * jax.random.normal(jax.random.key(1), x.shape)
+  exact = np.asarray(x, np.float64) - np.asarray(near, np.float64)
+  expected = -10 * np.log10(np.mean((exact / max_val) ** 2, (1, 2, 3)))
+  np.testing.assert_allclose(image.psnr(x, near, max_val), expected, rtol=1e-5)
+
+
+def test_ms_ssim_of_nan_is_nan():
+  x = jax.random.uniform(jax.random.key(0), (3, 64, 64, 3))
+  found = image.ms_ssim(x.at[1, 0, 0, 0].set(jnp.nan), x)
+  np.testing.assert_array_equal(np.isnan(found), [False, True, False])

@@ -82,6 +82,39 @@ def test_one_run_is_below_the_truth():
     assert auditing.epsilon_one_run(scores, ~included, DELTA) == 0
 
 
+def test_the_order_of_scores_that_tie_says_nothing():
+  included = np.arange(1000) < 500
+  assert auditing.epsilon_one_run(np.zeros(1000), included, DELTA) == 0
+  # Two values: those of the higher are guessed in where a share ends at them.
+  scores = np.where(np.arange(1000) % 500 < 100, 1.0, 0.0)
+  for order in (np.arange(1000), np.random.default_rng(0).permutation(1000)):
+    found = auditing.epsilon_one_run(scores[order], included[order], DELTA)
+    assert found == 0
+  telling = np.where(included, 1.0, 0.0)
+  found = auditing.epsilon_one_run(telling, included, 0.0)
+  shuffled = np.random.default_rng(0).permutation(1000)
+  again = auditing.epsilon_one_run(telling[shuffled], included[shuffled], 0.0)
+  assert found == again > 4
+
+
+@pytest.mark.parametrize("function", ["epsilon_one_run", "epsilon_lower_bound"])
+@pytest.mark.parametrize(
+  "levels,named",
+  [
+    ((-0.1, 0.95), "delta = -0.1"),
+    ((1.0, 0.95), "delta = 1.0"),
+    ((np.nan, 0.95), "delta = nan"),
+    ((DELTA, 1.1), "confidence = 1.1"),
+    ((DELTA, 0.0), "confidence = 0.0"),
+  ],
+)
+def test_levels_are_probabilities(function, levels, named):
+  scores = np.arange(20.0)
+  other = scores % 2 == 0 if function == "epsilon_one_run" else scores
+  with pytest.raises(ValueError, match=named):
+    getattr(auditing, function)(scores, other, *levels)
+
+
 def test_too_few_or_infinite_scores_are_refused():
   with pytest.raises(ValueError, match="3 canaries inside and 9 outside"):
     auditing.epsilon_lower_bound(np.zeros(3), np.zeros(9), DELTA)

@@ -129,6 +129,23 @@ def test_groups_and_layers_bound_the_whole():
 
 
 @pytest.mark.parametrize("allocation", ["uniform", "dimension"])
+def test_the_longest_beginning_owns_a_parameter(allocation):
+  both = {"net": 1.0, "net/b": 0.5}
+  for norms in (both, dict(reversed(both.items()))):
+    one = make(group_clip_norms=norms, allocation=allocation)
+    found, group_of = one.groups(PARAMS)
+    assert found == {**both, "rest": 1.0}
+    assert group_of("net/a/w") == "net" and group_of("net/b/w") == "net/b"
+  # All of "net/" is owned by others: it is no group, and costs no noise.
+  all_of_it = {"net/": 3.0, "net/a": 1.0, "net/b": 0.5}
+  one = make(group_clip_norms=all_of_it, allocation=allocation)
+  assert one.groups(PARAMS)[0] == {"net/a": 1.0, "net/b": 0.5, "rest": 1.0}
+  assert set(one.stddevs(PARAMS)) == {"net/a", "net/b", "rest"}
+  clipped = one.clipped_grad(lambda p, e: (0.0, {}), PARAMS)
+  assert clipped.sensitivity() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "dimension"])
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_noise_of_all_groups_is_as_private_as_sigma(allocation, per_layer):
   one = make(allocation=allocation, per_layer=per_layer)

@@ -87,6 +87,13 @@ def test_groups_of_no_parameter_are_named():
     budget.privatise([private_toy("toy")], made, named(PEOPLE))
   made = private(group_clip_norms={"Dense_1": 1.0})
   budget.privatise([private_toy("toy")], made, named(PEOPLE))
+  # Nor does one own anything whose parameters longer ones own.
+  shadowed = {"Dense_1": 1.0, "Dense_1/bias": 1.0, "Dense_1/kernel": 1.0}
+  made = private(group_clip_norms=shadowed)
+  with pytest.raises(
+    BudgetError, match="'Dense_1/kernel'. Leave 'Dense_1' out"
+  ):
+    budget.privatise([private_toy("toy")], made, named(PEOPLE))
 
 
 def noise_of(workdir, mesh, steps=4):
