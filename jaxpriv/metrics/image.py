@@ -13,7 +13,6 @@ dissimilar as noise: report |ssim| beside it.
 
 from functools import partial
 
-import dm_pix
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import dp_accounting
+from absl import logging
 from dp_accounting import pld, rdp
 from scipy import optimize
 
@@ -17,7 +18,8 @@ ACCOUNTANTS: dict[str, Callable] = {
   "pld": pld.PLDAccountant,
   "rdp": rdp.RdpAccountant,
 }
-QUICK = "quick"
+# Bounds from above that only `calibrate` begins with.
+QUICK, COARSE = "quick", "coarse"
 
 # Of the standard deviation of the noise to the sensitivity; less hides nobody.
 SMALLEST_NOISE = 0.2
@@ -141,37 +143,64 @@ def calibrate(
     target: epsilon.
     accountant: see `epsilon`.
   """
-  # Quick, and asks for some more noise than the others do: the upper end.
-  high = SMALLEST_NOISE
-  while spent(high, QUICK) > target:
-    high *= 2
-  if high == SMALLEST_NOISE:
-    return high
-  high = _bisect(lambda s: spent(s, QUICK), high / 2, high, target)[1]
-  low = high
-  while low > SMALLEST_NOISE and spent(low, accountant) <= target:
-    low, high = low * 0.9, low
+  _accountant(accountant)  # refuses what it does not know
+  if accountant == "pld":
+    logging.info("Finding the noise for epsilon = %g: some seconds", target)
+  found: dict[tuple[float, str], float] = {}
 
-  def excess(log_sigma):
-    found = spent(math.exp(log_sigma), accountant)
-    return math.log(max(found, 1e-12) / target)
+  def excess(log_sigma, accountant):
+    """The logarithm of what is spent over the target, computed once."""
+    key = (log_sigma, accountant)
+    if key not in found:
+      value = spent(math.exp(log_sigma), accountant)
+      found[key] = math.log(max(value, 1e-12) / target)
+    return found[key]
 
-  if excess(math.log(low)) <= 0:
-    return low
-  sigma = math.exp(
-    optimize.brentq(excess, math.log(low), math.log(high), xtol=3e-5)
-  )
-  while spent(sigma, accountant) > target:
-    sigma *= 1 + 3e-5
-  return sigma
+  # In a moment, and near enough to begin from.
+  start = math.log(SMALLEST_NOISE)
+  while excess(start, QUICK) > 0:
+    start += math.log(2)
+  # A coarse grid is quick where the fine one is slow, at little noise, and
+  # there it is as good to five digits.
+  first = COARSE if accountant == "pld" and target >= 3 else accountant
+  low, high = _bracket(lambda x: excess(x, first), start)
+  if low < high:
+    high = optimize.brentq(excess, low, high, (first,), xtol=1e-5)
+  slope = (excess(high + 0.01, first) - excess(high, first)) / 0.01
+  return math.exp(_polish(lambda x: excess(x, accountant), high, slope))
 
 
-def _bisect(spent, low, high, target) -> tuple[float, float]:
-  """Narrows low, which spends too much, and high, which does not."""
-  while high - low > 1e-4 * low:
-    middle = (low + high) / 2
-    low, high = (middle, high) if spent(middle) > target else (low, middle)
+def _bracket(excess, start) -> tuple[float, float]:
+  """(too little, enough) noise near start; the same twice if any is enough."""
+  smallest = math.log(SMALLEST_NOISE)
+  low = high = max(start, smallest)
+  while excess(high) > 0:
+    low, high = high, high + 0.3
+  while low == high and low > smallest:
+    low = max(low - 0.3, smallest)
+    if excess(low) <= 0:
+      high = low
   return low, high
+
+
+def _polish(excess, x, slope) -> float:
+  """The least x, to 1e-4 and never below it, where excess(x) is 0 at most."""
+  slope = min(slope, -1e-3)
+  tolerance, smallest = -1e-4 * slope, math.log(SMALLEST_NOISE)
+  too_little, enough = -math.inf, math.inf
+  while enough - too_little > 1e-4:
+    here = excess(x)
+    if here > 0:
+      too_little = x
+    else:
+      enough = x
+      if here >= -tolerance or x <= smallest:
+        break
+    x = max(x - (here + 0.4 * tolerance) / slope, smallest)
+    # Where a grid makes steps of its own: halfway between what is known.
+    if not too_little < x < enough:
+      x = (too_little + enough) / 2
+  return enough
 
 
 def _check_delta(delta):
@@ -182,6 +211,8 @@ def _check_delta(delta):
 def _accountant(name):
   if name == QUICK:  # whole orders only: a bound from above, in a moment
     return rdp.RdpAccountant(orders=range(2, 128))
+  if name == COARSE:
+    return pld.PLDAccountant(value_discretization_interval=1e-3)
   if name not in ACCOUNTANTS:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"

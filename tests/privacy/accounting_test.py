@@ -53,6 +53,34 @@ def test_calibration_is_that_of_dp_accounting(accountant):
   assert found == pytest.approx(theirs, rel=1e-3)
 
 
+@pytest.mark.parametrize("target,fine", [(0.01, 40), (3.0, 3), (50.0, 3)])
+def test_calibration_asks_little_and_nothing_twice(target, fine, caplog):
+  """Each question to the fine grid is seconds, where there is little noise."""
+  asked = []
+
+  def spent(sigma, accountant):
+    asked.append((accountant, sigma))
+    event = accounting.event(0.1, sigma, 512)
+    return accounting.epsilon_of([event], 1e-6, accountant)
+
+  with caplog.at_level("INFO"):
+    sigma = accounting.calibrate(spent, target, "pld")
+  assert f"Finding the noise for epsilon = {target:g}" in caplog.text
+  assert len(set(asked)) == len(asked)
+  assert [name for name, _ in asked].count("pld") <= fine
+  assert accounting.epsilon(0.1, sigma, 512, 1e-6) <= target
+  less = accounting.epsilon(0.1, sigma * (1 - 1.1e-4), 512, 1e-6)
+  assert less > target
+
+
+@pytest.mark.parametrize("jump", [0.3, 1.0, 7.3])
+def test_calibration_ends_where_epsilon_jumps(jump):
+  """No noise multiplier spends the target itself."""
+  spent = lambda sigma, accountant: 9.0 if sigma < jump else 0.5
+  found = accounting.calibrate(spent, 3.0, "pld")
+  assert jump <= found <= jump * (1 + 1.1e-4)
+
+
 def test_the_ends():
   assert accounting.epsilon(0.1, 1.0, 0, 1e-5) == 0
   assert accounting.epsilon(0.1, 0.0, 5, 1e-5) == math.inf
