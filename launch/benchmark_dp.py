@@ -5,7 +5,8 @@ batch, one machine. The plain step is measured with the convolutions that the
 private one has (patches and a matrix product) and with XLA's own. Peers run
 where they are installed: jax_privacy here, and Opacus in an environment of its
 own, whose Python --torch_python names. Times of all that run in this process
-are taken in turns, so that a busy machine disturbs all alike.
+are taken in turns, and their ratios are medians over rounds, so that a busy
+machine disturbs all alike.
 """
 
 import importlib
@@ -146,14 +147,22 @@ def run(batch_size: int, rounds: int, torch_python: str) -> list[dict]:
       jax.block_until_ready(compiled(params, here))
       seconds[name].append(time.perf_counter() - start)
   best = {name: min(times) for name, times in seconds.items()}
-  plain = min(v for k, v in best.items() if k.startswith("plain"))
-  ours = min(v for k, v in best.items() if k.startswith("private"))
+  fastest = lambda start: min(
+    (name for name in best if name.startswith(start)), key=best.__getitem__
+  )
+  plain, ours = fastest("plain"), fastest("private")
+
+  def ratio(name, other):
+    # Of the same round: a busy machine slows both.
+    pairs = zip(seconds[name], seconds[other], strict=True)
+    return round(float(np.median([a / b for a, b in pairs])), 2)
+
   rows = [
     dict(
       step=name,
       ms=round(1e3 * value, 1),
-      vs_plain=round(value / plain, 2),
-      vs_private=round(value / ours, 2),
+      vs_plain=ratio(name, plain),
+      vs_private=ratio(name, ours),
       temp_mb=round(memory[name] / 1e6),
       # Of the plain step of as many examples at once.
       temp_ratio=round(memory[name] / memory[_alike(name)], 2),
@@ -165,8 +174,8 @@ def run(batch_size: int, rounds: int, torch_python: str) -> list[dict]:
       dict(
         step=f"torch, {name}",
         ms=round(1e3 * value, 1),
-        vs_plain=round(value / plain, 2),
-        vs_private=round(value / ours, 2),
+        vs_plain=round(value / best[plain], 2),
+        vs_private=round(value / best[ours], 2),
         temp_mb="",
         temp_ratio="",
       )
