@@ -182,9 +182,9 @@ def _print(found: list[dict]) -> None:
     print(f"{row['phase']}, {row['audit']}:")
     if row["audit"] == CLIP:
       print(
-        f"  no example of {row['examples']} adds more than"
-        f" {row['ratio']:.7f} of the norm that was measured of it, or of the"
-        " clip norm"
+        f"  of {wording.count(row['examples'])} examples none adds more than"
+        f" {wording.at_most(row['ratio'], 7)} times the norm that was measured"
+        " of it, or the clip norm"
       )
       continue
     claimed = "∞" if row["claimed"] is None else wording.real(row["claimed"])

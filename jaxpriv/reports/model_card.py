@@ -106,8 +106,8 @@ def _audit(row) -> str:
     return (
       f"{name} gradient ascent on pixels found no example, of"
       f" {wording.count(row['examples'])}, that adds more than"
-      f" {row['ratio']:.6f} times the norm that was measured of it, or the clip"
-      " norm."
+      f" {wording.at_most(row['ratio'], 7)} times the norm that was measured of"
+      " it, or the clip norm."
     )
   claimed = (
     f" {wording.real(row['claimed'])} claimed for what it attacked."

@@ -54,7 +54,11 @@ def card(privacy, audits=()):
 
 def test_a_private_model(tmp_path):
   audit = {"audit": "one run", "phase": "m", "epsilon": 0.4, "claimed": 2.99}
-  text = card_lib.write(tmp_path, card(PRIVACY, [audit])).read_text()
+  clip = {"audit": "clip search", "phase": "m", "ratio": 1.00000011}
+  audits = [audit, {**clip, "examples": 40}]
+  text = card_lib.write(tmp_path, card(PRIVACY, audits)).read_text()
+  # Rounded up, as all that is promised.
+  assert "found no example, of 40, that adds more than 1.000001 times" in text
   assert text.startswith("# Released model: DP multitask\n")
   assert "private for each person: epsilon 2.99, delta 1e-05.**" in text
   assert (
