@@ -49,7 +49,7 @@ _BLACK_BOX = flags.DEFINE_bool(
 )
 
 
-# What rows of the search are called.
+# The name of the search in audit.json.
 CLIP = "clip search"
 
 

@@ -153,7 +153,7 @@ def run(batch_size: int, rounds: int, torch_python: str) -> list[dict]:
   plain, ours = fastest("plain"), fastest("private")
 
   def ratio(name, other):
-    # Of the same round: a busy machine slows both.
+    # Within a round, since a busy machine slows both.
     pairs = zip(seconds[name], seconds[other], strict=True)
     return round(float(np.median([a / b for a, b in pairs])), 2)
 

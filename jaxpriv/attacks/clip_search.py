@@ -24,12 +24,12 @@ ALLOWED = 1 + 1e-5
 
 # Steps between two weighings, which cost a gradient of all for each example.
 _EVERY = 10
-# Of the first and the last step, in units of the brightest pixel.
+# Step lengths, first and last; pixels run from 0 to 1.
 _RATES = (0.2, 1e-5)
 
 
 class ClipSearch(NamedTuple):
-  """What was found.
+  """The result of `search`.
 
   Attributes:
     ratio: the largest norm that one example added to the clipped sum, over the
@@ -44,7 +44,7 @@ class ClipSearch(NamedTuple):
 
   @property
   def faults(self) -> list[str]:
-    """What is wrong, in words; empty if nothing was found."""
+    """Sentences about what is wrong; empty if the clip held."""
     if self.ratio <= ALLOWED:
       return []
     return [

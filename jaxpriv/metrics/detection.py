@@ -101,7 +101,7 @@ def average_precision(
     _check(found[:, :4], found[:, 4], f"image {i}, detections: ")
     _check(boxes, (), f"image {i}, faces: ")
     shared = overlaps(found[:, :4], boxes)
-    # Of equal scores the better place first, whatever the order of rows.
+    # Ties in score go by overlap, so that the order of rows does not matter.
     fit = shared.max(1, initial=0)
     order = np.lexsort((-fit, -found[:, 4]))
     found, shared = found[order], shared[order]

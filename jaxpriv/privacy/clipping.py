@@ -198,7 +198,7 @@ def _as_varying(x, like):
 
 
 def _scale(clip_norm, length):
-  """What brings gradients of that length to clip_norm at most."""
+  """The factor that brings gradients of that length to clip_norm at most."""
   return jnp.minimum(1, clip_norm / length)
 
 

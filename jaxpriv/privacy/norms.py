@@ -97,7 +97,7 @@ def product_lengths(a: jax.Array, g: jax.Array) -> jax.Array:
   sizes = size_a * size_g
   size = total(sizes)
   share = sizes / jnp.where(size > 0, size, 1)[:, None]
-  # Of rows of length 1, dot products neither under- nor overflow.
+  # Dot products of rows of length 1 neither under- nor overflow.
   like_a, like_g = _gram(_unit(a, size_a)), _gram(_unit(g, size_g))
   terms = share[:, :, None] * share[:, None, :] * like_a * like_g
   found = total(terms.reshape(rows, -1))
@@ -106,7 +106,7 @@ def product_lengths(a: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def slack(positions: int, inputs: int, outputs: int) -> float:
-  """What `product_lengths` adds of (sum_t |a_t| |g_t|)^2 to the square.
+  """The share of (sum_t |a_t| |g_t|)^2 that `product_lengths` adds.
 
   The errors of two dot products and of the sum of their products, relative to
   the sizes of what is summed; and 16 for what is done to each term besides.
