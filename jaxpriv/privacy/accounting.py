@@ -6,6 +6,7 @@ T times the Poisson-subsampled Gaussian mechanism, neighbours differing by one
 unit more or less.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,8 @@ ACCOUNTANTS: dict[str, Callable] = {
 }
 # Bounds from above that only `calibrate` begins with.
 QUICK, COARSE = "quick", "coarse"
+# Grid spacing of privacy losses, by accountant.
+GRIDS = {"pld": 1e-4, COARSE: 1e-3}
 
 # Of the standard deviation of the noise to the sensitivity; less hides nobody.
 SMALLEST_NOISE = 0.2
@@ -57,6 +60,11 @@ def epsilon(
 ) -> float:
   """The epsilon of (epsilon, delta)-DP after `steps` steps.
 
+  "pld" rounds privacy losses up to a grid of 1e-4. Above an epsilon of 100 the
+  grid is ten times coarser, above 1000 a hundred times, and so on: still a
+  bound from above, to about four digits. A loss above ten million in one step
+  counts as inf.
+
   Args:
     sampling_probability: q, in (0, 1].
     noise_multiplier: sigma, noise over sensitivity; 0 is no privacy.
@@ -82,9 +90,42 @@ def epsilon_of(
     return 0.0
   if any(_noiseless(e.event) for e in events):
     return math.inf
+  if accountant in GRIDS:
+    return _by_pld(events, delta, GRIDS[accountant])
+  return _compose(total, events).get_epsilon(delta)
+
+
+def _by_pld(events, delta, grid) -> float:
+  """Epsilon on a grid of that spacing; coarser where epsilon is above 100."""
+  largest = max(_largest_loss(one) for one in events)
+  if largest > 1e7:  # rounding would overflow
+    return math.inf
+
+  def spent(grid):
+    total = pld.PLDAccountant(value_discretization_interval=grid)
+    return _compose(total, events).get_epsilon(delta)
+
+  coarsest = max(1e-2, 1e-5 * largest)
+  bound = spent(coarsest)
+  while grid * 1e6 < bound < math.inf:
+    grid *= 10
+  return spent(grid) if grid < coarsest else bound
+
+
+def _largest_loss(composed) -> float:
+  """Loss of one step (unsampled: of all) at ten standard deviations."""
+  inner = composed.event
+  if isinstance(inner, dp_accounting.GaussianDpEvent):
+    sigma = inner.noise_multiplier / math.sqrt(composed.count)
+  else:
+    sigma = inner.event.noise_multiplier
+  return (0.5 + 10 * sigma) / sigma**2
+
+
+def _compose(total, events):
   for one in events:
     total.compose(one)
-  return total.get_epsilon(delta)
+  return total
 
 
 def _noiseless(one):
@@ -142,6 +183,9 @@ def calibrate(
     spent: (noise multiplier, accountant) -> epsilon.
     target: epsilon.
     accountant: see `epsilon`.
+
+  Raises:
+    ValueError: no noise keeps to the target, as at a delta below 1e-15.
   """
   _accountant(accountant)  # refuses what it does not know
   if accountant == "pld":
@@ -150,10 +194,15 @@ def calibrate(
 
   def excess(log_sigma, accountant):
     """The logarithm of what is spent over the target, computed once."""
+    if log_sigma > 50:
+      raise ValueError(
+        f"no noise keeps to epsilon = {target} at this delta, as {accountant}"
+        " reckons: raise either"
+      )
     key = (log_sigma, accountant)
     if key not in found:
       value = spent(math.exp(log_sigma), accountant)
-      found[key] = math.log(max(value, 1e-12) / target)
+      found[key] = math.log(min(max(value, 1e-12), 1e12) / target)
     return found[key]
 
   # In a moment, and near enough to begin from.
@@ -161,11 +210,13 @@ def calibrate(
   while excess(start, QUICK) > 0:
     start += math.log(2)
   # A coarse grid is quick where the fine one is slow, at little noise, and
-  # there it is as good to five digits.
-  first = COARSE if accountant == "pld" and target >= 3 else accountant
+  # there it agrees to three digits or more.
+  first = COARSE if accountant == "pld" and target >= 0.1 else accountant
   low, high = _bracket(lambda x: excess(x, first), start)
   if low < high:
     high = optimize.brentq(excess, low, high, (first,), xtol=1e-5)
+  elif first == COARSE and excess(low, first) < -1e-3:
+    return SMALLEST_NOISE  # by a bound from above
   slope = (excess(high + 0.01, first) - excess(high, first)) / 0.01
   return math.exp(_polish(lambda x: excess(x, accountant), high, slope))
 
@@ -185,20 +236,29 @@ def _bracket(excess, start) -> tuple[float, float]:
 
 def _polish(excess, x, slope) -> float:
   """The least x, to 1e-4 and never below it, where excess(x) is 0 at most."""
-  slope = min(slope, -1e-3)
-  tolerance, smallest = -1e-4 * slope, math.log(SMALLEST_NOISE)
+  smallest = math.log(SMALLEST_NOISE)
   too_little, enough = -math.inf, math.inf
-  while enough - too_little > 1e-4:
+  before = None
+  for step in itertools.count(1):
     here = excess(x)
+    if before is not None:
+      slope = (here - before[1]) / (x - before[0])
+    before = x, here
+    slope = min(max(slope, -20.0), -1e-3)
+    tolerance = -1e-4 * slope
     if here > 0:
       too_little = x
     else:
       enough = x
       if here >= -tolerance or x <= smallest:
         break
-    x = max(x - (here + 0.4 * tolerance) / slope, smallest)
+    if enough - too_little <= 1e-4:
+      break
+    move = -(here + 0.4 * tolerance) / slope
+    x = max(x + min(max(move, -1.0), 1.0), smallest)
     # Where a grid makes steps of its own: halfway between what is known.
-    if not too_little < x < enough:
+    known = enough - too_little < math.inf
+    if not too_little < x < enough or (known and step % 4 == 0):
       x = (too_little + enough) / 2
   return enough
 
@@ -212,7 +272,7 @@ def _accountant(name):
   if name == QUICK:  # whole orders only: a bound from above, in a moment
     return rdp.RdpAccountant(orders=range(2, 128))
   if name == COARSE:
-    return pld.PLDAccountant(value_discretization_interval=1e-3)
+    name = "pld"
   if name not in ACCOUNTANTS:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"

@@ -53,14 +53,18 @@ def test_calibration_is_that_of_dp_accounting(accountant):
   assert found == pytest.approx(theirs, rel=1e-3)
 
 
-@pytest.mark.parametrize("target,fine", [(0.01, 40), (3.0, 3), (50.0, 3)])
-def test_calibration_asks_little_and_nothing_twice(target, fine, caplog):
+@pytest.mark.parametrize(
+  "target,steps,fine",
+  [(0.01, 512, 40), (0.1, 20000, 9), (1.0, 512, 3), (3.0, 512, 3),
+   (50.0, 512, 3)],
+)  # fmt: skip
+def test_calibration_asks_little_and_nothing_twice(target, steps, fine, caplog):
   """Each question to the fine grid is seconds, where there is little noise."""
   asked = []
 
   def spent(sigma, accountant):
     asked.append((accountant, sigma))
-    event = accounting.event(0.1, sigma, 512)
+    event = accounting.event(0.1, sigma, steps)
     return accounting.epsilon_of([event], 1e-6, accountant)
 
   with caplog.at_level("INFO"):
@@ -68,8 +72,8 @@ def test_calibration_asks_little_and_nothing_twice(target, fine, caplog):
   assert f"Finding the noise for epsilon = {target:g}" in caplog.text
   assert len(set(asked)) == len(asked)
   assert [name for name, _ in asked].count("pld") <= fine
-  assert accounting.epsilon(0.1, sigma, 512, 1e-6) <= target
-  less = accounting.epsilon(0.1, sigma * (1 - 1.1e-4), 512, 1e-6)
+  assert accounting.epsilon(0.1, sigma, steps, 1e-6) <= target
+  less = accounting.epsilon(0.1, sigma * (1 - 1.1e-4), steps, 1e-6)
   assert less > target
 
 
@@ -79,6 +83,31 @@ def test_calibration_ends_where_epsilon_jumps(jump):
   spent = lambda sigma, accountant: 9.0 if sigma < jump else 0.5
   found = accounting.calibrate(spent, 3.0, "pld")
   assert jump <= found <= jump * (1 + 1.1e-4)
+
+
+def test_noise_that_nobody_has_is_refused():
+  with pytest.raises(ValueError, match="no noise keeps to epsilon = 3.0"):
+    accounting.calibrate(
+      lambda sigma, accountant: 2.0 if accountant == "quick" else math.inf,
+      3.0,
+      "pld",
+    )
+
+
+def test_little_noise_fits_in_memory():
+  """Its losses on the fine grid do not. Nearly mu^2 / 2 + 4.265 mu."""
+  mu = math.sqrt(1000) / 0.25
+  found = accounting.epsilon(1.0, 0.25, 1000, 1e-5)
+  assert found == pytest.approx(mu**2 / 2 + 4.265 * mu, rel=1e-3)
+  assert accounting.epsilon(0.1, 1e-4, 100, 1e-5) == math.inf
+
+
+def test_a_coarser_grid_above_100_is_a_bound_as_good():
+  total = pld.PLDAccountant().compose(accounting.event(0.1, 0.42, 512))
+  fine = total.get_epsilon(1e-6)
+  found = accounting.epsilon(0.1, 0.42, 512, 1e-6)
+  assert fine > 100
+  assert fine <= found <= fine * (1 + 1e-4)
 
 
 def test_the_ends():
