@@ -141,6 +141,27 @@ def returned(params, example):
   return output(NET)(params, example) + params["dense"]["kernel"][0, 0]
 
 
+def stopped(params, example):
+  """The kernel of the convolution is held still in one of its two uses."""
+  still = jax.lax.stop_gradient(params["conv"])
+  return output(NET)(params, example) + output(NET)(
+    {**params, "conv": still}, {"x": 2 * example["x"]}
+  )
+
+
+@jax.custom_vjp
+def rounding(x):
+  return jnp.round(x)
+
+
+rounding.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (3 * g,))
+
+
+def straight_through(params, example):
+  """A derivative that JAX would not have found."""
+  return jnp.sum(rounding(5 * NET.apply({"params": params}, example["x"])))
+
+
 def doubled(*args, **kwargs):
   return 2 * jax.lax.dot_general(*args, **kwargs)
 
@@ -176,6 +197,8 @@ CASES = {
   "jvp": (NET, tangents, BOTH),
   "weight decay": (NET, decayed, ["conv/kernel"]),
   "used besides": (NET, returned, ["conv/kernel"]),
+  "stopped": (NET, stopped, ["dense/kernel"]),
+  "straight through": (NET, straight_through, BOTH),
   "recurrent": (Rnn(), output(Rnn()), ["Dense_0/kernel"]),
   "own dot": (*net_loss(dense=nn.Dense(4, dot_general=doubled)), BOTH),
   "own conv": (*net_loss(conv=own(5, curved)), BOTH),
