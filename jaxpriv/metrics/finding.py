@@ -1,0 +1,296 @@
+"""Finding: the one record of what was measured, and the one judge of it.
+
+Every figure is one sentence: whose output, read by whom and with what
+knowledge, scores how much, where knowing nothing scores `floor` and the same
+reader without protection scores `ceiling`; and it should be low (hidden) or
+high (kept), or is told for information.
+
+A claim that is wanted hidden is good if the interval lies within `Metric.slack`
+of the floor while the ceiling lies above that, bad if the interval lies above
+it, and unclear otherwise. A claim that is wanted kept is good within
+`Metric.kept` of the ceiling, bad if the interval reaches down to the floor, and
+unclear otherwise; where there is no ceiling, it is good above the floor.
+
+A metric of one's own is a key of METRICS, added by the module that yields it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+HIDDEN, KEPT, TOLD = "hidden", "kept", "told"
+GOOD, UNCLEAR, BAD = "good", "unclear", "bad"
+SEVERITY = {GOOD: 0, TOLD: 0, UNCLEAR: 1, BAD: 2}
+NOBODY = "none"  # the subject of what is measured without any protection
+
+
+class Interval(NamedTuple):
+  """A value and the ends of its 95% interval."""
+
+  value: float
+  low: float
+  high: float
+
+
+class Finding(NamedTuple):
+  """One figure.
+
+  Attributes:
+    subject: whose output is read: a mechanism, a control, or NOBODY.
+    claim: what it speaks of ("identity", "appearance", "attribute Smiling"):
+      the findings of one claim have one verdict.
+    wanted: HIDDEN, KEPT or TOLD.
+    by: the attack or the reader.
+    metric: a key of METRICS.
+    value: of the metric.
+    low: lower end of its 95% interval.
+    high: upper end.
+    hits: right answers, where it is a rate.
+    total: trials: images, people, labels.
+    floor: what knowing nothing scores (chance, the majority, the mean image).
+    ceiling: what the same reader scores without protection.
+    where: further columns, such as recogniser, gallery, pairs, knows.
+  """
+
+  subject: str
+  claim: str
+  wanted: str
+  by: str
+  metric: str
+  value: float
+  low: float
+  high: float
+  total: int
+  hits: int | None = None
+  floor: float | None = None
+  ceiling: Interval | None = None
+  where: Mapping[str, str | int | float | bool] = {}
+
+
+class Metric(NamedTuple):
+  """How a metric is read.
+
+  Attributes:
+    unit: "share" (written in percent), "degrees", "dB", "px", "count", or ""
+      for a plain number.
+    less: whether less is nearer to the truth, as with errors.
+    slack: (floor) -> how far above the floor still counts as knowing nothing.
+    strict: whether an interval above the floor itself already gives away.
+    kept: how far below the ceiling still counts as kept.
+    about: one sentence for the report.
+  """
+
+  unit: str = ""
+  less: bool = False
+  slack: float | None = 0.0  # None: that of a share, see `slack_of`
+  strict: bool = False
+  kept: float = 0.02
+  about: str = ""
+
+
+def slack_of(metric: Metric, floor: float) -> float:
+  """How far above the floor still counts as knowing nothing.
+
+  A share may reach three times the floor; but where that would be a lot, as in
+  a small gallery, five points above it.
+  """
+  if metric.slack is None:
+    return min(2 * floor, 0.05)
+  return metric.slack
+
+
+METRICS: dict[str, Metric] = {
+  "rank-1": Metric(
+    "share",
+    slack=None,
+    about="how often the right person comes first in the gallery",
+  ),
+  "linked": Metric(
+    "share",
+    slack=None,
+    about="how often two releases of one photograph are nearest to each other",
+  ),
+  "accuracy": Metric(
+    "share", slack=None, strict=True, about="labels that are read right"
+  ),
+  "balanced accuracy": Metric(
+    "share",
+    slack=None,
+    strict=True,
+    about="mean over both labels of how often it is read right; guessing 50%",
+  ),
+  "mAP": Metric(
+    "share",
+    slack=None,
+    strict=True,
+    about="mean average precision over attributes",
+  ),
+  "AP": Metric(
+    "share", about="average precision of boxes at an overlap of one half"
+  ),
+  "SSIM": Metric(
+    slack=0.02, about="structural similarity to the photograph, at most 1"
+  ),
+  "aligned SSIM": Metric(
+    slack=0.02,
+    about="SSIM after the best change of brightness, a negative one included",
+  ),
+  "|SSIM|": Metric(slack=0.02, about="mean absolute SSIM"),
+  "PSNR": Metric("dB", about="peak signal to noise ratio"),
+  "L1": Metric(less=True, about="mean absolute difference of pixels"),
+  "distinct": Metric("share", about="different outputs among all"),
+  "error / box side": Metric(
+    "share", less=True, about="mean distance of landmarks over the box's side"
+  ),
+  "mean error": Metric("degrees", less=True, about="mean absolute error"),
+  "within 15°": Metric("share", about="yaw within 15 degrees"),
+}
+
+
+class Verdict(NamedTuple):
+  """GOOD, UNCLEAR, BAD or TOLD, and why."""
+
+  level: str
+  reason: str
+
+
+def figure(value: float, metric: Metric) -> str:
+  """A value of a metric as a sentence has it."""
+  if metric.unit == "share":
+    return f"{100 * value:.1f}%"
+  unit = {"degrees": "°", "dB": " dB", "px": " px"}.get(metric.unit, "")
+  return f"{value:.2f}{unit}"
+
+
+def judge(finding: Finding, metric: Metric | None = None) -> Verdict:
+  """The verdict on one finding; see the module.
+
+  Args:
+    finding: to judge.
+    metric: how to read it; METRICS knows unless given.
+
+  Raises:
+    ValueError: nobody has said how to read its metric.
+  """
+  metric = metric or METRICS.get(finding.metric)
+  if metric is None:
+    raise ValueError(
+      f"metric {finding.metric!r} of {finding.by} is unknown: add it to"
+      " jaxpriv.metrics.finding.METRICS, with its unit and direction"
+    )
+  if finding.wanted == TOLD:
+    return Verdict(TOLD, "")
+  if finding.wanted not in (HIDDEN, KEPT):
+    raise ValueError(
+      f"wanted is {HIDDEN}, {KEPT} or {TOLD}, not {finding.wanted!r}"
+    )
+  # Errors are turned, so that more is always nearer to the truth.
+  sign = -1 if metric.less else 1
+  low, high = sorted((sign * finding.low, sign * finding.high))
+  value = sign * finding.value
+  floor = None if finding.floor is None else sign * finding.floor
+  ceiling = finding.ceiling
+  best = None
+  if ceiling is not None:
+    ends = sorted((sign * ceiling.low, sign * ceiling.high))
+    best = Interval(sign * ceiling.value, *ends)
+  decide = _hidden if finding.wanted == HIDDEN else _kept
+  return decide(metric, sign, value, low, high, floor, best)
+
+
+def _hidden(metric, sign, value, low, high, floor, ceiling) -> Verdict:
+  if floor is None:
+    return Verdict(UNCLEAR, "no figure of what knowing nothing scores")
+  limit = floor + slack_of(metric, floor)
+  said = figure(sign * limit, metric)
+  if low > (floor if metric.strict else limit):
+    worst = figure(sign * floor, metric) if metric.strict else said
+    return Verdict(BAD, f"the whole interval is better than {worst}")
+  if ceiling is None:
+    return Verdict(UNCLEAR, "no figure without protection to compare with")
+  if ceiling.low <= limit:
+    return Verdict(UNCLEAR, "the same reader fails without protection, too")
+  if high > limit:
+    return Verdict(UNCLEAR, f"the interval spans the limit of {said}")
+  return Verdict(GOOD, "as good as knowing nothing")
+
+
+def _kept(metric, sign, value, low, high, floor, ceiling) -> Verdict:
+  if ceiling is None:
+    if floor is None:
+      return Verdict(UNCLEAR, "no figure to compare with")
+    if low > floor:
+      return Verdict(GOOD, "better than knowing nothing")
+    return Verdict(BAD, "no better than knowing nothing")
+  if floor is not None and ceiling.value <= floor:
+    return Verdict(UNCLEAR, "not read without protection, either")
+  if value >= ceiling.value - metric.kept:
+    said = figure(metric.kept, metric)
+    return Verdict(GOOD, f"within {said} of what it is without protection")
+  if floor is not None and low <= floor:
+    return Verdict(BAD, "no better than knowing nothing")
+  return Verdict(UNCLEAR, "weaker, but still better than knowing nothing")
+
+
+def excess(finding: Finding, metric: Metric | None = None) -> float:
+  """How far a value is on its way from the floor to the ceiling, or above.
+
+  It orders findings of one claim; without a floor it is the value itself.
+  """
+  metric = metric or METRICS.get(finding.metric, Metric())
+  sign = -1 if metric.less else 1
+  floor = finding.floor or 0.0
+  above = sign * (finding.value - floor)
+  if finding.ceiling is None or finding.ceiling.value == floor:
+    return above
+  return above / abs(finding.ceiling.value - floor)
+
+
+def worst(
+  findings: Iterable[Finding], metrics: Mapping[str, Metric] = METRICS
+) -> Finding | None:
+  """The finding that says the worst of its subject, of those that are judged.
+
+  Among equals it is what is read best of what should be hidden, and worst of
+  what should be kept.
+  """
+
+  def key(finding: Finding):
+    metric = metrics.get(finding.metric)
+    share = excess(finding, metric)
+    return (
+      SEVERITY[judge(finding, metric).level],
+      share if finding.wanted == HIDDEN else -share,
+    )
+
+  judged = [f for f in findings if f.wanted != TOLD]
+  return max(judged, key=key, default=None)
+
+
+def of(
+  claim: str,
+  wanted: str,
+  metric: str,
+  figures: Any,
+  *,
+  subject: str,
+  by: str,
+  **fields: Any,
+) -> Finding:
+  """A finding of a `statistics.Proportion` or `statistics.Mean` or alike.
+
+  `figures` has low, high and total, and value or rate, and maybe hits.
+  """
+  value = figures.rate if hasattr(figures, "rate") else figures.value
+  return Finding(
+    subject=subject,
+    claim=claim,
+    wanted=wanted,
+    by=by,
+    metric=metric,
+    value=float(value),
+    low=float(figures.low),
+    high=float(figures.high),
+    hits=getattr(figures, "hits", None),
+    total=int(figures.total),
+    **fields,
+  )
