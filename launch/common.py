@@ -131,7 +131,7 @@ def releases_features(
   """
   last = phases[-1]
   return (
-    "features" in last.method.predict
+    last.method.outputs.features is not None
     and config.data.source != "feature_pools"
     and all(states[name] for name in last.needs)
     and bool(states[last.name] or config.model.module == "none")

@@ -224,7 +224,7 @@ class Sweep:
       self.test, np.arange(len(self.test)), batch_size=128
     )
     said = inference.predict(
-      phase.method.predict["labels"], state, {}, batches, self.mesh
+      need(phase.method.outputs.labels, "labels"), state, {}, batches, self.mesh
     )
     known = self.labels >= 0
     right = ((said == self.labels) & known).sum(1) / known.sum(1)

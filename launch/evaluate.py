@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     framed = {key: config.data[key] for key in ("image_size", "align")}
     config.data = workdir_lib.load_config(_DATA_OF.value).data
     config.data.update(framed)  # as it was trained, and as it releases
-    if "protect" not in phases[-1].method.predict:
+    if not phases[-1].method.outputs.image:
       config.data.attributes = learned  # the model knows them by number
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     workdir_lib.check_people(workdir, data)
   workdir_lib.check_unseen(workdir, data)
   strips: list = []
-  if "protect" in phases[-1].method.predict:
+  if phases[-1].method.outputs.image:
     setting = _setting(config, directory, mesh, data)
     mechanisms = {
       config.mechanism: _protect(
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     results["attackers"] = _attackers(setting)
   else:
     # A decider that learned from others' features protects nothing itself.
-    reads = [p for p in phases if "scores" in p.method.predict]
+    reads = [p for p in phases if p.method.outputs.scores]
     if not reads:
       raise DataError(
         f"{workdir}: there is nothing to measure of what it has trained. Train"
@@ -237,7 +237,7 @@ def _protect(phases, states, mesh, batch_size) -> evaluation.Protect:
 
   def protect(photographs: Photographs) -> np.ndarray:
     return learning.apply(
-      last.method.predict["protect"],
+      last.method.outputs.image,
       states[last.name],
       frozen,
       photographs,
@@ -311,7 +311,7 @@ def _score(phase, states, config, data: Data, mesh) -> list[dict]:
   ).items():
     constant = constants.get(name)
     made.append({"score": name, **mean._asdict(), "constant": constant})
-  if "detect" in phase.method.predict and options.max_detection_images:
+  if phase.method.outputs.detect and options.max_detection_images:
     count = min(options.max_detection_images, len(shown))
     precision = scoring.average_precision(
       *arguments,

@@ -110,7 +110,7 @@ def main(argv: list[str]) -> None:
   config = workdir_lib.load_config(workdir)
   mesh = mesh_lib.make_mesh()
   phases = common.phases_of(config)
-  if "features" in phases[-1].method.predict:
+  if phases[-1].method.outputs.features:
     if not _INPUT.value:
       raise DataError(f"--input: {config.method} protects features; of what?")
     with common.errors_name_flags():
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
         workdir, output, partial, config, phases, mesh, raw, source
       )
     return
-  if "protect" not in phases[-1].method.predict:
+  if not phases[-1].method.outputs.image:
     if journal.exists():
       raise DataError(
         f"{partial} holds an interrupted release of images: finish that one,"
@@ -193,7 +193,7 @@ def _release_model(workdir, output, partial, config, phases, mesh) -> None:
       "model": {
         "parameters": sum(x.size for x in written.values()),
         "functions": sorted(
-          set(phases[-1].method.predict) & set(model_card.FUNCTIONS)
+          set(phases[-1].method.outputs.given()) & set(model_card.FUNCTIONS)
         ),
         "sha256": {
           name: hashlib.sha256((partial / name).read_bytes()).hexdigest()
@@ -291,7 +291,7 @@ def _protect(phases, states, mesh) -> Callable[[Any], np.ndarray]:
   def protect(batch):
     return evaluation.released(
       inference.predict(
-        last.method.predict["protect"], states[last.name], frozen, [batch], mesh
+        last.method.outputs.image, states[last.name], frozen, [batch], mesh
       )
     )
 

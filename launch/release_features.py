@@ -168,7 +168,7 @@ def _records(
       if batch["padding"].all():
         continue
       made = inference.predict(
-        last.method.predict["features"],
+        last.method.outputs.features,
         states[last.name],
         frozen,
         [batch],

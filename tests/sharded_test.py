@@ -167,7 +167,7 @@ def run(phases, devices, batches):
         "metrics": mesh_lib.fetch(metrics),
         "predict": {
           name: inference.predict(fn, state, frozen, [batches[0]], mesh)
-          for name, fn in method.predict.items()
+          for name, fn in method.outputs.given().items()
         },
       }
   return outputs

@@ -132,9 +132,9 @@ def witnesses_of(
   for phase in phases:
     frozen = {name: states[name] for name in phase.needs}
     for kind, found in (("embed", recognisers), ("attributes", predictors)):
-      if kind in phase.method.predict:
+      predict = getattr(phase.method.outputs, kind)
+      if predict:
         name = f"{phase.name.upper()} of the loss"
-        predict = phase.method.predict[kind]
         state = states[phase.name]
         found.append(setting.witness(name, predict, state, frozen, True))
   return recognisers, predictors
@@ -232,7 +232,7 @@ def independent_recogniser(setting: Setting) -> tuple[Witness, Any]:
   network = _recogniser_settings(setting)
   state = setting.train(phase, setting.attackers, options, network)
   name = f"independent {setting.config.evaluation.recogniser.architecture}"
-  return setting.witness(name, phase.method.predict["embed"], state), state
+  return setting.witness(name, phase.method.outputs.embed, state), state
 
 
 def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
@@ -246,7 +246,7 @@ def _parrot(setting, mechanism, known, shown, independent_state) -> dict:
   witness = setting.witness(
     f"{setting.config.evaluation.recogniser.architecture} trained on"
     " protected images",
-    phase.method.predict["embed"],
+    phase.method.outputs.embed,
     state,
   )
   row = reidentification.parrot(witness.read(shown), setting.test.identities)
@@ -288,7 +288,7 @@ def fresh_predictor(
     f"{name}_{of}", network, options, len(known.attribute_names)
   )
   state = setting.train(phase, known, options, network)
-  return setting.witness(name, phase.method.predict["attributes"], state)
+  return setting.witness(name, phase.method.outputs.attributes, state)
 
 
 def _scores(witness: Witness, photographs: Photographs):

@@ -132,7 +132,7 @@ def _add(results: dict[str, Any], found: dict[str, list]) -> None:
 def _features(setting, target, phase, photographs) -> np.ndarray:
   """What the "features" of a phase of a target makes of photographs."""
   return learning.apply(
-    phase.method.predict["features"],
+    phase.method.outputs.features or phase.method.outputs.clean_features,
     target.states[phase.name],
     target.frozen(phase),
     photographs,
@@ -177,7 +177,7 @@ def _utility(scene: Scene) -> dict[str, list[dict]]:
   for field in ("clean", "features"):
     shown = scene.test.having(features=scene.test.arrays[field])
     said = scene.apply(
-      target.last.method.predict["logits"],
+      target.last.method.outputs.logits,
       target.states[target.last.name],
       shown,
       target.frozen(target.last),

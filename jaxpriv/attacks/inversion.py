@@ -32,7 +32,7 @@ from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
 from jaxpriv.patches import patches
 from jaxpriv.training import tasks
-from jaxpriv.training.method import Phase
+from jaxpriv.training.method import Outputs, Phase
 
 BLOCK = 128
 
@@ -237,7 +237,7 @@ def aligner(
     needs=("target",),
     inputs=lambda batch, frozen: batch["features"].astype(jnp.float32),
     validated=False,
-    predict={"align": align},
+    outputs=Outputs(align=align),
   )
 
 

@@ -113,7 +113,7 @@ def one_run(
     DataError: the phase has no loss for single examples.
   """
   phase = phases[0]
-  if "losses" not in phase.method.predict:
+  if phase.method.outputs.losses is None:
     raise DataError(
       f"phase {phase.name} has no loss for people it was not trained on, so"
       " there is nothing to score canaries by"
@@ -150,7 +150,7 @@ def _initial(phase, data, config, mesh):
 
 def _losses(phase, state, data, canaries, mesh) -> np.ndarray:
   rows = inference.predict(
-    phase.method.predict["losses"],
+    phase.method.outputs.losses,
     state,
     {},
     _batches(data, canaries.rows, 16 * mesh.size),

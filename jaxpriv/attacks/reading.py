@@ -46,7 +46,7 @@ def _probes(scene: Scene) -> dict[str, list[dict]]:
         state = scene.setting.train(
           phase, known, options, scene.setting.config.model
         )
-        said = scene.apply(phase.method.predict["logits"], state, shown)
+        said = scene.apply(phase.method.outputs.logits, state, shown)
         logits[field] = said
         found = {
           name: dict(accuracy._asdict(), chance=accuracy.majority)
@@ -87,7 +87,7 @@ def _identity(scene, field, known, shown, units) -> dict:
     dict(model=scene.setting.config.model, head=scene.options.head)
   )
   state = scene.setting.train(phase, known, options, network)
-  seen = scene.apply(phase.method.predict["embed"], state, shown)
+  seen = scene.apply(phase.method.outputs.embed, state, shown)
   return reidentification.parrot(seen, shown.identities)
 
 
@@ -104,7 +104,7 @@ def _links(scene: Scene) -> dict[str, list[dict]]:
   if scene.target.again is not None:
     phase = scene.target.again
     again = scene.apply(
-      phase.method.predict["features"],
+      phase.method.outputs.features,
       scene.target.states[phase.name],
       scene.test.part(few),
       scene.target.frozen(phase),

@@ -17,7 +17,7 @@ from jaxpriv.attacks.scene import Scene, Target, finite, fitted, half, plain
 def _unseen(scene: Scene, main: bool):
   """A0: R0, and inverters of clean features that the module has not met."""
   target = scene.target
-  phase = next(p for p in target.phases if "reconstruct" in p.method.predict)
+  phase = next(p for p in target.phases if p.method.outputs.reconstruct)
   released = scene.test.arrays["features"]
   images = scene.reconstruct(phase, target.states[phase.name], released)
   rows = [scene.row("A0 R0", images)]
@@ -75,7 +75,7 @@ def _release(target: Target, frozen) -> Callable:
   """(batch) -> P(f(x)), of states that are passed as frozen["target"]."""
   held = frozen["target"]
   last = target.last
-  return lambda batch: last.method.predict["features"](
+  return lambda batch: last.method.outputs.features(
     held[last.name], {name: held[name] for name in last.needs}, batch
   )
 
@@ -138,7 +138,7 @@ def _through(scene: Scene, name: str, modules: list[tuple]) -> np.ndarray:
   for i, (phase, state) in enumerate(modules):
     part = scene.known.part(slice(i, None, len(modules)))
     features = scene.apply(
-      phase.method.predict["features"],
+      phase.method.outputs.features,
       state,
       part,
       target.frozen(target.last),
@@ -165,11 +165,11 @@ def _unpaired(scene: Scene, main: bool):
     held = frozen["target"]
     batch = {"features": z, "image": images}
     needed = {name: held[name] for name in last.needs}
-    return last.method.predict["logits"](held[last.name], needed, batch)
+    return last.method.outputs.logits(held[last.name], needed, batch)
 
   def featurize(images, frozen):
     held = frozen["target"]
-    return clean.method.predict["features"](
+    return clean.method.outputs.clean_features(
       held[clean.name], {}, {"image": images}
     )
 
@@ -181,7 +181,7 @@ def _unpaired(scene: Scene, main: bool):
   held = {"target": dict(target.states)}
   state = scene.train(phase, known, longer, frozen=held)
   aligned = scene.apply(
-    phase.method.predict["align"], state, scene.test, finish=fitted
+    phase.method.outputs.align, state, scene.test, finish=fitted
   )
   images = scene.reconstruct(scene.inverter("clean"), scene.clean, aligned)
   return [scene.row("A5 unpaired", images)], {"A5": scene.picked(images)}
@@ -202,7 +202,7 @@ def _white_box(scene: Scene, main: bool):
 
   def release(states, images, code):
     needed = {name: states[name] for name in last.needs}
-    return last.method.predict["supposed"](
+    return last.method.outputs.features_given_code(
       states[last.name], needed, {"image": images, "code": code}
     )
 
@@ -213,7 +213,7 @@ def _white_box(scene: Scene, main: bool):
   pairs = some.arrays["features"]
   if target.again is not None:
     pairs = scene.apply(
-      target.again.method.predict["features"],
+      target.again.method.outputs.features,
       target.states[target.again.name],
       plain(some),
       target.frozen(target.again),
@@ -222,7 +222,7 @@ def _white_box(scene: Scene, main: bool):
   unmix = inversion.least_squares(pairs[tried:], some.arrays["clean"][tried:])
 
   def begin(part, features):
-    invert = scene.inverter("clean").method.predict["reconstruct"]
+    invert = scene.inverter("clean").method.outputs.reconstruct
     shown = part.having(features=unmix(features))
     return finite(scene.apply(invert, scene.clean, shown), "A6, at first")
 

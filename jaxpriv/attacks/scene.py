@@ -38,8 +38,8 @@ class Target(NamedTuple):
 
   Attributes:
     name: in tables.
-    phases: of its method: the first has predict["features"] (clean), one has
-      "reconstruct", the last "features" and "logits".
+    phases: of its method: the first has clean_features, one reconstruct, the last
+      features and logits.
     states: of the phases.
     kept: names of the attributes that are its task.
     task: photographs -> name -> labels [N] of what its decider says.
@@ -171,7 +171,7 @@ class Scene(NamedTuple):
 
   def reconstruct(self, phase, state, features) -> np.ndarray:
     shown = self.test.having(features=features)
-    images = self.apply(phase.method.predict["reconstruct"], state, shown)
+    images = self.apply(phase.method.outputs.reconstruct, state, shown)
     return finite(images, phase.name)
 
   def row(self, attack: str, images: np.ndarray, pairs: int | None = None):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxpriv.data import alignment
-from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.method import Outputs, Phase, untrained
 
 KINDS = ("black_box", "gaussian_blur", "pixelation")
 
@@ -31,7 +31,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       side of a pixelation block.
 
   Returns:
-    a phase "baseline", whose "protect" returns images [B, H, W, C].
+    a phase "baseline", whose output "image" is [B, H, W, C].
   """
   kind, strength = config.model.kind, config.model.strength
   if kind not in KINDS:
@@ -41,11 +41,8 @@ def phases(config: ConfigDict) -> list[Phase]:
       "config.model.strength is a share of the image side, in (0, 1], not"
       f" {strength}"
     )
-  method = Method(
-    init=lambda key, batch, frozen: {},
-    step=lambda state, frozen, batch, key: (state, {}),
-    predict={"protect": partial(_protect, kind, strength)},
-  )
+  protect = partial(_protect, kind, strength)
+  method = untrained(Outputs(image=protect))
   return [Phase("baseline", (), method)]
 
 

@@ -30,8 +30,9 @@ from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.data.sources import words
 from jaxpriv.models import multi_task
 from jaxpriv.models.multi_task import TASKS
-from jaxpriv.training import tasks
-from jaxpriv.training.method import Phase
+from jaxpriv.training import mechanism, tasks
+from jaxpriv.training.mechanism import Score, Target, Trained
+from jaxpriv.training.method import Outputs, Phase
 
 NAME = "multi_task"
 GENDER = "Male"
@@ -131,13 +132,14 @@ def phases(config: ConfigDict) -> list[Phase]:
   def inputs(batch, frozen):
     return _fixed_views(batch, options)["crops"][:, 0]
 
-  predict = {
-    "scores": lambda a, b, f: _scores(a, b, options, gender),
-    "read": lambda a, b, f: _read(a, b, options),
-    "sample": lambda a, b, f: _sample(a, b, options),
-  }
+  outputs = Outputs(
+    scores=lambda a, b, f: _scores(a, b, options, gender),
+    read=lambda a, b, f: _read(a, b, options),
+    sample=lambda a, b, f: _sample(a, b, options),
+  )
   if "detection" in chosen:
-    predict["detect"] = lambda a, b, f: _detect(a, b, options)
+    detect = lambda a, b, f: _detect(a, b, options)
+    outputs = outputs._replace(detect=detect)
   return [
     tasks.supervised_phase(
       NAME,
@@ -146,7 +148,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       config.phases[NAME],
       inputs=inputs,
       transform=transform,
-      predict=predict,
+      outputs=outputs,
     )
   ]
 
@@ -408,6 +410,33 @@ def baseline(arrays: Mapping[str, np.ndarray], config: ConfigDict) -> dict:
     made["yaw_within_15"] = np.mean(np.abs(yaw - np.median(yaw)) <= 15)
     made["gender_accuracy"] = max(gender.mean(), 1 - gender.mean())
   return {k: float(v) for k, v in made.items() if np.isfinite(v)}
+
+
+SCORES = {
+  "detection_ap": ("detection", "AP"),
+  "landmark_error": ("landmarks", "error / box side"),
+  "visibility_accuracy": ("visibility", "accuracy"),
+  "pose_error": ("pose", "mean error"),
+  "yaw_within_15": ("pose", "within 15°"),
+  "gender_accuracy": ("gender", "accuracy"),
+}
+
+
+def targets(config: ConfigDict, trained: Trained) -> list[Target]:
+  """The model, which is what is released."""
+
+  def scores(arrays):
+    constants = baseline(arrays, config)
+    return {
+      name: Score(claim, metric, constants.get(name))
+      for name, (claim, metric) in SCORES.items()
+    }
+
+  return [
+    Target(
+      config.mechanism, config, trained, (mechanism.MODEL,), scores=scores
+    )
+  ]
 
 
 def required(config: ConfigDict) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from jaxpriv.models.heads import MarginRecogniser
 from jaxpriv.models.iresnet import IResNet
 from jaxpriv.training import tasks
 from jaxpriv.training.builders import variables
-from jaxpriv.training.method import Phase
+from jaxpriv.training.method import Outputs, Phase
 
 FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
   "fsn",
@@ -135,7 +135,7 @@ def _external(networks, options) -> Phase:
     networks[EXTERNAL],
     loss,
     options[EXTERNAL],
-    predict={"sample": sample},
+    outputs=Outputs(sample=sample),
   )
 
 
@@ -192,7 +192,7 @@ def _internal(networks, config) -> Phase:
     config.phases[INTERNAL],
     needs=(FSN, PEN, EXTERNAL),
     inputs=representation,
-    predict={"protect": protect, "sample": sample},
+    outputs=Outputs(image=protect, sample=sample),
   )
 
 
@@ -218,5 +218,5 @@ def _single(networks, config) -> Phase:
     loss,
     config.phases[SPRN],
     needs=(FSN, PEN),
-    predict={"protect": protect, "sample": sample},
+    outputs=Outputs(image=protect, sample=sample),
   )

@@ -25,14 +25,16 @@ again in other groups (groups intersect), and for implementations that average
 every face with its own nearest neighbours, where each release is its owner's.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.method import Outputs, Phase, untrained
 
 KINDS = ("pixel", "eigen", "select")
 
@@ -59,8 +61,8 @@ def phases(config: ConfigDict) -> list[Phase]:
       model.components. Select parts by all of batch["attributes"].
 
   Returns:
-    a phase "k_same". Its "protect" is a function of the whole set: give it one
-    batch with everybody in it. It returns images [B, H, W, C], zeros for
+    a phase "k_same". Its output "image" is a function of the whole set: give
+    it one batch with everybody in it. It returns images [B, H, W, C], zeros for
     padding rows.
   """
   model = config.model
@@ -81,12 +83,21 @@ def phases(config: ConfigDict) -> list[Phase]:
       padding=batch.get("padding"),
     )
 
-  method = Method(
-    init=lambda key, batch, frozen: {},
-    step=lambda state, frozen, batch, key: (state, {}),
-    predict={"protect": protect},
-  )
+  method = untrained(Outputs(image=protect))
   return [Phase("k_same", (), method)]
+
+
+def unfit(config: ConfigDict, arrays: Mapping[str, np.ndarray]) -> str:
+  """Why these records cannot be protected so; "" if they can."""
+  people = len(np.unique(arrays["identity"]))
+  if config.model.k > people:
+    return (
+      f"it averages {config.model.k} people and there are {people}; lower its"
+      " model.k"
+    )
+  if config.model.kind == "select" and not arrays["attributes"].shape[1]:
+    return "it parts people by attributes, and there are none"
+  return ""
 
 
 def k_same(

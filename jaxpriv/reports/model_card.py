@@ -161,7 +161,7 @@ config = workdir.load_config("FOLDER")
 phase = common.phases_of(config)[-1]
 states = export.read("FOLDER/parameters.npz")
 frozen = {{name: states[name] for name in phase.needs}}
-found = phase.method.predict["{model["functions"][-1]}"](
+found = phase.method.outputs.{model["functions"][-1]}(
   states[phase.name], frozen, {{"image": images, "box": boxes}}
 )
 ```"""

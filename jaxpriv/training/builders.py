@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training.method import Method
+from jaxpriv.training.method import Method, Outputs
 
 # loss(apply, batch, frozen) -> (losses [B], metrics); see `supervised`.
 Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -76,7 +76,7 @@ def supervised(
   *,
   inputs: Callable = lambda batch, frozen: batch["image"],
   grad: Callable[[Callable], Callable] = value_and_grad,
-  predict: Mapping[str, Callable] | None = None,
+  outputs: Outputs | None = None,
   trainable: Sequence[str] = (),
 ) -> Method:
   """A method that minimises one loss over one model.
@@ -92,7 +92,7 @@ def supervised(
     inputs: (batch, frozen) -> the model's input, to initialise it.
     grad: objective -> ((params, batch, key) -> ((value, aux), grads)), an
       objective being (params, batch, key) -> (value, (metrics, batch_stats)).
-    predict: name -> (apply, batch, frozen) -> pytree. "losses", the loss and
+    outputs: functions (apply, batch, frozen) -> pytree. losses, the loss and
       metrics of each example in evaluation mode, is always there.
     trainable: how the names of the parameters begin that are trained, such as
       "fc/kernel"; all are if it is empty. The others stay as they are, without
@@ -186,10 +186,8 @@ def supervised(
     rows = {name: value for name, value in metrics.items() if value.ndim}
     return {"loss": values, **rows}
 
-  functions = {"losses": losses_of, **(predict or {})}
-  return Method(
-    init, step, {name: evaluated(fn) for name, fn in functions.items()}
-  )
+  functions = (outputs or Outputs())._replace(losses=losses_of)
+  return Method(init, step, functions.map(evaluated))
 
 
 def _chosen(params, trainable) -> tuple[Any, Callable]:
@@ -221,7 +219,7 @@ class Player(NamedTuple):
 
 def adversarial(
   players: Mapping[str, Player],
-  predict: Mapping[str, Callable] | None = None,
+  outputs: Outputs | None = None,
 ) -> Method:
   """A method in which players with losses of their own take turns.
 
@@ -230,7 +228,7 @@ def adversarial(
 
   Args:
     players: name -> Player; models have no BatchNorm statistics.
-    predict: name -> (applies, batch, frozen) -> pytree.
+    outputs: functions (applies, batch, frozen) -> pytree.
 
   Returns:
     a Method whose state is {"params", "batch_stats", "opt"}, each (the
@@ -297,6 +295,4 @@ def adversarial(
 
     return predict_fn
 
-  return Method(
-    init, step, {n: evaluated(fn) for n, fn in (predict or {}).items()}
-  )
+  return Method(init, step, (outputs or Outputs()).map(evaluated))

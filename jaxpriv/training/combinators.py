@@ -41,7 +41,7 @@ def with_ema(method: Method, decay: float) -> Method:
     )
     return {**new, "ema": ema, "ema_steps": state["ema_steps"] + 1}, metrics
 
-  return Method(init, step, method.predict)
+  return method._replace(init=init, step=step)
 
 
 def with_transform(
@@ -58,4 +58,4 @@ def with_transform(
     draw, key = jax.random.split(key)
     return method.step(state, frozen, transform(draw, batch), key)
 
-  return Method(method.init, step, method.predict)
+  return method._replace(step=step)

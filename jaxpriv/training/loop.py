@@ -247,7 +247,7 @@ def _check_private(phase, state, frozen, host_batch, mesh):
   phase.plan.check_ledger(mesh_lib.fetch(state["privacy"]))
   few = {k: v[: 2 * mesh.local_mesh.size] for k, v in host_batch.items()}
   few = mesh_lib.put_batch(few, mesh)
-  run = inference.compiled(phase.method.predict["crosstalk"], mesh)
+  run = inference.compiled(phase.method.cross_example, mesh)
   worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
   if not worst < CROSSTALK:
     raise private.NotPerExampleError(
@@ -361,23 +361,23 @@ def _check_finite(name, step, values, manager, directory):
 
 def _evaluator(phase, frozen, validation, workdir, mesh):
   """(state, step) -> validation scalars; writes a sample grid on the side."""
-  predict = phase.method.predict
+  outputs = phase.method.outputs
   if validation is None:
     return lambda state, step: {}
 
   def evaluate(state, step):
     scalars = {}
-    if "losses" in predict:
+    if outputs.losses:
       rows = inference.predict(
-        predict["losses"], state, frozen, validation(), mesh
+        outputs.losses, state, frozen, validation(), mesh
       )
       scalars = {
         f"validation/{name}": float(np.mean(value, dtype=np.float64))
         for name, value in rows.items()
       }
-    if "sample" in predict:
+    if outputs.sample:
       first = [next(iter(validation()))]
-      columns = inference.predict(predict["sample"], state, frozen, first, mesh)
+      columns = inference.predict(outputs.sample, state, frozen, first, mesh)
       if jax.process_index() == 0:
         path = epath.Path(workdir) / "samples" / phase.name
         pictures.save_grid(path / f"{step:08d}.png", columns)

@@ -1,9 +1,92 @@
 """Method, the one abstraction: a NamedTuple of pure functions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import jax
 
 from jaxpriv.privacy.plan import Plan
+
+State = Any  # a dict pytree of arrays
+Frozen = Mapping[str, State]
+Metrics = dict[str, jax.Array]
+
+
+class Init(Protocol):
+  def __call__(self, key: jax.Array, batch: Any, frozen: Frozen) -> State:
+    """A fresh state; its shapes depend on the batch's, not on its values."""
+
+
+class Step(Protocol):
+  def __call__(
+    self, state: State, frozen: Frozen, batch: Any, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    """One step of training; metrics are scalars."""
+
+
+# (state, frozen, batch) -> pytree of arrays with a leading batch axis.
+Predict = Callable[[State, Frozen, Any], Any]
+
+
+class Outputs(NamedTuple):
+  """What a method can do with a batch, once it is trained; None: it cannot.
+
+  Each is (state, frozen, batch) -> pytree with a leading batch axis B.
+
+  Attributes:
+    image: protected images [B, H, W, 3] in [0, 1]: what is released.
+    features: protected features, float32 [B, h, w, C]: what is released.
+    clean_features: unprotected ones, as the former were before.
+    features_given_code: the former for the key batch["code"] [B, K] of whoever
+      guesses it, without noise.
+    logits: [B, A, classes] of batch["image"], or of batch["features"] where the
+      method decides on features.
+    labels: int32 [B, A], the likeliest of these.
+    attributes: int8 [B, A], attributes read in images.
+    embed: float32 [B, D], which identifies people.
+    scores: name -> [B], how well an example is read; NaN where unlabelled.
+    read: name -> [B, ...], what is read of the face in batch["box"].
+    detect: boxes [B, K, 4] and scores [B, K] of faces in whole images.
+    reconstruct: images [B, S, S, 3] rebuilt from batch["features"].
+    align: features [B, h, w, C] brought nearer to clean ones.
+    losses: name -> [B], "loss" among them, on examples that are not trained on.
+    sample: name -> images [B, H, W, 3], to look at.
+  """
+
+  image: Predict | None = None
+  features: Predict | None = None
+  clean_features: Predict | None = None
+  features_given_code: Predict | None = None
+  logits: Predict | None = None
+  labels: Predict | None = None
+  attributes: Predict | None = None
+  embed: Predict | None = None
+  scores: Predict | None = None
+  read: Predict | None = None
+  detect: Predict | None = None
+  reconstruct: Predict | None = None
+  align: Predict | None = None
+  losses: Predict | None = None
+  sample: Predict | None = None
+
+  def given(self) -> dict[str, Predict]:
+    """Those that are there, by name."""
+    return {k: fn for k, fn in self._asdict().items() if fn is not None}
+
+  def map(self, change: Callable[[Callable], Predict]) -> "Outputs":
+    """The same outputs, each function changed."""
+    return Outputs(**{name: change(fn) for name, fn in self.given().items()})
+
+
+def need(output: Predict | None, name: str) -> Predict:
+  """An output that must be there.
+
+  Raises:
+    ValueError: it is not; `name` says what it is.
+  """
+  if output is None:
+    raise ValueError(f"this method has no output {name!r}, which is asked for")
+  return output
 
 
 class Method(NamedTuple):
@@ -13,18 +96,29 @@ class Method(NamedTuple):
     init: (key, batch, frozen) -> state, any dict pytree. All of it is
       checkpointed.
     step: (state, frozen, batch, key) -> (state, metrics); pure and jittable.
-      metrics is a dict of scalars.
-    predict: name -> (state, frozen, batch) -> pytree with a leading batch axis.
-      "protect" is what is released.
+    outputs: what it can do once it is trained.
+    cross_example: (state, frozen, batch) -> [B], how much one example moves the
+      loss of another, relative to its own; None where nobody claims that none
+      does.
 
   `batch` holds float32 images in [0, 1] and `padding` as in
   `jaxpriv.data.records`; `frozen` maps the names of earlier phases to their
   finished states, read-only.
   """
 
-  init: Callable[..., Any]
-  step: Callable[..., tuple[Any, dict]]
-  predict: Mapping[str, Callable[..., Any]] = {}
+  init: Init
+  step: Step
+  outputs: Outputs = Outputs()
+  cross_example: Predict | None = None
+
+
+def untrained(outputs: Outputs) -> Method:
+  """A method that has nothing to learn, such as a blur."""
+  return Method(
+    init=lambda key, batch, frozen: {},
+    step=lambda state, frozen, batch, key: (state, {}),
+    outputs=outputs,
+  )
 
 
 class Phase(NamedTuple):

@@ -129,10 +129,10 @@ def with_ledger(method: Method, plan: Plan) -> Method:
     ledger = {**state["privacy"], "steps": state["privacy"]["steps"] + 1}
     return {**new, "privacy": ledger}, metrics
 
-  def crosstalk(state, frozen, batch):
+  def cross_example(state, frozen, batch):
     def losses(image):
       rows = {**batch, "image": image}
-      return method.predict["losses"](state, frozen, rows)["loss"]
+      return need(method.outputs.losses, "losses")(state, frozen, rows)["loss"]
 
     image = batch["image"]
     direction = jax.random.normal(jax.random.key(0), image.shape, image.dtype)
@@ -147,4 +147,4 @@ def with_ledger(method: Method, plan: Plan) -> Method:
     others = jnp.where(odd, by_even, by_odd)
     return others / jnp.maximum(own, 1e-12)
 
-  return Method(init, step, {**method.predict, "crosstalk": crosstalk})
+  return Method(init, step, method.outputs, cross_example)

@@ -1,7 +1,7 @@
-"""How well a model reads people it has not seen: its "scores" and "detect".
+"""How well a model reads people it has not seen: its `scores` and `detect`.
 
-`predict["scores"]` gives numbers for each example, NaN where it has no label;
-`predict["detect"]` gives boxes [B, K, 4] and scores [B, K] of whole images.
+`Outputs.scores` gives numbers for each example, NaN where it has no label;
+`Outputs.detect` gives boxes [B, K, 4] and scores [B, K] of whole images.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from jaxpriv.data.records import Batch
 from jaxpriv.metrics import detection, statistics
 from jaxpriv.training import inference
-from jaxpriv.training.method import Method
+from jaxpriv.training.method import Method, need
 
 
 def means(
@@ -26,16 +26,14 @@ def means(
   """The mean of each score, with an interval by people [N]; none if unlabelled.
 
   Args:
-    method: with predict["scores"].
+    method: with outputs.scores.
     state: of it.
     frozen: states it needs.
     batches: as of `Data.epoch`.
     people: of the examples, in order.
     mesh: of the state.
   """
-  found = inference.predict(
-    method.predict["scores"], state, frozen, batches, mesh
-  )
+  found = inference.predict(need(method.outputs.scores, "scores"), state, frozen, batches, mesh)
   return {
     name: statistics.mean_interval(values, people)
     for name, values in found.items()
@@ -57,9 +55,7 @@ def average_precision(
   Images whose box is unknown (NaN) are left out; None if all are. The interval
   is by people [N], drawn anew with all their images.
   """
-  found = inference.predict(
-    method.predict["detect"], state, frozen, batches, mesh
-  )
+  found = inference.predict(need(method.outputs.detect, "detect"), state, frozen, batches, mesh)
   known = np.flatnonzero(np.isfinite(boxes).all(1))
   if not len(known):
     return None

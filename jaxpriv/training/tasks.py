@@ -17,7 +17,7 @@ from jaxpriv.data.sources import words
 from jaxpriv.models import heads, margin
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, private
-from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.method import Method, Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
 
@@ -64,8 +64,8 @@ def supervised_phase(
     if plan:
       method = private.with_ledger(method, plan)
     if not validated:
-      kept = {k: v for k, v in method.predict.items() if k != "losses"}
-      method = method._replace(predict=kept)
+      outputs = method.outputs._replace(losses=None)
+      method = method._replace(outputs=outputs)
     return combined(method, options, transform)
 
   return Phase(name, needs, build(), build)
@@ -106,7 +106,7 @@ def recognition(
 ) -> Phase:
   """A recogniser trained by a margin loss on identities 0 .. classes - 1.
 
-  Rows whose identity is outside that range add nothing. Its predict function
+  Rows whose identity is outside that range add nothing. Its output
   "embed" returns [B, D]: the embeddings of the image and of its mirror image
   added, as is the custom in face verification.
 
@@ -144,7 +144,7 @@ def recognition(
 
   # Held-out people are no classes: a validation loss would mean nothing.
   return supervised_phase(
-    name, model, loss, options, validated=False, predict={"embed": embed}
+    name, model, loss, options, validated=False, outputs=Outputs(embed=embed)
   )
 
 
@@ -185,7 +185,7 @@ def attribute_prediction(
 ) -> Phase:
   """A predictor of binary attributes: model maps images to [B, A, 2].
 
-  Its predict functions: "attributes" returns the predicted labels [B, A],
+  Its outputs: "attributes" returns the predicted labels [B, A],
   "logits" float32 [B, A, 2].
   """
 
@@ -206,7 +206,7 @@ def attribute_prediction(
     model,
     loss,
     options,
-    predict={"attributes": attributes, "logits": logits},
+    outputs=Outputs(attributes=attributes, logits=logits),
   )
 
 
@@ -220,7 +220,7 @@ def reconstruction(
 ) -> Phase:
   """An inverter of features, trained by the mean absolute error of images.
 
-  Equation (3) of Guo et al. 2021. Its predict function "reconstruct" maps
+  Equation (3) of Guo et al. 2021. Its output "reconstruct" maps
   batch["features"] to images [B, S, S, 3] in [0, 1].
 
   Args:
@@ -249,5 +249,5 @@ def reconstruction(
     options,
     needs=needs,
     inputs=features,
-    predict={"reconstruct": reconstruct, "sample": sample},
+    outputs=Outputs(reconstruct=reconstruct, sample=sample),
   )

@@ -474,7 +474,7 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   for name in ("read", "detect"):
     assert name in card["model"]["functions"] and f"`{name}`" in text
     ours, theirs = (
-      phase.method.predict[name](state, {}, batch)
+      getattr(phase.method.outputs, name)(state, {}, batch)
       for state in (states[phase.name], original)
     )
     for key, value in ours.items():

@@ -113,7 +113,7 @@ def test_phase(kind):
   state = method.init(jax.random.key(0), batch, {})
   state, metrics = jax.jit(method.step)(state, {}, batch, jax.random.key(1))
   assert state == {} and metrics == {}
-  got = jax.jit(method.predict["protect"])(state, {}, batch)
+  got = jax.jit(method.outputs.image)(state, {}, batch)
   expected = {
     "black_box": lambda: baselines.black_box(x, batch["landmarks"], 0.125),
     "gaussian_blur": lambda: baselines.gaussian_blur(x, 4.0),

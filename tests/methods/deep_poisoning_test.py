@@ -46,7 +46,7 @@ def predicted(phase, states, name, batch, **changes):
   frozen = {name: states[name] for name in phase.needs}
   batch = {**batch, **changes}
   return np.asarray(
-    phase.method.predict[name](states[phase.name], frozen, batch)
+    getattr(phase.method.outputs, name)(states[phase.name], frozen, batch)
   )
 
 
@@ -70,7 +70,7 @@ def test_loss_6_is_its_terms(absolute):
   config = tiny.deep_poisoning("demo,distilled", absolute=absolute)
   last = deep_poisoning.phases(config)[-1]
   released = predicted(last, states, "features", batch)
-  clean = predicted(classifier, states, "features", batch)
+  clean = predicted(classifier, states, "clean_features", batch)
   assert released.shape == clean.shape == (8, *FEATURES)
   read = lambda z: predicted(last, states, "logits", batch, features=z)
   logits, before = log_softmax(read(released)), log_softmax(read(clean))
@@ -85,7 +85,7 @@ def test_loss_6_is_its_terms(absolute):
   ssim = np.asarray(image_metrics.ssim(batch["image"], rebuilt))
   seen = np.abs(ssim) if absolute else np.maximum(ssim, 0)
   frozen = {name: states[name] for name in last.needs}
-  losses = last.method.predict["losses"](states[last.name], frozen, batch)
+  losses = last.method.outputs.losses(states[last.name], frozen, batch)
   np.testing.assert_allclose(
     losses["loss"],
     entropy
@@ -110,7 +110,7 @@ def test_a_negative_is_worth_no_more_than_nothing():
 
 def test_the_decider_of_clean_features_is_the_classifier():
   _, (classifier, _, last), states, batch = prepared()
-  clean = predicted(classifier, states, "features", batch)
+  clean = predicted(classifier, states, "clean_features", batch)
   logits = predicted(last, states, "logits", batch, features=clean)
   np.testing.assert_array_equal(
     logits.argmax(-1), predicted(classifier, states, "labels", batch)
@@ -144,7 +144,7 @@ def test_what_is_drawn_depends_on_image_and_secret_alone(argument):
 def test_whoever_has_the_module_and_no_secret_supposes_a_key_and_no_noise():
   config, phases, states, batch = prepared("demo,keyed")
   suppose = lambda code: predicted(
-    phases[-1], states, "supposed", batch, code=jnp.asarray(code)
+    phases[-1], states, "features_given_code", batch, code=jnp.asarray(code)
   )
   codes = np.random.default_rng(0).normal(size=(8, config.model.dpm.code))
   codes[0] = codes[1] = 0
@@ -156,7 +156,7 @@ def test_whoever_has_the_module_and_no_secret_supposes_a_key_and_no_noise():
   quiet = tiny.deep_poisoning("demo")
   np.testing.assert_array_equal(
     predicted(
-      phases[-1], states, "supposed", batch, code=jnp.zeros((8, 0))
+      phases[-1], states, "features_given_code", batch, code=jnp.zeros((8, 0))
     ),
     predicted(deep_poisoning.phases(quiet)[-1], states, "features", batch),
   )  # fmt: skip
@@ -377,7 +377,7 @@ def test_every_scale_fits_together(scale, layer):
     )
     assert metrics["loss"].shape == ()
     states[phase.name] = state
-  z = jax.eval_shape(phase.method.predict["features"], state, frozen, batch)
+  z = jax.eval_shape(phase.method.outputs.features, state, frozen, batch)
   assert z.dtype == jnp.float32
   if not layer:
     expected = {"demo": (32, 32, 32), "gpu": (8, 8, 1024),
@@ -398,7 +398,7 @@ def test_the_task_may_be_who_it_is():
   batch = on_device(tiny.batch(8, attributes=3))
   batch["identity"] = batch["identity"].at[0].set(-1).at[1].set(tiny.PEOPLE)
   state = jax.jit(phase.method.init)(jax.random.key(0), batch, {})
-  losses = phase.method.predict["losses"](state, {}, batch)["loss"]
+  losses = phase.method.outputs.losses(state, {}, batch)["loss"]
   said = predicted(phase, {"classifier": state}, "labels", batch)
   assert said.shape == (8, 1) and said.max() < tiny.PEOPLE
   # Nobody known: nothing to learn.
@@ -436,7 +436,7 @@ def test_settings_that_contradict_each_other_are_refused():
 
 def test_scores_are_of_known_labels_and_constants_of_the_commoner_one():
   config, (classifier, *_), states, batch = prepared()
-  scores = classifier.method.predict["scores"](states["classifier"], {}, batch)
+  scores = classifier.method.outputs.scores(states["classifier"], {}, batch)
   assert list(scores) == ["Male_accuracy", "Smiling_accuracy"]
   assert np.isnan(scores["Male_accuracy"][0])  # unknown in tiny.batch
   said = predicted(classifier, states, "labels", batch)

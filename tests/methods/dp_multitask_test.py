@@ -115,7 +115,7 @@ def test_the_loss_is_kendalls(phase, batch):
   first = np.array([0.0, -3.0, -2.0, -3.0, 0.0])
   logs = first + [0.3, -1.0, 0.2, -0.5, 7.0]  # the last is beyond the range
   params = {**state["params"], "log_variances": jnp.float32(logs)}
-  found = phase.method.predict["losses"]({**state, "params": params}, {}, batch)
+  found = phase.method.outputs.losses({**state, "params": params}, {}, batch)
   options = tiny.dp_multitask().model
   made = dp_multitask._fixed_views(batch, options)
   targets = dp_multitask._targets(batch, made, gender=0)
@@ -248,7 +248,7 @@ def test_windows_cover_a_photograph():
 
 def test_detections_are_the_best_windows(phase, batch):
   state = phase.method.init(jax.random.key(0), batch, {})
-  found = phase.method.predict["detect"](state, {}, batch)
+  found = phase.method.outputs.detect(state, {}, batch)
   assert found["boxes"].shape == (6, 20, 4)
   scores = np.asarray(found["scores"])
   assert (np.diff(scores, axis=1) <= 0).all() and (scores >= 0).all()
@@ -280,7 +280,7 @@ def test_gender_may_be_left_out():
   (made,) = dp_multitask.phases(config)
   batch = {k: jnp.asarray(v) for k, v in tiny.faces(4, size=SIZE).items()}
   state = made.method.init(jax.random.key(0), batch, {})
-  found = made.method.predict["losses"](state, {}, batch)
+  found = made.method.outputs.losses(state, {}, batch)
   assert set(found) == {"loss", "detection", "pose"}
 
 
@@ -307,7 +307,7 @@ def test_tasks_as_a_flag_gives_them():
   config = tiny.dp_multitask()
   config.model.tasks = ("landmarks,pose",)
   (made,) = dp_multitask.phases(config)
-  assert "detect" not in made.method.predict
+  assert made.method.outputs.detect is None
   assert dp_multitask.required(config) == ("box", "landmarks", "pose")
 
 

@@ -56,7 +56,7 @@ def parts(argument):
   x = batch["image"]
   last = phases[-1]
   frozen = {name: states[name] for name in last.needs}
-  protected = last.method.predict["protect"](states[last.name], frozen, batch)
+  protected = last.method.outputs.image(states[last.name], frozen, batch)
   logits = networks["fsn"].apply(variables("fsn"), protected, train=False)
   embed = lambda x: np.asarray(
     networks["pen"].apply(variables("pen"), x, method="embed"), np.float64
@@ -66,7 +66,7 @@ def parts(argument):
   cosine = (a * b).sum(1) / norms
   utility = cross_entropy(logits, batch["attributes"])
   feedback = 0.5 * utility + 2.0 * np.maximum(cosine, config.model.cosine_floor)
-  measured = last.method.predict["losses"](states[last.name], frozen, batch)
+  measured = last.method.outputs.losses(states[last.name], frozen, batch)
   return networks, variables, batch, protected, feedback, cosine, measured
 
 
@@ -146,11 +146,11 @@ def test_protected_images_are_images_and_depend_on_the_input():
   _, phases, states, batch = prepared()
   last = phases[-1]
   frozen = {name: states[name] for name in last.needs}
-  protected = last.method.predict["protect"](states[last.name], frozen, batch)
+  protected = last.method.outputs.image(states[last.name], frozen, batch)
   assert protected.shape == batch["image"].shape
   assert protected.min() >= 0 and protected.max() <= 1
   other = {**batch, "image": 1 - batch["image"]}
-  changed = last.method.predict["protect"](states[last.name], frozen, other)
+  changed = last.method.outputs.image(states[last.name], frozen, other)
   assert not np.array_equal(protected, changed)
 
 

@@ -263,7 +263,7 @@ def test_phase_and_sharding(kind):
   state = method.init(jax.random.key(0), batch, {})
   state, metrics = method.step(state, {}, batch, jax.random.key(1))
   assert state == {} and metrics == {}
-  protect = method.predict["protect"]
+  protect = method.outputs.image
   got = np.asarray(protect(state, {}, batch))
   extra = {"eigen": {"components": 4}}.get(kind, {})
   if kind == "select":

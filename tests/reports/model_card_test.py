@@ -70,7 +70,7 @@ def test_a_private_model(tmp_path):
   assert "epsilon at least 0.400, of the 2.99 claimed" in text
   assert "people whom the model is shown later are not protected" in text
   assert "22,219 parameters" in text and "None were given" in text
-  assert 'predict["detect"]' in text and "cd" * 32 in text
+  assert "outputs.detect" in text and "cd" * 32 in text
   assert "they were taken on (folder)" in text
 
 

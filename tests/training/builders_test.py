@@ -6,6 +6,7 @@ import pytest
 
 from jaxpriv.data.records import DataError
 from jaxpriv.training import builders, combinators
+from jaxpriv.training.method import Outputs
 from tests.training import toys
 
 
@@ -71,7 +72,7 @@ def test_batch_statistics_are_updated_and_used():
   assert any(
     not np.allclose(a, b) for a, b in zip(old_stats, new_stats, strict=True)
   )
-  evaluated = method.predict["losses"]
+  evaluated = method.outputs.losses
   changed = {**new, "batch_stats": state["batch_stats"]}
   assert not np.allclose(
     evaluated(new, {}, batch)["loss"], evaluated(changed, {}, batch)["loss"]
@@ -119,7 +120,7 @@ def test_ema_follows_its_formula_and_is_what_predicts():
   for a, b in zip(toys.leaves(state["ema"]), expected, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
   plain = {k: v for k, v in state.items() if k != "ema"}
-  predict = method.predict["losses"]
+  predict = method.outputs.losses
   assert not np.allclose(
     predict(state, {}, batch)["loss"], predict(plain, {}, batch)["loss"]
   )
@@ -144,8 +145,8 @@ def test_transform_sees_training_batches_only():
   )
   np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
   np.testing.assert_allclose(
-    method.predict["losses"](state, {}, batch)["loss"],
-    plain.predict["losses"](state, {}, batch)["loss"],
+    method.outputs.losses(state, {}, batch)["loss"],
+    plain.outputs.losses(state, {}, batch)["loss"],
   )
 
 
@@ -175,11 +176,11 @@ def game():
         ),
       ),
     },
-    predict={
-      "sample": lambda applies, batch, frozen: {
+    outputs=Outputs(
+      sample=lambda applies, batch, frozen: {
         "made": applies["g"](jnp.ones((batch["image"].shape[0], 4)))
       }
-    },
+    ),
   )
 
 
@@ -208,7 +209,7 @@ def test_players_take_turns_each_against_the_others_as_they_stand():
     state, metrics = step(state, {}, batch, jax.random.key(i))
     losses.append(float(metrics["d/margin"]))
   assert np.mean(losses[-5:]) > np.mean(losses[:5])
-  assert method.predict["sample"](state, {}, batch)["made"].shape == (
+  assert method.outputs.sample(state, {}, batch)["made"].shape == (
     16,
     8,
     8,

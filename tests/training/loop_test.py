@@ -22,7 +22,7 @@ from jaxpriv.training import (
   writers,
 )
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training.method import Phase
+from jaxpriv.training.method import Outputs, Phase
 from tests.training import toys
 
 
@@ -174,12 +174,12 @@ def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
     toys.Net("group"),
     toys.regression_loss,
     optax.adam(1e-2),
-    predict={
-      "sample": lambda apply, batch, frozen: {
+    outputs=Outputs(
+      sample=lambda apply, batch, frozen: {
         "original": batch["image"],
         "negative": 1 - batch["image"],
       }
-    },
+    ),
   )
   held_out = toys.batch(rows=12, seed=99)
   held_out["padding"][10:] = True
@@ -197,7 +197,7 @@ def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
   found = {m["step"]: m for m in lines if "validation/loss" in m}
   assert sorted(found) == [2, 4]
   batch = toys.float_batch(rows=12, seed=99)
-  expected = method.predict["losses"](state, {}, batch)["loss"][:10].mean()
+  expected = method.outputs.losses(state, {}, batch)["loss"][:10].mean()
   np.testing.assert_allclose(found[4]["validation/loss"], expected, rtol=1e-5)
   grid = np.asarray(Image.open(tmp_path / "samples/toy/00000004.png"))
   assert grid.shape == (2 * (toys.SIDE + 2), 10 * (toys.SIDE + 2), 3)

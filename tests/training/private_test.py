@@ -197,7 +197,7 @@ def test_crosstalk_of_a_sound_method_is_nothing():
   made = method()
   batch = {k: jnp.asarray(v) for k, v in toys.float_batch().items()}
   state = made.init(jax.random.key(0), batch, {})
-  assert not np.asarray(made.predict["crosstalk"](state, {}, batch)).any()
+  assert not np.asarray(made.cross_example(state, {}, batch)).any()
 
 
 def train(workdir, made, mesh, steps=6, seed=0, stop=None):

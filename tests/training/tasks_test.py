@@ -18,7 +18,7 @@ def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
       "r", FeatureNet(16, 8), 4, options, head=head, mirrored=mirrored
     )
     state = phase.method.init(jax.random.key(0), batch, {})
-    embed = phase.method.predict["embed"]
+    embed = phase.method.outputs.embed
     return [
       np.asarray(embed(state, {}, {"image": image}))
       for image in (x, x[:, :, ::-1])

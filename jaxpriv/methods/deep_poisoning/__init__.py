@@ -38,6 +38,7 @@ from jaxpriv.methods.deep_poisoning.copies import (
   check_pretrained,
   featurizer_sha256,
 )
+from jaxpriv.methods.deep_poisoning.targets import targets
 from jaxpriv.methods.deep_poisoning.parts import (
   CLASSIFIER,
   POISONING,
@@ -61,18 +62,17 @@ __all__ = (
   "public_classifier",
   "reconstructor",
   "split_attributes",
+  "targets",
   "task_labels",
   "visible",
 )
 
 
 def phases(config: ConfigDict) -> list[Phase]:
-  """Classifier, reconstructor and poisoning; the last has "features".
+  """Classifier, reconstructor and poisoning; the last protects.
 
-  Its predict function "features" returns what is released, float32
-  [B, H, W, C]; "supposed" the same with batch["code"] (float32 [B,
-  model.dpm.code]) for a key and without noise; "logits" is what the classifier
-  makes of batch["features"], float32 [B, kept, 2] or [B, 1, people].
+  Its output "features" is released, float32 [B, H, W, C]; "logits" is what the
+  classifier makes of batch["features"], float32 [B, kept, 2] or [B, 1, people].
 
   Args:
     config: with model, phases, data.attributes.

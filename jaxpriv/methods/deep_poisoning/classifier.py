@@ -22,7 +22,7 @@ from jaxpriv.models import poisoning, splitting
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.training import builders, tasks
 from jaxpriv.training.builders import masked_mean, variables
-from jaxpriv.training.method import Phase
+from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
 
@@ -77,7 +77,7 @@ def plain(parts: Parts, options: ConfigDict) -> Phase:
     parts.network,
     loss,
     options,
-    predict={"features": features, "labels": labels, "scores": scores},
+    outputs=Outputs(clean_features=features, labels=labels, scores=scores),
   )
 
 
@@ -159,14 +159,14 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
       "rival": builders.Player(rival, invert, optimizer(), shaped),
       "reader": builders.Player(reader, read, optimizer(), shaped),
     },
-    predict={
-      "features": lambda applies, batch, frozen: applies[CLASSIFIER](
+    outputs=Outputs(
+      clean_features=lambda applies, batch, frozen: applies[CLASSIFIER](
         batch["image"], method=featurize
       ).astype(jnp.float32),
-      "labels": lambda applies, batch, frozen: jnp.argmax(
+      labels=lambda applies, batch, frozen: jnp.argmax(
         parts.logits(applies[CLASSIFIER](batch["image"])), axis=-1
       ).astype(jnp.int32),
-    },
+    ),
   )
   return Phase(CLASSIFIER, (), tasks.combined(method, options))
 

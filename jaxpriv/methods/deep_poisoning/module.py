@@ -17,7 +17,7 @@ from jaxpriv.methods.deep_poisoning.parts import (
 from jaxpriv.models import poisoning
 from jaxpriv.training import builders, tasks
 from jaxpriv.training.builders import masked_mean, variables
-from jaxpriv.training.method import Method, Phase
+from jaxpriv.training.method import Method, Outputs, Phase, untrained
 from jaxpriv.training.optimizers import make_optimizer
 
 
@@ -39,7 +39,7 @@ def after(
 
 
 def phase(parts: Parts, options: ConfigDict) -> Phase:
-  """P by (4) to (6), or learned noise, or nothing; see `phases` for predict."""
+  """P by (4) to (6), or learned noise, or nothing; see `phases`."""
   model = parts.config.model
   needs = (CLASSIFIER, RECONSTRUCTOR)
   dtype = jnp.dtype(parts.config.dtype)
@@ -119,27 +119,21 @@ def phase(parts: Parts, options: ConfigDict) -> Phase:
       "poisoned": invert(released(apply, z, images)),
     }
 
-  def supposed(apply, batch, frozen):
+  def features_given_code(apply, batch, frozen):
     images = batch["image"]
     z = parts.features(images, frozen)
     return released(apply, z, images, batch["code"])
 
-  predict = {
-    "features": features,
-    "supposed": supposed,
-    "logits": logits,
-    "sample": sample,
-  }
+  outputs = Outputs(
+    features=features,
+    features_given_code=features_given_code,
+    logits=logits,
+    sample=sample,
+  )
 
   if model.module == "none":
-    method = Method(
-      init=lambda key, batch, frozen: {},
-      step=lambda state, frozen, batch, key: (state, {}),
-      predict={
-        name: lambda state, frozen, batch, fn=fn: fn(None, batch, frozen)
-        for name, fn in predict.items()
-      },
-    )
+    unchanged = lambda fn: lambda state, frozen, batch: fn(None, batch, frozen)
+    method = untrained(outputs.map(unchanged))
     return Phase(POISONING, needs, method)
 
   if model.refreshed and model.module == "dpm":
@@ -148,7 +142,7 @@ def phase(parts: Parts, options: ConfigDict) -> Phase:
       needs,
       _refreshed(
         parts, options, module, inverter, terms, released, frozen_inverter,
-        predict,
+        outputs,
       ),
     )  # fmt: skip
 
@@ -162,7 +156,7 @@ def phase(parts: Parts, options: ConfigDict) -> Phase:
     options,
     needs=needs,
     inputs=lambda batch, frozen: parts.features(batch["image"], frozen),
-    predict=predict,
+    outputs=outputs,
   )
 
 
@@ -191,7 +185,7 @@ def of_secret(phase: Phase, secret: int) -> Phase:
 
 
 def _refreshed(
-  parts, options, module, inverter, terms, released, frozen_inverter, predict
+  parts, options, module, inverter, terms, released, frozen_inverter, outputs
 ) -> Method:
   """P against R0, and against a rival that goes on learning to invert it."""
 
@@ -221,11 +215,10 @@ def _refreshed(
         inverter, invert, make_optimizer(options), inputs
       ),
     },
-    predict={
-      name: lambda applies, batch, frozen, fn=fn: fn(
-        applies["dpm"], batch, frozen
+    outputs=outputs.map(
+      lambda fn: (
+        lambda applies, batch, frozen: fn(applies["dpm"], batch, frozen)
       )
-      for name, fn in predict.items()
-    },
+    ),
   )
   return tasks.combined(method, options)

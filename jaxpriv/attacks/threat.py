@@ -1,0 +1,276 @@
+"""Who attacks: what they have, whom they are scored on, how they learn.
+
+Attackers learn on people of config.evaluation.attacker_splits and are scored on
+people of the test split, whom neither they nor the mechanism has seen.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import learning, readers
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.data.dataset import Data
+from jaxpriv.training import published
+from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training.method import Phase, Predict, need
+
+
+class Reader(NamedTuple):
+  """A trained network that reads images.
+
+  Attributes:
+    name: as it stands in tables.
+    read: photographs -> [N, D] embeddings or [N, A] attribute labels.
+    used_in_loss: the mechanism was trained against it.
+  """
+
+  name: str
+  read: Callable[[Photographs], np.ndarray]
+  used_in_loss: bool = False
+
+  @property
+  def where(self) -> dict[str, Any]:
+    """Its columns of a finding."""
+    return {"used_in_loss": True} if self.used_in_loss else {}
+
+
+class People:
+  """What all attacks of one evaluation share.
+
+  Attributes:
+    config: of the run.
+    workdir: where attackers are kept.
+    mesh: the mesh.
+    known: photographs of the attackers.
+    test: photographs of the people on whom they are scored.
+    data: all of it.
+    own: the mechanism under attack, some of whose networks are readers.
+    strips: {"images", "captions"} of a few test photographs, for people to see.
+  """
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    workdir: epath.PathLike,
+    mesh: jax.sharding.Mesh,
+    known: Photographs,
+    test: Photographs,
+    data: Data | None = None,
+    own: Trained | None = None,
+  ):
+    self.config, self.workdir, self.mesh = config, workdir, mesh
+    self.known, self.test = known, test
+    self.data, self.own = data, own
+    self.strips: list[dict[str, Any]] = []
+    self._shared: dict[Any, Any] = {}
+    self._of_target: tuple[str, dict[Any, Any]] = ("", {})
+
+  @property
+  def options(self) -> ConfigDict:
+    return self.config.evaluation
+
+  def once(self, key: Any, make: Callable[[], Any], target: str = "") -> Any:
+    """make(), kept under its key; for as long as one target is attacked."""
+    kept = self._shared
+    if target:
+      if self._of_target[0] != target:
+        self._of_target = (target, {})
+      kept = self._of_target[1]
+    if key not in kept:
+      kept[key] = make()
+    return kept[key]
+
+  def train(
+    self,
+    phase: Phase,
+    photographs: Photographs,
+    options: ConfigDict,
+    network: ConfigDict,
+    *,
+    start: Any = None,
+    frozen: Mapping[str, Any] | None = None,
+    renumber: bool = True,
+  ) -> Any:
+    """A trained attacker.
+
+    Args:
+      phase: to train.
+      photographs: on what.
+      options: of the phase.
+      network: settings of its model.
+      start: gives its first parameters, if any.
+      frozen: states of other phases.
+      renumber: whether people are numbered 0, 1, ... as they are here.
+    """
+    if renumber:
+      photographs = learning.as_classes(photographs)
+    return learning.train(
+      phase,
+      photographs,
+      options,
+      seed=self.config.seed,
+      workdir=self.workdir,
+      mesh=self.mesh,
+      start=None if start is None else lambda state: _taken_over(state, start),
+      frozen=frozen,
+      key=learning.digest(photographs, options, network, start, frozen),
+    )
+
+  def apply(
+    self,
+    fn: Predict | None,
+    state: Any,
+    frozen: Mapping[str, Any],
+    photographs: Photographs,
+    finish: Callable[[Any], Any] = lambda output: output,
+    batch_size: int | None = None,
+  ) -> Any:
+    """An output of a method for all photographs, in order; numpy."""
+    return learning.apply(
+      need(fn, "to read with"),
+      state,
+      frozen,
+      photographs,
+      self.mesh,
+      batch_size or self.options.batch_size,
+      finish=finish,
+    )
+
+  def reader(
+    self,
+    name: str,
+    fn: Predict | None,
+    state: Any,
+    frozen: Mapping[str, Any] | None = None,
+    used_in_loss: bool = False,
+  ) -> Reader:
+    def read(photographs):
+      return self.apply(fn, state, frozen or {}, photographs)
+
+    return Reader(name, read, used_in_loss)
+
+  def image(self, target: Target, photographs: Photographs) -> Photographs:
+    """The photographs with the images that a target releases of them."""
+    fn, state, frozen = target.trained.bound("image")
+    processes = jax.process_count()
+    everybody = -(-len(photographs) // processes) * processes
+
+    def protect():
+      return photographs.showing(
+        self.apply(
+          fn,
+          state,
+          frozen,
+          photographs,
+          finish=published.images,
+          batch_size=target.config.release.batch_size or everybody,
+        )
+      )
+
+    return self.once(("image", id(photographs)), protect, target.name)
+
+  # --- who reads images ---
+
+  def recogniser(self) -> Reader:
+    """A recogniser of another architecture, never used in any loss."""
+    return self._recogniser()[0]
+
+  def recogniser_state(self) -> Any:
+    return self._recogniser()[1]
+
+  def _recogniser(self) -> tuple[Reader, Any]:
+    def make():
+      options = self.options.phases.recogniser
+      phase = self.recogniser_phase("recogniser", options)
+      state = self.train(phase, self.known, options, self.recogniser_settings())
+      name = f"independent {self.options.recogniser.architecture}"
+      return self.reader(name, phase.method.outputs.embed, state), state
+
+    return self.once("recogniser", make)
+
+  def recogniser_phase(self, name: str, options: ConfigDict) -> Phase:
+    return readers.recogniser(
+      name,
+      self.options.recogniser,
+      self.options.head,
+      options,
+      len(np.unique(self.known.identities)),
+    )
+
+  def recogniser_settings(self) -> ConfigDict:
+    options = self.options
+    return ConfigDict(dict(network=options.recogniser, head=options.head))
+
+  def predictor(self, name: str, of: str, known: Photographs) -> Reader:
+    """A predictor of attributes that no mechanism has seen.
+
+    Args:
+      name: among config.evaluation.predictors.
+      of: names what the images of `known` are.
+      known: what it learns from.
+    """
+    options = self.options.phases[name]
+    network = self.options.predictors[name]
+    phase = readers.predictor(
+      f"{name}_{of}", network, options, len(known.attribute_names)
+    )
+    state = self.train(phase, known, options, network)
+    outputs = phase.method.outputs
+    return self.reader(f"fresh {name.upper()}", outputs.attributes, state)
+
+  def predictor_of_originals(self, name: str) -> Reader:
+    make = lambda: self.predictor(name, "originals", self.known)
+    return self.once(("predictor", name), make)
+
+  def of_the_loss(self, output: str) -> list[Reader]:
+    """The readers among the mechanism's own phases: by "embed", "attributes"."""
+    own = self.own
+    if own is None:
+      return []
+    return [
+      self.reader(
+        f"{phase.name.upper()} of the loss",
+        getattr(phase.method.outputs, output),
+        own.state(phase),
+        own.frozen(phase),
+        used_in_loss=True,
+      )
+      for phase in own.phases
+      if getattr(phase.method.outputs, output)
+    ]
+
+  def recognisers(self) -> list[Reader]:
+    """Those of the loss, and the independent one."""
+    return self.once(
+      "recognisers", lambda: [*self.of_the_loss("embed"), self.recogniser()]
+    )
+
+  def predictors(self) -> list[Reader]:
+    """Those of the loss, where they were taught the attributes of these data."""
+
+    def make():
+      learned = tuple(self.config.evaluation.get("learned_attributes", ()))
+      if learned and learned != self.test.attribute_names:
+        logging.info("other attributes here: those of the loss are not asked")
+        return []
+      return self.of_the_loss("attributes")
+
+    return self.once("predictors", make)
+
+  def read(self, reader: Reader) -> np.ndarray:
+    """What a reader reads in the undisguised test photographs."""
+    return self.once(("read", reader.name), lambda: reader.read(self.test))
+
+
+def _taken_over(state: Any, other: Any) -> Any:
+  parts = ("params", "batch_stats")
+  return {
+    **state,
+    **{k: jax.tree.map(lambda x: x.copy(), other[k]) for k in parts},
+  }

@@ -1,0 +1,252 @@
+"""A mechanism: a module of `jaxpriv.methods`, and what it is once trained.
+
+Its module has `phases`; the other functions of `Mechanism` it may leave out.
+`config.method` names it: "deep_poisoning" is jaxpriv.methods.deep_poisoning,
+and a name with dots is a module of somebody else.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Phase, Predict, State
+
+IMAGE, FEATURES, MODEL = "image", "features", "model"
+PRODUCTS = (IMAGE, FEATURES, MODEL)
+
+Arrays = Mapping[str, np.ndarray]  # fields of records, stacked [N, ...]
+
+
+class Trained(NamedTuple):
+  """Phases in order, and their finished states by name."""
+
+  phases: tuple[Phase, ...]
+  states: Mapping[str, State]
+
+  @property
+  def last(self) -> Phase:
+    return self.phases[-1]
+
+  def state(self, phase: Phase) -> State:
+    return self.states[phase.name]
+
+  def frozen(self, phase: Phase) -> dict[str, State]:
+    """The states that a phase needs."""
+    return {name: self.states[name] for name in phase.needs}
+
+  def having(self, output: str) -> Phase | None:
+    """The last phase whose method has an output of that name."""
+    for phase in reversed(self.phases):
+      if getattr(phase.method.outputs, output) is not None:
+        return phase
+    return None
+
+  def bound(self, output: str) -> tuple[Predict, State, dict[str, State]]:
+    """(function, state, frozen) of an output, as `inference.predict` wants them.
+
+    Raises:
+      ValueError: no phase has it.
+    """
+    phase = self.having(output)
+    if phase is None:
+      raise ValueError(f"no phase has an output {output!r}")
+    fn = getattr(phase.method.outputs, output)
+    return fn, self.state(phase), self.frozen(phase)
+
+  def sha256(self) -> str:
+    """A hash of all trained parameters, names and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.states)):
+      digest.update(jax.tree_util.keystr(path).encode())
+      digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
+    return digest.hexdigest()
+
+
+class Score(NamedTuple):
+  """How a score of a model is called.
+
+  Attributes:
+    claim: what it speaks of.
+    metric: a key of `jaxpriv.metrics.finding.METRICS`.
+    constant: what the best constant answer scores, if there is one.
+  """
+
+  claim: str
+  metric: str
+  constant: float | None = None
+
+
+class Pool(NamedTuple):
+  """What others need who train on released features.
+
+  Attributes:
+    layer: after which they were taken.
+    featurizer: a hash of what makes them of images.
+    parameters: phase -> its public state, which makes features of one's own.
+  """
+
+  layer: str
+  featurizer: str
+  parameters: Mapping[str, State]
+
+
+class Target(NamedTuple):
+  """What is attacked and released: a mechanism, or a control beside it.
+
+  Attributes:
+    name: as it stands in tables.
+    config: of it.
+    trained: its phases and states.
+    products: what it releases, of PRODUCTS.
+    control: whether it is there to compare with.
+    kept: attributes that it keeps on purpose; None: all.
+    task: records -> name -> labels [N], -1 unknown, of what its decider says.
+    scores: records -> name of Outputs.scores -> Score.
+    copies: seed -> the protecting phase as an attacker would train it again;
+      None where there is nothing to train.
+    again: the release with another secret; None where there is no secret.
+    colluders: (data, mesh) -> protecting phases of others, with their states.
+    pool: what is published with features; called when they are released.
+    withheld: why nothing may be released, if so.
+    caution: what the owner should be told before a release.
+  """
+
+  name: str
+  config: ConfigDict
+  trained: Trained
+  products: tuple[str, ...]
+  control: bool = False
+  kept: tuple[str, ...] | None = None
+  task: Callable[[Arrays], dict[str, np.ndarray]] | None = None
+  scores: Callable[[Arrays], Mapping[str, Score]] | None = None
+  copies: Callable[[int], Phase] | None = None
+  again: Trained | None = None
+  colluders: Callable[[Data, Any], Iterator[tuple[Phase, State]]] | None = None
+  pool: Callable[[], Pool] | None = None
+  withheld: str = ""
+  caution: str = ""
+
+
+class Mechanism(Protocol):
+  """What a module of `jaxpriv.methods` is; only `phases` must be there."""
+
+  def phases(self, config: ConfigDict) -> list[Phase]:
+    """The training runs, in order; the last one protects."""
+
+  def targets(self, config: ConfigDict, trained: Trained) -> list[Target]:
+    """Itself, then its controls; see `targets` for the default."""
+
+  def check(self, config: ConfigDict, data: Data) -> None:
+    """Refuses data and settings before anything runs.
+
+    Raises:
+      DataError: it cannot be trained so.
+    """
+
+  def unfit(self, config: ConfigDict, arrays: Arrays) -> str:
+    """Why these records cannot be protected by it; "" if they can."""
+
+
+def load(method: str) -> Any:
+  """The module of a mechanism.
+
+  Raises:
+    DataError: there is none of that name.
+  """
+  name = method if "." in method else f"jaxpriv.methods.{method}"
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    if error.name != name:
+      raise
+    raise DataError(f"config.method: there is no module {name}") from error
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """The phases of `config.method`."""
+  return load(config.method).phases(config)
+
+
+def targets(config: ConfigDict, trained: Trained) -> list[Target]:
+  """The mechanism of a run, then its controls (`config.controls`)."""
+  module = load(config.method)
+  if hasattr(module, "targets"):
+    return module.targets(config, trained)
+  return with_controls(Target(config.mechanism, config, trained, products(trained)))
+
+
+def products(trained: Trained) -> tuple[str, ...]:
+  """What the last phase releases; a model, if it gives nothing else."""
+  outputs = trained.last.method.outputs
+  given = [name for name in (IMAGE, FEATURES) if getattr(outputs, name)]
+  return tuple(given) or (MODEL,)
+
+
+def with_controls(target: Target) -> list[Target]:
+  """A target, and what else may be done in its place.
+
+  A control is the config of the run with the changes of config.controls[name].
+  It has the states of the run, but for phases that the changes give no steps.
+  """
+  names = words(target.config.evaluation.controls)
+  return [target, *(_control(target, name) for name in names)]
+
+
+def _control(target: Target, name: str) -> Target:
+  config = target.config.copy_and_resolve_references()
+  if name not in config.controls:
+    raise DataError(
+      f"config.evaluation.controls names {name}: config.controls has"
+      f" {', '.join(config.controls) or 'none'}"
+    )
+  changes = config.controls[name]
+  with config.unlocked():
+    config.update(changes)
+  untrained = {
+    phase
+    for phase, options in changes.get("phases", {}).items()
+    if options.get("steps") == 0
+  }
+  made = phases(config)
+  states = {
+    phase.name: {}
+    if phase.name in untrained
+    else target.trained.states.get(phase.name, {})
+    for phase in made
+  }
+  return target._replace(
+    name=name,
+    config=config,
+    trained=Trained(tuple(made), states),
+    control=True,
+    copies=None,
+    again=None,
+    colluders=None,
+  )
+
+
+def fitting(targets: Sequence[Target], arrays: Arrays) -> list[Target]:
+  """Those that can be made of these records; controls that cannot are named."""
+  fit = []
+  for target in targets:
+    module = load(target.config.method)
+    reason = (
+      module.unfit(target.config, arrays) if hasattr(module, "unfit") else ""
+    )
+    if reason and not target.control:
+      raise DataError(f"{target.name}: {reason}")
+    if reason:
+      logging.warning("%s is left out: %s", target.name, reason)
+    else:
+      fit.append(target)
+  return fit
