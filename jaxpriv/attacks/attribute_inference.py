@@ -7,36 +7,83 @@ mechanism has never seen are trained on released images, and compared with their
 like trained and scored on originals.
 """
 
-import flax.linen as nn
+from collections.abc import Iterator, Mapping
+
 import numpy as np
-from ml_collections import ConfigDict
 
-from jaxpriv.metrics import classification, statistics
-from jaxpriv.models.feature_selection import FeatureSelectionNetwork
-from jaxpriv.models.heads import AttributePredictor
-from jaxpriv.models.vggnet import VGGNet
-from jaxpriv.training import tasks
-from jaxpriv.training.method import Phase
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.metrics import classification, finding, statistics
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.training.mechanism import Target
 
+PRODUCTS = ("image",)
 
-def _vgg(attributes: int, settings: ConfigDict) -> nn.Module:
-  return AttributePredictor(VGGNet(**settings), attributes)
+Scores = Mapping[str, classification.Accuracy]
 
 
-def _fsn(attributes: int, settings: ConfigDict) -> nn.Module:
-  return FeatureSelectionNetwork(attributes, **settings)
+def attack(
+  target: Target, people: People, by: str = "fresh"
+) -> Iterator[Finding]:
+  """What predictors read in released images, beside the originals.
+
+  Args:
+    target: the mechanism or a control.
+    people: whose photographs these are.
+    by: "loss", the predictors among the mechanism's own phases, or "fresh",
+      those of config.evaluation.predictors, trained on released images.
+  """
+  test = people.test
+  shown = people.image(target, test)
+  if by == "loss":
+    for reader in people.predictors():
+      yield from findings(
+        target, reader, _scores(reader, shown), _originals(people, reader)
+      )
+    return
+  if by != "fresh":
+    raise ValueError(f'by is "loss" or "fresh", not {by!r}')
+  if not people.known.attribute_names:
+    return
+  known = people.image(target, people.known)
+  for name in people.options.predictors:
+    before = _originals(people, people.predictor_of_originals(name))
+    reader = people.predictor(name, target.name, known)
+    yield from findings(target, reader, _scores(reader, shown), before)
 
 
-ARCHITECTURES = {"fsn": _fsn, "vgg": _vgg}
+def findings(
+  target: Target, reader: Reader, released: Scores, original: Scores
+) -> Iterator[Finding]:
+  """A finding for each attribute; one that is not kept should be hidden."""
+  for name, accuracy in released.items():
+    kept = target.kept is None or name in target.kept
+    before = original[name]
+    yield finding.of(
+      f"attribute {name}",
+      finding.KEPT if kept else finding.HIDDEN,
+      "accuracy",
+      accuracy,
+      subject=target.name,
+      by=reader.name,
+      floor=accuracy.majority,
+      ceiling=Interval(before.rate, before.low, before.high),
+      where=reader.where,
+    )
 
 
-def predictor(
-  name: str, network: ConfigDict, options: ConfigDict, attributes: int
-) -> Phase:
-  """A fresh predictor; `network.architecture` is "fsn" or "vgg"."""
-  settings = {k: v for k, v in network.items() if k != "architecture"}
-  model = ARCHITECTURES[network.architecture](attributes, settings)
-  return tasks.attribute_prediction(name, model, options)
+def _originals(people: People, reader: Reader) -> Scores:
+  return people.once(
+    ("scores", reader.name), lambda: _scores(reader, people.test)
+  )
+
+
+def _scores(reader: Reader, photographs: Photographs) -> Scores:
+  return score(
+    reader.read(photographs),
+    photographs.arrays["attributes"],
+    photographs.attribute_names,
+  )
 
 
 def score(
@@ -56,24 +103,7 @@ def score(
   }
 
 
-def rows(
-  predictor_name: str,
-  released: dict[str, classification.Accuracy],
-  original: dict[str, classification.Accuracy],
-) -> list[dict]:
-  """Rows as in `jaxpriv.reports.results`, without the mechanism."""
-  return [
-    {
-      "attribute": name,
-      "predictor": predictor_name,
-      **accuracy._asdict(),
-      "original": original[name].rate,
-    }
-    for name, accuracy in released.items()
-  ]
-
-
-# Of fewer an interval says nothing.
+# People below whose number an interval says nothing.
 FEWEST_PEOPLE = 10
 
 
@@ -98,7 +128,7 @@ def overall(
 
   Returns:
     balanced, low, high (its 95% interval, [0, 1] of fewer than FEWEST_PEOPLE),
-    undisguised (the balanced accuracy on originals), and of all known labels
+    undisguised (the balanced accuracy on originals, an Interval), and of all known labels
     taken alike hits, total, rate and majority (what the commonest label of each
     attribute gets right); None if no attribute varies.
   """
@@ -124,22 +154,26 @@ def overall(
     both = known.min(-1) > 0  # of those drawn
     return float(np.mean(right[both] / known[both])) if both.any() else 0.5
 
-  found = tally(released)
-  value = balanced(found, everyone)
-  low, high = 0.0, 1.0
-  if len(everyone) >= FEWEST_PEOPLE:
-    low, high = statistics.bootstrap_interval(
-      lambda drawn: balanced(found, drawn), len(everyone)
-    )
+  def measured(predicted):
+    found = tally(predicted)
+    value = balanced(found, everyone)
+    low, high = 0.0, 1.0
+    if len(everyone) >= FEWEST_PEOPLE:
+      low, high = statistics.bootstrap_interval(
+        lambda drawn: balanced(found, drawn), len(everyone)
+      )
+    return Interval(value, min(low, value), max(high, value))
+
+  value, low, high = measured(released)
   hits, total = (
     int((released == labels)[labels >= 0].sum()),
     int(sum(count).sum()),
   )
   return {
     "balanced": value,
-    "low": min(low, value),
-    "high": max(high, value),
-    "undisguised": balanced(tally(original), everyone),
+    "low": low,
+    "high": high,
+    "undisguised": measured(original),
     "hits": hits,
     "total": total,
     "rate": hits / total,
@@ -164,8 +198,8 @@ def precision(
     people: [N] identities, by which the interval is drawn.
 
   Returns:
-    count of attributes, value, low, high (95%, over people), original, and
-    constant: what a constant scores; None if no attribute varies.
+    count of attributes, released and original (an Interval over people each),
+    and constant: what a constant scores; None if no attribute varies.
   """
   margin = lambda logits: logits[..., 1] - logits[..., 0]
   varied = [
@@ -186,18 +220,20 @@ def precision(
 
   everyone = np.arange(len(labels))
   groups = [np.flatnonzero(people == p) for p in np.unique(people)]
-  low, high = statistics.bootstrap_interval(
-    lambda drawn: mean(
-      margin(released), np.concatenate([groups[i] for i in drawn])
-    ),
-    len(groups),
-  )
-  value = mean(margin(released), everyone)
+
+  def measured(logits):
+    low, high = statistics.bootstrap_interval(
+      lambda drawn: mean(
+        margin(logits), np.concatenate([groups[i] for i in drawn])
+      ),
+      len(groups),
+    )
+    value = mean(margin(logits), everyone)
+    return Interval(value, min(low, value), max(high, value))
+
   return {
     "count": len(varied),
-    "value": value,
-    "low": min(low, value),
-    "high": max(high, value),
-    "original": mean(margin(original), everyone),
+    "released": measured(released),
+    "original": measured(original),
     "constant": mean(np.zeros(labels.shape), everyone),
   }

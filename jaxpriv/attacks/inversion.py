@@ -1,20 +1,7 @@
-"""Can a photograph be seen in its features? Inverters, and what each knows.
+"""How features are inverted: networks, least squares, search, alignment.
 
-| attack | knows | does |
-|---|---|---|
-| A0 | f, photographs of its own | inverts f with R0 to R5, as the paper does |
-| A1 | N pairs of released features and photographs | learns an inverter of |
-| | | its own; or maps them to f(x) by least squares and inverts f |
-| A2 | may have photographs of its own poisoned | learns without end |
-| A3 | f, D, R and how P is trained | trains modules, inverts them all |
-| A4 | modules of other entities | as A3, with theirs |
-| A5 | released features; photographs of others | makes the features look like |
-| | | clean ones to which D says the same, and inverts f |
-| A6 | P itself, and no key | searches photograph and key that give these |
-| | | features, from where least squares of own pairs lead |
-
-A0 is the only one in Guo et al., WACV 2021. Whatever learns is a `Method`,
-trained by the engine on people whom it is not scored on.
+Who knows what, and what they do with these, is in `reconstruction`. Whatever
+learns is a `Method`, trained by the engine on people whom it is not scored on.
 """
 
 import functools
@@ -344,10 +331,10 @@ def smoothest(
 
 def likeness(
   images: np.ndarray, reconstructed: np.ndarray, people: np.ndarray
-) -> dict[str, float]:
-  """How much of the photographs is seen: a row of `jaxpriv.reports.results`.
+) -> dict[str, statistics.Mean]:
+  """How much of the photographs is seen: metric -> its mean.
 
-  `aligned_ssim` lets the attacker choose brightness and contrast for each image
+  "aligned SSIM" lets the attacker choose brightness and contrast for each image
   afterwards, with either sign, to come nearest to the photograph: a negative
   counts in full.
 
@@ -364,13 +351,10 @@ def likeness(
     ).items():
       values.setdefault(name, []).append(np.asarray(value))
   each = {name: np.concatenate(parts) for name, parts in values.items()}
-  mean = statistics.mean_interval(each["ssim"], people)
   return {
-    **{name: float(value.mean()) for name, value in each.items()},
-    "ssim": mean.value,
-    "ssim_low": mean.low,
-    "ssim_high": mean.high,
-    "total": len(images),
+    name: statistics.mean_interval(value, people)
+    for name, value in each.items()
+    if np.isfinite(value).any()  # the PSNR of equal images is not
   }
 
 
@@ -378,13 +362,13 @@ def likeness(
 def _compared(photograph, image):
   ssim = image_metrics.ssim(photograph, image)
   return {
-    "l1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
-    "psnr": image_metrics.psnr(photograph, image),
-    "ssim": ssim,
-    "abs_ssim": jnp.abs(ssim),
-    "aligned_ssim": jnp.maximum(
+    "SSIM": ssim,
+    "aligned SSIM": jnp.maximum(
       ssim, image_metrics.ssim(photograph, _aligned(photograph, image))
     ),
+    "|SSIM|": jnp.abs(ssim),
+    "L1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
+    "PSNR": image_metrics.psnr(photograph, image),
   }
 
 

@@ -55,6 +55,11 @@ class Photographs:
     """The same records with other fields, such as features."""
     return dataclasses.replace(self, arrays={**self.arrays, **fields})
 
+  def without(self, field: str) -> "Photographs":
+    """The same records without a field."""
+    arrays = {k: v for k, v in self.arrays.items() if k != field}
+    return dataclasses.replace(self, arrays=arrays)
+
   def part(self, rows: Any) -> "Photographs":
     """Some of the records: a slice or indices."""
     arrays = {name: array[rows] for name, array in self.arrays.items()}

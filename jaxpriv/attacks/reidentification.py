@@ -14,37 +14,46 @@ photograph a person, and names each probe by its nearest neighbour:
 The undisguised row is no attack: it tells what the recogniser is worth. Where
 the gallery is of the "same photograph", the probe was made from the gallery's
 own image, and everyone's first, second, ... photographs are enrolled in turn;
-otherwise it was made from another photograph of the person.
+otherwise it was made from another photograph of the person. The last row is
+that of `jaxpriv.attacks.parrot`.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.records import DataError
-from jaxpriv.metrics import identification, statistics
-from jaxpriv.models.iresnet import IResNet
-from jaxpriv.models.vggnet import VGGNet
-from jaxpriv.training import tasks
-from jaxpriv.training.method import Phase
+from jaxpriv.metrics import finding, identification, statistics
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.training.mechanism import Target
 
+PRODUCTS = ("image",)
+IDENTITY = "identity"
 SAME, OTHER = "same photograph", "other photograph"
 
-# Of the same photograph.
-MAX_ENROLMENTS = 10
-
-BACKBONES = {"vgg": VGGNet, "iresnet": IResNet}
+MAX_ENROLMENTS = 10  # photographs of a person that are enrolled in turn
+SHOWN = 12  # photographs in the report
 
 
-def recogniser(
-    name: str, network: ConfigDict, head: ConfigDict, options: ConfigDict,
-    people: int,
-) -> Phase:  # fmt: skip
-  """An attacker's recogniser: `network.architecture` is "vgg" or "iresnet"."""
-  settings = {k: v for k, v in network.items() if k != "architecture"}
-  backbone = BACKBONES[network.architecture](**settings)
-  return tasks.recognition(name, backbone, people, options, head=head)
+class Rank(NamedTuple):
+  """How often the right person comes first, and how often by chance.
+
+  `invalid` counts embeddings that are zero or not finite: never a hit.
+  """
+
+  attack: str
+  gallery: str
+  figures: statistics.Proportion
+  chance: float
+  invalid: int
+
+  @property
+  def where(self) -> dict[str, str | int]:
+    """Its columns of a finding."""
+    failed = {"invalid": self.invalid} if self.invalid else {}
+    return {"gallery": self.gallery, **failed}
 
 
 class Enrolment(NamedTuple):
@@ -54,8 +63,65 @@ class Enrolment(NamedTuple):
   probes: np.ndarray
 
 
+def attack(target: Target, people: People) -> Iterator[Finding]:
+  """Naive, reverse and frozen parrot recognition, by each recogniser."""
+  identities = people.test.identities
+  enrol(identities)  # fails before work starts
+  shown = people.image(target, people.test)
+  for reader in people.recognisers():
+    originals = people.read(reader)
+    plain = undisguised(originals, identities)
+    if not target.control:
+      yield undisguised_finding(plain, reader)
+    embeddings = reader.read(shown)
+    for rank in attacks(originals, embeddings, identities):
+      yield disguised_finding(target, rank, reader, plain)
+    if not target.control and not people.strips:
+      people.strips += _strips(people, shown, originals, embeddings)
+
+
+def undisguised_finding(plain: Rank, reader: Reader) -> Finding:
+  """What a recogniser can do without any protection."""
+  return finding.of(
+    IDENTITY,
+    finding.TOLD,
+    "rank-1",
+    plain.figures,
+    subject=finding.NOBODY,
+    by=plain.attack,
+    floor=plain.chance,
+    where={"recogniser": reader.name, **plain.where, **reader.where},
+  )
+
+
+def disguised_finding(
+  target: Target, rank: Rank, reader: Reader, plain: Rank, **where: Any
+) -> Finding:
+  """One attack, beside what the recogniser can do without protection."""
+  return finding.of(
+    IDENTITY,
+    finding.HIDDEN,
+    "rank-1",
+    rank.figures,
+    subject=target.name,
+    by=rank.attack,
+    floor=rank.chance,
+    ceiling=ceiling(plain),
+    where={"recogniser": reader.name, **rank.where, **reader.where, **where},
+  )
+
+
+def ceiling(plain: Rank) -> Interval:
+  figures = plain.figures
+  return Interval(figures.rate, figures.low, figures.high)
+
+
 def enrol(identities: np.ndarray) -> Enrolment:
-  """Enrols the first photograph of everyone who has another one."""
+  """Enrols the first photograph of everyone who has another one.
+
+  Raises:
+    DataError: fewer than two people have two photographs.
+  """
   people, first, counts = np.unique(
     identities, return_index=True, return_counts=True
   )
@@ -71,10 +137,10 @@ def enrol(identities: np.ndarray) -> Enrolment:
   return Enrolment(gallery, np.setdiff1d(probes, gallery))
 
 
-def undisguised(original: np.ndarray, identities: np.ndarray) -> dict:
+def undisguised(original: np.ndarray, identities: np.ndarray) -> Rank:
   """The recogniser's score on original photographs; see `attacks`."""
   rows = enrol(identities)
-  return _row(
+  return _rank(
       "undisguised", OTHER, original, rows.gallery, original, rows.probes,
       identities,
   )  # fmt: skip
@@ -82,31 +148,28 @@ def undisguised(original: np.ndarray, identities: np.ndarray) -> dict:
 
 def attacks(
   original: np.ndarray, protected: np.ndarray, identities: np.ndarray
-) -> list[dict]:
+) -> list[Rank]:
   """Naive, reverse and frozen parrot recognition by one recogniser.
 
   Args:
     original: [N, D] embeddings of the photographs.
     protected: [N, D] embeddings of what was made of them.
     identities: int [N].
-
-  Returns:
-    rows as in `jaxpriv.reports.results`, without mechanism and recogniser.
   """
   gallery, probes = enrol(identities)
   return [
-    _row("naive", OTHER, original, gallery, protected, probes, identities),
+    _rank("naive", OTHER, original, gallery, protected, probes, identities),
     _same("naive", original, protected, identities),
-    _row("reverse", OTHER, protected, gallery, original, probes, identities),
+    _rank("reverse", OTHER, protected, gallery, original, probes, identities),
     _same("reverse", protected, original, identities),
-    _row("parrot", OTHER, protected, gallery, protected, probes, identities),
+    _rank("parrot", OTHER, protected, gallery, protected, probes, identities),
   ]
 
 
-def parrot(protected: np.ndarray, identities: np.ndarray) -> dict:
-  """The row of a recogniser that was trained on protected images."""
+def parrot(protected: np.ndarray, identities: np.ndarray) -> Rank:
+  """A recogniser that was trained on protected images."""
   gallery, probes = enrol(identities)
-  return _row(
+  return _rank(
     "parrot", OTHER, protected, gallery, protected, probes, identities
   )
 
@@ -123,14 +186,17 @@ def nearest_gallery(
   return probes, gallery[result.nearest]
 
 
-def _row(attack, kind, gallery, gallery_rows, probes, probe_rows, identities):
+def _rank(attack, kind, gallery, gallery_rows, probes, probe_rows, identities):
   result = identification.rank1(
     gallery[gallery_rows],
     identities[gallery_rows],
     probes[probe_rows],
     identities[probe_rows],
   )
-  return {"attack": attack, "gallery": kind, **result.figures()}
+  figures = statistics.Proportion(
+    result.hits, result.total, result.rate, result.low, result.high
+  )
+  return Rank(attack, kind, figures, result.chance, result.invalid)
 
 
 def _same(attack, gallery, probes, identities):
@@ -141,19 +207,44 @@ def _same(attack, gallery, probes, identities):
   """
   enrolled = enrol(identities).gallery
   people = identities[enrolled]
+  rows = [np.flatnonzero(identities == person) for person in people]
   hits = total = invalid = 0
-  row: dict = {}
   for turn in range(MAX_ENROLMENTS):
-    rows = [np.flatnonzero(identities == person) for person in people]
     gallery_rows = np.array([r[turn if turn < len(r) else 0] for r in rows])
     probe_rows = np.array([r[turn] for r in rows if turn < len(r)], int)
     if not len(probe_rows):
       break
-    row = _row(
+    rank = _rank(
       attack, SAME, gallery, gallery_rows, probes, probe_rows, identities
     )
-    hits += row["hits"]
-    total += row["total"]
-    invalid += row["invalid"]
-  figures = statistics.proportion(hits, total)._asdict()
-  return {**row, **figures, "invalid": invalid}
+    hits += rank.figures.hits
+    total += rank.figures.total
+    invalid += rank.invalid
+  figures = statistics.proportion(hits, total)
+  return Rank(attack, SAME, figures, 1 / len(people), invalid)
+
+
+def _strips(people, shown, originals, embeddings) -> list[dict[str, Any]]:
+  """Original, protected, and what the naive attacker takes it for."""
+  test, identities = people.test, people.test.identities
+  probes, match = nearest_gallery(originals, embeddings, identities)
+  count = min(SHOWN, len(probes))
+  chosen = np.linspace(0, len(probes) - 1, count).astype(int)
+  strips = []
+  for i in chosen:
+    right = identities[probes[i]] == identities[match[i]]
+    strips.append(
+      {
+        "images": [
+          test.arrays["image"][probes[i]],
+          shown.arrays["image"][probes[i]],
+          test.arrays["image"][match[i]],
+        ],
+        "captions": [
+          "original",
+          "protected",
+          "identified" if right else "taken for another person",
+        ],
+      }
+    )
+  return strips

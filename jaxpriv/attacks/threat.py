@@ -175,6 +175,12 @@ class People:
 
     return self.once(("image", id(photographs)), protect, target.name)
 
+  def digest(self) -> str:
+    """A hash of all photographs."""
+    return self.once(
+      "digest", lambda: learning.digest(self.known, self.test)
+    )
+
   # --- who reads images ---
 
   def recogniser(self) -> Reader:

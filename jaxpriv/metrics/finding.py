@@ -66,6 +66,22 @@ class Finding(NamedTuple):
   where: Mapping[str, str | int | float | bool] = {}
 
 
+def to_dict(finding: Finding) -> dict[str, Any]:
+  """Fields by name, as JSON holds them."""
+  fields = {**finding._asdict(), "where": dict(finding.where)}
+  if finding.ceiling is not None:
+    fields["ceiling"] = finding.ceiling._asdict()
+  return fields
+
+
+def from_dict(fields: Mapping[str, Any]) -> Finding:
+  """The finding that `to_dict` wrote."""
+  ceiling = fields["ceiling"]
+  return Finding(
+    **{**fields, "ceiling": None if ceiling is None else Interval(**ceiling)}
+  )
+
+
 class Metric(NamedTuple):
   """How a metric is read.
 
@@ -135,6 +151,7 @@ METRICS: dict[str, Metric] = {
     about="SSIM after the best change of brightness, a negative one included",
   ),
   "|SSIM|": Metric(slack=0.02, about="mean absolute SSIM"),
+  "mean": Metric(about="mean of a score of the model's own"),
   "PSNR": Metric("dB", about="peak signal to noise ratio"),
   "L1": Metric(less=True, about="mean absolute difference of pixels"),
   "distinct": Metric("share", about="different outputs among all"),

@@ -13,10 +13,10 @@ from jaxpriv.training import mesh as mesh_lib
 
 def as_float(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
   """Turns uint8 images, as they travel, into float32 in [0, 1], on device."""
-  image = batch["image"]
-  if image.dtype == jnp.uint8:
-    image = image.astype(jnp.float32) / 255
-  return {**batch, "image": image}
+  image = batch.get("image")
+  if image is None or image.dtype != jnp.uint8:
+    return batch
+  return {**batch, "image": image.astype(jnp.float32) / 255}
 
 
 @functools.lru_cache(maxsize=64)

@@ -114,6 +114,7 @@ class Target(NamedTuple):
     scores: records -> name of Outputs.scores -> Score.
     copies: seed -> the protecting phase as an attacker would train it again;
       None where there is nothing to train.
+    code_size: numbers of the key that an attacker may guess; 0: no key.
     again: the release with another secret; None where there is no secret.
     colluders: (data, mesh) -> protecting phases of others, with their states.
     pool: what is published with features; called when they are released.
@@ -130,6 +131,7 @@ class Target(NamedTuple):
   task: Callable[[Arrays], dict[str, np.ndarray]] | None = None
   scores: Callable[[Arrays], Mapping[str, Score]] | None = None
   copies: Callable[[int], Phase] | None = None
+  code_size: int = 0
   again: Trained | None = None
   colluders: Callable[[Data, Any], Iterator[tuple[Phase, State]]] | None = None
   pool: Callable[[], Pool] | None = None
@@ -230,6 +232,7 @@ def _control(target: Target, name: str) -> Target:
     trained=Trained(tuple(made), states),
     control=True,
     copies=None,
+    code_size=0,
     again=None,
     colluders=None,
   )

@@ -103,6 +103,7 @@ def recognition(
   head: ConfigDict,
   side: int = 0,
   mirrored: bool = True,
+  reads: Callable = lambda batch: batch["image"],
 ) -> Phase:
   """A recogniser trained by a margin loss on identities 0 .. classes - 1.
 
@@ -119,13 +120,14 @@ def recognition(
     side: see `heads.MarginRecogniser`.
     mirrored: whether the mirror image is embedded, too; not of features, whose
       mirror images are not those of the mirrored photograph.
+    reads: batch -> what the network reads, such as features.
   """
   model = heads.MarginRecogniser(backbone, classes, side)
   settings = {k: v for k, v in head.items() if k != "kind"}
   margin_loss = HEADS[head.kind]
 
   def loss(apply, batch, frozen):
-    embeddings, weight = apply(batch["image"])
+    embeddings, weight = apply(reads(batch))
     labels = batch["identity"]
     known = (labels >= 0) & (labels < classes)
     labels = jnp.where(known, labels, 0)
@@ -136,7 +138,7 @@ def recognition(
     return losses * known, {"accuracy": (right & known).astype(jnp.float32)}
 
   def embed(apply, batch, frozen):
-    image = batch["image"]
+    image = reads(batch)
     embedding = apply(image, method="embed")
     if not mirrored:
       return embedding
@@ -144,7 +146,13 @@ def recognition(
 
   # Held-out people are no classes: a validation loss would mean nothing.
   return supervised_phase(
-    name, model, loss, options, validated=False, outputs=Outputs(embed=embed)
+    name,
+    model,
+    loss,
+    options,
+    inputs=lambda batch, frozen: reads(batch),
+    validated=False,
+    outputs=Outputs(embed=embed),
   )
 
 
@@ -181,31 +189,36 @@ def attribute_accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def attribute_prediction(
-  name: str, model: nn.Module, options: ConfigDict
+  name: str,
+  model: nn.Module,
+  options: ConfigDict,
+  *,
+  reads: Callable = lambda batch: batch["image"],
 ) -> Phase:
-  """A predictor of binary attributes: model maps images to [B, A, 2].
+  """A predictor of binary attributes: model maps reads(batch) to [B, A, 2].
 
   Its outputs: "attributes" returns the predicted labels [B, A],
   "logits" float32 [B, A, 2].
   """
 
   def loss(apply, batch, frozen):
-    logits = apply(batch["image"])
+    logits = apply(reads(batch))
     labels = batch["attributes"]
     accuracy = attribute_accuracy(logits, labels)
     return attribute_losses(logits, labels), {"accuracy": accuracy}
 
   def attributes(apply, batch, frozen):
-    return jnp.argmax(apply(batch["image"]), axis=-1).astype(jnp.int8)
+    return jnp.argmax(apply(reads(batch)), axis=-1).astype(jnp.int8)
 
   def logits(apply, batch, frozen):
-    return apply(batch["image"]).astype(jnp.float32)
+    return apply(reads(batch)).astype(jnp.float32)
 
   return supervised_phase(
     name,
     model,
     loss,
     options,
+    inputs=lambda batch, frozen: reads(batch),
     outputs=Outputs(attributes=attributes, logits=logits),
   )
 

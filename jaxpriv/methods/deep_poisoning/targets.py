@@ -44,6 +44,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
     ]
   target = target._replace(
     copies=_copies(config) if config.model.module != "none" else None,
+    code_size=config.model.dpm.code if config.model.module == "dpm" else 0,
     again=_again(config, trained) if parts.draws(config) else None,
     colluders=lambda data, mesh: _colluders(config, trained, data, mesh),
     pool=lambda: _pool(config, trained),

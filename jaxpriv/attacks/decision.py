@@ -1,0 +1,93 @@
+"""What features are released for: how well their decider reads them."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from jaxpriv.attacks import attribute_inference
+from jaxpriv.attacks.reconstruction import TOGETHER, Scene
+from jaxpriv.attacks.threat import People
+from jaxpriv.metrics import finding
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.training.mechanism import Target
+
+PRODUCTS = ("features",)
+DECIDER = "decider"
+
+
+def attack(target: Target, people: People) -> Iterator[Finding]:
+  """The task of a target, read from released features beside clean ones."""
+  if target.task is None:
+    return
+  scene = Scene(target, people)
+  test = scene.test()
+  task = target.task(test.arrays)
+  labels = np.stack(list(task.values()), axis=1)
+  trained = target.trained
+  logits = {
+    field: scene.apply(
+      trained.last.method.outputs.logits,
+      trained.state(trained.last),
+      test.having(features=test.arrays[field]),
+      trained.frozen(trained.last),
+    )
+    for field in ("clean", "features")
+  }
+  read = {
+    field: attribute_inference.score(said.argmax(-1), labels, tuple(task))
+    for field, said in logits.items()
+  }
+  for name, accuracy in read["features"].items():
+    before = read["clean"][name]
+    attribute = name in test.attribute_names
+    yield finding.of(
+      f"attribute {name}" if attribute else name,
+      finding.KEPT if attribute else finding.TOLD,
+      "accuracy",
+      accuracy,
+      subject=target.name,
+      by=DECIDER,
+      floor=accuracy.majority,
+      ceiling=Interval(before.rate, before.low, before.high),
+    )
+  if target.kept:
+    yield from precision(target, people, DECIDER, "kept", logits, labels)
+
+
+def precision(
+  target: Target,
+  people: People,
+  by: str,
+  what: str,
+  logits: Mapping[str, np.ndarray],
+  labels: np.ndarray,
+) -> Iterator[Finding]:
+  """Mean average precision, if any of the attributes varies.
+
+  Args:
+    target: whose features are read.
+    people: whose photographs these are.
+    by: who reads them.
+    what: attributes, "kept" or "hidden".
+    logits: [N, A, 2] of "features" and of "clean" ones.
+    labels: [N, A], -1 unknown.
+  """
+  if not labels.size:
+    return
+  figures = attribute_inference.precision(
+    logits["features"], logits["clean"], labels, people.test.identities
+  )
+  if figures is None:
+    return
+  yield Finding(
+    subject=target.name,
+    claim=TOGETHER,
+    wanted=finding.TOLD,
+    by=by,
+    metric="mAP",
+    **figures["released"]._asdict(),
+    total=len(labels),
+    floor=figures["constant"],
+    ceiling=figures["original"],
+    where={"what": what, "count": figures["count"]},
+  )

@@ -1,0 +1,58 @@
+"""A1: pairs of released features and photographs are known."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jaxpriv.attacks import inversion
+from jaxpriv.attacks.reconstruction import Scene
+from jaxpriv.attacks.threat import People
+from jaxpriv.metrics.finding import Finding
+from jaxpriv.training.mechanism import Target
+
+PRODUCTS = ("features",)
+KNOWS = "pairs of released features and photographs"
+
+
+def attack(
+  target: Target,
+  people: People,
+  pairs: Sequence[int] = (1, 4, 16, 64, 256, 1024, 4096, 16384),
+  fewest_pairs: int = 16,
+) -> Iterator[Finding]:
+  """Least squares, and an inverter, for each number of pairs.
+
+  Args:
+    target: under attack; a control faces the largest number.
+    people: whose photographs these are.
+    pairs: how many are known.
+    fewest_pairs: an inverter is trained on; least squares do with less.
+  """
+  scene = Scene(target, people)
+  known, released = scene.known(), scene.test().arrays["features"]
+  order = np.random.default_rng(people.config.seed).permutation(len(known))
+  phase, state = scene.clean_inverter()
+  numbers = sorted({min(n, len(order)) for n in pairs})
+  best: dict[int, np.ndarray] = {}
+  for count in numbers[-1:] if target.control else numbers:
+    some = known.part(np.sort(order[:count]))
+    to_clean = inversion.least_squares(
+      some.arrays["features"], some.arrays["clean"]
+    )
+    mapped = scene.reconstruct(phase, state, to_clean(released))
+    linear = scene.rebuilt("A1 least squares", mapped, KNOWS, pairs=count)
+    yield from linear
+    best[count] = mapped
+    if count < fewest_pairs:
+      continue
+    longer = scene.longer(count)
+    own = scene.inverter(f"known_{count}", options=longer)
+    images = scene.reconstruct(own, scene.train(own, some, longer), released)
+    learned = scene.rebuilt("A1 inverter", images, KNOWS, pairs=count)
+    yield from learned
+    if learned[0].value > linear[0].value:
+      best[count] = images
+  numbers = list(best)
+  for count in sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]}):
+    caption = "by 1 pair" if count == 1 else f"by {count:,} pairs"
+    scene.show(caption, best[count])

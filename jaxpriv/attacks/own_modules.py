@@ -1,0 +1,69 @@
+"""A3: inverters of modules that the attacker trains as the owner did."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks.reconstruction import Scene, fitted, plain
+from jaxpriv.attacks.threat import People
+from jaxpriv.metrics.finding import Finding
+from jaxpriv.training.mechanism import Target
+from jaxpriv.training.method import Phase
+
+PRODUCTS = ("features",)
+KNOWS = "featurizer, decider, R0, and how the module is trained; no pair"
+
+
+def attack(
+  target: Target, people: People, modules: int = 3
+) -> Iterator[Finding]:
+  """Trains `modules` of them, and an inverter of all."""
+  if target.copies is None or not modules:
+    return
+  scene = Scene(target, people)
+  own = []
+  for seed in range(modules):
+    phase = target.copies(seed)
+    state = people.train(
+      phase,
+      plain(scene.known()),
+      people.options.phases.module,
+      people.config.model,
+      frozen=target.trained.frozen(target.trained.last),
+      renumber=False,  # by these numbers D knows people, if these are the task
+    )
+    own.append((phase, state))
+  images = invert_all(scene, "modules", own)
+  name = f"A3 {len(own)} modules of its own"
+  yield from scene.rebuilt(name, images, KNOWS)
+  scene.show("A3", images)
+
+
+def invert_all(
+  scene: Scene, name: str, modules: list[tuple[Phase, Any]]
+) -> np.ndarray:
+  """What an inverter of several modules makes of one that it has not met."""
+  trained = scene.target.trained
+  # Each has its share of the photographs: no more of them for more modules.
+  parts = []
+  for i, (phase, state) in enumerate(modules):
+    part = scene.known().part(slice(i, None, len(modules)))
+    features = scene.apply(
+      phase.method.outputs.features,
+      state,
+      part,
+      trained.frozen(trained.last),
+      finish=fitted,
+    )
+    parts.append(plain(part).having(features=features))
+  arrays = {
+    field: np.concatenate([part.arrays[field] for part in parts])
+    for field in parts[0].arrays
+  }
+  longer = scene.longer(len(scene.people.known))
+  phase = scene.inverter(name, options=longer)
+  known = Photographs(arrays, parts[0].attribute_names)
+  state = scene.train(phase, known, longer)
+  return scene.reconstruct(phase, state, scene.test().arrays["features"])

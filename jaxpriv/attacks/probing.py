@@ -1,0 +1,109 @@
+"""A7: hidden attributes and identity, read from features without an image."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import attribute_inference, decision, reidentification
+from jaxpriv.attacks.reconstruction import Scene, plain
+from jaxpriv.attacks.threat import People
+from jaxpriv.metrics import finding
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.models.heads import AttributePredictor
+from jaxpriv.models.poisoning import FeatureNet
+from jaxpriv.training import tasks
+from jaxpriv.training.mechanism import Target
+
+PRODUCTS = ("features",)
+KINDS = (("linear", 0), ("MLP", 64))
+
+
+def attack(target: Target, people: People) -> Iterator[Finding]:
+  """Linear and MLP probes, on released features and on clean ones."""
+  scene = Scene(target, people)
+  names = people.test.attribute_names
+  hidden = [name for name in names if name not in (target.kept or ())]
+  columns = [names.index(name) for name in hidden]
+  labels = people.test.arrays["attributes"][:, columns]
+  for kind, units in KINDS:
+    by = f"A7 {kind} probe"
+    read: dict[str, dict[str, Any]] = {}
+    logits: dict[str, np.ndarray] = {}
+    chance: dict[str, float] = {}
+    for field in ("clean", "features"):
+      known, shown = (
+        plain(part).having(
+          features=part.arrays[field],
+          attributes=part.arrays["attributes"][:, columns],
+        )
+        for part in (scene.known(), scene.test())
+      )
+      known, shown = known.without("image"), shown.without("image")
+      read[field] = {}
+      if hidden:
+        logits[field] = _probe(scene, kind, units, field, known, shown, hidden)
+        scores = attribute_inference.score(
+          logits[field].argmax(-1), labels, tuple(hidden)
+        )
+        read[field] = {f"attribute {k}": v for k, v in scores.items()}
+        chance |= {claim: v.majority for claim, v in read[field].items()}
+      if units:
+        rank = _identity(scene, field, known, shown, units)
+        read[field][reidentification.IDENTITY] = rank.figures
+        chance[reidentification.IDENTITY] = rank.chance
+    for claim, figures in read["features"].items():
+      before = read["clean"][claim]
+      person = claim == reidentification.IDENTITY
+      yield finding.of(
+        claim,
+        finding.HIDDEN,
+        "rank-1" if person else "accuracy",
+        figures,
+        subject=target.name,
+        by=by,
+        floor=chance[claim],
+        ceiling=Interval(before.rate, before.low, before.high),
+      )
+    yield from decision.precision(target, people, by, "hidden", logits, labels)
+
+
+def _features(batch):
+  return batch["features"]
+
+
+def _probe(scene, kind, units, field, known, shown, hidden) -> np.ndarray:
+  """Logits [N, A, 2] of hidden attributes."""
+  options = scene.options.phases.probe
+  phase = tasks.attribute_prediction(
+    f"probe_{kind}_{field}_{scene.target.name}",
+    AttributePredictor(FeatureNet(128, units), len(hidden)),
+    options,
+    reads=_features,
+  )
+  people = scene.people
+  state = people.train(phase, known, options, people.config.model)
+  return scene.apply(phase.method.outputs.logits, state, shown)
+
+
+def _identity(scene, field, known, shown, units) -> reidentification.Rank:
+  """A recogniser of features, on other photographs of people."""
+  options = scene.options.phases.recogniser.copy_and_resolve_references()
+  options.augment = False  # which is for photographs
+  phase = tasks.recognition(
+    f"identity_{field}_{scene.target.name}",
+    FeatureNet(128, units),
+    len(np.unique(known.identities)),
+    options,
+    head=scene.options.head,
+    mirrored=False,
+    reads=_features,
+  )
+  people = scene.people
+  network = ConfigDict(
+    dict(model=people.config.model, head=scene.options.head)
+  )
+  state = people.train(phase, known, options, network)
+  embeddings = scene.apply(phase.method.outputs.embed, state, shown)
+  return reidentification.parrot(embeddings, shown.identities)

@@ -1,0 +1,412 @@
+"""Can a photograph be seen in its features? What the attacks A0 to A6 share.
+
+| attack | knows | does | module |
+|---|---|---|---|
+| A0 | f, photographs of its own | inverts f with R0 to R5, as the paper does |
+| | | | unseen_inverters |
+| A1 | N pairs of released features and photographs | learns an inverter of its |
+| | | own; or maps them to f(x) by least squares and inverts f | known_pairs |
+| A2 | may have photographs of its own poisoned | learns without end |
+| | | | chosen_photographs |
+| A3 | f, D, R and how P is trained | trains modules, inverts them all |
+| | | | own_modules |
+| A4 | modules of other entities | as A3, with theirs | colluding_modules |
+| A5 | released features; photographs of others | makes the features look like |
+| | | clean ones to which D says the same, and inverts f | unpaired |
+| A6 | P itself, and no key | searches photograph and key that give these |
+| | | features, from where least squares of own pairs lead | leaked_module |
+
+A0 is the only one in Guo et al., WACV 2021. Three figures bound what an attack
+can reach: an inverter of clean features from above, the mean image of other
+people and another person's photograph from below.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import attribute_inference, inversion, reidentification
+from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.metrics import finding
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.metrics.statistics import Mean
+from jaxpriv.training import published
+from jaxpriv.training.mechanism import Target
+from jaxpriv.training.method import Phase, Predict
+
+PRODUCTS = ("features",)
+CLEAN, MEAN, OTHER = "clean features", "mean image", "another photograph"
+BOUNDS = {
+  CLEAN: "nothing is protected: an inverter of f(x), the upper bound",
+  MEAN: "nothing but photographs of other people: their mean",
+  OTHER: "nothing: a photograph of another person",
+}
+APPEARANCE = "appearance"
+TOGETHER = "attributes together"
+JUDGED = ("SSIM", "aligned SSIM")  # the other figures of likeness are told
+GUESSING = 0.5  # the balanced accuracy of whoever sees nothing
+SHOWN = 10  # photographs in the report
+
+
+def attack(target: Target, people: People) -> Iterator[Finding]:
+  """The bounds of the mechanism under attack."""
+  scene = Scene(target, people)
+  if target.control:
+    return
+  people.strips = people.strips or [{"images": [], "captions": []}] * SHOWN
+  scene.show("original", people.test.arrays["image"])
+  for name, figures in scene.bounds().items():
+    yield from scene.findings(name, figures, knows=BOUNDS[name])
+  scene.show("from clean features", scene.clean_images())
+
+
+class Figures(NamedTuple):
+  """What is seen in rebuilt photographs.
+
+  Attributes:
+    likeness: metric -> its mean, with an interval by person.
+    identity: naive recognition of them by an independent recogniser.
+    attributes: what a predictor reads, as `attribute_inference.overall`, or
+      None.
+    rows: of the test photographs, those that were rebuilt.
+  """
+
+  likeness: Mapping[str, Mean]
+  identity: reidentification.Rank
+  attributes: Mapping[str, Any] | None
+  rows: Any
+
+
+class Scene:
+  """A target that releases features, before the people of an evaluation.
+
+  Attributes:
+    target: under attack.
+    people: known, and test.
+  """
+
+  def __init__(self, target: Target, people: People):
+    self.target, self.people = target, people
+
+  @property
+  def options(self) -> ConfigDict:
+    return self.people.options
+
+  # --- features ---
+
+  def known(self) -> Photographs:
+    """Photographs of the attackers, with "features" and "clean" ones."""
+    return self._with_features("known", self.people.known)
+
+  def test(self) -> Photographs:
+    """Those of the people on whom they are scored, likewise."""
+    return self._with_features("test", self.people.test)
+
+  def _with_features(self, name: str, photographs: Photographs) -> Photographs:
+    people, trained = self.people, self.target.trained
+
+    def make(output):
+      fn, state, frozen = trained.bound(output)
+      return people.apply(
+        fn, state, frozen, photographs, finish=published.features
+      )
+
+    clean = people.once(("clean", name), lambda: make("clean_features"))
+    features = people.once(
+      ("features", name), lambda: make("features"), self.target.name
+    )
+    return photographs.having(clean=clean, features=features)
+
+  # --- who learns ---
+
+  def inverter(self, name: str, **arguments: Any) -> Phase:
+    """An inverter; those of clean features serve all targets."""
+    config = self.people.config
+    if name != "clean":
+      name = f"{name}_{self.target.name}"
+    return inversion.inverter(
+      name,
+      config.model.reconstructor,
+      config.data.image_size,
+      **{"options": self.options.phases.inverter, **arguments},
+    )
+
+  def longer(self, pairs: int, **changes: Any) -> ConfigDict:
+    """Options of an inverter that sees each of its pairs twice at least."""
+    options = self.options.phases.inverter.copy_and_resolve_references()
+    options.steps = max(options.steps, 2 * pairs // options.batch_size)
+    options.update(changes)
+    return options
+
+  def train(
+    self, phase: Phase, photographs: Photographs, options=None, frozen=None
+  ) -> Any:
+    kept = ("image", "identity", "attributes", "features")
+    arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
+    photographs = Photographs(arrays, photographs.attribute_names)
+    options = options or self.options.phases.inverter
+    # Without the target's states all else that it depends on is in the features.
+    model = self.people.config.model
+    network = model if frozen else model.reconstructor
+    return self.people.train(phase, photographs, options, network, frozen=frozen)
+
+  def apply(
+    self,
+    fn: Predict | None,
+    state: Any,
+    photographs: Photographs,
+    frozen: Mapping[str, Any] | None = None,
+    finish: Callable = lambda output: output,
+  ) -> Any:
+    return self.people.apply(fn, state, frozen or {}, photographs, finish)
+
+  def clean_inverter(self) -> tuple[Phase, Any]:
+    """An inverter of clean features, trained on those of the attackers."""
+
+    def make():
+      options = self.longer(len(self.people.known))
+      phase = self.inverter("clean", options=options)
+      known = self.known()
+      known = known.having(features=known.arrays["clean"])
+      return self.train(phase, known, options)
+
+    # The state serves all targets; the phase is built for each as cheaply.
+    return self.inverter("clean"), self.people.once("clean inverter", make)
+
+  def reconstruct(
+    self, phase: Phase, state: Any, features: np.ndarray, rows: Any = slice(None)
+  ) -> np.ndarray:
+    shown = self.people.test.part(rows).having(features=features)
+    images = self.apply(phase.method.outputs.reconstruct, state, shown)
+    return finite(images, phase.name)
+
+  # --- what came of it ---
+
+  def show(self, caption: str, images: np.ndarray) -> None:
+    """Adds a column to the strips of the report, of the mechanism's attacks."""
+    people = self.people
+    if self.target.control or not people.strips:
+      return
+    rows = np.linspace(0, len(people.test) - 1, len(people.strips)).astype(int)
+    some = images[rows]
+    some = some if some.dtype == np.uint8 else published.images(some)
+    people.strips = [
+      {
+        "images": [*strip["images"], image],
+        "captions": [*strip["captions"], caption],
+      }
+      for strip, image in zip(people.strips, some, strict=True)
+    ]
+
+  def clean_images(self) -> np.ndarray:
+    """What the inverter of clean features makes of clean features."""
+    return self.people.once(
+      "clean images",
+      lambda: self.reconstruct(
+        *self.clean_inverter(), self.test().arrays["clean"]
+      ),
+    )
+
+  def bounds(self) -> dict[str, Figures]:
+    """What an inverter of clean features can do, and who knows nothing."""
+
+    def make():
+      test, known = self.people.test, self.people.known
+      photographs = test.arrays["image"].astype(np.float32) / 255
+      mean = known.arrays["image"].mean(0, dtype=np.float64) / 255
+      mean = np.broadcast_to(mean.astype(np.float32), photographs.shape)
+      other = photographs[strangers(test.identities)]
+      return {
+        CLEAN: self.measure(self.clean_images()),
+        MEAN: self.measure(mean),
+        OTHER: self.measure(other),
+      }
+
+    return self.people.once("bounds", make)
+
+  def readers(self) -> tuple[Reader, Reader | None]:
+    """Who reads what was rebuilt, having learned from photographs alone."""
+    people = self.people
+    predictor = None
+    if people.known.attribute_names:
+      predictor = people.predictor_of_originals("vgg")
+    return people.recogniser(), predictor
+
+  def measure(self, images: np.ndarray, rows: Any = slice(None)) -> Figures:
+    """Compares images, float32 [N, S, S, 3], with (some) test photographs."""
+    test = self.people.test.part(rows)
+    recogniser, predictor = self.readers()
+    shown = test.showing(published.images(images))
+    naive = reidentification.attacks(
+      self.people.read(recogniser)[rows],
+      recogniser.read(shown),
+      test.identities,
+    )[0]
+    read = None
+    if predictor is not None:
+      columns, _ = self._hidden()
+      read = attribute_inference.overall(
+        predictor.read(shown)[:, columns],
+        self.people.read(predictor)[rows][:, columns],
+        shown.arrays["attributes"][:, columns],
+        shown.identities,
+      )
+    likeness = inversion.likeness(
+      test.arrays["image"], images, test.identities
+    )
+    return Figures(likeness, naive, read, rows)
+
+  def _hidden(self) -> tuple[list[int], str]:
+    """Columns of hidden attributes; of the kept ones, if none is hidden."""
+    names, kept = self.people.test.attribute_names, self.target.kept or ()
+    hidden = [i for i, name in enumerate(names) if name not in kept]
+    return hidden or list(range(len(names))), "hidden" if hidden else "kept"
+
+  def rebuilt(
+    self,
+    by: str,
+    images: np.ndarray,
+    knows: str,
+    rows: Any = slice(None),
+    **where: Any,
+  ) -> list[Finding]:
+    """Findings of an attack that rebuilt (some) test photographs."""
+    figures = self.measure(images, rows)
+    findings = self.findings(by, figures, knows=knows, **where)
+    logging.info(
+      "%s, %s%s: %s",
+      self.target.name,
+      by,
+      "".join(f", {key} {value}" for key, value in where.items()),
+      ", ".join(f"{f.metric} {f.value:.3f}" for f in findings),
+    )
+    return findings
+
+  def findings(
+    self, by: str, figures: Figures, *, knows: str, **where: Any
+  ) -> list[Finding]:
+    """Of a bound, or of an attack beside the bounds."""
+    bound = by in BOUNDS
+    subject = finding.NOBODY if bound else self.target.name
+    wanted = finding.TOLD if bound else finding.HIDDEN
+    columns = {"knows": knows, **where}
+    bounds = {} if bound else self.bounds()
+
+    def ends(metric):
+      if bound:
+        return {}
+      best = bounds[CLEAN].likeness[metric]
+      return {
+        "floor": bounds[MEAN].likeness[metric].value,
+        "ceiling": Interval(best.value, best.low, best.high),
+      }
+
+    findings = [
+      finding.of(
+        APPEARANCE,
+        wanted if metric in JUDGED else finding.TOLD,
+        metric,
+        mean,
+        subject=subject,
+        by=by,
+        where=columns,
+        **ends(metric),
+      )
+      for metric, mean in figures.likeness.items()
+    ]
+    recogniser, predictor = self.readers()
+    identities = self.people.test.identities[figures.rows]
+    plain = reidentification.undisguised(
+      self.people.read(recogniser)[figures.rows], identities
+    )
+    findings.append(
+      finding.of(
+        reidentification.IDENTITY,
+        wanted,
+        "rank-1",
+        figures.identity.figures,
+        subject=subject,
+        by=by,
+        floor=figures.identity.chance,
+        ceiling=reidentification.ceiling(plain),
+        where={"recogniser": recogniser.name, **columns},
+      )
+    )
+    if figures.attributes and predictor:
+      findings.append(
+        self._read(figures, subject, by, wanted, predictor, columns)
+      )
+    return findings
+
+  def _read(self, figures, subject, by, wanted, predictor, columns) -> Finding:
+    """What of the attributes is read in what was rebuilt."""
+    read = figures.attributes
+    _, what = self._hidden()
+    clean = None
+    if by not in BOUNDS:
+      clean = self.bounds()[CLEAN].attributes
+    ceiling = Interval(*read["undisguised"])
+    if clean and clean["low"] <= GUESSING:
+      # Not even unprotected features give them away by this inverter.
+      ceiling = Interval(clean["balanced"], clean["low"], clean["high"])
+    return Finding(
+      subject=subject,
+      claim=TOGETHER,
+      wanted=wanted if what == "hidden" else finding.TOLD,
+      by=by,
+      metric="balanced accuracy",
+      value=read["balanced"],
+      low=read["low"],
+      high=read["high"],
+      hits=None,
+      total=read["total"],
+      floor=GUESSING,
+      ceiling=ceiling,
+      where={
+        "predictor": predictor.name,
+        "what": what,
+        "read right": read["hits"],
+        **columns,
+      },
+    )
+
+
+def strangers(identities: np.ndarray) -> np.ndarray:
+  """For each row another one, of somebody else."""
+  order = np.argsort(identities, kind="stable")
+  largest = np.unique(identities, return_counts=True)[1].max()
+  other = np.empty(len(order), int)
+  other[order] = np.roll(order, -largest)
+  return other
+
+
+def finite(images: np.ndarray, who: str) -> np.ndarray:
+  """The images, grey where they are not finite, which is logged."""
+  bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+  if bad.any():
+    logging.warning(
+        "%s: %d of %d reconstructions are not finite, and grey in what follows",
+        who, bad.sum(), len(bad),
+    )  # fmt: skip
+    images = np.where(bad[:, None, None, None], np.float32(0.5), images)
+  return images
+
+
+def fitted(features: np.ndarray) -> np.ndarray:
+  """float16 of an attacker's features, which may be anything."""
+  largest = float(np.finfo(np.float16).max)
+  return np.clip(np.nan_to_num(features), -largest, largest).astype(np.float16)
+
+
+def plain(photographs: Photographs) -> Photographs:
+  """The photographs without features."""
+  arrays = {
+    name: value
+    for name, value in photographs.arrays.items()
+    if name not in ("features", "clean")
+  }
+  return Photographs(arrays, photographs.attribute_names)

@@ -1,0 +1,70 @@
+"""How well a released model reads people it has not seen.
+
+No attack: what a model is good for, beside the best constant answer.
+"""
+
+from collections.abc import Iterator
+
+import jax
+
+from jaxpriv.attacks.threat import People
+from jaxpriv.data import pipeline
+from jaxpriv.metrics import finding
+from jaxpriv.metrics.finding import Finding
+from jaxpriv.training import scoring
+from jaxpriv.training.mechanism import Score, Target
+
+PRODUCTS = ("model",)
+BY = "model"
+
+
+def attack(
+  target: Target, people: People, detection_images: int = 500
+) -> Iterator[Finding]:
+  """The mean of each score, and the average precision of detection.
+
+  Args:
+    target: with an output `scores`.
+    people: on whom it is scored.
+    detection_images: whole images searched for faces; 0 is none.
+  """
+  phase = target.trained.having("scores")
+  if phase is None:
+    return
+  shown = people.test
+  known = dict(target.scores(shown.arrays)) if target.scores else {}
+  arguments = (
+    phase.method, target.trained.state(phase), target.trained.frozen(phase)
+  )  # fmt: skip
+
+  def epoch(count, size):
+    processes = jax.process_count()
+    size = -(-size // processes) * processes
+    return pipeline.epoch(shown, range(count), batch_size=size)
+
+  size = people.options.batch_size
+  means = scoring.means(
+    *arguments, epoch(len(shown), size), shown.identities, people.mesh
+  )
+  if phase.method.outputs.detect and detection_images:
+    count = min(detection_images, len(shown))
+    precision = scoring.average_precision(
+      *arguments,
+      epoch(count, 32),
+      shown.arrays["box"][:count],
+      shown.identities[:count],
+      people.mesh,
+    )
+    if precision:
+      means["detection_ap"] = precision
+  for name, mean in means.items():
+    score = known.get(name, Score(name, "mean"))
+    yield finding.of(
+      score.claim,
+      finding.TOLD if score.constant is None else finding.KEPT,
+      score.metric,
+      mean,
+      subject=target.name,
+      by=BY,
+      floor=score.constant,
+    )
