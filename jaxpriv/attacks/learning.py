@@ -12,6 +12,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data import pipeline
 from jaxpriv.data.records import Batch, DataError, Record
 from jaxpriv.training import inference, loop
@@ -157,10 +158,7 @@ def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
     if directory.exists() and not same:
       logging.warning("%s: was made from something else; trained anew", name)
       directory.rmtree()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(key)
-    partial.replace(path)
+    files.atomic_write(path, key)
   multihost_utils.sync_global_devices(f"key of {name}")
 
 

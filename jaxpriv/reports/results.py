@@ -56,7 +56,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxpriv.reports import files
+from jaxpriv import files
 
 _RATE = ("mechanism", "hits", "total", "rate", "low", "high")
 GUARANTEE = (
@@ -242,7 +242,9 @@ def write(
   """Checks `results`, writes them as JSON, returns what was written."""
   written = plain(results)
   check(written)
-  files.write_text(path, json.dumps(written, indent=2, allow_nan=False) + "\n")
+  files.atomic_write(
+    path, json.dumps(written, indent=2, allow_nan=False) + "\n"
+  )
   return written
 
 

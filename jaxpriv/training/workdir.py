@@ -12,7 +12,6 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 """
 
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.training import loop
@@ -168,12 +168,7 @@ def secret(workdir: epath.PathLike) -> bytes:
   """
   path = epath.Path(workdir) / SECRET
   if jax.process_index() == 0 and not path.exists():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(secrets.token_hex(16))
-    if hasattr(os, "chmod") and os.path.exists(partial):
-      os.chmod(partial, 0o600)
-    partial.replace(path)
+    files.atomic_write(path, secrets.token_hex(16), mode=0o600)
   multihost_utils.sync_global_devices("secret")
   return bytes.fromhex(path.read_text())
 
@@ -223,10 +218,8 @@ def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
 
 def _write_json(path: epath.Path, tree: Any) -> None:
   if jax.process_index() == 0:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    text = json.dumps(tree, indent=2, allow_nan=False)
+    files.atomic_write(path, text + "\n")
 
 
 def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:
