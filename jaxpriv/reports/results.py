@@ -57,6 +57,7 @@ from typing import Any
 from etils import epath
 
 from jaxpriv import files
+from jaxpriv.errors import UserError
 
 _RATE = ("mechanism", "hits", "total", "rate", "low", "high")
 GUARANTEE = (
@@ -106,7 +107,7 @@ ATTRIBUTES = (
 IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
   """The results cannot be reported; the message names the row."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxpriv.errors import UserError
 from jaxpriv.training import (
   checkpoints,
   inference,
@@ -35,7 +36,7 @@ HostBatches = Iterator[dict[str, np.ndarray]]
 CROSSTALK = 1e-3
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(UserError, FloatingPointError):
   """A metric became nan or infinite; the last good checkpoint is kept."""
 
 

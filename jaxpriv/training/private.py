@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.errors import UserError
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training.method import Method
 
@@ -12,7 +13,7 @@ from jaxpriv.training.method import Method
 NOT_PRIVATE = "not_private/"
 
 
-class NotPerExampleError(ValueError):
+class NotPerExampleError(UserError, ValueError):
   """The loss of an example depends on other examples of the batch."""
 
 

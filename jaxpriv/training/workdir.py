@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from jaxpriv import files
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.errors import UserError
 from jaxpriv.training import loop
 
 # Parts of a config that may change between calls on one run directory: they
@@ -45,7 +46,7 @@ STRUCTURE = ("optimizer", "ema")
 INFINITE = ("Infinity", "-Infinity", "NaN")
 
 
-class ConfigMismatchError(ValueError):
+class ConfigMismatchError(UserError, ValueError):
   """The run directory holds a run of another config."""
 
 
