@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxpriv import files
 from jaxpriv.data import pipeline
 from jaxpriv.data.records import Batch, DataError, Record
-from jaxpriv.training import inference, loop
+from jaxpriv.training import checkpoints, inference, loop, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -116,7 +116,7 @@ def train(
       photographs,
       np.arange(len(photographs)),
       batch_size=rows,
-      seed=loop.phase_seed(seed, phase.name),
+      seed=seeds.phase_seed(seed, phase.name),
       first_step=first_step,
     )
 
@@ -151,7 +151,7 @@ def digest(*parts: Any) -> str:
 
 def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
   """Removes an attacker that other settings or other photographs made."""
-  directory = loop.phase_directory(workdir, name)
+  directory = checkpoints.phase_directory(workdir, name)
   path = directory.parent / f"{name}.key"
   if jax.process_index() == 0:
     same = path.exists() and path.read_text() == key

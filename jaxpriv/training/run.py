@@ -15,7 +15,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
-from jaxpriv.training import checkpoints, export, loop, progress
+from jaxpriv.training import checkpoints, export, loop, progress, seeds
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -172,7 +172,7 @@ def pretrained_state(pretrained: str, name: str, mesh: Any) -> Any:
   """The state of a phase of a run or a release; None if it is not there."""
   if _released(pretrained).exists():
     return export.read(_released(pretrained)).get(name)
-  directory = loop.phase_directory(pretrained, name)
+  directory = checkpoints.phase_directory(pretrained, name)
   if checkpoints.latest_step(directory) is None:
     return None
   return checkpoints.load(directory, mesh)
@@ -246,7 +246,7 @@ def train_phases(
     if not options.steps:
       finished[phase.name] = _copy(phase.name, config, workdir, mesh)
       continue
-    seed = loop.phase_seed(config.seed, phase.name)
+    seed = seeds.phase_seed(config.seed, phase.name)
 
     def batches(first, phase=phase, options=options, seed=seed):
       if phase.plan:
@@ -290,7 +290,7 @@ def train_phases(
 
 def _draw(phase, secret, data: Data, devices: int) -> sampling.RecordDraw:
   """The records of each step of a private phase."""
-  seed = loop.private_seed(secret, f"{phase.name}/batches")
+  seed = seeds.private_seed(secret, f"{phase.name}/batches")
   plan = dataclasses.replace(phase.plan, seed=seed)
   records = data.units("train", plan.unit)
   return sampling.RecordDraw(
@@ -350,7 +350,7 @@ def load_phases(
   """
   states = {}
   for phase in phases:
-    directory = loop.phase_directory(workdir, phase.name)
+    directory = checkpoints.phase_directory(workdir, phase.name)
     steps = config.phases[phase.name].steps
     done = checkpoints.latest_step(directory)
     if (done or 0) < steps:
@@ -377,7 +377,7 @@ def _copy(name: str, config: ConfigDict, workdir: epath.PathLike, mesh: Any):
 
   What comes of config.pretrained afterwards is no matter to this run.
   """
-  directory = loop.phase_directory(workdir, name)
+  directory = checkpoints.phase_directory(workdir, name)
   if checkpoints.latest_step(directory) is None:
     state = _untrained(name, config, mesh)
     if not state:

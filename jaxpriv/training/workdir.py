@@ -27,7 +27,7 @@ from jaxpriv import files
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
-from jaxpriv.training import loop
+from jaxpriv.training import checkpoints
 
 # Parts of a config that may change between calls on one run directory: they
 # say nothing about what is trained.
@@ -186,7 +186,7 @@ def forget_copies(workdir: epath.PathLike, names: Iterable[str]) -> None:
   """Removes what untrained phases have of an earlier config.pretrained."""
   if jax.process_index() == 0:
     for name in names:
-      directory = loop.phase_directory(workdir, name)
+      directory = checkpoints.phase_directory(workdir, name)
       if directory.exists():
         directory.rmtree()
   multihost_utils.sync_global_devices("copies forgotten")
@@ -197,7 +197,7 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
 
   Read without a checkpoint manager, which would wait for other processes.
   """
-  directory = loop.phase_directory(workdir, name)
+  directory = checkpoints.phase_directory(workdir, name)
   if not directory.exists():
     return 0
   return max(ocp.utils.checkpoint_steps(directory), default=0)

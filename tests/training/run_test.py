@@ -254,7 +254,7 @@ def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
   state = loop.train(
     toys.phase(), toys.batches, steps=2, seed=0, workdir=tmp_path, mesh=mesh
   )
-  loaded = checkpoints.load(loop.phase_directory(tmp_path, "toy"), mesh)
+  loaded = checkpoints.load(checkpoints.phase_directory(tmp_path, "toy"), mesh)
   assert loaded.keys() == state.keys() == {"params", "batch_stats"}
   assert jax.tree.structure(loaded) == jax.tree.structure(state)
 
