@@ -15,7 +15,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
-from jaxpriv.training import checkpoints, export, loop, progress, seeds
+from jaxpriv.training import checkpoints, export, loop, people, progress, seeds
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -99,10 +99,10 @@ def begin(
     )
   workdir_lib.check_config(workdir, config)
   if any(workdir_lib.steps_done(workdir, phase.name) for phase in phases):
-    workdir_lib.check_people(workdir, data)
-    workdir_lib.check_unseen(workdir, data)
+    people.check_same(workdir, data)
+    people.check_unseen(workdir, data)
   else:
-    workdir_lib.write_people(workdir, config.pretrained, data)
+    people.write(workdir, config.pretrained, data)
     workdir_lib.forget_copies(workdir, [phase.name for phase in phases])
   workdir_lib.save_config(workdir, config)
 
@@ -200,7 +200,7 @@ def check_labels(fields: Sequence[str], data: Data) -> None:
 def _check_start(phases, config: ConfigDict, data: Data) -> None:
   """Raises BudgetError if a private run starts from its own people."""
   if config.pretrained and any(phase.plan for phase in phases):
-    both = data.hashes("train") & workdir_lib.learned_from(config.pretrained)
+    both = data.hashes("train") & people.learned_from(config.pretrained)
     if both:
       raise plan_lib.BudgetError(
         f"{len(both)} of the people to train on are among those that"

@@ -1,4 +1,4 @@
-"""Runs: whom they may be tested on, and parameters taken over."""
+"""Runs: what is refused, and parameters taken over."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from jaxpriv.data import dataset
 from jaxpriv.data.records import DataError
 from jaxpriv.training import builders, checkpoints, loop, run, workdir
 from jaxpriv.training.method import Phase
-from tests.people import PEOPLE, SHARES, Faces, named, names
+from tests.people import PEOPLE, SHARES, Faces, named
 from tests.training import toys
 from tests.training.toys import config, trained
 
@@ -30,54 +30,6 @@ def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
   trained(tmp_path)
   with pytest.raises(workdir.ConfigMismatchError, match="seed: 3 there, 0 now"):
     run.begin(tmp_path, phases, config(), data, mesh)
-
-
-def test_data_that_changed_since_training_are_refused(tmp_path, mesh):
-  phases, data = [toys.phase()], named(PEOPLE)
-  run.begin(tmp_path, phases, config(), data, mesh)
-  trained(tmp_path)
-  run.begin(tmp_path, phases, config(), named(PEOPLE), mesh)
-  workdir.check_people(tmp_path, data)
-  grown = named([*PEOPLE, "a newcomer", "another"])
-  came = len(names(grown, "train") - names(data, "train"))
-  left = len(names(data, "train") - names(grown, "train"))
-  assert came and left <= 2  # only those next to the cut of the split
-  message = f"changed since training: .* {came} are new to .* and {left} are no"
-  for check in (
-    lambda: workdir.check_people(tmp_path, grown),
-    lambda: run.begin(tmp_path, phases, config(), grown, mesh),
-  ):
-    with pytest.raises(DataError, match=message):
-      check()
-  (tmp_path / "people.json").unlink()
-  with pytest.raises(DataError, match="people.json does not exist"):
-    run.begin(tmp_path, phases, config(), data, mesh)
-
-
-def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
-  phases = [toys.phase()]
-  first, second, third = (tmp_path / name for name in ("a", "b", "c"))
-  run.begin(first, phases, config(), named(PEOPLE), mesh)
-  same, other = named(PEOPLE, seed=1), named([f"other {i}" for i in range(16)])
-  seen = len(names(same, "test") & names(named(PEOPLE), "train"))
-  assert seen
-  trained(first, step=4)
-  message = f"{seen} of the 4 test people are among those that .*a, or a run"
-  with pytest.raises(DataError, match=message):
-    run.begin(second, phases, config(pretrained=str(first)), same, mesh)
-  assert not (second / "config.json").exists()
-  workdir.check_unseen(first, other)
-  run.begin(second, phases, config(pretrained=str(first)), other, mesh)
-  trained(second, step=4)
-  # What was taken over is remembered by whoever takes over from there.
-  with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
-    workdir.check_unseen(second, same)
-  run.begin(
-    third, phases, config(pretrained=str(second)),
-    named([f"third {i}" for i in range(16)]), mesh,
-  )  # fmt: skip
-  with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
-    workdir.check_unseen(third, same)
 
 
 def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
