@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
-from jaxpriv.training import budget, preemption
+from jaxpriv.training import budget, preemption, transfer
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run as run_lib
 from jaxpriv.training.method import Phase
@@ -147,7 +147,7 @@ def train(config, workdir, mesh) -> None:
     check(
       config,
       data.source,
-      lambda name: run_lib.pretrained_state(config.pretrained, name, mesh),
+      lambda name: transfer.pretrained_state(config.pretrained, name, mesh),
     )
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
