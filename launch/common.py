@@ -139,8 +139,7 @@ def train(config, workdir, mesh) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
   data = run_lib.open_data(config)
   config = run_lib.resolve(config, data)
-  required = getattr(module_of(config), "required", lambda config: ())
-  run_lib.check_labels(required(config), data)
+  run_lib.check_method(module_of(config), config, data)
   phases = budget.privatise(phases_of(config), config, data)
   check = getattr(module_of(config), "check_pretrained", None)
   if check:

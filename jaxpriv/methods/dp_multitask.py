@@ -410,8 +410,9 @@ def baseline(arrays: Mapping[str, np.ndarray], config: ConfigDict) -> dict:
   return {k: float(v) for k, v in made.items() if np.isfinite(v)}
 
 
-def required(config: ConfigDict) -> tuple[str, ...]:
+def required(config: ConfigDict) -> dict[str, str]:
   """Fields of records without which the tasks cannot be learned."""
   chosen = words(config.model.tasks)
   # What a region shows is told by its overlap with the box, for any task.
-  return ("box", *(NEEDS[t] for t in chosen if t in NEEDS))
+  fields = ("box", *(NEEDS[t] for t in chosen if t in NEEDS))
+  return dict.fromkeys(fields, "config.model.tasks")

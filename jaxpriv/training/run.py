@@ -1,7 +1,7 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,12 +60,6 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
         f"config.evaluation.{name} names {', '.join(unknown)}: choose of"
         f" {', '.join(choice)}"
       )
-  task = config.model.get("task", "") if "model" in config else ""
-  if config.data.split_by == "image" and task != "identity":
-    raise DataError(
-      "data.split_by=image puts everybody into all splits, so that nothing can"
-      " be measured on new people: it is for config.model.task=identity alone"
-    )
   if not evaluation.attacker_splits:
     raise DataError(
       "config.evaluation.attacker_splits is empty: nobody attacks"
@@ -74,6 +68,55 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     config.data.attributes = tuple(data.source.attribute_names)
     config.data.num_people = data.num_people
   return config
+
+
+def check_method(module: Any, config: ConfigDict, data: Data) -> None:
+  """Checks a resolved config by what its method asks for.
+
+  Args:
+    module: of the method. It may have `CLOSED_SET`, true if it can tell known
+      people apart, which takes everybody in all splits; `check(config)`, which
+      raises where its settings do not fit each other; and `required(config)`,
+      the fields of records that must be labelled -> whose need they are.
+    config: of the run.
+    data: of the run.
+
+  Raises:
+    DataError: settings do not fit, or labels are missing.
+  """
+  closed_set = getattr(module, "CLOSED_SET", False)
+  if config.data.split_by == "image" and not closed_set:
+    raise DataError(
+      "data.split_by=image puts everybody into all splits, so that nothing can"
+      f" be measured on new people: it is not for {config.method}"
+    )
+  if hasattr(module, "check"):
+    module.check(config)
+  if hasattr(module, "required"):
+    check_labels(module.required(config), data)
+
+
+def check_labels(fields: Mapping[str, str], data: Data) -> None:
+  """Checks that the first images to train on are labelled at all.
+
+  Args:
+    fields: of records -> what needs them, as a setting of the config.
+    data: of the run.
+
+  Raises:
+    DataError: a field of the records is unknown in all of them.
+  """
+  few = min(len(data.splits["train"]), 256)
+  rows = next(data.epoch("train", batch_size=few, limit=few, everywhere=True))
+  for field, setting in fields.items():
+    values = rows[field][~rows["padding"]]
+    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
+    if not known.any():
+      raise DataError(
+        f"{setting} need the {field} of faces, and the first {few} photographs"
+        " to train on have none: add the columns to labels.csv, or leave out"
+        " what needs them"
+      )
 
 
 def begin(
@@ -108,25 +151,6 @@ def begin(
     people.write(workdir, config.pretrained, data)
     workdir_lib.forget_copies(workdir, [phase.name for phase in phases])
   workdir_lib.save_config(workdir, config)
-
-
-def check_labels(fields: Sequence[str], data: Data) -> None:
-  """Checks that the first images to train on are labelled at all.
-
-  Raises:
-    DataError: a field of the records is unknown in all of them.
-  """
-  few = min(len(data.splits["train"]), 256)
-  rows = next(data.epoch("train", batch_size=few, limit=few, everywhere=True))
-  for field in fields:
-    values = rows[field][~rows["padding"]]
-    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
-    if not known.any():
-      raise DataError(
-        f"config.model.tasks need the {field} of faces, and the first {few}"
-        " photographs to train on have none: add the columns to labels.csv, or"
-        " leave out the tasks that need them"
-      )
 
 
 def train_phases(

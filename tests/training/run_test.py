@@ -1,6 +1,7 @@
 """Runs: what is refused, what is trained, and what is loaded."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -103,11 +104,37 @@ def test_a_test_split_of_one_person_is_refused_before_work_starts(
 
 def test_labels_that_are_wholly_missing_are_named():
   data = named(PEOPLE)
-  run.check_labels(("identity",), data)
+  fields = {"identity": "config.model.tasks"}
+  run.check_labels(fields, data)
   unknown = Faces(np.full(64, -1, np.int32))
   empty = data._replace(source=unknown)
-  with pytest.raises(DataError, match="need the identity of faces"):
-    run.check_labels(("identity",), empty)
+  with pytest.raises(DataError, match="model.tasks need the identity of faces"):
+    run.check_labels(fields, empty)
+
+
+def test_a_method_is_asked_what_its_settings_must_be():
+  data, made = named(PEOPLE), config()
+  run.check_method(types.SimpleNamespace(), made, data)
+
+  def check(config):
+    raise DataError(f"seed {config.seed} is odd")
+
+  method = types.SimpleNamespace(check=check)
+  with pytest.raises(DataError, match="seed 0 is odd"):
+    run.check_method(method, made, data)
+  method = types.SimpleNamespace(required=lambda config: {"identity": "tasks"})
+  run.check_method(method, made, data)
+  unknown = data._replace(source=Faces(np.full(64, -1, np.int32)))
+  with pytest.raises(DataError, match="tasks need the identity"):
+    run.check_method(method, made, unknown)
+
+
+def test_everybody_is_in_all_splits_only_where_a_method_allows_it():
+  data, made = named(PEOPLE), config()
+  made.data.split_by = "image"
+  with pytest.raises(DataError, match="not for embedded_autoencoder"):
+    run.check_method(types.SimpleNamespace(), made, data)
+  run.check_method(types.SimpleNamespace(CLOSED_SET=True), made, data)
 
 
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
