@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
 
 
 def _white_box(config, data, workdir, mesh) -> list[dict]:
-  phases = budget.privatise(common.phases_of(config), config, data)
+  phases, config = budget.privatise(common.phases_of(config), config, data)
   made = []
   for phase in phases:
     if not phase.plan:
@@ -149,7 +149,7 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
     )
   count = _CANARIES.value or 1000
   planted, canaries = membership.plant(data, count, _SEED.value)
-  phases = budget.privatise(common.phases_of(config), config, planted)
+  phases, config = budget.privatise(common.phases_of(config), config, planted)
   logging.info(
     "%d canaries, %d of them in the data", count, int(canaries.included.sum())
   )

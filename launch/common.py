@@ -140,7 +140,7 @@ def train(config, workdir, mesh) -> None:
   data = run_lib.open_data(config)
   config = run_lib.resolve(config, data)
   run_lib.check_method(module_of(config), config, data)
-  phases = budget.privatise(phases_of(config), config, data)
+  phases, config = budget.privatise(phases_of(config), config, data)
   check = getattr(module_of(config), "check_pretrained", None)
   if check:
     check(
