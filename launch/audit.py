@@ -19,10 +19,11 @@ import numpy as np
 from absl import flags, logging
 from etils import epath
 
+from jaxpriv import files
 from jaxpriv.attacks import clip_search, membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
-from jaxpriv.reports import files, wording
+from jaxpriv.reports import wording
 from jaxpriv.training import budget, private, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
     same = lambda a, b: all(a[key] == b[key] for key in ("audit", "phase"))
     before = json.loads(path.read_text()) if path.exists() else []
     kept = [row for row in before if not any(same(row, r) for r in found)]
-    files.write_text(path, json.dumps(kept + found, indent=2) + "\n")
+    files.atomic_write(path, json.dumps(kept + found, indent=2) + "\n")
     _print(found)
     print(f"Written to {path}")
   if faults:
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> None:
 
 
 def _white_box(config, data, workdir, mesh) -> list[dict]:
-  phases = budget.privatise(common.phases_of(config), config, data)
+  phases, config = budget.privatise(common.phases_of(config), config, data)
   made = []
   for phase in phases:
     if not phase.plan:
@@ -148,7 +149,7 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
     )
   count = _CANARIES.value or 1000
   planted, canaries = membership.plant(data, count, _SEED.value)
-  phases = budget.privatise(common.phases_of(config), config, planted)
+  phases, config = budget.privatise(common.phases_of(config), config, planted)
   logging.info(
     "%d canaries, %d of them in the data", count, int(canaries.included.sum())
   )

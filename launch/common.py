@@ -16,24 +16,11 @@ from absl import app, logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
-from jaxpriv.privacy.plan import BudgetError
-from jaxpriv.reports.results import ResultsError
-from jaxpriv.training import budget, loop, preemption, private
+from jaxpriv.errors import UserError
+from jaxpriv.training import budget, preemption, transfer
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run as run_lib
-from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
-
-# Errors that say all there is to say: shown without a traceback.
-USER_ERRORS = (
-  BudgetError,
-  DataError,
-  FileNotFoundError,
-  ResultsError,
-  loop.NonFiniteError,
-  private.NotPerExampleError,
-  workdir_lib.ConfigMismatchError,
-)
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -45,7 +32,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     except preemption.Preempted as stop:
       logging.warning("%s", stop)
       raise
-    except USER_ERRORS as error:
+    except (UserError, FileNotFoundError) as error:
       logging.debug("traceback", exc_info=True)
       print(f"error: {error}", file=sys.stderr)
       sys.exit(1)
@@ -152,15 +139,14 @@ def train(config, workdir, mesh) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
   data = run_lib.open_data(config)
   config = run_lib.resolve(config, data)
-  required = getattr(module_of(config), "required", lambda config: ())
-  run_lib.check_labels(required(config), data)
-  phases = budget.privatise(phases_of(config), config, data)
+  run_lib.check_method(module_of(config), config, data)
+  phases, config = budget.privatise(phases_of(config), config, data)
   check = getattr(module_of(config), "check_pretrained", None)
   if check:
     check(
       config,
       data.source,
-      lambda name: run_lib.pretrained_state(config.pretrained, name, mesh),
+      lambda name: transfer.pretrained_state(config.pretrained, name, mesh),
     )
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:

@@ -5,11 +5,13 @@
 draws the picture of the README: people, then one row for each other domain.
 """
 
+import io
+
 import numpy as np
 from absl import app, flags, logging
-from etils import epath
 from PIL import Image
 
+from jaxpriv import files
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DOMAINS
 
@@ -55,13 +57,10 @@ def main(argv: list[str]) -> None:
   common = (_PHOTOGRAPHS.value, _SIZE.value, _SEED.value)
   parts = [rows(first, _PEOPLE.value, *common)]
   parts += [varied(domain, *common) for domain in others]
-  output = epath.Path(_OUTPUT.value)
-  output.parent.mkdir(parents=True, exist_ok=True)
-  temporary = output.parent / f".{output.name}.partial"
-  with temporary.open("wb") as file:
-    Image.fromarray(np.concatenate(parts)).save(file, "PNG", optimize=True)
-  temporary.replace(output)
-  logging.info("Wrote %s.", output)
+  buffer = io.BytesIO()
+  Image.fromarray(np.concatenate(parts)).save(buffer, "PNG", optimize=True)
+  files.atomic_write(_OUTPUT.value, buffer.getvalue())
+  logging.info("Wrote %s.", _OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxpriv import files
 from jaxpriv.data import feature_pools, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import statistics
-from jaxpriv.reports import files, wording
 from jaxpriv.reports import markdown as md
+from jaxpriv.reports import wording
 from jaxpriv.training import inference, run
 from jaxpriv.training import workdir as workdir_lib
 from launch import common, release_card, release_features
@@ -281,7 +282,9 @@ def _blank(partial: epath.Path) -> None:
 
 def write(workdir, rows, majority: float) -> None:
   made = {"majority": majority, "rows": rows}
-  files.write_text(workdir / "entities.json", json.dumps(made, indent=2) + "\n")
+  files.atomic_write(
+    workdir / "entities.json", json.dumps(made, indent=2) + "\n"
+  )
   lines = md.header("row", "who trains on what", "accuracy", "95% interval")
   for row in rows:
     lines.append(
@@ -299,4 +302,4 @@ def write(workdir, rows, majority: float) -> None:
     f"Mean over the attributes kept; always the commoner label:"
     f" {wording.percent(majority)}; {rows[0]['total']:,} photographs."
   )
-  files.write_text(workdir / "entities.md", "\n".join(lines) + "\n")
+  files.atomic_write(workdir / "entities.md", "\n".join(lines) + "\n")

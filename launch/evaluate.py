@@ -32,6 +32,7 @@ from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import budget, private, run, scoring, writers
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 from launch import common
@@ -64,8 +65,8 @@ def main(argv: list[str]) -> None:
     directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
   data = run.open_data(config)
   if not _DATA_OF.value:
-    workdir_lib.check_people(workdir, data)
-  workdir_lib.check_unseen(workdir, data)
+    people_lib.check_same(workdir, data)
+  people_lib.check_unseen(workdir, data)
   strips: list = []
   if phases[-1].method.outputs.image:
     setting = _setting(config, directory, mesh, data)
@@ -214,7 +215,7 @@ def _colluders(config, states, data, mesh) -> Iterator[tuple[Phase, Any]]:
   first = module.CLASSIFIER
   mine = module.featurizer_sha256(config, states[first])
   for workdir in sources.words(config.evaluation.colluders):
-    workdir_lib.check_unseen(workdir, data)
+    people_lib.check_unseen(workdir, data)
     other = workdir_lib.load_config(workdir)
     phases = common.phases_of(other)
     theirs = run.load_phases(phases, other, workdir, mesh)

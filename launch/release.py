@@ -37,11 +37,12 @@ from absl import flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.attacks import evaluation
 from jaxpriv.data import alignment, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
-from jaxpriv.reports import files, model_card
+from jaxpriv.reports import model_card
 from jaxpriv.training import export, inference, pictures, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -264,7 +265,7 @@ def _begin(partial, journal, key) -> str:
   """
   if not partial.exists():
     begun = {"key": key, "secret": secrets.token_hex(32)}
-    files.write_text(journal, json.dumps(begun, indent=2))
+    files.atomic_write(journal, json.dumps(begun, indent=2))
     (partial / "images").mkdir(parents=True)
     return begun["secret"]
   if not journal.exists():
@@ -336,7 +337,7 @@ def _write_labels(path, names, rows) -> None:
   writer = csv.DictWriter(stream, ["file", *names], lineterminator="\n")
   writer.writeheader()
   writer.writerows(rows)
-  files.write_text(path, stream.getvalue())
+  files.atomic_write(path, stream.getvalue())
 
 
 def _write_image_card(partial, workdir, config, states, written: Written):

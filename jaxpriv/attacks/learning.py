@@ -12,9 +12,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data import pipeline
 from jaxpriv.data.records import Batch, DataError, Record
-from jaxpriv.training import inference, loop
+from jaxpriv.training import checkpoints, inference, loop, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -120,7 +121,7 @@ def train(
       photographs,
       np.arange(len(photographs)),
       batch_size=rows,
-      seed=loop.phase_seed(seed, phase.name),
+      seed=seeds.phase_seed(seed, phase.name),
       first_step=first_step,
     )
 
@@ -155,17 +156,14 @@ def digest(*parts: Any) -> str:
 
 def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
   """Removes an attacker that other settings or other photographs made."""
-  directory = loop.phase_directory(workdir, name)
+  directory = checkpoints.phase_directory(workdir, name)
   path = directory.parent / f"{name}.key"
   if jax.process_index() == 0:
     same = path.exists() and path.read_text() == key
     if directory.exists() and not same:
       logging.warning("%s: was made from something else; trained anew", name)
       directory.rmtree()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(key)
-    partial.replace(path)
+    files.atomic_write(path, key)
   multihost_utils.sync_global_devices(f"key of {name}")
 
 

@@ -22,6 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxpriv.errors import UserError
+
 Record = dict[str, np.ndarray]
 Batch = dict[str, np.ndarray]
 
@@ -89,7 +91,7 @@ class Source(Protocol):
     ...
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
   """The data are not what the config asks for; the message says what to do."""
 
 

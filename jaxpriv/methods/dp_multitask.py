@@ -439,8 +439,9 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   ]
 
 
-def required(config: ConfigDict) -> tuple[str, ...]:
+def required(config: ConfigDict) -> dict[str, str]:
   """Fields of records without which the tasks cannot be learned."""
   chosen = words(config.model.tasks)
   # What a region shows is told by its overlap with the box, for any task.
-  return ("box", *(NEEDS[t] for t in chosen if t in NEEDS))
+  fields = ("box", *(NEEDS[t] for t in chosen if t in NEEDS))
+  return dict.fromkeys(fields, "config.model.tasks")

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv.errors import UserError
 from jaxpriv.privacy import accounting, clipping, noise, sampling
 
 UNITS = ("image", "person")
@@ -23,7 +24,7 @@ PLURAL = {"image": "images", "person": "people"}
 REST = "rest"
 
 
-class BudgetError(ValueError):
+class BudgetError(UserError, ValueError):
   """The plan cannot be had, or another step would overspend it."""
 
 

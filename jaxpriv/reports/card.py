@@ -27,10 +27,10 @@ from typing import Any
 
 from etils import epath
 
+from jaxpriv import files
 from jaxpriv.reports import (
   feature_card,
   features,
-  files,
   model_card,
   summary,
   tables,
@@ -67,8 +67,10 @@ def write(directory: str | os.PathLike, card: Mapping[str, Any]) -> epath.Path:
   complete["not_protected"] = limits(complete)
   complete["terms"] = complete.get("terms") or NO_TERMS
   text = json.dumps(complete, indent=2, allow_nan=False) + "\n"
-  files.write_text(epath.Path(directory) / "card.json", text)
-  return files.write_text(epath.Path(directory) / "CARD.md", markdown(complete))
+  files.atomic_write(epath.Path(directory) / "card.json", text)
+  return files.atomic_write(
+    epath.Path(directory) / "CARD.md", markdown(complete)
+  )
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

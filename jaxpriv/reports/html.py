@@ -14,10 +14,10 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
+from jaxpriv import files
 from jaxpriv.reports import (
   drawing,
   features,
-  files,
   summary,
   tables,
   tasks,
@@ -63,7 +63,7 @@ def write(
   Raises:
     ResultsError: a row lacks a column or contradicts itself.
   """
-  return files.write_text(path, render(results, images or {}, curves or {}))
+  return files.atomic_write(path, render(results, images or {}, curves or {}))
 
 
 def render(

@@ -56,7 +56,8 @@ from typing import Any
 
 from etils import epath
 
-from jaxpriv.reports import files
+from jaxpriv import files
+from jaxpriv.errors import UserError
 
 _RATE = ("mechanism", "hits", "total", "rate", "low", "high")
 GUARANTEE = (
@@ -106,7 +107,7 @@ ATTRIBUTES = (
 IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
   """The results cannot be reported; the message names the row."""
 
 
@@ -242,7 +243,9 @@ def write(
   """Checks `results`, writes them as JSON, returns what was written."""
   written = plain(results)
   check(written)
-  files.write_text(path, json.dumps(written, indent=2, allow_nan=False) + "\n")
+  files.atomic_write(
+    path, json.dumps(written, indent=2, allow_nan=False) + "\n"
+  )
   return written
 
 

@@ -25,11 +25,13 @@ from jaxpriv.training.method import Phase
 
 def privatise(
   phases: Sequence[Phase], config: ConfigDict, data: Data
-) -> list[Phase]:
+) -> tuple[list[Phase], ConfigDict]:
   """The phases of a run, those of `config.dp` trained with privacy.
 
-  Where the budget pays for fewer steps than a phase is to take, its steps in
-  the config become those.
+  Returns:
+    the phases, and a config with what was planned written into it: the noise
+    multiplier, so that it need not be calibrated again, and the steps of
+    phases that the budget does not pay all steps of.
 
   Raises:
     DataError: config.dp names what there is not, or cannot be trained so.
@@ -37,7 +39,7 @@ def privatise(
   """
   dp = config.dp
   if not is_private(dp):
-    return list(phases)
+    return list(phases), config
   trained = [p.name for p in phases if config.phases[p.name].steps]
   names = sources.words(dp.phases) or trained
   for name in names:
@@ -60,8 +62,8 @@ def privatise(
   ]
   units = len(data.units("train", dp.unit))
   plans = plan_lib.make_plans(dp, settings, units)
-  # So that what is saved is the plan, and need not be found again.
-  dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
+  config = config.copy_and_resolve_references()
+  config.dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
   made = []
   for phase in phases:
     if phase.name in plans and phase.private:
@@ -71,7 +73,7 @@ def privatise(
       phase = phase._replace(method=phase.private(plan), plan=plan)
     made.append(phase)
   _check_networks(made, config, data)
-  return made
+  return made, config
 
 
 def _check_networks(phases, config, data) -> None:
@@ -126,10 +128,10 @@ def statement(
   Raises:
     BudgetError: a state was trained by another plan than the config's.
   """
-  made = [p for p in privatise(phases, config, data) if p.plan]
-  if not made:
-    return {"privacy": None}
+  made, config = privatise(phases, config, data)
   plans = {p.name: p.plan for p in made if p.plan}
+  if not plans:
+    return {"privacy": None}
   steps = {}
   for name, plan in plans.items():
     ledger = mesh_lib.fetch(states[name]["privacy"])

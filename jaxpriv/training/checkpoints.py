@@ -9,6 +9,11 @@ from etils import epath
 from jaxpriv.training import mesh as mesh_lib
 
 
+def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
+  """Where the checkpoints of a phase are in a run directory."""
+  return epath.Path(workdir) / "phases" / name
+
+
 def open_manager(
   directory: epath.PathLike, keep: int = 2
 ) -> ocp.CheckpointManager:
@@ -16,7 +21,11 @@ def open_manager(
   options = ocp.CheckpointManagerOptions(max_to_keep=keep)
   # Orbax wants an absolute path.
   path = epath.Path(directory).absolute()
-  return ocp.CheckpointManager(path, options=options)
+  manager = ocp.CheckpointManager(path, options=options)
+  # Orbax asks JAX too, by the step it saves and in part from a thread, later:
+  # processes would agree to stop at a call of ours that is past.
+  manager.reached_preemption = lambda step: False
+  return manager
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:

@@ -4,6 +4,7 @@ Names are "phase/params/path/of/a/parameter" and, of networks with BatchNorm,
 "phase/batch_stats/...".
 """
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxpriv import files
 from jaxpriv.training import builders
 from jaxpriv.training import mesh as mesh_lib
 
@@ -19,7 +21,7 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
   """Writes what states predict with: averaged parameters, where they have them.
 
   Args:
-    path: of an .npz file; written under another name, then renamed.
+    path: of an .npz file.
     states: phase -> finished state.
 
   Returns:
@@ -28,11 +30,9 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
   trained = {k: builders.variables(state) for k, state in states.items()}
   flat = flatten_dict(mesh_lib.fetch(trained), sep="/")
   arrays = {name: np.asarray(value) for name, value in flat.items()}
-  target = epath.Path(path)
-  partial = target.with_name(target.name + ".partial")
-  with partial.open("wb") as file:
-    np.savez(file, **arrays)  # type: ignore[arg-type]
-  partial.replace(target)
+  buffer = io.BytesIO()
+  np.savez(buffer, **arrays)  # type: ignore[arg-type]
+  files.atomic_write(path, buffer.getvalue())
   return arrays
 
 

@@ -2,25 +2,24 @@
 
 import contextlib
 import functools
-import hashlib
 import math
-import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxpriv.errors import UserError
 from jaxpriv.training import (
   checkpoints,
   inference,
   pictures,
   preemption,
   private,
+  profiling,
+  seeds,
   writers,
 )
 from jaxpriv.training import mesh as mesh_lib
@@ -30,12 +29,7 @@ from jaxpriv.training.method import Phase
 HostBatches = Iterator[dict[str, np.ndarray]]
 
 
-# Share of what an image does to its own loss that it may do to another one's:
-# rounding.
-CROSSTALK = 1e-3
-
-
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(UserError, FloatingPointError):
   """A metric became nan or infinite; the last good checkpoint is kept."""
 
 
@@ -57,22 +51,6 @@ class Options(NamedTuple):
   save_every: int = 500
   keep: int = 2
   profile: tuple[int, int] = (0, 0)
-
-
-def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
-  return epath.Path(workdir) / "phases" / name
-
-
-def private_seed(secret: bytes, name: str) -> int:
-  """64 bits for the noise, or the batches, of one phase: `name` says which."""
-  return int.from_bytes(
-    hashlib.blake2b(name.encode(), key=secret, digest_size=8).digest()
-  )
-
-
-def phase_seed(seed: int, name: str) -> int:
-  """A seed of its own for each phase, the same on every machine."""
-  return zlib.crc32(f"{seed}/{name}".encode())
 
 
 def train(
@@ -118,7 +96,7 @@ def train(
     NonFiniteError: a metric is nan or infinite.
     preemption.Preempted: SIGTERM came; the state was saved.
   """
-  directory = phase_directory(workdir, phase.name)
+  directory = checkpoints.phase_directory(workdir, phase.name)
   first = checkpoints.latest_step(directory) or 0
   if phase.plan:
     phase.plan.spent(steps)  # refuses more steps than are paid for
@@ -126,7 +104,7 @@ def train(
     logging.info("%s: finished before, at step %d", phase.name, first)
     return checkpoints.load(directory, mesh)
   frozen = dict(frozen or {})
-  seed = phase_seed(seed, phase.name)
+  seed = seeds.phase_seed(seed, phase.name)
   stream = batches(first)
   host_batch = next(stream)
   with contextlib.ExitStack() as stack:
@@ -134,46 +112,25 @@ def train(
     manager = stack.enter_context(
       checkpoints.open_manager(directory, options.keep)
     )
-    # Orbax asks JAX too, by the step it saves and in part from a thread, later:
-    # processes would agree to stop at a call of ours that is past.
-    manager.reached_preemption = lambda step: False
     batch = mesh_lib.put_batch(host_batch, mesh)
     state = _initial_state(
       phase, manager, first, batch, frozen, seed, mesh, start
     )
-    if phase.plan:
-      _check_private(phase, state, frozen, host_batch, mesh)
+    private.check(phase, state, frozen, host_batch, mesh)
     key = jax.random.key(seed)
     if phase.plan and secret:
-      noise = private_seed(secret, phase.name)
-      words = jnp.array([noise >> 32, noise & 0xFFFFFFFF], jnp.uint32)
-      key = jax.random.wrap_key_data(words, impl="threefry2x32")
+      key = seeds.private_key(secret, phase.name)
     step_fn = _compiled_step(phase, state, frozen, batch, key, mesh)
-    write = _writer(stack, workdir, phase.name, first)
-    advance = (
-      stack.enter_context(progress_lib.bar(phase.name, steps, first))
-      if jax.process_index() == 0
-      else lambda *args: None
-    )
+    write, advance = _writers(stack, workdir, phase.name, first, steps)
     stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
-    meter = _meter(step_fn.flops, _rows(phase, batch))
-    profile = stack.enter_context(_profiler(options.profile, workdir))
-
-    settled = first - 1  # the last step whose metrics were looked at
-
-    def settle(step, metrics, logged):
-      """Checks the metrics of a step, once, and logs them if asked to."""
-      nonlocal settled
-      if step == settled:
-        return
-      settled = step
-      values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
-      _check_finite(phase.name, step, values, manager, directory)
-      if logged:
-        write(step, {**values, **meter(step)})
-        advance(step + 1, _note(values))
-
+    meter = profiling.meter(step_fn.flops, _rows(phase, batch))
+    profile = stack.enter_context(
+      profiling.profiler(options.profile, epath.Path(workdir) / "profile")
+    )
+    settle = _settler(
+      phase.name, first, manager, directory, write, advance, meter
+    )
     metrics: dict[str, jax.Array] = {}
     for step in range(first, steps):
       # A resumed run evaluates again: its lines from here on were dropped.
@@ -186,11 +143,7 @@ def train(
         checkpoints.save(manager, step, state)
       if stop:
         manager.wait_until_finished()
-        saved = f"step {step} of {steps} in {directory}" if step else "nothing"
-        raise preemption.Preempted(
-          f"{phase.name}: asked to stop; saved {saved}. Run the same command to"
-          " go on."
-        )
+        raise _stopped(phase.name, step, steps, directory)
       if step > first:
         batch = mesh_lib.put_batch(next(stream), mesh)
       profile(step)
@@ -208,12 +161,19 @@ def train(
     manager.wait_until_finished()
   # Where signals are no longer noted but end the process: none is lost.
   if preemption.requested():
-    raise preemption.Preempted(
-      f"{phase.name}: finished, and asked to stop; saved step {steps} of"
-      f" {steps} in {directory}. Run the same command to go on with the next"
-      " phase."
-    )
+    raise _stopped(phase.name, steps, steps, directory)
   return {name: value for name, value in state.items() if name != "opt"}
+
+
+def _stopped(name, step, steps, directory) -> preemption.Preempted:
+  saved = f"step {step} of {steps} in {directory}" if step else "nothing"
+  done, rest = "", ""
+  if step == steps:
+    done, rest = "finished, and ", " with the next phase"
+  return preemption.Preempted(
+    f"{name}: {done}asked to stop; saved {saved}. Run the same command to go"
+    f" on{rest}."
+  )
 
 
 def _note(values: Mapping[str, float]) -> str:
@@ -235,27 +195,6 @@ def _rows(phase: Phase, batch: Mapping[str, jax.Array]) -> int:
   if phase.plan:
     return phase.plan.batch_size * phase.plan.rows_per_unit
   return len(batch["padding"])
-
-
-def _check_private(phase, state, frozen, host_batch, mesh):
-  """Checks that the state is of this plan, and rows do not see each other.
-
-  Raises:
-    BudgetError: the checkpoint was made by another plan.
-    NotPerExampleError: rows see each other.
-  """
-  phase.plan.check_ledger(mesh_lib.fetch(state["privacy"]))
-  few = {k: v[: 2 * mesh.local_mesh.size] for k, v in host_batch.items()}
-  few = mesh_lib.put_batch(few, mesh)
-  run = inference.compiled(phase.method.cross_example, mesh)
-  worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
-  if not worst < CROSSTALK:
-    raise private.NotPerExampleError(
-      f"{phase.name}: the loss of one example changes with the image of another"
-      f" one ({worst:.2g} of what its own does). Differential privacy needs a"
-      " loss of each example by itself: no batch statistics, no contrast"
-      " between examples"
-    )
 
 
 def _initial_state(phase, manager, first, batch, frozen, seed, mesh, start):
@@ -317,30 +256,34 @@ def _jitted(step_fn, mesh, shardings, structure):
   )
 
 
-def _writer(stack, workdir, name, first):
+def _writers(stack, workdir, name, first, steps):
+  """Of metrics and of progress; the first process alone writes."""
   if jax.process_index():
-    return lambda step, scalars: None
-  return stack.enter_context(writers.metric_writer(workdir, name, first))
+    return (lambda step, scalars: None), (lambda done, note: None)
+  return (
+    stack.enter_context(writers.metric_writer(workdir, name, first)),
+    stack.enter_context(progress_lib.bar(name, steps, first)),
+  )
 
 
-def _meter(flops: float, rows: int) -> Callable[[int], dict[str, float]]:
-  """Speed between two calls, counted in steps; nothing on the first call."""
-  last: list[tuple[int, float]] = []
+def _settler(
+  name, first, manager, directory, write, advance, meter
+) -> Callable[..., None]:
+  """settle(step, metrics, logged): checks metrics once, logs if asked to."""
+  settled = first - 1  # the last step whose metrics were looked at
 
-  def speed(step):
-    now = time.perf_counter()
-    last.append((step, now))
-    if len(last) < 2:
-      return {}
-    (step_before, then), _ = last[-2:]
-    del last[:-1]
-    rate = (step - step_before) / max(now - then, 1e-9)
-    scalars = {"images_per_second": rate * rows}
-    if flops:
-      scalars["teraflops_per_second"] = rate * flops / 1e12
-    return scalars
+  def settle(step, metrics, logged):
+    nonlocal settled
+    if step == settled:
+      return
+    settled = step
+    values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
+    _check_finite(name, step, values, manager, directory)
+    if logged:
+      write(step, {**values, **meter(step)})
+      advance(step + 1, _note(values))
 
-  return speed
+  return settle
 
 
 def _check_finite(name, step, values, manager, directory):
@@ -384,24 +327,3 @@ def _evaluator(phase, frozen, validation, workdir, mesh):
     return scalars
 
   return evaluate
-
-
-@contextlib.contextmanager
-def _profiler(window: tuple[int, int], workdir):
-  """Yields profile(step), to be called before each step."""
-  first, last = window
-  tracing = False
-
-  def profile(step):
-    nonlocal tracing
-    if tracing != (first <= step < last):
-      if tracing:
-        jax.profiler.stop_trace()
-      else:
-        jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
-      tracing = not tracing
-
-  try:
-    yield profile
-  finally:
-    profile(last)

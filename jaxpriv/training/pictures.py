@@ -7,6 +7,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from jaxpriv import files
+
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
   """Maps float images in [0, 1] to uint8, nan to black; uint8 unchanged."""
@@ -46,12 +48,7 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def save_png(path: epath.PathLike, image: np.ndarray) -> None:
-  """Writes a PNG under a temporary name and renames it."""
-  path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".partial")
-  partial.write_bytes(png_bytes(image))
-  partial.replace(path)
+  files.atomic_write(path, png_bytes(image))
 
 
 def save_grid(

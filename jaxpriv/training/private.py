@@ -1,18 +1,27 @@
 """DP-SGD for any supervised phase: the gradient, the ledger, and a check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxpriv.errors import UserError
 from jaxpriv.privacy.plan import Plan
-from jaxpriv.training.method import Method
+from jaxpriv.training import inference
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Method, Phase, need
 
 # Begins the name of metrics that show more of the data than the budget covers.
 NOT_PRIVATE = "not_private/"
 
+# Largest influence of one example on the loss of another, relative to that on
+# its own loss, that still passes as rounding.
+CROSSTALK = 1e-3
 
-class NotPerExampleError(ValueError):
+
+class NotPerExampleError(UserError, ValueError):
   """The loss of an example depends on other examples of the batch."""
 
 
@@ -148,3 +157,34 @@ def with_ledger(method: Method, plan: Plan) -> Method:
     return others / jnp.maximum(own, 1e-12)
 
   return Method(init, step, method.outputs, cross_example)
+
+
+def check(
+  phase: Phase,
+  state: Any,
+  frozen: Mapping[str, Any],
+  host_batch: Mapping[str, np.ndarray],
+  mesh: jax.sharding.Mesh,
+) -> None:
+  """Checks that a state is of its plan, and rows do not see each other.
+
+  A phase that is not private passes.
+
+  Raises:
+    BudgetError: the checkpoint was made by another plan.
+    NotPerExampleError: rows see each other.
+  """
+  if phase.plan is None:
+    return
+  phase.plan.check_ledger(mesh_lib.fetch(state["privacy"]))
+  rows = slice(2 * mesh.local_mesh.size)
+  few = mesh_lib.put_batch({k: v[rows] for k, v in host_batch.items()}, mesh)
+  run = inference.compiled(need(phase.method.cross_example, "cross_example"), mesh)
+  worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
+  if not worst < CROSSTALK:
+    raise NotPerExampleError(
+      f"{phase.name}: the loss of one example changes with the image of another"
+      f" one ({worst:.2g} of what its own does). Differential privacy needs a"
+      " loss of each example by itself: no batch statistics, no contrast"
+      " between examples"
+    )

@@ -1,21 +1,26 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv.data import dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
-from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.privacy import sampling
-from jaxpriv.training import checkpoints, export, loop, progress
+from jaxpriv.training import (
+  checkpoints,
+  loop,
+  people,
+  progress,
+  seeds,
+  transfer,
+)
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -55,12 +60,6 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
         f"config.evaluation.{name} names {', '.join(unknown)}: choose of"
         f" {', '.join(choice)}"
       )
-  task = config.model.get("task", "") if "model" in config else ""
-  if config.data.split_by == "image" and task != "identity":
-    raise DataError(
-      "data.split_by=image puts everybody into all splits, so that nothing can"
-      " be measured on new people: it is for config.model.task=identity alone"
-    )
   if not evaluation.attacker_splits:
     raise DataError(
       "config.evaluation.attacker_splits is empty: nobody attacks"
@@ -69,6 +68,55 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     config.data.attributes = tuple(data.source.attribute_names)
     config.data.num_people = data.num_people
   return config
+
+
+def check_method(module: Any, config: ConfigDict, data: Data) -> None:
+  """Checks a resolved config by what its method asks for.
+
+  Args:
+    module: of the method. It may have `CLOSED_SET`, true if it can tell known
+      people apart, which takes everybody in all splits; `check(config)`, which
+      raises where its settings do not fit each other; and `required(config)`,
+      the fields of records that must be labelled -> whose need they are.
+    config: of the run.
+    data: of the run.
+
+  Raises:
+    DataError: settings do not fit, or labels are missing.
+  """
+  closed_set = getattr(module, "CLOSED_SET", False)
+  if config.data.split_by == "image" and not closed_set:
+    raise DataError(
+      "data.split_by=image puts everybody into all splits, so that nothing can"
+      f" be measured on new people: it is not for {config.method}"
+    )
+  if hasattr(module, "check"):
+    module.check(config)
+  if hasattr(module, "required"):
+    check_labels(module.required(config), data)
+
+
+def check_labels(fields: Mapping[str, str], data: Data) -> None:
+  """Checks that the first images to train on are labelled at all.
+
+  Args:
+    fields: of records -> what needs them, as a setting of the config.
+    data: of the run.
+
+  Raises:
+    DataError: a field of the records is unknown in all of them.
+  """
+  few = min(len(data.splits["train"]), 256)
+  rows = next(data.epoch("train", batch_size=few, limit=few, everywhere=True))
+  for field, setting in fields.items():
+    values = rows[field][~rows["padding"]]
+    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
+    if not known.any():
+      raise DataError(
+        f"{setting} need the {field} of faces, and the first {few} photographs"
+        " to train on have none: add the columns to labels.csv, or leave out"
+        " what needs them"
+      )
 
 
 def begin(
@@ -88,9 +136,7 @@ def begin(
       to `config.pretrained`, or a batch size cannot be had.
   """
   check_batch_sizes(phases, config, data, mesh)
-  _check_pretrained(phases, config)
-  _check_start(phases, config, data)
-  _check_needs(phases, config, mesh)
+  transfer.check(phases, config, data, mesh)
   if data.people("test") < 2:
     raise DataError(
       f"the test split has {data.people('test')} people, and to tell people"
@@ -99,114 +145,12 @@ def begin(
     )
   workdir_lib.check_config(workdir, config)
   if any(workdir_lib.steps_done(workdir, phase.name) for phase in phases):
-    workdir_lib.check_people(workdir, data)
-    workdir_lib.check_unseen(workdir, data)
+    people.check_same(workdir, data)
+    people.check_unseen(workdir, data)
   else:
-    workdir_lib.write_people(workdir, config.pretrained, data)
+    people.write(workdir, config.pretrained, data)
     workdir_lib.forget_copies(workdir, [phase.name for phase in phases])
   workdir_lib.save_config(workdir, config)
-
-
-def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
-  """Raises DataError if there is nothing finished to take over."""
-  if not config.pretrained:
-    return
-  try:
-    other = workdir_lib.load_config(config.pretrained)
-  except FileNotFoundError as error:
-    raise DataError(
-      f"config.pretrained = {config.pretrained} is no run directory: it has no"
-      " config.json"
-    ) from error
-  if other.method != config.method:
-    raise DataError(
-      f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
-      f" this one of {config.method}: there is nothing to take over"
-    )
-  unknown = set(sources.words(config.pretrained_phases)) - {
-    phase.name for phase in phases
-  }
-  if unknown:
-    raise DataError(
-      f"config.pretrained_phases names {', '.join(sorted(unknown))}: there are"
-      f" {', '.join(phase.name for phase in phases)}"
-    )
-  if _released(config.pretrained).exists():
-    return  # what it holds is finished
-  for phase in phases:
-    if not _taken(config, phase.name):
-      continue
-    done = workdir_lib.steps_done(config.pretrained, phase.name)
-    steps = other.phases[phase.name].steps
-    if done < steps:
-      raise DataError(
-        f"config.pretrained = {config.pretrained}: its {phase.name} is at step"
-        f" {done} of {steps}; finish that run first"
-      )
-
-
-def _taken(config: ConfigDict, name: str) -> bool:
-  """Whether a phase begins from config.pretrained."""
-  chosen = sources.words(config.pretrained_phases)
-  return bool(config.pretrained) and (not chosen or name in chosen)
-
-
-def _check_needs(phases, config: ConfigDict, mesh: Any) -> None:
-  """Raises DataError if a phase is to be trained on what nothing gives."""
-  for phase in phases:
-    for name in phase.needs if config.phases[phase.name].steps else ():
-      if not config.phases[name].steps and not _untrained(name, config, mesh):
-        raise DataError(
-          f"{phase.name} is trained on {name}, which has 0 steps here and is"
-          f" not in config.pretrained = {config.pretrained or 'nothing'}: give"
-          f" --config.phases.{name}.steps, or a run that has it"
-        )
-
-
-def _released(pretrained: str) -> epath.Path:
-  """The parameters of a release, which has no checkpoints."""
-  return epath.Path(pretrained) / "parameters.npz"
-
-
-def pretrained_state(pretrained: str, name: str, mesh: Any) -> Any:
-  """The state of a phase of a run or a release; None if it is not there."""
-  if _released(pretrained).exists():
-    return export.read(_released(pretrained)).get(name)
-  directory = loop.phase_directory(pretrained, name)
-  if checkpoints.latest_step(directory) is None:
-    return None
-  return checkpoints.load(directory, mesh)
-
-
-def check_labels(fields: Sequence[str], data: Data) -> None:
-  """Checks that the first images to train on are labelled at all.
-
-  Raises:
-    DataError: a field of the records is unknown in all of them.
-  """
-  few = min(len(data.splits["train"]), 256)
-  rows = next(data.epoch("train", batch_size=few, limit=few, everywhere=True))
-  for field in fields:
-    values = rows[field][~rows["padding"]]
-    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
-    if not known.any():
-      raise DataError(
-        f"config.model.tasks need the {field} of faces, and the first {few}"
-        " photographs to train on have none: add the columns to labels.csv, or"
-        " leave out the tasks that need them"
-      )
-
-
-def _check_start(phases, config: ConfigDict, data: Data) -> None:
-  """Raises BudgetError if a private run starts from its own people."""
-  if config.pretrained and any(phase.plan for phase in phases):
-    both = data.hashes("train") & workdir_lib.learned_from(config.pretrained)
-    if both:
-      raise plan_lib.BudgetError(
-        f"{len(both)} of the people to train on are among those that"
-        f" config.pretrained = {config.pretrained} has learned from: what it"
-        " knows of them is outside the budget. Start from a run on other people"
-      )
 
 
 def train_phases(
@@ -244,9 +188,9 @@ def train_phases(
   for phase in phases:
     options = config.phases[phase.name]
     if not options.steps:
-      finished[phase.name] = _copy(phase.name, config, workdir, mesh)
+      finished[phase.name] = transfer.copy(phase.name, config, workdir, mesh)
       continue
-    seed = loop.phase_seed(config.seed, phase.name)
+    seed = seeds.phase_seed(config.seed, phase.name)
 
     def batches(first, phase=phase, options=options, seed=seed):
       if phase.plan:
@@ -279,7 +223,7 @@ def train_phases(
       mesh=mesh,
       frozen={name: finished[name] for name in phase.needs},
       validation=validation if config.train.validation_images else None,
-      start=_take_over(config, phase.name, mesh),
+      start=transfer.take_over(config, phase.name, mesh),
       secret=secret or None,
       options=loop_options(config.train),
     )
@@ -290,7 +234,7 @@ def train_phases(
 
 def _draw(phase, secret, data: Data, devices: int) -> sampling.RecordDraw:
   """The records of each step of a private phase."""
-  seed = loop.private_seed(secret, f"{phase.name}/batches")
+  seed = seeds.private_seed(secret, f"{phase.name}/batches")
   plan = dataclasses.replace(phase.plan, seed=seed)
   records = data.units("train", plan.unit)
   return sampling.RecordDraw(
@@ -350,7 +294,7 @@ def load_phases(
   """
   states = {}
   for phase in phases:
-    directory = loop.phase_directory(workdir, phase.name)
+    directory = checkpoints.phase_directory(workdir, phase.name)
     steps = config.phases[phase.name].steps
     done = checkpoints.latest_step(directory)
     if (done or 0) < steps:
@@ -363,70 +307,3 @@ def load_phases(
       {} if done is None else checkpoints.load(directory, mesh)
     )
   return states
-
-
-def _untrained(name: str, config: ConfigDict, mesh: Any) -> Any:
-  """The state of a phase of no steps: as config.pretrained has it, or empty."""
-  if not _taken(config, name):
-    return {}  # a baseline: there is nothing to learn
-  return pretrained_state(config.pretrained, name, mesh) or {}
-
-
-def _copy(name: str, config: ConfigDict, workdir: epath.PathLike, mesh: Any):
-  """The state of a phase of no steps, kept as its step 0 from the first call.
-
-  What comes of config.pretrained afterwards is no matter to this run.
-  """
-  directory = loop.phase_directory(workdir, name)
-  if checkpoints.latest_step(directory) is None:
-    state = _untrained(name, config, mesh)
-    if not state:
-      return state
-    logging.info("%s: copied from %s", name, config.pretrained)
-    with checkpoints.open_manager(directory) as manager:
-      checkpoints.save(manager, 0, state)
-  return checkpoints.load(directory, mesh)
-
-
-def _take_over(config: ConfigDict, name: str, mesh: Any):
-  """state -> state with the parameters of the same phase of another run."""
-  if not _taken(config, name):
-    return None
-  pretrained = config.pretrained
-
-  def start(state):
-    other = pretrained_state(pretrained, name, mesh)
-    if other is None:
-      logging.info("%s: %s does not hold it; fresh", name, pretrained)
-      return state
-    if "ema" in other:  # which is what it predicts with
-      other = {**other, "params": other["ema"]}
-    fresh = []
-
-    def choose(path, mine):
-      theirs = other
-      for key in path:
-        theirs = theirs.get(key.key, {}) if isinstance(theirs, dict) else {}
-      if getattr(theirs, "shape", None) == mine.shape:
-        return jax.device_put(theirs.astype(mine.dtype), mine.sharding)
-      fresh.append(jax.tree_util.keystr(path, simple=True, separator="/"))
-      return mine
-
-    kept = {
-      part: jax.tree_util.tree_map_with_path(
-        lambda path, leaf, part=part: choose(
-          (jax.tree_util.DictKey(part), *path), leaf
-        ),
-        state[part],
-      )
-      for part in ("params", "batch_stats")
-    }
-    if "ema" in state:
-      kept["ema"] = jax.tree.map(lambda x: x.copy(), kept["params"])
-    logging.info(
-        "%s: parameters taken over from %s; fresh: %s",
-        name, pretrained, ", ".join(fresh) or "none",
-    )  # fmt: skip
-    return {**state, **kept}
-
-  return start

@@ -49,14 +49,18 @@ def supervised_phase(
     plan: Plan | None = None, private_grad: Callable = private.private_grad
   ) -> Method:
     grad: Callable = builders.value_and_grad
+    schedule = options
     if options.accumulate > 1:
       grad = builders.accumulated_grad(options.accumulate)
     if plan:
       grad = private_grad(plan)
+      # The schedule ends where the budget does.
+      schedule = options.copy_and_resolve_references()
+      schedule.steps = plan.steps
     method = builders.supervised(
       model,
       loss,
-      make_optimizer(options),
+      make_optimizer(schedule),
       grad=grad,
       trainable=words(options.trainable),
       **arguments,

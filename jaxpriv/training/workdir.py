@@ -2,7 +2,7 @@
 
 ```
 workdir/config.json            the resolved config
-workdir/people.json            hashes of the people it has learned from
+workdir/people.json            whom it has learned from; see `people`
 workdir/noise_secret           of a private run, until it is finished
 workdir/phases/<name>/         checkpoints
 workdir/metrics/<name>.jsonl   one line a logged step; TensorBoard events beside
@@ -12,21 +12,19 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 """
 
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from jaxpriv.data.dataset import Data
-from jaxpriv.data.records import DataError
-from jaxpriv.training import loop
+from jaxpriv import files
+from jaxpriv.errors import UserError
+from jaxpriv.training import checkpoints
 
 # Parts of a config that may change between calls on one run directory: they
 # say nothing about what is trained.
@@ -45,84 +43,15 @@ STRUCTURE = ("optimizer", "ema")
 INFINITE = ("Infinity", "-Infinity", "NaN")
 
 
-class ConfigMismatchError(ValueError):
+class ConfigMismatchError(UserError, ValueError):
   """The run directory holds a run of another config."""
-
-
-def check_people(workdir: epath.PathLike, data: Data) -> None:
-  """Checks that the training people are those that a run has learned from.
-
-  Raises:
-    DataError: the data have changed.
-  """
-  then, now = _read_people(workdir)["train"], data.hashes("train")
-  if then != now:
-    raise DataError(
-      "the data have changed since training: of the people to train on,"
-      f" {len(now - then)} are new to {workdir} and {len(then - now)} are no"
-      " longer among them. Splits are dealt anew when people come or go, so"
-      " that people trained on could be scored as new ones. Bring the data"
-      " back to what they were, or train in another --workdir."
-    )
-
-
-def check_unseen(workdir: epath.PathLike, data: Data) -> None:
-  """Checks that a run has learned from none of the test people of `data`.
-
-  What it has learned from are its own training people and those of the runs
-  that it took parameters over from. People of one name are taken for one.
-
-  Raises:
-    DataError: it has.
-  """
-  test = data.hashes("test")
-  seen = test.intersection(learned_from(workdir))
-  if seen:
-    raise DataError(
-      f"{len(seen)} of the {len(test)} test people are among those that"
-      f" {workdir}, or a run it took parameters over from, was trained on: what"
-      " is measured on them says nothing about new people. Use other people,"
-      " or the data, config.seed and config.data.splits of that run. If they"
-      " are others of the same names, rename them."
-    )
-
-
-def write_people(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
-  before: set[str] = set()
-  if pretrained:
-    if (epath.Path(pretrained) / "people.json").exists():
-      check_unseen(pretrained, data)
-      before = learned_from(pretrained)
-    else:
-      logging.warning(
-        "%s does not say whom it has learned from: see to it yourself that no"
-        " test person is among them",
-        pretrained,
-      )
-  people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
-  _write_json(epath.Path(workdir) / "people.json", people)
-
-
-def learned_from(workdir: epath.PathLike) -> set[str]:
-  return set().union(*_read_people(workdir).values())
-
-
-def _read_people(workdir: epath.PathLike) -> dict[str, set[str]]:
-  path = epath.Path(workdir) / "people.json"
-  if not path.exists():
-    raise DataError(
-      f"{path} does not exist: nothing says whom {workdir} was trained on, and"
-      " whether the test people are new to it. Train again, in another"
-      " --workdir."
-    )
-  return {k: set(v) for k, v in json.loads(path.read_text()).items()}
 
 
 def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   """Checks a config against what was trained with the one that is there.
 
   The options of a phase may change until it is finished, but for what decides
-  the shape of a checkpoint; `check_people` compares people.
+  the shape of a checkpoint; `people.check_same` compares people.
 
   Raises:
     ConfigMismatchError: the run there was made with other settings.
@@ -168,12 +97,7 @@ def secret(workdir: epath.PathLike) -> bytes:
   """
   path = epath.Path(workdir) / SECRET
   if jax.process_index() == 0 and not path.exists():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(secrets.token_hex(16))
-    if hasattr(os, "chmod") and os.path.exists(partial):
-      os.chmod(partial, 0o600)
-    partial.replace(path)
+    files.atomic_write(path, secrets.token_hex(16), mode=0o600)
   multihost_utils.sync_global_devices("secret")
   return bytes.fromhex(path.read_text())
 
@@ -190,7 +114,7 @@ def forget_copies(workdir: epath.PathLike, names: Iterable[str]) -> None:
   """Removes what untrained phases have of an earlier config.pretrained."""
   if jax.process_index() == 0:
     for name in names:
-      directory = loop.phase_directory(workdir, name)
+      directory = checkpoints.phase_directory(workdir, name)
       if directory.exists():
         directory.rmtree()
   multihost_utils.sync_global_devices("copies forgotten")
@@ -201,7 +125,7 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
 
   Read without a checkpoint manager, which would wait for other processes.
   """
-  directory = loop.phase_directory(workdir, name)
+  directory = checkpoints.phase_directory(workdir, name)
   if not directory.exists():
     return 0
   return max(ocp.utils.checkpoint_steps(directory), default=0)
@@ -218,15 +142,14 @@ def _loads(text: str) -> Any:
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   """Writes config.json; see `check_config`."""
-  _write_json(epath.Path(workdir) / "config.json", _plain(config))
+  write_json(epath.Path(workdir) / "config.json", _plain(config))
 
 
-def _write_json(path: epath.Path, tree: Any) -> None:
+def write_json(path: epath.Path, tree: Any) -> None:
+  """Written by the first process."""
   if jax.process_index() == 0:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    text = json.dumps(tree, indent=2, allow_nan=False)
+    files.atomic_write(path, text + "\n")
 
 
 def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:

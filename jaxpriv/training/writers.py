@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from etils import epath
 from tensorboardX import SummaryWriter
 
+from jaxpriv import files
+
 Write = Callable[[int, dict[str, float]], None]
 
 
@@ -31,13 +33,10 @@ def metric_writer(
     first_step: where this run starts or resumes.
   """
   path = metrics_path(workdir, phase)
-  path.parent.mkdir(parents=True, exist_ok=True)
   kept = [
     line for line in read_metrics(workdir, phase) if line["step"] < first_step
   ]
-  partial = path.with_suffix(".partial")
-  partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-  partial.replace(path)
+  files.atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
   events = SummaryWriter(
     str(path.with_suffix("")), purge_step=first_step, write_to_disk=True
   )

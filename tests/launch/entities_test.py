@@ -9,6 +9,7 @@ from etils import epath
 from jaxpriv.data import feature_pools
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import entity_sweep as entities
 from tests import tiny
@@ -72,7 +73,7 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
   assert config.phases.classifier.steps == 3
   # Nobody of one entity is of another, or of the test.
   people = [
-    workdir_lib.learned_from(sweep.workdir / name)
+    people_lib.learned_from(sweep.workdir / name)
     for name in ("entity_1", "module_2")
   ]
   assert people[0] < people[1]  # whose module is for entity 1's network

@@ -385,6 +385,16 @@ def test_every_scale_fits_together(scale, layer):
     assert z.shape[1:] == expected[scale]
 
 
+def test_everybody_in_all_splits_is_for_the_task_of_telling_them_apart():
+  config = tiny.deep_poisoning("demo")
+  deep_poisoning.check(config)
+  config.data.split_by = "image"
+  with pytest.raises(DataError, match="it is for config.model.task=identity"):
+    deep_poisoning.check(config)
+  config.model.task = "identity"
+  deep_poisoning.check(config)
+
+
 def test_the_task_may_be_who_it_is():
   config = tiny.deep_poisoning("demo", task="identity")
   with pytest.raises(DataError, match="data.split_by=image"):

@@ -308,7 +308,7 @@ def test_tasks_as_a_flag_gives_them():
   config.model.tasks = ("landmarks,pose",)
   (made,) = dp_multitask.phases(config)
   assert made.method.outputs.detect is None
-  assert dp_multitask.required(config) == ("box", "landmarks", "pose")
+  assert list(dp_multitask.required(config)) == ["box", "landmarks", "pose"]
 
 
 def test_landmarks_are_those_of_aflw():

@@ -9,6 +9,7 @@ from configs import common
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import budget, run, tasks, workdir
+from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.private import NotPerExampleError
 from tests.people import PEOPLE, named
 from tests.training import toys
@@ -26,15 +27,15 @@ def private(**changes):
 def test_phases_are_made_private_by_the_config(tmp_path, mesh):
   data, made = named(PEOPLE), private()
   phases = [private_toy("toy")]
-  (phase,) = budget.privatise(phases, made, data)
+  (phase,), _ = budget.privatise(phases, made, data)
   assert phase.plan.units == 32 and phase.plan.unit == "image"
   assert phase.plan.steps == 4 and phase.plan.batch_size == 8
-  assert budget.privatise(phases, config(), data) == phases
+  assert budget.privatise(phases, config(), data)[0] == phases
   said = budget.statement(phases, {}, config(), data)
   assert said == {"privacy": None}
   person = private(unit="person", images_per_person=2)
   person.phases.toy.batch_size = 4
-  (phase,) = budget.privatise(phases, person, data)
+  (phase,), _ = budget.privatise(phases, person, data)
   assert (phase.plan.units, phase.plan.rows_per_unit) == (8, 2)
 
 
@@ -73,12 +74,33 @@ def test_batch_norm_of_a_later_phase_is_refused_before_the_first_is_trained():
     budget.privatise([private_toy("toy"), later], made, named(PEOPLE))
 
 
-def test_a_budget_that_ends_early_ends_the_phase_early(caplog):
+def test_a_budget_that_ends_early_ends_the_phase_early(monkeypatch):
+  schedules = []
+
+  def note(options):
+    schedules.append(options.steps)
+    return make_optimizer(options)
+
+  monkeypatch.setattr(tasks, "make_optimizer", note)
   made = private(noise_multiplier=1.0, epsilon=5.0)
   made.phases.toy.steps = 500
-  (phase,) = budget.privatise([private_toy("toy")], made, named(PEOPLE))
+  (phase,), planned = budget.privatise(
+    [private_toy("toy")], made, named(PEOPLE)
+  )
   assert 0 < phase.plan.steps < 500
-  assert made.phases.toy.steps == phase.plan.steps
+  assert planned.phases.toy.steps == phase.plan.steps == schedules[-1]
+  assert made.phases.toy.steps == 500  # it was asked for, and stays so
+
+
+def test_a_plan_is_written_into_a_config_and_found_there_again():
+  made, data = private(), named(PEOPLE)
+  before = made.to_dict()
+  (phase,), planned = budget.privatise([private_toy("toy")], made, data)
+  assert planned.dp.noise_multiplier == phase.plan.noise_multiplier > 0
+  assert made.to_dict() == before
+  (again,), same = budget.privatise([private_toy("toy")], planned, data)
+  assert again.plan == phase.plan
+  assert same.to_dict() == planned.to_dict()
 
 
 def test_groups_of_no_parameter_are_named():
@@ -101,7 +123,7 @@ def noise_of(workdir, mesh, steps=4):
   made = private(noise_multiplier=30.0, epsilon=math.inf)
   made.phases.toy.steps = steps
   data = named(PEOPLE)
-  phases = budget.privatise([private_toy("toy")], made, data)
+  phases, made = budget.privatise([private_toy("toy")], made, data)
   state = run.train_phases(phases, made, data, workdir, mesh)["toy"]
   return np.concatenate([np.ravel(x) for x in toys.leaves(state["params"])])
 
@@ -136,7 +158,7 @@ def test_a_private_run_does_not_start_from_its_own_people(tmp_path, mesh):
   run.begin(first, [private_toy("toy")], config(), data, mesh)
   trained(first, step=4)
   made.pretrained = str(first)
-  phases = budget.privatise([private_toy("toy")], made, data)
+  phases, made = budget.privatise([private_toy("toy")], made, data)
   with pytest.raises(BudgetError, match="8 of the people .* has learned from"):
     run.begin(second, phases, made, data, mesh)
   others = named([f"other {i}" for i in range(16)])
@@ -145,7 +167,7 @@ def test_a_private_run_does_not_start_from_its_own_people(tmp_path, mesh):
 
 def test_a_private_run_from_data_to_statement(tmp_path, mesh):
   data, made = named(PEOPLE), private()
-  phases = budget.privatise([private_toy("toy")], made, data)
+  phases, made = budget.privatise([private_toy("toy")], made, data)
   states = run.train_phases(phases, made, data, tmp_path, mesh)
   loaded = run.load_phases(phases, made, tmp_path, mesh)
   for found in (states, loaded):

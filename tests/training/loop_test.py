@@ -160,7 +160,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
   assert "learning_rate of this phase" in str(error.value)
   # An attacker's options are elsewhere than a mechanism's.
   assert "config.phases" not in str(error.value)
-  directory = loop.phase_directory(tmp_path, "toy")
+  directory = checkpoints.phase_directory(tmp_path, "toy")
   step = checkpoints.latest_step(directory)
   assert step is not None and step <= 7
   state = checkpoints.load(directory, mesh)
@@ -306,7 +306,7 @@ def test_sigterm_at_the_end_of_a_phase_stops_before_the_next(
   with pytest.raises(preemption.Preempted) as stop:
     run()
   assert stop.value.code == 128 + signal.SIGTERM
-  directory = loop.phase_directory(tmp_path, "toy")
+  directory = checkpoints.phase_directory(tmp_path, "toy")
   assert (
     f"toy: finished, and asked to stop; saved step 3 of 3 in {directory}. Run"
     " the same command to go on with the next phase."

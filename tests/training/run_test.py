@@ -1,21 +1,17 @@
-"""Runs: whom they may be tested on, and parameters taken over."""
+"""Runs: what is refused, what is trained, and what is loaded."""
 
 import json
-import shutil
+import types
 
-import chex
 import jax
 import numpy as np
-import optax
 import pytest
-from ml_collections import ConfigDict
 
 from configs import common
 from jaxpriv.data import dataset
 from jaxpriv.data.records import DataError
-from jaxpriv.training import builders, checkpoints, loop, run, workdir
-from jaxpriv.training.method import Phase
-from tests.people import PEOPLE, SHARES, Faces, named, names
+from jaxpriv.training import checkpoints, loop, run, workdir
+from tests.people import PEOPLE, SHARES, Faces, named
 from tests.training import toys
 from tests.training.toys import config, trained
 
@@ -30,74 +26,6 @@ def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
   trained(tmp_path)
   with pytest.raises(workdir.ConfigMismatchError, match="seed: 3 there, 0 now"):
     run.begin(tmp_path, phases, config(), data, mesh)
-
-
-def test_data_that_changed_since_training_are_refused(tmp_path, mesh):
-  phases, data = [toys.phase()], named(PEOPLE)
-  run.begin(tmp_path, phases, config(), data, mesh)
-  trained(tmp_path)
-  run.begin(tmp_path, phases, config(), named(PEOPLE), mesh)
-  workdir.check_people(tmp_path, data)
-  grown = named([*PEOPLE, "a newcomer", "another"])
-  came = len(names(grown, "train") - names(data, "train"))
-  left = len(names(data, "train") - names(grown, "train"))
-  assert came and left <= 2  # only those next to the cut of the split
-  message = f"changed since training: .* {came} are new to .* and {left} are no"
-  for check in (
-    lambda: workdir.check_people(tmp_path, grown),
-    lambda: run.begin(tmp_path, phases, config(), grown, mesh),
-  ):
-    with pytest.raises(DataError, match=message):
-      check()
-  (tmp_path / "people.json").unlink()
-  with pytest.raises(DataError, match="people.json does not exist"):
-    run.begin(tmp_path, phases, config(), data, mesh)
-
-
-def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
-  phases = [toys.phase()]
-  first, second, third = (tmp_path / name for name in ("a", "b", "c"))
-  run.begin(first, phases, config(), named(PEOPLE), mesh)
-  same, other = named(PEOPLE, seed=1), named([f"other {i}" for i in range(16)])
-  seen = len(names(same, "test") & names(named(PEOPLE), "train"))
-  assert seen
-  trained(first, step=4)
-  message = f"{seen} of the 4 test people are among those that .*a, or a run"
-  with pytest.raises(DataError, match=message):
-    run.begin(second, phases, config(pretrained=str(first)), same, mesh)
-  assert not (second / "config.json").exists()
-  workdir.check_unseen(first, other)
-  run.begin(second, phases, config(pretrained=str(first)), other, mesh)
-  trained(second, step=4)
-  # What was taken over is remembered by whoever takes over from there.
-  with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
-    workdir.check_unseen(second, same)
-  run.begin(
-    third, phases, config(pretrained=str(second)),
-    named([f"third {i}" for i in range(16)]), mesh,
-  )  # fmt: skip
-  with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
-    workdir.check_unseen(third, same)
-
-
-def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
-  phases, data = [toys.phase()], named(PEOPLE)
-  first, second = tmp_path / "first", tmp_path / "second"
-  begin = lambda: run.begin(
-    second, phases, config(pretrained=str(first)), data, mesh
-  )
-  with pytest.raises(DataError, match="first is no run directory"):
-    begin()
-  run.begin(first, phases, config(), data, mesh)
-  trained(first, step=2)
-  with pytest.raises(DataError, match="its toy is at step 2 of 4"):
-    begin()
-  trained(first, step=4)
-  begin()
-  workdir.save_config(first, config(method="k_same"))
-  with pytest.raises(DataError, match="a run of k_same, and this one of embed"):
-    begin()
-  assert (second / "config.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -126,48 +54,6 @@ def test_evaluation_of_an_unfinished_phase_says_so(tmp_path, mesh):
     run.load_phases([toys.phase()], made, tmp_path, mesh)
 
 
-def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):
-  def train(workdir, model, pretrained=""):
-    method = builders.supervised(
-      model, toys.regression_loss, optax.set_to_zero()
-    )
-    config = ConfigDict(dict(pretrained=pretrained, pretrained_phases=()))
-    start = run._take_over(config, "toy", mesh)
-    return loop.train(
-      Phase("toy", (), method),
-      toys.batches,
-      steps=1,
-      seed=len(pretrained),
-      workdir=workdir,
-      mesh=mesh,
-      start=start,
-    )
-
-  first = train(tmp_path / "first", toys.Net("group"))
-  second = train(
-    tmp_path / "second", toys.Net("group"), str(tmp_path / "first")
-  )
-  for a, b in zip(
-    toys.leaves(first["params"]), toys.leaves(second["params"]), strict=True
-  ):
-    np.testing.assert_array_equal(a, b)
-
-  class Other(toys.Net):
-    """Its second dense layer has another shape."""
-
-    @toys.nn.compact
-    def __call__(self, x, train):
-      x = toys.layers.ConvBlock(16, stride=2, norm=self.norm)(x, train)
-      x = toys.nn.relu(toys.nn.Dense(64)(x.reshape(x.shape[0], -1)))
-      return toys.nn.Dense(2)(x)[:, 0]
-
-  third = train(tmp_path / "third", Other("group"), str(tmp_path / "first"))
-  np.testing.assert_array_equal(
-    first["params"]["Dense_0"]["kernel"], third["params"]["Dense_0"]["kernel"]
-  )
-  assert third["params"]["Dense_1"]["kernel"].shape == (64, 2)
-
-
 def test_a_phase_of_no_steps_has_no_state(tmp_path, mesh):
   made = config()
   made.phases.toy.steps = 0
@@ -177,31 +63,6 @@ def test_a_phase_of_no_steps_has_no_state(tmp_path, mesh):
   states = run.train_phases([toys.phase()], made, data, tmp_path, mesh)
   assert states == {"toy": {}}
   assert run.load_phases([toys.phase()], made, tmp_path, mesh) == {"toy": {}}
-
-
-def test_a_phase_of_no_steps_is_copied_once(tmp_path, mesh):
-  data = named(PEOPLE)
-  first, second = tmp_path / "first", tmp_path / "second"
-  run.begin(first, [toys.phase()], config(), data, mesh)
-  trained = run.train_phases([toys.phase()], config(), data, first, mesh)
-  made = config(pretrained=str(first))
-  made.phases.toy.steps = 0
-  run.begin(second, [toys.phase()], made, data, mesh)
-  run.train_phases([toys.phase()], made, data, second, mesh)
-  shutil.rmtree(first)
-  for states in (
-    run.load_phases([toys.phase()], made, second, mesh),
-    run.train_phases([toys.phase()], made, data, second, mesh),
-    {"toy": run.pretrained_state(str(second), "toy", mesh)},
-  ):
-    chex.assert_trees_all_equal(
-      jax.device_get(states["toy"]["params"]),
-      jax.device_get(trained["toy"]["params"]),
-    )
-  # As nothing is trained there, another run may take the directory over.
-  made.pretrained = ""
-  run.begin(second, [toys.phase()], made, data, mesh)
-  assert run.load_phases([toys.phase()], made, second, mesh) == {"toy": {}}
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path, mesh):
@@ -243,29 +104,43 @@ def test_a_test_split_of_one_person_is_refused_before_work_starts(
 
 def test_labels_that_are_wholly_missing_are_named():
   data = named(PEOPLE)
-  run.check_labels(("identity",), data)
+  fields = {"identity": "config.model.tasks"}
+  run.check_labels(fields, data)
   unknown = Faces(np.full(64, -1, np.int32))
   empty = data._replace(source=unknown)
-  with pytest.raises(DataError, match="need the identity of faces"):
-    run.check_labels(("identity",), empty)
+  with pytest.raises(DataError, match="model.tasks need the identity of faces"):
+    run.check_labels(fields, empty)
+
+
+def test_a_method_is_asked_what_its_settings_must_be():
+  data, made = named(PEOPLE), config()
+  run.check_method(types.SimpleNamespace(), made, data)
+
+  def check(config):
+    raise DataError(f"seed {config.seed} is odd")
+
+  method = types.SimpleNamespace(check=check)
+  with pytest.raises(DataError, match="seed 0 is odd"):
+    run.check_method(method, made, data)
+  method = types.SimpleNamespace(required=lambda config: {"identity": "tasks"})
+  run.check_method(method, made, data)
+  unknown = data._replace(source=Faces(np.full(64, -1, np.int32)))
+  with pytest.raises(DataError, match="tasks need the identity"):
+    run.check_method(method, made, unknown)
+
+
+def test_everybody_is_in_all_splits_only_where_a_method_allows_it():
+  data, made = named(PEOPLE), config()
+  made.data.split_by = "image"
+  with pytest.raises(DataError, match="not for embedded_autoencoder"):
+    run.check_method(types.SimpleNamespace(), made, data)
+  run.check_method(types.SimpleNamespace(CLOSED_SET=True), made, data)
 
 
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):
   state = loop.train(
     toys.phase(), toys.batches, steps=2, seed=0, workdir=tmp_path, mesh=mesh
   )
-  loaded = checkpoints.load(loop.phase_directory(tmp_path, "toy"), mesh)
+  loaded = checkpoints.load(checkpoints.phase_directory(tmp_path, "toy"), mesh)
   assert loaded.keys() == state.keys() == {"params", "batch_stats"}
   assert jax.tree.structure(loaded) == jax.tree.structure(state)
-
-
-def test_only_phases_that_are_named_are_taken_over():
-  config = ConfigDict(dict(pretrained="run", pretrained_phases=("a,b",)))
-  assert run._taken(config, "a") and run._taken(config, "b")
-  assert not run._taken(config, "c")
-  assert run._take_over(config, "c", None) is None
-  assert run._untrained("c", config, None) == {}
-  config.pretrained_phases = ()
-  assert run._taken(config, "c")
-  config.pretrained = ""
-  assert not run._taken(config, "a")

@@ -84,7 +84,7 @@ def train_privately(workdir, steps):
   phase = tasks.supervised_phase(
     "toy", toys.Net("group"), toys.regression_loss, config.phases.toy
   )
-  phases = budget.privatise([phase], config, data)
+  phases, config = budget.privatise([phase], config, data)
   return run.train_phases(phases, config, data, workdir, mesh_lib.make_mesh())[
     "toy"
   ]

@@ -28,6 +28,7 @@ hidden; that takes data.split_by = "image".
 
 from ml_collections import ConfigDict
 
+from jaxpriv.data.records import DataError
 from jaxpriv.methods.deep_poisoning import classifier, module
 from jaxpriv.methods.deep_poisoning import parts as parts_lib
 from jaxpriv.methods.deep_poisoning.classifier import (
@@ -54,7 +55,9 @@ from jaxpriv.training.method import Phase
 
 __all__ = (
   "CLASSIFIER",
+  "CLOSED_SET",
   "baseline",
+  "check",
   "check_pretrained",
   "draws",
   "featurizer_sha256",
@@ -66,6 +69,23 @@ __all__ = (
   "task_labels",
   "visible",
 )
+
+
+# With config.model.task = "identity" it tells known people apart.
+CLOSED_SET = True
+
+
+def check(config: ConfigDict) -> None:
+  """Checks settings of the run that the task decides.
+
+  Raises:
+    DataError: everybody is in all splits, and the task is not who it is.
+  """
+  if config.data.split_by == "image" and config.model.task != "identity":
+    raise DataError(
+      "data.split_by=image puts everybody into all splits, so that nothing can"
+      " be measured on new people: it is for config.model.task=identity alone"
+    )
 
 
 def phases(config: ConfigDict) -> list[Phase]:

@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all."""
+
+import pytest
+from etils import epath
+
+from jaxpriv import files
+
+
+@pytest.mark.parametrize("data", ["naïve, ε = 3\n", b"\x00\xff"])
+def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path, data):
+  target = tmp_path / "new" / "folder" / "card.json"
+  for _ in range(2):  # the second writes over the first
+    assert files.atomic_write(target, data) == epath.Path(target)
+  expected = data.encode() if isinstance(data, str) else data
+  assert target.read_bytes() == expected
+  assert [p.name for p in target.parent.iterdir()] == ["card.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+  target = tmp_path / "card.json"
+  files.atomic_write(target, "old")
+
+  def killed(self, data):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(type(epath.Path(target)), "write_bytes", killed)
+  with pytest.raises(KeyboardInterrupt):
+    files.atomic_write(target, "new")
+  assert target.read_text() == "old"
+
+
+def test_permissions_are_set_before_there_is_anything_to_read(
+  tmp_path, monkeypatch
+):
+  modes = []
+  path = type(epath.Path(tmp_path))
+  write = path.write_bytes
+
+  def note(self, data):
+    modes.append(self.stat().mode & 0o777)
+    write(self, data)
+
+  monkeypatch.setattr(path, "write_bytes", note)
+  target = files.atomic_write(tmp_path / "secret", "1234", mode=0o600)
+  assert modes == [0o600]
+  assert target.stat().mode & 0o777 == 0o600

@@ -1,0 +1,116 @@
+"""Parameters taken over from another run, and phases copied from it."""
+
+import shutil
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from jaxpriv.data.records import DataError
+from jaxpriv.training import builders, loop, run, transfer, workdir
+from jaxpriv.training.method import Phase
+from tests.people import PEOPLE, named
+from tests.training import toys
+from tests.training.toys import config, trained
+
+
+def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
+  phases, data = [toys.phase()], named(PEOPLE)
+  first, second = tmp_path / "first", tmp_path / "second"
+  begin = lambda: run.begin(
+    second, phases, config(pretrained=str(first)), data, mesh
+  )
+  with pytest.raises(DataError, match="first is no run directory"):
+    begin()
+  run.begin(first, phases, config(), data, mesh)
+  trained(first, step=2)
+  with pytest.raises(DataError, match="its toy is at step 2 of 4"):
+    begin()
+  trained(first, step=4)
+  begin()
+  workdir.save_config(first, config(method="k_same"))
+  with pytest.raises(DataError, match="a run of k_same, and this one of embed"):
+    begin()
+  assert (second / "config.json").exists()
+
+
+def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):
+  def train(workdir, model, pretrained=""):
+    method = builders.supervised(
+      model, toys.regression_loss, optax.set_to_zero()
+    )
+    config = ConfigDict(dict(pretrained=pretrained, pretrained_phases=()))
+    start = transfer.take_over(config, "toy", mesh)
+    return loop.train(
+      Phase("toy", (), method),
+      toys.batches,
+      steps=1,
+      seed=len(pretrained),
+      workdir=workdir,
+      mesh=mesh,
+      start=start,
+    )
+
+  first = train(tmp_path / "first", toys.Net("group"))
+  second = train(
+    tmp_path / "second", toys.Net("group"), str(tmp_path / "first")
+  )
+  for a, b in zip(
+    toys.leaves(first["params"]), toys.leaves(second["params"]), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+  class Other(toys.Net):
+    """Its second dense layer has another shape."""
+
+    @toys.nn.compact
+    def __call__(self, x, train):
+      x = toys.layers.ConvBlock(16, stride=2, norm=self.norm)(x, train)
+      x = toys.nn.relu(toys.nn.Dense(64)(x.reshape(x.shape[0], -1)))
+      return toys.nn.Dense(2)(x)[:, 0]
+
+  third = train(tmp_path / "third", Other("group"), str(tmp_path / "first"))
+  np.testing.assert_array_equal(
+    first["params"]["Dense_0"]["kernel"], third["params"]["Dense_0"]["kernel"]
+  )
+  assert third["params"]["Dense_1"]["kernel"].shape == (64, 2)
+
+
+def test_a_phase_of_no_steps_is_copied_once(tmp_path, mesh):
+  data = named(PEOPLE)
+  first, second = tmp_path / "first", tmp_path / "second"
+  run.begin(first, [toys.phase()], config(), data, mesh)
+  trained = run.train_phases([toys.phase()], config(), data, first, mesh)
+  made = config(pretrained=str(first))
+  made.phases.toy.steps = 0
+  run.begin(second, [toys.phase()], made, data, mesh)
+  run.train_phases([toys.phase()], made, data, second, mesh)
+  shutil.rmtree(first)
+  for states in (
+    run.load_phases([toys.phase()], made, second, mesh),
+    run.train_phases([toys.phase()], made, data, second, mesh),
+    {"toy": transfer.pretrained_state(str(second), "toy", mesh)},
+  ):
+    chex.assert_trees_all_equal(
+      jax.device_get(states["toy"]["params"]),
+      jax.device_get(trained["toy"]["params"]),
+    )
+  # As nothing is trained there, another run may take the directory over.
+  made.pretrained = ""
+  run.begin(second, [toys.phase()], made, data, mesh)
+  assert run.load_phases([toys.phase()], made, second, mesh) == {"toy": {}}
+
+
+def test_only_phases_that_are_named_are_taken_over():
+  config = ConfigDict(dict(pretrained="run", pretrained_phases=("a,b",)))
+  assert transfer._taken(config, "a") and transfer._taken(config, "b")
+  assert not transfer._taken(config, "c")
+  assert transfer.take_over(config, "c", None) is None
+  assert transfer._untrained("c", config, None) == {}
+  config.pretrained_phases = ()
+  assert transfer._taken(config, "c")
+  config.pretrained = ""
+  assert not transfer._taken(config, "a")
