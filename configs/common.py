@@ -37,6 +37,11 @@ def base(method: str, mechanism: str = "") -> ConfigDict:
   config.dp = dp()
   config.train = train()
   config.evaluation = evaluation()
+  # Who attacks: name -> type, a module of jaxpriv.attacks; controls, which of
+  # the controls face it, too ("all", or names); and the attack's own options.
+  config.attacks = attacks()
+  # What else may be done in its place: name -> changes of this config.
+  config.controls = controls()
   config.release = release()
   return config
 
@@ -147,25 +152,16 @@ def dp() -> ConfigDict:
 
 
 def evaluation() -> ConfigDict:
-  """Attackers and what is compared; see jaxpriv.attacks.evaluation."""
+  """Who attackers are and how they learn; see jaxpriv.attacks.evaluation."""
   options = ConfigDict()
   options.batch_size = 128
   # People the attackers learn on; the test people are never among them.
   options.attacker_splits = ("train", "attack")
   options.max_attacker_images = 50_000
   options.max_test_images = 20_000
-  options.max_detection_images = 500  # whole images searched for faces
-  # Baselines attacked beside the mechanism, with their strength; k for k_same.
-  options.compare = dict(
-    black_box=0.25,
-    gaussian_blur=0.08,
-    pixelation=0.125,
-    k_same=5,
-    k_same_eigen=5,
-    k_same_select=5,
-  )
-  # Which of those also face the attackers that learn from their outputs.
-  options.attack_in_full = ()
+  options.attacks = ()  # names in config.attacks; () is all
+  # Names in config.controls of what is attacked beside the mechanism.
+  options.controls = tuple(controls())
   # A recogniser that no loss has used, and its margin loss.
   options.recogniser = dict(
     architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
@@ -189,6 +185,49 @@ def evaluation() -> ConfigDict:
     vgg=phase(500, 64, learning_rate=6e-3, warmup_steps=100),
   )
   return options
+
+
+def attacks() -> ConfigDict:
+  """Attacks on images and on models."""
+  return ConfigDict(
+    dict(
+      reidentification=dict(type="reidentification", controls=("all",)),
+      # It learns from protected images, which takes long: name those controls
+      # that it shall face, too.
+      parrot=dict(type="parrot", controls=()),
+      attributes_of_loss=dict(
+        type="attribute_inference", by="loss", controls=("all",)
+      ),
+      attributes=dict(type="attribute_inference", by="fresh", controls=()),
+      likeness=dict(type="likeness", controls=("all",)),
+      scores=dict(type="scores", detection_images=500),
+    )
+  )
+
+
+def controls() -> ConfigDict:
+  """What people use without training, beside a mechanism that gives images."""
+  plain = lambda kind, strength: dict(
+    method="baselines",
+    model=dict(kind=kind, strength=strength),
+    phases=dict(baseline=dict(steps=0)),
+  )
+  averages = lambda kind: dict(
+    method="k_same",
+    model=dict(kind=kind, k=5, components=64),
+    phases=dict(k_same=dict(steps=0)),
+    release=dict(batch_size=0),  # everybody in one batch
+  )
+  return ConfigDict(
+    dict(
+      black_box=plain("black_box", 0.25),
+      gaussian_blur=plain("gaussian_blur", 0.08),
+      pixelation=plain("pixelation", 0.125),
+      k_same=averages("pixel"),
+      k_same_eigen=averages("eigen"),
+      k_same_select=averages("select"),
+    )
+  )
 
 
 def release() -> ConfigDict:

@@ -14,6 +14,8 @@ shredder, nopeek, obfuscator   what others have proposed instead
 vgg         VGG in place of ResNet
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common
@@ -84,25 +86,51 @@ def _model() -> ConfigDict:
 def _evaluation(config: ConfigDict) -> None:
   """Attackers of features; see jaxpriv.attacks.features."""
   options = config.evaluation
-  options.attacks = ("A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8")
-  # Other defences of the same features, with their strength; 0 leaves one out.
-  # They face R0 and the attacker with most pairs.
-  options.compare = ConfigDict(AFTER)
-  options.pairs = (1, 4, 16, 64, 256, 1024, 4096, 16384)  # A1
-  options.fewest_pairs = 16  # an inverter is trained on; least squares do less
-  options.threshold_ssim = 0.4  # at which pairs are counted
-  options.unseen = 5  # A0: reconstructors that the module has not met
-  options.modules = 3  # A3: how many the attacker trains
+  config.attacks = dict(
+    bounds=dict(type="reconstruction"),
+    decider=dict(type="decision", controls=("all",)),
+    A0=dict(
+      type="unseen_inverters",
+      unseen=5,  # reconstructors that the module has not met
+      controls=("all",),
+    ),
+    A1=dict(
+      type="known_pairs",
+      pairs=(1, 4, 16, 64, 256, 1024, 4096, 16384),
+      fewest_pairs=16,  # an inverter is trained on; least squares do less
+      controls=("all",),
+    ),
+    A2=dict(type="chosen_photographs"),
+    A3=dict(type="own_modules", modules=3),  # how many the attacker trains
+    A4=dict(type="colluding_modules"),
+    A5=dict(type="unpaired"),
+    A6=dict(type="leaked_module", searched=64),  # photographs
+    A7=dict(type="probing"),
+    A8=dict(type="linkage", linked=1000),  # photographs
+    scores=dict(type="scores"),  # of a decider that is trained on pools
+  )
+  # Other defences of the same features.
+  config.controls = {f"{name}_alone": _alone(name) for name in AFTER}
+  options.controls = tuple(config.controls)
+  options.threshold_ssim = 0.4  # at which known pairs are counted
   options.colluders = ()  # A4: run directories of other entities
-  options.searched = 64  # A6: photographs
-  # Of options.predictors, vgg reads attributes in what is rebuilt.
-  options.linked = 1000  # A8: photographs
   steps = lambda count, rate, **other: common.phase(
     count, 32, learning_rate=rate, warmup_steps=20, augment=False, **other
   )
   options.phases.inverter = steps(400, 4e-3)
   options.phases.module = steps(250, 2e-3)
   options.phases.probe = steps(1000, 2e-3)
+
+
+def _alone(name: str) -> dict[str, Any]:
+  """No module, and one thing behind it."""
+  after = {kind: type(value)(0) for kind, value in AFTER.items()}
+  return dict(
+    model=dict(
+      module="none", refreshed=False, after={**after, name: AFTER[name]}
+    ),
+    phases=dict(poisoning=dict(steps=0)),
+  )
 
 
 def _choose(config: ConfigDict, options: set[str]) -> None:

@@ -51,6 +51,7 @@ class People:
     test: photographs of the people on whom they are scored.
     data: all of it.
     own: the mechanism under attack, some of whose networks are readers.
+    learned: attributes that it was taught, by name; (): those of the data.
     strips: {"images", "captions"} of a few test photographs, for people to see.
   """
 
@@ -67,6 +68,7 @@ class People:
     self.config, self.workdir, self.mesh = config, workdir, mesh
     self.known, self.test = known, test
     self.data, self.own = data, own
+    self.learned: tuple[str, ...] = ()
     self.strips: list[dict[str, Any]] = []
     self._shared: dict[Any, Any] = {}
     self._of_target: tuple[str, dict[Any, Any]] = ("", {})
@@ -261,8 +263,7 @@ class People:
     """Those of the loss, where they were taught the attributes of these data."""
 
     def make():
-      learned = tuple(self.config.evaluation.get("learned_attributes", ()))
-      if learned and learned != self.test.attribute_names:
+      if self.learned and self.learned != self.test.attribute_names:
         logging.info("other attributes here: those of the loss are not asked")
         return []
       return self.of_the_loss("attributes")

@@ -201,6 +201,8 @@ def with_controls(target: Target) -> list[Target]:
   It has the states of the run, but for phases that the changes give no steps.
   """
   names = words(target.config.evaluation.controls)
+  # One that is under test itself is no control, at whatever strength.
+  names = tuple(name for name in names if name != target.name)
   return [target, *(_control(target, name) for name in names)]
 
 

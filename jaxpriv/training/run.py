@@ -51,7 +51,8 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
   splits = [name for name in dataset.SPLITS if name != "test"]
   for name, choice in (
     ("attacker_splits", splits),
-    ("attack_in_full", list(evaluation.compare)),
+    ("attacks", list(config.attacks)),
+    ("controls", list(config.controls)),
   ):
     evaluation[name] = sources.words(evaluation[name])
     unknown = [word for word in evaluation[name] if word not in choice]

@@ -28,7 +28,7 @@ from jaxpriv.training import checkpoints
 
 # Parts of a config that may change between calls on one run directory: they
 # say nothing about what is trained.
-MUTABLE = ("evaluation", "release", "train")
+MUTABLE = ("evaluation", "attacks", "controls", "release", "train")
 
 # Of the data: where they lie and how they are read. Who is in them is compared.
 READING = ("path", "cache", "num_workers", "max_bad_share", "num_people")
