@@ -12,10 +12,10 @@ interrupted one goes on behind it.
 
 import hashlib
 import importlib
-import json
 import io
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -149,9 +149,7 @@ class _Kept:
       logging.info("%s: %s was finished before", self.target.name, attack.name)
       people.strips = _read_strips(path.with_suffix(".npz"))
       return [finding.from_dict(row) for row in json.loads(path.read_text())]
-    findings = list(
-      attack.module.attack(self.target, people, **attack.options)
-    )
+    findings = list(attack.module.attack(self.target, people, **attack.options))
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       _write_strips(path.with_suffix(".npz"), people.strips)

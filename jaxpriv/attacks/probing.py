@@ -101,9 +101,7 @@ def _identity(scene, field, known, shown, units) -> reidentification.Rank:
     reads=_features,
   )
   people = scene.people
-  network = ConfigDict(
-    dict(model=people.config.model, head=scene.options.head)
-  )
+  network = ConfigDict(dict(model=people.config.model, head=scene.options.head))
   state = people.train(phase, known, options, network)
   embeddings = scene.apply(phase.method.outputs.embed, state, shown)
   return reidentification.parrot(embeddings, shown.identities)

@@ -1,20 +1,17 @@
 """Can a photograph be seen in its features? What the attacks A0 to A6 share.
 
-| attack | knows | does | module |
-|---|---|---|---|
-| A0 | f, photographs of its own | inverts f with R0 to R5, as the paper does |
-| | | | unseen_inverters |
-| A1 | N pairs of released features and photographs | learns an inverter of its |
-| | | own; or maps them to f(x) by least squares and inverts f | known_pairs |
-| A2 | may have photographs of its own poisoned | learns without end |
-| | | | chosen_photographs |
-| A3 | f, D, R and how P is trained | trains modules, inverts them all |
-| | | | own_modules |
-| A4 | modules of other entities | as A3, with theirs | colluding_modules |
-| A5 | released features; photographs of others | makes the features look like |
-| | | clean ones to which D says the same, and inverts f | unpaired |
-| A6 | P itself, and no key | searches photograph and key that give these |
-| | | features, from where least squares of own pairs lead | leaked_module |
+| attack, module | knows | does |
+|---|---|---|
+| A0 unseen_inverters | f, photographs of its own | inverts f with R0 to R5 |
+| A1 known_pairs | N pairs of released features and photographs | learns an |
+| | | inverter of its own; or maps them to f(x) by least squares |
+| A2 chosen_photographs | may have photographs poisoned | learns without end |
+| A3 own_modules | f, D, R and how P is trained | trains modules, inverts all |
+| A4 colluding_modules | modules of other entities | as A3, with theirs |
+| A5 unpaired | released features; photographs of others | makes the features |
+| | | look like clean ones to which D says the same, and inverts f |
+| A6 leaked_module | P itself, and no key | searches photograph and key that |
+| | | give these features, from where least squares of own pairs lead |
 
 A0 is the only one in Guo et al., WACV 2021. Three figures bound what an attack
 can reach: an inverter of clean features from above, the mean image of other
@@ -149,10 +146,12 @@ class Scene:
     arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
     photographs = Photographs(arrays, photographs.attribute_names)
     options = options or self.options.phases.inverter
-    # Without the target's states all else that it depends on is in the features.
+    # Without the states of the target, features hold all that it depends on.
     model = self.people.config.model
     network = model if frozen else model.reconstructor
-    return self.people.train(phase, photographs, options, network, frozen=frozen)
+    return self.people.train(
+      phase, photographs, options, network, frozen=frozen
+    )
 
   def apply(
     self,
@@ -178,7 +177,11 @@ class Scene:
     return self.inverter("clean"), self.people.once("clean inverter", make)
 
   def reconstruct(
-    self, phase: Phase, state: Any, features: np.ndarray, rows: Any = slice(None)
+    self,
+    phase: Phase,
+    state: Any,
+    features: np.ndarray,
+    rows: Any = slice(None),
   ) -> np.ndarray:
     shown = self.people.test.part(rows).having(features=features)
     images = self.apply(phase.method.outputs.reconstruct, state, shown)
@@ -255,9 +258,7 @@ class Scene:
         shown.arrays["attributes"][:, columns],
         shown.identities,
       )
-    likeness = inversion.likeness(
-      test.arrays["image"], images, test.identities
-    )
+    likeness = inversion.likeness(test.arrays["image"], images, test.identities)
     return Figures(likeness, naive, read, rows)
 
   def _hidden(self) -> tuple[list[int], str]:

@@ -6,6 +6,7 @@ No attack: what a model is good for, beside the best constant answer.
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 
 from jaxpriv.attacks.threat import People
 from jaxpriv.data import pipeline
@@ -40,7 +41,7 @@ def attack(
   def epoch(count, size):
     processes = jax.process_count()
     size = -(-size // processes) * processes
-    return pipeline.epoch(shown, range(count), batch_size=size)
+    return pipeline.epoch(shown, np.arange(count), batch_size=size)
 
   size = people.options.batch_size
   means = scoring.means(

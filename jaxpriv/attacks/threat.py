@@ -179,9 +179,7 @@ class People:
 
   def digest(self) -> str:
     """A hash of all photographs."""
-    return self.once(
-      "digest", lambda: learning.digest(self.known, self.test)
-    )
+    return self.once("digest", lambda: learning.digest(self.known, self.test))
 
   # --- who reads images ---
 
@@ -237,7 +235,7 @@ class People:
     return self.once(("predictor", name), make)
 
   def of_the_loss(self, output: str) -> list[Reader]:
-    """The readers among the mechanism's own phases: by "embed", "attributes"."""
+    """The mechanism's own phases that can "embed", or read "attributes"."""
     own = self.own
     if own is None:
       return []
@@ -260,7 +258,7 @@ class People:
     )
 
   def predictors(self) -> list[Reader]:
-    """Those of the loss, where they were taught the attributes of these data."""
+    """Those of the loss, if they were taught the attributes of these data."""
 
     def make():
       if self.learned and self.learned != self.test.attribute_names:

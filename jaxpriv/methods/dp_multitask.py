@@ -433,9 +433,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
     }
 
   return [
-    Target(
-      config.mechanism, config, trained, (mechanism.MODEL,), scores=scores
-    )
+    Target(config.mechanism, config, trained, (mechanism.MODEL,), scores=scores)
   ]
 
 

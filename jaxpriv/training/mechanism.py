@@ -52,7 +52,7 @@ class Trained(NamedTuple):
     return None
 
   def bound(self, output: str) -> tuple[Predict, State, dict[str, State]]:
-    """(function, state, frozen) of an output, as `inference.predict` wants them.
+    """(function, state, frozen) of an output, for `inference.predict`.
 
     Raises:
       ValueError: no phase has it.
@@ -184,7 +184,9 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   module = load(config.method)
   if hasattr(module, "targets"):
     return module.targets(config, trained)
-  return with_controls(Target(config.mechanism, config, trained, products(trained)))
+  return with_controls(
+    Target(config.mechanism, config, trained, products(trained))
+  )
 
 
 def products(trained: Trained) -> tuple[str, ...]:

@@ -179,7 +179,9 @@ def check(
   phase.plan.check_ledger(mesh_lib.fetch(state["privacy"]))
   rows = slice(2 * mesh.local_mesh.size)
   few = mesh_lib.put_batch({k: v[rows] for k, v in host_batch.items()}, mesh)
-  run = inference.compiled(need(phase.method.cross_example, "cross_example"), mesh)
+  run = inference.compiled(
+    need(phase.method.cross_example, "cross_example"), mesh
+  )
   worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
   if not worst < CROSSTALK:
     raise NotPerExampleError(

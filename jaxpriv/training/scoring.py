@@ -33,7 +33,9 @@ def means(
     people: of the examples, in order.
     mesh: of the state.
   """
-  found = inference.predict(need(method.outputs.scores, "scores"), state, frozen, batches, mesh)
+  found = inference.predict(
+    need(method.outputs.scores, "scores"), state, frozen, batches, mesh
+  )
   return {
     name: statistics.mean_interval(values, people)
     for name, values in found.items()
@@ -55,7 +57,9 @@ def average_precision(
   Images whose box is unknown (NaN) are left out; None if all are. The interval
   is by people [N], drawn anew with all their images.
   """
-  found = inference.predict(need(method.outputs.detect, "detect"), state, frozen, batches, mesh)
+  found = inference.predict(
+    need(method.outputs.detect, "detect"), state, frozen, batches, mesh
+  )
   known = np.flatnonzero(np.isfinite(boxes).all(1))
   if not len(known):
     return None

@@ -39,7 +39,6 @@ from jaxpriv.methods.deep_poisoning.copies import (
   check_pretrained,
   featurizer_sha256,
 )
-from jaxpriv.methods.deep_poisoning.targets import targets
 from jaxpriv.methods.deep_poisoning.parts import (
   CLASSIFIER,
   POISONING,
@@ -50,6 +49,7 @@ from jaxpriv.methods.deep_poisoning.parts import (
   task_labels,
   visible,
 )
+from jaxpriv.methods.deep_poisoning.targets import targets
 from jaxpriv.training import tasks
 from jaxpriv.training.method import Phase
 

@@ -10,7 +10,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.methods.deep_poisoning import classifier, copies, parts
 from jaxpriv.methods.deep_poisoning.parts import CLASSIFIER, POISONING
-from jaxpriv.training import mechanism, run
+from jaxpriv.training import mechanism, people, run
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Pool, Score, Target, Trained
 from jaxpriv.training.method import Phase, State
@@ -103,7 +103,9 @@ def _again(config: ConfigDict, trained: Trained) -> Trained:
   def change(other):
     other.model.secret += 1
 
-  return trained._replace(phases=(*trained.phases[:-1], _changed(config, change)))
+  return trained._replace(
+    phases=(*trained.phases[:-1], _changed(config, change))
+  )
 
 
 def _colluders(
@@ -116,7 +118,7 @@ def _colluders(
   """
   mine = copies.featurizer_sha256(config, trained.states[CLASSIFIER])
   for workdir in words(config.evaluation.colluders):
-    workdir_lib.check_unseen(workdir, data)
+    people.check_unseen(workdir, data)
     other = workdir_lib.load_config(workdir)
     phases = mechanism.phases(other)
     states = run.load_phases(phases, other, workdir, mesh)
