@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from jaxpriv.attacks import attribute_inference
+from jaxpriv.attacks.threat import Reader
+from jaxpriv.training import mechanism
 
 
 def test_scores_count_known_labels_and_leave_unknown_attributes_out():
@@ -14,10 +16,13 @@ def test_scores_count_known_labels_and_leave_unknown_attributes_out():
   male, smiling = scores.values()
   assert (male.hits, male.total, male.majority) == (2, 4, 0.75)
   assert (smiling.hits, smiling.total) == (2, 3)
-  rows = attribute_inference.rows("fresh FSN", scores, scores)
-  assert [row["attribute"] for row in rows] == ["Male", "Smiling"]
-  assert rows[0]["original"] == rows[0]["rate"] == 0.5
-  assert rows[0]["predictor"] == "fresh FSN"
+  target = mechanism.Target("m", None, None, ("image",), kept=("Male",))
+  reader = Reader("fresh FSN", None)
+  male, smiling = attribute_inference.findings(target, reader, scores, scores)
+  assert (male.claim, male.wanted) == ("attribute Male", "kept")
+  assert (smiling.claim, smiling.wanted) == ("attribute Smiling", "hidden")
+  assert male.ceiling.value == male.value == 0.5 and male.floor == 0.75
+  assert male.by == "fresh FSN"
 
 
 def test_attributes_taken_together_are_counted_and_balanced():
@@ -28,7 +33,7 @@ def test_attributes_taken_together_are_counted_and_balanced():
   assert found["majority"] == (3 + 2 + 1) / 8
   # 2 of 3 and 0 of 1; 2 of 2 and 0 of 1; the third does not vary.
   assert found["balanced"] == pytest.approx((2 / 3 + 0 + 1 + 0) / 4)
-  assert found["undisguised"] == 1
+  assert found["undisguised"].value == 1
   assert (found["low"], found["high"]) == (0, 1)  # of four people
   nothing = np.full((2, 2), -1)
   one = np.array([[1, 0], [1, 0]])
@@ -83,10 +88,11 @@ def test_mean_average_precision_is_over_attributes_that_vary():
   unsure[:, 0] = 0
   got = attribute_inference.precision(unsure, sure, labels, people)
   share = labels[:, :2].mean(0)
-  assert got["count"] == 2 and got["original"] == 1
-  np.testing.assert_allclose(got["value"], (share[0] + 1) / 2)
+  assert got["count"] == 2 and got["original"].value == 1
+  released = got["released"]
+  np.testing.assert_allclose(released.value, (share[0] + 1) / 2)
   np.testing.assert_allclose(got["constant"], share.mean())
-  assert got["low"] < got["value"] < got["high"] < 1
+  assert released.low < released.value < released.high < 1
 
 
 def test_attributes_that_do_not_vary_have_no_precision():
@@ -107,6 +113,6 @@ def test_the_interval_is_over_people():
   five = attribute_inference.precision(
     logits[rows], logits[rows], labels[rows], people[rows]
   )
-  assert abs(five["value"] - one["value"]) < 0.03
-  width = lambda row: row["high"] - row["low"]
+  assert abs(five["released"].value - one["released"].value) < 0.03
+  width = lambda row: row["released"].high - row["released"].low
   assert width(five) > 0.8 * width(one)

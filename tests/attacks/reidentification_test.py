@@ -18,8 +18,8 @@ def people(count=30, images=4, dimension=64, seed=0):
   return embeddings[order], identities[order]
 
 
-def by_name(rows):
-  return {(row["attack"], row["gallery"]): row for row in rows}
+def by_name(ranks):
+  return {(rank.attack, rank.gallery): rank for rank in ranks}
 
 
 def test_enrolment_takes_one_photograph_a_person_and_all_others_as_probes():
@@ -37,11 +37,11 @@ def test_enrolment_refuses_people_with_single_photographs():
 
 def test_no_protection_is_identified_by_everyone():
   original, identities = people()
-  row = reidentification.undisguised(original, identities)
-  assert row["rate"] == 1 and row["total"] == 30 * 3
-  assert row["chance"] == pytest.approx(1 / 30)
-  for row in reidentification.attacks(original, original, identities):
-    assert row["rate"] == 1
+  rank = reidentification.undisguised(original, identities)
+  assert rank.figures.rate == 1 and rank.figures.total == 30 * 3
+  assert rank.chance == pytest.approx(1 / 30)
+  for rank in reidentification.attacks(original, original, identities):
+    assert rank.figures.rate == 1
 
 
 def test_a_secret_rotation_stops_naive_and_reverse_but_not_parrot():
@@ -53,8 +53,8 @@ def test_a_secret_rotation_stops_naive_and_reverse_but_not_parrot():
   )
   for attack in ("naive", "reverse"):
     for gallery in (reidentification.SAME, reidentification.OTHER):
-      assert rows[attack, gallery]["rate"] < 0.2
-  assert rows["parrot", reidentification.OTHER]["rate"] == 1
+      assert rows[attack, gallery].figures.rate < 0.2
+  assert rows["parrot", reidentification.OTHER].figures.rate == 1
 
 
 @pytest.mark.parametrize("enrolled_protected", [True, False])
@@ -72,7 +72,7 @@ def test_which_side_of_each_attack_is_protected(enrolled_protected):
   protected = np.where(destroyed[:, None], 0, original)
   rows = by_name(reidentification.attacks(original, protected, identities))
   found = {
-    attack: rows[attack, reidentification.OTHER]["rate"]
+    attack: rows[attack, reidentification.OTHER].figures.rate
     for attack in ("naive", "reverse", "parrot")
   }
   assert found == {
@@ -88,9 +88,9 @@ def test_same_photograph_is_easier_than_another():
   identities = np.repeat(np.arange(30), 4)
   photographs = rng.normal(size=(120, 64))
   rows = by_name(reidentification.attacks(photographs, photographs, identities))
-  assert rows["naive", reidentification.SAME]["rate"] == 1
-  assert rows["naive", reidentification.OTHER]["rate"] < 0.2
-  assert rows["naive", reidentification.SAME]["total"] == 120
+  assert rows["naive", reidentification.SAME].figures.rate == 1
+  assert rows["naive", reidentification.OTHER].figures.rate < 0.2
+  assert rows["naive", reidentification.SAME].figures.total == 120
 
 
 def test_same_photograph_enrols_every_photograph_in_turn():
@@ -102,20 +102,20 @@ def test_same_photograph_enrols_every_photograph_in_turn():
   row = by_name(reidentification.attacks(original, protected, identities))[
     "naive", reidentification.SAME
   ]
-  assert row["total"] == 7
-  assert row["hits"] >= 1
+  assert row.figures.total == 7
+  assert row.figures.hits >= 1
   zero = by_name(
     reidentification.attacks(original, np.zeros((7, 7)), identities)
   )["naive", reidentification.SAME]
-  assert (zero["hits"], zero["total"]) == (0, 7)
-  assert zero["invalid"] == 7
+  assert (zero.figures.hits, zero.figures.total) == (0, 7)
+  assert zero.invalid == zero.where["invalid"] == 7
 
 
 def test_one_output_for_all_is_chance():
   original, identities = people(count=50)
   constant = np.ones_like(original)
-  for row in reidentification.attacks(original, constant, identities):
-    assert row["low"] <= row["chance"] <= row["high"]
+  for rank in reidentification.attacks(original, constant, identities):
+    assert rank.figures.low <= rank.chance <= rank.figures.high
 
 
 def test_nearest_gallery_is_whom_the_naive_attacker_names():
