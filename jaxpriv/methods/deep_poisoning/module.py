@@ -15,8 +15,8 @@ from jaxpriv.methods.deep_poisoning.parts import (
   visible,
 )
 from jaxpriv.models import poisoning
-from jaxpriv.training import builders, tasks
-from jaxpriv.training.builders import masked_mean, variables
+from jaxpriv.training import tasks
+from jaxpriv.training.builders import Move, Player, masked_mean, variables
 from jaxpriv.training.method import Method, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -143,13 +143,9 @@ def phase(parts: Parts, options: ConfigDict) -> Phase:
     return Phase(POISONING, needs, method)
 
   if model.refreshed and model.module == "dpm":
-    return Phase(
-      POISONING,
-      needs,
-      _refreshed(
-        parts, options, module, inverter, terms, released, frozen_inverter,
-        predict,
-      ),
+    return _refreshed(
+      parts, options, module, inverter, terms, released, frozen_inverter,
+      predict, needs,
     )  # fmt: skip
 
   def loss(apply, batch, frozen):
@@ -191,8 +187,9 @@ def of_secret(phase: Phase, secret: int) -> Phase:
 
 
 def _refreshed(
-  parts, options, module, inverter, terms, released, frozen_inverter, predict
-) -> Method:
+  parts, options, module, inverter, terms, released, frozen_inverter, predict,
+  needs,
+) -> Phase:  # fmt: skip
   """P against R0, and against a rival that goes on learning to invert it."""
 
   def poison(applies, batch, frozen, key):
@@ -214,13 +211,13 @@ def _refreshed(
   def inputs(batch, frozen, key):
     return parts.features(batch["image"], frozen)
 
-  method = builders.adversarial(
-    {
-      "dpm": builders.Player(module, poison, make_optimizer(options), inputs),
-      "rival": builders.Player(
-        inverter, invert, make_optimizer(options), inputs
-      ),
-    },
+  player = lambda model: Player(model, make_optimizer(options), inputs)
+  return tasks.adversarial_phase(
+    POISONING,
+    {"dpm": player(module), "rival": player(inverter)},
+    {"dpm": Move(("dpm",), poison), "rival": Move(("rival",), invert)},
+    options,
+    needs=needs,
     predict={
       name: lambda applies, batch, frozen, fn=fn: fn(
         applies["dpm"], batch, frozen
@@ -228,4 +225,3 @@ def _refreshed(
       for name, fn in predict.items()
     },
   )
-  return tasks.combined(method, options)
