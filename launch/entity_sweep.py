@@ -12,7 +12,7 @@ from absl import logging
 from etils import epath
 
 from jaxpriv.data import feature_pools, pipeline, sources
-from jaxpriv.data.records import DataError
+from jaxpriv.data.records import DataError, Source
 from jaxpriv.metrics import statistics
 from jaxpriv.reports import files, wording
 from jaxpriv.reports import markdown as md
@@ -234,8 +234,10 @@ class Sweep:
             "total": mean.total}  # fmt: skip
 
 
-class _Part:
+class _Part(Source):
   """Some records of a source, with some of their attributes."""
+
+  batched = True
 
   def __init__(self, source, indices, names):
     self._source, self._indices = source, indices

@@ -15,7 +15,12 @@ import numpy as np
 from PIL import Image
 
 from jaxpriv.data import images
-from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError, Record
+from jaxpriv.data.records import (
+  ARCFACE_LANDMARKS,
+  DataError,
+  Photograph,
+  Record,
+)
 
 ALIGNMENTS = ("landmarks", "box", "none")
 
@@ -33,8 +38,6 @@ _TEMPLATE_112 = np.array(
 _MIN_SCALE = 0.8
 # Pixels: a shift below what eight bits can show.
 _NEGLIGIBLE = 0.01
-# The image of a record whose pixels are not decoded yet.
-NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Framing(NamedTuple):
@@ -53,23 +56,6 @@ class Framing(NamedTuple):
 
 # Medians over 3,400 video frames with a tight box, from brows to chin.
 TIGHT_BOX = Framing(x=0.01, y=-0.26, side=1.34)
-
-
-class Photograph(NamedTuple):
-  """One face of one image before it is framed.
-
-  Attributes:
-    image: opened, not yet decoded.
-    fields: the record, with `NO_IMAGE` for its image.
-    square: x0, y0, x1, y1 of the crop to take where the five points are not
-      known; NaN where the box is not known either.
-    name: what to call it in an error.
-  """
-
-  image: Image.Image
-  fields: Record
-  square: np.ndarray
-  name: str
 
 
 def arcface_template(size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxpriv.data import pipeline, records, splits
+from jaxpriv.data import pipeline, splits
 from jaxpriv.data.records import Batch, DataError, Source
 
 # People to train mechanisms on, to train attackers on besides, and to score on.
@@ -45,7 +45,7 @@ class Data(NamedTuple):
       names = [self.source.describe(row) for row in rows]
     else:
       numbers = self._numbers(split).tolist()
-      names = [records.person(self.source, number) for number in numbers]
+      names = [self.source.person(number) for number in numbers]
     return {
       hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
       for name in names
@@ -137,8 +137,9 @@ def split_data(
     return Data(source, parts, classes, len(people), by)
   if by != "person":
     raise DataError(f"data.split_by is {by!r}; it must be 'person' or 'image'.")
-  names = getattr(source, "identity_names", ())
-  parts = splits.split_by_identity(identities, shares, seed, names)
+  parts = splits.split_by_identity(
+    identities, shares, seed, source.identity_names
+  )
   classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
   count, counts = 0, []
   for indices in parts.values():

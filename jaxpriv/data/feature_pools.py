@@ -231,7 +231,7 @@ class Pool:
     return entry
 
 
-class FeaturePools:
+class FeaturePools(Source):
   """One's own images, and after them the records of pools.
 
   A record is that of an image, with `features` float16 [H, W, C], zero for an
@@ -239,18 +239,15 @@ class FeaturePools:
   identity and those of the attributes that its pool has; all else is unknown.
   Fields of the images that `records.record` does not know are left out.
 
-  There is `batch` if the images have it; otherwise they are read one by one,
-  as some may be unreadable. A damaged pool is an error.
+  It is `batched` if the images are; a damaged pool is an error.
 
   Attributes:
     pools: the pools.
     attribute_names: those of the images.
     identities: int32 [N], -1 in pools.
     identity_names: those of the images.
-    image_size: side of the images.
-    unreadable: descriptions of the images found unreadable so far.
-    max_bad_share: share of unreadable records above which a run stops: as many
-      as of the images alone.
+    unreadable: those of the images.
+    max_bad_share: of images and pools: as many records as of the images alone.
   """
 
   def __init__(self, own: Source, pools: Sequence[Pool]):
@@ -261,10 +258,10 @@ class FeaturePools:
         has no attribute of the images.
     """
     check_alike(pools)
-    self._own: Any = own
+    self._own = own
     self.pools = tuple(pools)
     self.attribute_names = tuple(own.attribute_names)
-    self.identity_names = tuple(getattr(own, "identity_names", ()))
+    self.identity_names = own.identity_names
     self._attributes = np.concatenate(
       [_shared_attributes(pool, self.attribute_names) for pool in pools]
     )
@@ -272,14 +269,10 @@ class FeaturePools:
     self.identities = np.concatenate(
       [own.identities, np.full(self._starts[-1], -1)]
     ).astype(np.int32)
-    self.image_size: int = (
-      own.image_size if hasattr(own, "image_size") else len(own[0]["image"])
-    )
-    self.unreadable: list[str] = getattr(own, "unreadable", [])
-    share = getattr(own, "max_bad_share", 0.05)
-    self.max_bad_share: float = share * len(own) / len(self)
-    if hasattr(own, "batch"):
-      self.batch = self._batch
+    self.batched = own.batched
+    self.image_size = own.image_size
+    self.unreadable = own.unreadable
+    self.max_bad_share = own.max_bad_share * len(own) / len(self)
 
   def __len__(self) -> int:
     return len(self.identities)
@@ -287,7 +280,7 @@ class FeaturePools:
   def __getitem__(self, index: int) -> Record:
     index = int(index)
     if index >= len(self._own):
-      batch = self._batch(np.array([index]))
+      batch = self.batch(np.array([index]))
       return {name: values[0] for name, values in batch.items()}
     row = self._own[index]
     record = {name: values[0] for name, values in self._blank(1).items()}
@@ -302,7 +295,7 @@ class FeaturePools:
     return self.pools[which].describe(number - int(self._starts[which]))
 
   def person(self, number: int) -> str:
-    return records_lib.person(self._own, number)
+    return self._own.person(number)
 
   def check_featurizer(self, expected_sha256: str) -> None:
     """Raises DataError unless the pools are features of this network."""
@@ -315,7 +308,7 @@ class FeaturePools:
         " the pool was made by, or ask for a pool made by this run's."
       )
 
-  def _batch(self, indices: np.ndarray) -> Batch:
+  def batch(self, indices: np.ndarray) -> Batch:
     indices = np.asarray(indices)
     batch = self._blank(len(indices))
     mine = np.flatnonzero(indices < len(self._own))

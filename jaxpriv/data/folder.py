@@ -21,8 +21,11 @@ from jaxpriv.data import alignment, images, labels
 from jaxpriv.data.records import (
   ARCFACE_LANDMARKS,
   DOMAINS,
+  NO_IMAGE,
   DataError,
+  Photograph,
   Record,
+  Source,
   UnreadableImageError,
   record,
 )
@@ -30,7 +33,7 @@ from jaxpriv.data.records import (
 _MIN_MEASURED = 5  # faces that a median framing is trusted from
 
 
-class FolderSource:
+class FolderSource(Source):
   """Faces of a folder, one record per labelled face.
 
   Attributes:
@@ -78,12 +81,12 @@ class FolderSource:
   def describe(self, index: int) -> str:
     return str(self.path / self._labels.files[index])
 
-  def photograph(self, index: int) -> alignment.Photograph:
+  def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     name = self.describe(index)
     image = images.open_image(name)
     fields = record(
-      alignment.NO_IMAGE,
+      NO_IMAGE,
       identity=self._labels.identities[index],
       attributes=self._labels.attribute_values[index],
       landmarks=self._labels.landmarks[index],
@@ -92,7 +95,7 @@ class FolderSource:
       box=self._labels.boxes[index],
       domain=self._labels.domains[index],
     )
-    return alignment.Photograph(image, fields, self._square(index, image), name)
+    return Photograph(image, fields, self._square(index, image), name)
 
   def _square(self, index: int, image) -> np.ndarray:
     """The crop of a face by its own box or by the median box of its set."""

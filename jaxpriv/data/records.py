@@ -18,9 +18,11 @@ position of each record in its source, and `padding` bool [B], true for rows
 that are not examples (the tail of an epoch, an unreadable file).
 """
 
-from typing import Protocol
+import functools
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 Record = dict[str, np.ndarray]
 Batch = dict[str, np.ndarray]
@@ -63,30 +65,99 @@ AFLW_LANDMARKS = (
 
 LANDMARKS = ARCFACE_LANDMARKS + AFLW_LANDMARKS
 
+# The image of a record whose pixels are not decoded yet.
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
-class Source(Protocol):
+
+class Photograph(NamedTuple):
+  """One image and what is known of it, before it is framed.
+
+  Attributes:
+    image: opened, not yet decoded.
+    fields: the record, with `NO_IMAGE` for its image.
+    square: x0, y0, x1, y1 of the crop to take where the five points are not
+      known; NaN where the box is not known either.
+    name: what to call it in an error.
+  """
+
+  image: Image.Image
+  fields: Record
+  square: np.ndarray
+  name: str
+
+
+class Source:
   """A `grain.RandomAccessDataSource` of records, deterministic in the index.
+
+  A source inherits from this, sets or overrides the first two attributes,
+  `__len__`, `__getitem__` and `describe`, and of all else what it has.
 
   Attributes:
     attribute_names: the A names of `record["attributes"]`, spelled as in CelebA
       ("Male", "Big_Nose") where CelebA has the attribute.
     identities: int32 [len(source)], the person of every record, known without
       reading images, so that splits can be made by person; -1 unknown.
+    identity_names: the person behind each number of `identities`; empty where
+      people have numbers only.
+    attribute_values: int8 [len(source), A], -1 unknown, where they are known
+      without reading images; else None.
+    default_attributes: those to train on unless the config names others; empty
+      for all that vary.
+    batched: `batch` is the fast way to read, and no image can be unreadable.
+      Otherwise records are read one by one.
+    unreadable: descriptions of the images found unreadable so far; a pipeline
+      adds to them.
+    max_bad_share: share of unreadable images above which a run stops.
+    image_size: side of the images, where all have one size.
   """
 
-  @property
-  def attribute_names(self) -> tuple[str, ...]: ...
+  attribute_names: tuple[str, ...]
+  identities: np.ndarray
+  identity_names: tuple[str, ...] = ()
+  attribute_values: np.ndarray | None = None
+  default_attributes: tuple[str, ...] = ()
+  batched: bool = False
+  max_bad_share: float = 0.05
 
-  @property
-  def identities(self) -> np.ndarray: ...
+  # Cached, and not a default: every source has a list of its own.
+  @functools.cached_property
+  def unreadable(self) -> list[str]:
+    return []
 
-  def __len__(self) -> int: ...
+  @functools.cached_property
+  def image_size(self) -> int:
+    return len(self[0]["image"])
 
-  def __getitem__(self, index: int) -> Record: ...
+  def __len__(self) -> int:
+    raise NotImplementedError
+
+  def __getitem__(self, index: int) -> Record:
+    """Reads a record.
+
+    Raises:
+      UnreadableImageError: its image cannot be decoded.
+    """
+    raise NotImplementedError
 
   def describe(self, index: int) -> str:
     """Names record `index` for a person: a file name, or a seed and number."""
-    ...
+    raise NotImplementedError
+
+  def batch(self, indices: np.ndarray) -> Batch:
+    """Stacks records, whose images have one size."""
+    rows = [self[int(index)] for index in indices]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+  def photograph(self, index: int) -> Photograph | None:
+    """Opens the image of a record without decoding it.
+
+    None where the source makes its images, in the size and frame asked for.
+    """
+    return None
+
+  def person(self, number: int) -> str:
+    """Names the person behind a number, alike in every source with them."""
+    return self.identity_names[number] if self.identity_names else str(number)
 
 
 class DataError(ValueError):
@@ -95,18 +166,6 @@ class DataError(ValueError):
 
 class UnreadableImageError(DataError):
   """One image cannot be decoded; a pipeline counts and names it and goes on."""
-
-
-def person(source: Source, number: int) -> str:
-  """Names a person, alike in every source that shows them.
-
-  That is what the source says itself (`person`), or the name behind the number
-  (`identity_names`), or the number.
-  """
-  if hasattr(source, "person"):
-    return source.person(number)
-  names = getattr(source, "identity_names", ())
-  return names[number] if names else str(number)
 
 
 def record(

@@ -1,10 +1,10 @@
 """Opens the source a config asks for, framed to one size, perhaps in memory.
 
-A source of photographs (folder, TFDS, ArrayRecord) yields images of any size
-and has a method `photograph`; `Framed` cuts the faces out. Whatever the source,
-what `open_source` returns holds images of `image_size` and the attributes asked
-for. The source feature_pools is another of these, `config.own`, and after it
-the features of `config.pools`, which stay on disk.
+A source of photographs (folder, TFDS, ArrayRecord) opens images of any size by
+`photograph`, and `Framed` cuts the faces out. Whatever the source, what
+`open_source` returns holds images of `image_size` and the attributes asked for.
+The source feature_pools is another of these, `config.own`, and after it the
+features of `config.pools`, which stay on disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data import alignment, records
+from jaxpriv.data import alignment
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
@@ -38,7 +38,6 @@ def open_source(
     A source of records with image uint8 [image_size, image_size, 3] and with
     `config.attributes`. Where that is empty: the source's `default_attributes`,
     or every attribute that takes both values; where it is ("all",), the latter.
-    It has `unreadable`, the names of the images found unreadable so far.
 
   Raises:
     DataError: the data are not there or not as asked for.
@@ -116,13 +115,8 @@ def open_unframed(config: Any) -> Source:
   )
 
 
-class Framed:
-  """A source whose images have one size and whose attributes are chosen.
-
-  Attributes:
-    unreadable: descriptions of the images found unreadable so far.
-    max_bad_share: share of unreadable images above which a run stops.
-  """
+class Framed(Source):
+  """A source whose images have one size and whose attributes are chosen."""
 
   def __init__(
     self,
@@ -141,41 +135,41 @@ class Framed:
     self.attribute_names = existing if attributes is None else tuple(attributes)
     self._columns = [existing.index(name) for name in self.attribute_names]
     self.identities = source.identities
-    self.identity_names = tuple(getattr(source, "identity_names", ()))
-    self._source: Any = source
+    self.identity_names = source.identity_names
+    self.batched = source.batched
+    self._source = source
     self._align = align
     self.image_size = image_size
     self.max_bad_share = max_bad_share
-    self.unreadable: list[str] = []
-    if hasattr(source, "batch"):
-      self.batch = self._batch
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
     index = int(index)
-    if hasattr(self._source, "photograph"):
-      photograph = self._source.photograph(index)
-      record = alignment.frame(photograph, self.image_size, self._align)
-    else:
-      record = self._source[index]
-    return self._chosen(record)
+    photograph = self._source.photograph(index)
+    if photograph is None:
+      return self._chosen(self._source[index])
+    return self._chosen(
+      alignment.frame(photograph, self.image_size, self._align)
+    )
 
   def describe(self, index: int) -> str:
     return self._source.describe(int(index))
 
   def person(self, number: int) -> str:
-    return records.person(self._source, number)
+    return self._source.person(number)
 
-  def _batch(self, indices: np.ndarray) -> Batch:
+  def batch(self, indices: np.ndarray) -> Batch:
     return self._chosen(self._source.batch(indices))
 
   def _chosen(self, record):
     return dict(record, attributes=record["attributes"][..., self._columns])
 
 
-def _choose_attributes(source, asked: tuple[str, ...], config):
+def _choose_attributes(
+  source: Source, asked: tuple[str, ...], config
+) -> tuple[str, ...]:
   existing = tuple(source.attribute_names)
   where = (
     f"source {config.source!r} ({config.path or config.name or 'built in'})"
@@ -189,10 +183,9 @@ def _choose_attributes(source, asked: tuple[str, ...], config):
       )
   if asked and not every:
     return asked
-  default = () if every else getattr(source, "default_attributes", ())
-  if default:
-    return tuple(default)
-  values = getattr(source, "attribute_values", None)
+  if source.default_attributes and not every:
+    return source.default_attributes
+  values = source.attribute_values
   if values is None:
     return existing
   varied = (values == 0).any(0) & (values == 1).any(0)

@@ -307,7 +307,7 @@ def test_batches_mix_images_and_features(
   )  # fmt: skip
   source = sources.open_source(config)
   assert len(source) == 24 + 14
-  assert hasattr(source, "batch") == cache
+  assert source.batched == cache
   stream = pipeline.batches(
     source, np.arange(38), batch_size=16, seed=0, process_index=0,
     process_count=1,
