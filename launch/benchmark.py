@@ -84,9 +84,9 @@ def benchmark_decode(
     files, packed = _make_files(pathlib.Path(folder), image_size, num_images)
     size = sum(f.stat().st_size for f in files.glob("*.jpg")) / num_images
     for name, raw, align in (
-      ("folder", FolderSource(files), "none"),
+      ("folder", FolderSource(files), "centre"),
       ("folder, five-point alignment", FolderSource(files), "landmarks"),
-      ("array_record", ArrayRecordSource(packed), "none"),
+      ("array_record", ArrayRecordSource(packed), "centre"),
     ):
       source = sources.Framed(raw, image_size, align)
       for count in workers:
@@ -219,7 +219,7 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
       itertools.islice(itertools.cycle(records), num_maps),
       featurizer="0" * 64,
       layer="random",
-      align="none",
+      align="centre",
       attribute_names=("Male", "Smiling", "Big_Nose", "Eyeglasses"),
     )
 

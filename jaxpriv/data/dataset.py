@@ -113,6 +113,8 @@ class Data(NamedTuple):
 
   def _labelled(self, batch: Batch) -> Batch:
     identity = batch["identity"]
+    if self.source.max_faces:
+      return batch  # faces of scenes keep the numbers of their source
     classes = self.classes[np.maximum(identity, 0)]
     return {**batch, "identity": np.where(identity < 0, -1, classes)}
 

@@ -170,7 +170,9 @@ class Pool:
     index = _read_index(self.path)
     self.featurizer: str = index["featurizer"]
     self.layer: str = index["layer"]
-    self.align: str = index["align"]
+    # The central square was called "none" once.
+    align = index["align"]
+    self.align: str = "centre" if align == "none" else align
     self.shape: tuple[int, ...] = tuple(index["shape"])
     self.attribute_names: tuple[str, ...] = tuple(index["attribute_names"])
     self._files, counts = shards_lib.check(

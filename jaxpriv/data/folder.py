@@ -54,9 +54,7 @@ class FolderSource(Source):
       DataError: the folder or labels.csv is missing, empty or malformed, or a
         set is unknown; the message says which and what to do.
     """
-    self.path = pathlib.Path(path).expanduser()
-    if not self.path.is_dir():
-      raise DataError(f"There is no folder {self.path}; check data.path.")
+    self.path = existing(path)
     file = self.path / "labels.csv"
     if file.is_file():
       rows = labels.read_rows(file, sets)
@@ -123,6 +121,14 @@ class FolderSource(Source):
         size: np.median(same, axis=0) for size, same in boxes.items()
       }
     return self._medians[set_name]
+
+
+def existing(path: str | os.PathLike) -> pathlib.Path:
+  """The folder at a path; raises DataError if there is none."""
+  folder = pathlib.Path(path).expanduser()
+  if not folder.is_dir():
+    raise DataError(f"There is no folder {folder}; check data.path.")
+  return folder
 
 
 def _in_set(table: labels.Labels, name: str) -> np.ndarray:

@@ -37,7 +37,8 @@ class InMemory(Source):
     self.arrays = arrays
     self.attribute_names = source.attribute_names
     self.identity_names = source.identity_names
-    self.identities = arrays["identity"]
+    self.identities = np.asarray(source.identities)[kept]
+    self.max_faces = source.max_faces
     self.unreadable = list(unreadable)
 
   def __len__(self) -> int:

@@ -13,6 +13,15 @@ A record is a dict of numpy arrays for one image:
 | box | float32 [4] | x0, y0, x1, y1 in pixels, NaN unknown |
 | domain | int32 [] | index into `DOMAINS` |
 
+The record of a scene, a picture of several people, has room for N faces. All
+but the image has a leading axis [N], `box` is called `boxes`, and there are:
+
+| key | dtype and shape | meaning |
+|---|---|---|
+| boxes | float32 [N, 4] | x0, y0, x1, y1 in pixels, 0 where there is no face |
+| valid | bool [N] | true for faces, false for what fills the rows |
+| left_out | int32 [] | the smallest faces, for which there was no room |
+
 A batch is the same dict with a leading axis, plus `index` int64 [B], the
 position of each record in its source, and `padding` bool [B], true for rows
 that are not examples (the tail of an epoch, an unreadable file).
@@ -96,11 +105,12 @@ class Source:
     attribute_names: the A names of `record["attributes"]`, spelled as in CelebA
       ("Male", "Big_Nose") where CelebA has the attribute.
     identities: int32 [len(source)], the person of every record, known without
-      reading images, so that splits can be made by person; -1 unknown.
-    identity_names: the person behind each number of `identities`; empty where
-      people have numbers only.
-    attribute_values: int8 [len(source), A], -1 unknown, where they are known
-      without reading images; else None.
+      reading images, so that splits can be made by person; -1 unknown. Of
+      scenes it is the group of people: nobody is in scenes of two groups.
+    identity_names: the person or group behind each number of `identities`;
+      empty where they have numbers only.
+    attribute_values: int8 [faces, A], -1 unknown, where they are known without
+      reading images; else None.
     default_attributes: those to train on unless the config names others; empty
       for all that vary.
     batched: `batch` is the fast way to read, and no image can be unreadable.
@@ -109,6 +119,7 @@ class Source:
       adds to them.
     max_bad_share: share of unreadable images above which a run stops.
     image_size: side of the images, where all have one size.
+    max_faces: faces that a scene has room for; 0: a record is of one face.
   """
 
   attribute_names: tuple[str, ...]
@@ -118,6 +129,7 @@ class Source:
   default_attributes: tuple[str, ...] = ()
   batched: bool = False
   max_bad_share: float = 0.05
+  max_faces: int = 0
 
   # Cached, and not a default: every source has a list of its own.
   @functools.cached_property
@@ -199,4 +211,35 @@ def record(
     pose=known(pose, 3),
     box=known(box, 4),
     domain=np.int32(domain),
+  )
+
+
+def scene(image: np.ndarray, faces: Batch, max_faces: int) -> Record:
+  """Builds the record of a picture of several faces, the largest if too many.
+
+  Args:
+    image: the picture.
+    faces: fields of records with a leading axis, `box` and `attributes` among
+      them; what is not given is unknown.
+    max_faces: rows of the record.
+  """
+  boxes = np.asarray(faces["box"], np.float32)
+  areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+  kept = np.sort(np.argsort(-areas, kind="stable")[:max_faces])
+  blank = record(image, attributes=(-1,) * faces["attributes"].shape[1])
+  del blank["image"]
+  rows = {
+    name: np.repeat(np.asarray(value)[None], max_faces, 0)
+    for name, value in blank.items()
+  }
+  for name in rows.keys() & faces.keys():
+    rows[name][: len(kept)] = faces[name][kept]
+  padded = rows.pop("box")
+  padded[len(kept) :] = 0
+  return dict(
+    rows,
+    image=image,
+    boxes=padded,
+    valid=np.arange(max_faces) < len(kept),
+    left_out=np.array(len(boxes) - len(kept), np.int32),
   )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv.data import landmarks
 from jaxpriv.data.records import AFLW_LANDMARKS
 
 
@@ -94,13 +95,4 @@ def _weights(size, centre, length, side):
 
 
 # AFLW's points as they are numbered in a mirror image.
-MIRRORED = np.array(
-  [
-    AFLW_LANDMARKS.index(
-      name.replace("left", "LEFT")
-      .replace("right", "left")
-      .replace("LEFT", "right")
-    )
-    for name in AFLW_LANDMARKS
-  ]
-)
+MIRRORED = landmarks.mirrored(AFLW_LANDMARKS)

@@ -31,7 +31,9 @@ def open_source(
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
       align, num_identities, images_per_identity, seed, domain, attributes,
-      cache and max_bad_share; for feature_pools also own and pools.
+      cache, max_bad_share and max_faces (scenes of so many people at most, of
+      procedural and folder; 0 for one face a record); for feature_pools also
+      own and pools.
     progress: called with (images done, of how many) while a cache is filled.
 
   Returns:
@@ -65,6 +67,11 @@ def _open_pools(config, progress) -> Source:
       f"data.own is {config.own!r}; for one's own images it must be one of"
       f" {', '.join(IMAGE_SOURCES)}."
     )
+  if config.get("max_faces", 0):
+    raise DataError(
+      f"data.max_faces is {config.max_faces}, and records of pools are of one"
+      " face each: give 0."
+    )
   folders = words(config.pools)
   if not folders:
     raise DataError(
@@ -86,6 +93,8 @@ def _open_pools(config, progress) -> Source:
 
 def open_unframed(config: Any) -> Source:
   """Opens a source with its images and attributes as they are stored."""
+  if config.get("max_faces", 0):
+    return _open_scenes(config)
   # Imported where needed: a source's library need not be there for the others.
   if config.source == "procedural":
     from jaxpriv.data.procedural import ProceduralFaces
@@ -115,6 +124,28 @@ def open_unframed(config: Any) -> Source:
   )
 
 
+def _open_scenes(config) -> Source:
+  if config.source == "procedural":
+    from jaxpriv.data.procedural import ProceduralScenes
+
+    return ProceduralScenes(
+      config.num_identities,
+      config.images_per_identity,
+      config.image_size,
+      config.seed,
+      domain=config.domain,
+      max_faces=config.max_faces,
+    )
+  if config.source == "folder":
+    from jaxpriv.data.scenes import FolderScenes
+
+    return FolderScenes(config.path, words(config.sets), config.max_faces)
+  raise DataError(
+    f"data.source is {config.source!r}, whose records are of one face: scenes"
+    f" (data.max_faces = {config.max_faces}) come from procedural or folder."
+  )
+
+
 class Framed(Source):
   """A source whose images have one size and whose attributes are chosen."""
 
@@ -126,10 +157,11 @@ class Framed(Source):
     attributes: Sequence[str] | None = None,
     max_bad_share: float = 0.05,
   ):
-    if align not in alignment.ALIGNMENTS:
+    alignment.check(align)
+    if source.max_faces and align != "whole":
       raise DataError(
-        f"data.align is {align!r}; it must be one of"
-        f" {', '.join(alignment.ALIGNMENTS)}."
+        f"data.align is {align!r}, which would crop people from scenes"
+        f" (data.max_faces = {source.max_faces}): give data.align=whole."
       )
     existing = tuple(source.attribute_names)
     self.attribute_names = existing if attributes is None else tuple(attributes)
@@ -137,6 +169,7 @@ class Framed(Source):
     self.identities = source.identities
     self.identity_names = source.identity_names
     self.batched = source.batched
+    self.max_faces = source.max_faces
     self._source = source
     self._align = align
     self.image_size = image_size

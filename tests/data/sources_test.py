@@ -93,7 +93,7 @@ def test_people_are_called_alike_by_every_source(people_folder, data_config):
     return sources.open_source(config)
 
   assert drawn().person(3) == "procedural human 3, seed 0"
-  same = drawn(align="none", cache=False, num_identities=9)
+  same = drawn(align="centre", cache=False, num_identities=9)
   assert same.person(3) == drawn().person(3)
   assert drawn(seed=1).person(3) != drawn().person(3)
   every = drawn(domain="all")
