@@ -29,17 +29,6 @@ def box_of(region: jax.Array) -> jax.Array:
   return jnp.concatenate([centre - half, centre + half], -1)
 
 
-def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Intersection over union of boxes [..., 4]; 0 where one is unknown."""
-  low = jnp.maximum(a[..., :2], b[..., :2])
-  high = jnp.minimum(a[..., 2:], b[..., 2:])
-  area = lambda x: jnp.prod(jnp.maximum(x[..., 2:] - x[..., :2], 0), -1)
-  shared = jnp.prod(jnp.maximum(high - low, 0), -1)
-  union = area(a) + area(b) - shared
-  found = shared / jnp.maximum(union, 1e-6)
-  return jnp.where(jnp.isfinite(found), found, 0)
-
-
 def draw(
   key: jax.Array, box: jax.Array, size: int, near: int, anywhere: int
 ) -> jax.Array:

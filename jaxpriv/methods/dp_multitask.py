@@ -28,6 +28,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data import regions
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.data.sources import words
+from jaxpriv.metrics import detection
 from jaxpriv.models import multi_task
 from jaxpriv.models.multi_task import TASKS
 from jaxpriv.training import tasks
@@ -193,7 +194,7 @@ def _fixed_views(batch, options) -> dict[str, jax.Array]:
 def _targets(batch, views, gender) -> dict[str, tuple]:
   """task -> (labels [B, R, ...], which are known [B, R, ...])."""
   region, mirrored = views["regions"], views["mirrored"][..., None]
-  overlap = regions.overlap(regions.box_of(region), batch["box"][:, None])
+  overlap = detection.iou(regions.box_of(region), batch["box"][:, None])
   boxed = jnp.isfinite(batch["box"]).all(-1)[:, None]
   shows, near = overlap >= FACE, overlap > NO_FACE
   points = batch["landmarks"][:, None, POINTS:]
