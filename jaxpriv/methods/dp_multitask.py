@@ -29,13 +29,14 @@ from jaxpriv.data import regions
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection
-from jaxpriv.models import multi_task
+from jaxpriv.models import backbones, multi_task
 from jaxpriv.models.multi_task import TASKS
 from jaxpriv.training import tasks
 from jaxpriv.training.method import Phase
 
 NAME = "multi_task"
 GENDER = "Male"
+BACKBONES = ("hyperface", "small")
 
 # Overlap with a face from which a region shows it, and below which it does not;
 # those between are nobody's (Ranjan et al. 2019, section 3.2).
@@ -86,17 +87,13 @@ def phases(config: ConfigDict) -> list[Phase]:
       f" regions of side config.model.side = {options.side}; use a divisor"
     )
   dtype = jnp.dtype(config.dtype)
-  backbones = {
-    "hyperface": multi_task.HyperFace,
-    "small": multi_task.SmallMultiTask,
-  }
-  if options.architecture not in backbones:
+  if options.architecture not in BACKBONES:
     raise DataError(
       f"config.model.architecture = {options.architecture!r}: choose of"
-      f" {', '.join(backbones)}"
+      f" {', '.join(BACKBONES)}"
     )
-  backbone = backbones[options.architecture](
-    dtype=dtype, **options[options.architecture]
+  backbone = backbones.make(
+    options.architecture, dtype=dtype, **options[options.architecture]
   )
   model = multi_task.MultiTask(
     backbone,
