@@ -34,6 +34,7 @@ from jaxpriv.data import (
   records,
   sources,
 )
+from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.array_record import ArrayRecordSource
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.procedural import ProceduralFaces, render
@@ -214,7 +215,7 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
   def write():
     labels = np.zeros(4, np.int8)
     records = ({"features": m, "attributes": labels} for m in maps)
-    feature_pools.write(
+    pool_lib.write(
       folder / "pool",
       itertools.islice(itertools.cycle(records), num_maps),
       featurizer="0" * 64,
@@ -231,9 +232,7 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
 
   def read():
     own = memory.in_memory(ProceduralFaces(4, 2, image_size=64))
-    source = feature_pools.FeaturePools(
-      own, [feature_pools.Pool(folder / "pool")]
-    )
+    source = feature_pools.FeaturePools(own, [pool_lib.Pool(folder / "pool")])
     batches = pipeline.batches(
       source,
       np.arange(len(own), len(source)),

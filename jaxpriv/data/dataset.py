@@ -132,16 +132,14 @@ def split_data(
   """
   identities = np.asarray(source.identities)
   if by == "image":
-    parts = splits.split_by_identity(np.arange(len(identities)), shares, seed)
+    parts = splits.split_groups(np.arange(len(identities)), shares, seed)
     people = np.unique(identities[identities >= 0])
     classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
     classes[people] = np.arange(len(people))
     return Data(source, parts, classes, len(people), by)
   if by != "person":
     raise DataError(f"data.split_by is {by!r}; it must be 'person' or 'image'.")
-  parts = splits.split_by_identity(
-    identities, shares, seed, source.identity_names
-  )
+  parts = splits.split_groups(identities, shares, seed, source.identity_names)
   classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
   count, counts = 0, []
   for indices in parts.values():

@@ -60,7 +60,8 @@ def words(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def _open_pools(config, progress) -> Source:
-  from jaxpriv.data import feature_pools
+  from jaxpriv.data.feature_pools import FeaturePools
+  from jaxpriv.data.pool import Pool, check_alike
 
   if config.own not in IMAGE_SOURCES:
     raise DataError(
@@ -78,8 +79,8 @@ def _open_pools(config, progress) -> Source:
       "data.pools is empty: name the folders of the feature pools to train on,"
       " or take another data.source."
     )
-  pools = [feature_pools.Pool(folder) for folder in folders]
-  feature_pools.check_alike(pools)  # before images are decoded for minutes
+  pools = [Pool(folder) for folder in folders]
+  check_alike(pools)  # before images are decoded for minutes
   if config.align != pools[0].align:
     raise DataError(
       f"data.align is {config.align}, and faces of pool {pools[0].path} were"
@@ -88,7 +89,7 @@ def _open_pools(config, progress) -> Source:
     )
   own = config.copy_and_resolve_references()
   own.source = config.own
-  return feature_pools.FeaturePools(open_source(own, progress), pools)
+  return FeaturePools(open_source(own, progress), pools)
 
 
 def open_unframed(config: Any) -> Source:
