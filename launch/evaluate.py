@@ -334,7 +334,7 @@ def _describe(config, data: Data, attackers: dict) -> dict:
     "people": {split: data.people(split) for split in data.splits},
     "images": {split: len(rows) for split, rows in data.splits.items()},
     **({"attackers": attackers} if attackers else {}),
-    "unreadable": list(getattr(data.source, "unreadable", [])),
+    "unreadable": list(data.source.unreadable),
   }
 
 

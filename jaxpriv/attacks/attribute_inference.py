@@ -7,35 +7,26 @@ mechanism has never seen are trained on released images, and compared with their
 like trained and scored on originals.
 """
 
-import flax.linen as nn
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpriv.metrics import classification, statistics
-from jaxpriv.models.feature_selection import FeatureSelectionNetwork
+from jaxpriv.models import backbones
 from jaxpriv.models.heads import AttributePredictor
-from jaxpriv.models.vggnet import VGGNet
 from jaxpriv.training import tasks
 from jaxpriv.training.method import Phase
-
-
-def _vgg(attributes: int, settings: ConfigDict) -> nn.Module:
-  return AttributePredictor(VGGNet(**settings), attributes)
-
-
-def _fsn(attributes: int, settings: ConfigDict) -> nn.Module:
-  return FeatureSelectionNetwork(attributes, **settings)
-
-
-ARCHITECTURES = {"fsn": _fsn, "vgg": _vgg}
 
 
 def predictor(
   name: str, network: ConfigDict, options: ConfigDict, attributes: int
 ) -> Phase:
-  """A fresh predictor; `network.architecture` is "fsn" or "vgg"."""
+  """A fresh predictor; `network.architecture` is a kind of backbone."""
+  kind = network.architecture
   settings = {k: v for k, v in network.items() if k != "architecture"}
-  model = ARCHITECTURES[network.architecture](attributes, settings)
+  if kind == "fsn":
+    model = backbones.make(kind, attributes=attributes, **settings)
+  else:
+    model = AttributePredictor(backbones.make(kind, **settings), attributes)
   return tasks.attribute_prediction(name, model, options)
 
 

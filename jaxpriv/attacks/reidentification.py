@@ -24,8 +24,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import identification, statistics
-from jaxpriv.models.iresnet import IResNet
-from jaxpriv.models.vggnet import VGGNet
+from jaxpriv.models import backbones
 from jaxpriv.training import tasks
 from jaxpriv.training.method import Phase
 
@@ -34,16 +33,14 @@ SAME, OTHER = "same photograph", "other photograph"
 # Of the same photograph.
 MAX_ENROLMENTS = 10
 
-BACKBONES = {"vgg": VGGNet, "iresnet": IResNet}
-
 
 def recogniser(
     name: str, network: ConfigDict, head: ConfigDict, options: ConfigDict,
     people: int,
 ) -> Phase:  # fmt: skip
-  """An attacker's recogniser: `network.architecture` is "vgg" or "iresnet"."""
+  """An attacker's recogniser; `network.architecture` is a kind of backbone."""
   settings = {k: v for k, v in network.items() if k != "architecture"}
-  backbone = BACKBONES[network.architecture](**settings)
+  backbone = backbones.make(network.architecture, **settings)
   return tasks.recognition(name, backbone, people, options, head=head)
 
 

@@ -149,7 +149,7 @@ def gather(source: Source, indices: np.ndarray) -> Batch:
   """Stacks records [B]; index -1 and unreadable images become padding."""
   indices = np.asarray(indices, np.int64)
   padding = indices < 0
-  if hasattr(source, "batch"):
+  if source.batched:
     batch = dict(source.batch(np.maximum(indices, 0)))
     if padding.any():
       batch = {name: _blank(value, padding) for name, value in batch.items()}
@@ -230,13 +230,12 @@ def _own(value: np.ndarray) -> np.ndarray:
   return value if type(value) is np.ndarray else np.array(value)
 
 
-def _note_unreadable(source, index: int) -> None:
+def _note_unreadable(source: Source, index: int) -> None:
   name = source.describe(index)
-  noted = getattr(source, "unreadable", [])
-  if name not in noted:
-    noted.append(name)
+  if name not in source.unreadable:
+    source.unreadable.append(name)
     logging.warning("Unreadable image left out: %s", name)
-    check_bad_share(noted, len(source), getattr(source, "max_bad_share", 0.05))
+    check_bad_share(source.unreadable, len(source), source.max_bad_share)
 
 
 def _rows_per_process(batch_size: int, count: int) -> int:
