@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 
 from etils import epath
-from tensorboardX import SummaryWriter
 
 Write = Callable[[int, dict[str, float]], None]
 
@@ -30,6 +29,8 @@ def metric_writer(
       metrics/<phase>/events...
     first_step: where this run starts or resumes.
   """
+  from tensorboardX import SummaryWriter
+
   path = metrics_path(workdir, phase)
   path.parent.mkdir(parents=True, exist_ok=True)
   kept = [
