@@ -60,7 +60,8 @@ def data() -> ConfigDict:
       attributes=(),  # () is the source's own choice, ("all",) every one
       num_people=0,  # found in the data
       image_size=64,
-      align="landmarks",  # or box, none
+      align="landmarks",  # or box, centre, whole
+      max_faces=0,  # of scenes, which are framed whole; 0: a face a record
       cache=True,  # decode once and keep in memory
       num_workers=0,  # decoding processes when not cached
       max_bad_share=0.01,  # stop when more images are unreadable

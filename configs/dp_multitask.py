@@ -18,7 +18,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
     raise ValueError(f"unknown option {sorted(options)}: there is none")
   config = common.base("dp_multitask")
   # Photographs as they are: the face is to be found.
-  config.data.align = "none"
+  config.data.align = "centre"
   config.data.attributes = ("Male",)
   config.model = _model()
   config.dp.group_clip_norms = {"log_variances": 0.3}

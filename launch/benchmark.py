@@ -34,6 +34,7 @@ from jaxpriv.data import (
   records,
   sources,
 )
+from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.array_record import ArrayRecordSource
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.procedural import ProceduralFaces, render
@@ -84,9 +85,9 @@ def benchmark_decode(
     files, packed = _make_files(pathlib.Path(folder), image_size, num_images)
     size = sum(f.stat().st_size for f in files.glob("*.jpg")) / num_images
     for name, raw, align in (
-      ("folder", FolderSource(files), "none"),
+      ("folder", FolderSource(files), "centre"),
       ("folder, five-point alignment", FolderSource(files), "landmarks"),
-      ("array_record", ArrayRecordSource(packed), "none"),
+      ("array_record", ArrayRecordSource(packed), "centre"),
     ):
       source = sources.Framed(raw, image_size, align)
       for count in workers:
@@ -214,12 +215,12 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
   def write():
     labels = np.zeros(4, np.int8)
     records = ({"features": m, "attributes": labels} for m in maps)
-    feature_pools.write(
+    pool_lib.write(
       folder / "pool",
       itertools.islice(itertools.cycle(records), num_maps),
       featurizer="0" * 64,
       layer="random",
-      align="none",
+      align="centre",
       attribute_names=("Male", "Smiling", "Big_Nose", "Eyeglasses"),
     )
 
@@ -231,9 +232,7 @@ def benchmark_pools(num_maps: int = 50_000, batch_size: int = 64) -> list[dict]:
 
   def read():
     own = memory.in_memory(ProceduralFaces(4, 2, image_size=64))
-    source = feature_pools.FeaturePools(
-      own, [feature_pools.Pool(folder / "pool")]
-    )
+    source = feature_pools.FeaturePools(own, [pool_lib.Pool(folder / "pool")])
     batches = pipeline.batches(
       source,
       np.arange(len(own), len(source)),

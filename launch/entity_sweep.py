@@ -12,8 +12,9 @@ from absl import logging
 from etils import epath
 
 from jaxpriv import files
-from jaxpriv.data import feature_pools, pipeline, sources
-from jaxpriv.data.records import DataError
+from jaxpriv.data import pipeline, sources
+from jaxpriv.data import pool as pool_lib
+from jaxpriv.data.records import DataError, Source
 from jaxpriv.metrics import statistics
 from jaxpriv.reports import markdown as md
 from jaxpriv.reports import wording
@@ -209,7 +210,7 @@ class Sweep:
       config.data.pools = tuple(pools)
       config.pretrained = str(self.alone(1))
       self._only(config, "classifier")
-      images = sum(len(feature_pools.Pool(pool)) for pool in pools)
+      images = sum(len(pool_lib.Pool(pool)) for pool in pools)
       config.phases.classifier.batch_size = min(
         self.base.phases.classifier.batch_size, images // 2
       )
@@ -235,8 +236,10 @@ class Sweep:
             "total": mean.total}  # fmt: skip
 
 
-class _Part:
+class _Part(Source):
   """Some records of a source, with some of their attributes."""
+
+  batched = True
 
   def __init__(self, source, indices, names):
     self._source, self._indices = source, indices
@@ -259,7 +262,7 @@ class _Part:
 
 def _blank(partial: epath.Path) -> None:
   """Leaves the labels of a pool, and noise of its channels' size."""
-  pool = feature_pools.Pool(partial)
+  pool = pool_lib.Pool(partial)
   few = pool.features(range(min(len(pool), 256))).astype(np.float32)
   mean, spread = few.mean((0, 1, 2)), few.std((0, 1, 2))
   labels = pool.attributes.copy()
@@ -270,13 +273,14 @@ def _blank(partial: epath.Path) -> None:
       z = mean + spread * rng.standard_normal(pool.shape, np.float32)
       yield {"features": np.maximum(z, 0).astype(np.float16), "attributes": row}
 
-  feature_pools.write_into(
+  pool_lib.write(
     partial,
     noise(),
     featurizer=pool.featurizer,
     layer=pool.layer,
     align=pool.align,
     attribute_names=pool.attribute_names,
+    publish=False,
   )
 
 

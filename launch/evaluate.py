@@ -167,7 +167,7 @@ def _describe(config: ConfigDict, data: Data, people: People) -> dict[str, Any]:
     "people": {split: data.people(split) for split in data.splits},
     "images": {split: len(rows) for split, rows in data.splits.items()},
     **({"attackers": attackers} if len(known) else {}),
-    "unreadable": list(getattr(data.source, "unreadable", [])),
+    "unreadable": list(data.source.unreadable),
   }
 
 

@@ -95,7 +95,7 @@ def main(argv: list[str]) -> None:
       _ALIGN.value,
       max_bad_share=_MAX_BAD_SHARE.value,
     )
-    framed = _ALIGN.value != "none"
+    framed = _ALIGN.value in ("landmarks", "box")
     count = pack(
       source, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
     )

@@ -13,7 +13,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import scene
-from jaxpriv.data import alignment, feature_pools, pipeline
+from jaxpriv.data import alignment, pipeline
+from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import card as card_lib
 from jaxpriv.training import export, inference, progress, run
@@ -77,7 +78,7 @@ def release(
     if source.describe(index) not in source.unreadable:
       photograph = raw.photograph(index)
       framing[alignment.framed_by(photograph, config.data.align)] += 1
-  pool = feature_pools.Pool(partial)
+  pool = pool_lib.Pool(partial)
   lost = len(source) - count
   release_card.write(
     partial,
@@ -138,13 +139,14 @@ def write_pool(partial, config, phases, states, mesh, source, order) -> int:
   """
   first = phases[0].name
   module = common.module_of(config)
-  count = feature_pools.write_into(
+  count = pool_lib.write(
     partial,
     _records(phases, states, mesh, config, source, order),
     featurizer=module.featurizer_sha256(config, states[first]),
     layer=config.model.layer,
     align=config.data.align,
     attribute_names=source.attribute_names,
+    publish=False,
   )
   # Whoever trains on the pool needs the network, which is no secret.
   public = module.public_classifier(config, states[first])

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from jaxpriv.data import dataset
+from jaxpriv.data.records import Source
 
 
 @dataclasses.dataclass
-class Faces:
+class Faces(Source):
   """Photographs of numbered people, in any order, as a source."""
 
   identities: np.ndarray

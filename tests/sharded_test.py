@@ -20,11 +20,11 @@ from jaxpriv.methods import (
   k_same,
 )
 from jaxpriv.privacy.plan import Plan
-from jaxpriv.training import inference
+from jaxpriv.training import builders, combinators, inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 from tests import tiny
-from tests.training import builders_test
+from tests.training import builders_test, star
 
 
 def eeae():
@@ -107,6 +107,12 @@ def decorrelated():
   return poisoned("demo,nopeek")[:1]
 
 
+def several_moves():
+  """Three networks under one loss, averaged and in microbatches."""
+  method = star.method(grad=builders.accumulated_grad(2), clip_norm=0.2)
+  return [Phase("star", (), combinators.with_ema(method, 0.9))]
+
+
 METHODS = {
   "poisoned_nopeek": decorrelated,
   "poisoned": lambda: poisoned("demo,distilled"),
@@ -123,6 +129,7 @@ METHODS = {
   "private_internal": private_internal,
   "sprn": sprn,
   "game": lambda: [Phase("game", (), builders_test.game())],
+  "star": several_moves,
   "black_box": lambda: plain("black_box", 0.2),
   "gaussian_blur": lambda: plain("gaussian_blur", 0.1),
   "pixelation": lambda: plain("pixelation", 0.125),
@@ -177,6 +184,8 @@ def run(phases, devices, batches):
 def results(name):
   side = 8 if name == "game" else tiny.SIDE
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
+  if name == "star":
+    batches = [star.batch(16, seed) for seed in range(2)]
   if name.endswith(("task", "people", "heads")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name.startswith("poisoned"):

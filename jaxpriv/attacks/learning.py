@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 
 from jaxpriv import files
 from jaxpriv.data import pipeline
-from jaxpriv.data.records import Batch, DataError, Record
+from jaxpriv.data.records import Batch, DataError, Record, Source
 from jaxpriv.training import checkpoints, inference, loop, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
 
 @dataclasses.dataclass(frozen=True)
-class Photographs:
+class Photographs(Source):
   """Records as stacked arrays; the rows an attacker has, or is scored on.
 
   Attributes:
@@ -31,6 +31,7 @@ class Photographs:
 
   arrays: dict[str, np.ndarray]
   attribute_names: tuple[str, ...]
+  batched = True
 
   def __len__(self) -> int:
     return len(self.arrays["identity"])
@@ -45,7 +46,7 @@ class Photographs:
     return f"photograph {index}"
 
   @property
-  def identities(self) -> np.ndarray:
+  def identities(self) -> np.ndarray:  # type: ignore[override]
     return self.arrays["identity"]
 
   def showing(self, images: np.ndarray) -> "Photographs":

@@ -1,5 +1,7 @@
 """Frames faces: five-point similarity to the ArcFace template, or a box crop.
 
+Or whole pictures, scaled and padded, from which nobody is cropped.
+
 The similarity is the least-squares one of Umeyama, "Least-squares estimation of
 transformation parameters between two point patterns", TPAMI 1991; the template
 is the 112 x 112 one that ArcFace (Deng et al., CVPR 2019) was trained on.
@@ -15,9 +17,14 @@ import numpy as np
 from PIL import Image
 
 from jaxpriv.data import images
-from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError, Record
+from jaxpriv.data.records import (
+  ARCFACE_LANDMARKS,
+  DataError,
+  Photograph,
+  Record,
+)
 
-ALIGNMENTS = ("landmarks", "box", "none")
+ALIGNMENTS = ("landmarks", "box", "centre", "whole")
 
 _TEMPLATE_112 = np.array(
   [
@@ -33,8 +40,6 @@ _TEMPLATE_112 = np.array(
 _MIN_SCALE = 0.8
 # Pixels: a shift below what eight bits can show.
 _NEGLIGIBLE = 0.01
-# The image of a record whose pixels are not decoded yet.
-NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Framing(NamedTuple):
@@ -53,23 +58,6 @@ class Framing(NamedTuple):
 
 # Medians over 3,400 video frames with a tight box, from brows to chin.
 TIGHT_BOX = Framing(x=0.01, y=-0.26, side=1.34)
-
-
-class Photograph(NamedTuple):
-  """One face of one image before it is framed.
-
-  Attributes:
-    image: opened, not yet decoded.
-    fields: the record, with `NO_IMAGE` for its image.
-    square: x0, y0, x1, y1 of the crop to take where the five points are not
-      known; NaN where the box is not known either.
-    name: what to call it in an error.
-  """
-
-  image: Image.Image
-  fields: Record
-  square: np.ndarray
-  name: str
 
 
 def arcface_template(size: int) -> np.ndarray:
@@ -169,18 +157,19 @@ def frame(photograph: Photograph, size: int, align: str) -> Record:
     photograph: the face.
     size: side of the output in pixels.
     align: "landmarks" for the similarity to the template where the five points
-      are known and the box otherwise, "box" for the box, "none" for the largest
-      central square, which is also what is taken of an image without a box.
+      are known and the box otherwise, "box" for the box, "centre" for the
+      largest central square, which is also what is taken of an image without a
+      box, and "whole" for all of the image, centred between black bars.
 
   Returns:
-    The record with image uint8 [size, size, 3]; landmarks, box and roll are
-    those of the face in it. The box moves and grows with the face but stays
-    upright.
+    The record with image uint8 [size, size, 3]; landmarks, box or boxes, and
+    roll are those of the faces in it. A box moves and grows with its face but
+    stays upright.
 
   Raises:
     UnreadableImageError: the pixels cannot be decoded.
   """
-  matrix = _placement(photograph, size, align)
+  matrix = placement(photograph, size, align)
   if images.upright_size(photograph.image) == (size, size) and _is_identity(
     matrix, size
   ):
@@ -191,19 +180,24 @@ def frame(photograph: Photograph, size: int, align: str) -> Record:
 
 
 def move_geometry(fields: Mapping, matrix: np.ndarray) -> Record:
-  """Landmarks, box and roll of a record under a similarity matrix [2, 3]."""
-  box = np.asarray(fields["box"], np.float64)
-  centre = transform_points(matrix, (box[:2] + box[2:])[None] / 2)[0]
-  half = (box[2:] - box[:2]) / 2 * matrix_scale(matrix)
+  """Geometry of a record, of a face or scene, under a similarity [2, 3]."""
+  name = "boxes" if "boxes" in fields else "box"
+  box = np.asarray(fields[name], np.float64)
+  low, high = box[..., :2], box[..., 2:]
+  centre = transform_points(matrix, (low + high)[..., None, :] / 2)[..., 0, :]
+  half = (high - low) / 2 * matrix_scale(matrix)
+  box = np.concatenate([centre - half, centre + half], -1)
+  if name == "boxes":
+    box = np.where(fields["valid"][:, None], box, 0)
   roll = np.arctan2(matrix[1, 0], matrix[0, 0])
   pose = np.asarray(fields["pose"], np.float64) + (0, 0, roll)
   points = transform_points(matrix, np.asarray(fields["landmarks"]))
-  return dict(
-    fields,
-    landmarks=points.astype(np.float32),
-    box=np.concatenate([centre - half, centre + half]).astype(np.float32),
-    pose=pose.astype(np.float32),
-  )
+  return {
+    **fields,
+    "landmarks": points.astype(np.float32),
+    name: box.astype(np.float32),
+    "pose": pose.astype(np.float32),
+  }
 
 
 def warp(
@@ -264,34 +258,47 @@ def _is_identity(matrix: np.ndarray, size: int) -> bool:
   return bool(moved.max() < _NEGLIGIBLE)
 
 
-def framed_by(photograph: Photograph, align: str) -> str:
-  """By which of `ALIGNMENTS` a face is framed when `align` is asked for."""
+def check(align: str) -> None:
+  """Raises DataError unless this is one of `ALIGNMENTS`."""
+  if align == "none":
+    raise DataError(
+      "data.align='none' is called 'centre' now: the largest central square"
+      " ('whole' keeps all of the image)."
+    )
   if align not in ALIGNMENTS:
     raise DataError(
-      f"align is {align!r}; it must be one of {', '.join(ALIGNMENTS)}"
+      f"data.align is {align!r}; it must be one of {', '.join(ALIGNMENTS)}."
     )
+
+
+def framed_by(photograph: Photograph, align: str) -> str:
+  """By which of `ALIGNMENTS` a face is framed when `align` is asked for."""
+  check(align)
   if align == "landmarks" and are_distinct(_five(photograph)):
     return "landmarks"
-  boxed = align != "none" and np.isfinite(photograph.square).all()
-  return "box" if boxed else "none"
+  if align in ("centre", "whole"):
+    return align
+  return "box" if np.isfinite(photograph.square).all() else "centre"
 
 
 def _five(photograph: Photograph) -> np.ndarray:
   return photograph.fields["landmarks"][: len(ARCFACE_LANDMARKS)]
 
 
-def _placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
+def placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
+  """The matrix [2, 3] by which `frame` takes a photograph to its output."""
   means = framed_by(photograph, align)
   if means == "landmarks":
     return similarity(_five(photograph), arcface_template(size))
   if means == "box":
     return square_matrix(photograph.square, size)
-  return square_matrix(central_square(photograph.image), size)
+  extent = images.upright_size(photograph.image)
+  side = max(extent) if means == "whole" else min(extent)
+  return square_matrix(centred_square(photograph.image, side), size)
 
 
-def central_square(image: Image.Image) -> np.ndarray:
-  """x0, y0, x1, y1 of the largest centred square of an image."""
+def centred_square(image: Image.Image, side: float) -> np.ndarray:
+  """x0, y0, x1, y1 of a square about the centre of an image."""
   width, height = images.upright_size(image)
-  side = min(width, height)
   left, top = (width - side) / 2, (height - side) / 2
   return np.array([left, top, left + side, top + side])

@@ -19,7 +19,13 @@ import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
 from jaxpriv.data import alignment, images, serialization, shards
-from jaxpriv.data.records import DataError, Record, UnreadableImageError
+from jaxpriv.data.records import (
+  DataError,
+  Photograph,
+  Record,
+  Source,
+  UnreadableImageError,
+)
 
 IMAGE_FORMATS = ("jpeg", "png")
 
@@ -89,7 +95,7 @@ def write(
   return len(identities)
 
 
-class ArrayRecordSource:
+class ArrayRecordSource(Source):
   """Reads what `write` wrote.
 
   Attributes:
@@ -135,7 +141,7 @@ class ArrayRecordSource:
   def describe(self, index: int) -> str:
     return f"{self.path}, record {index}"
 
-  def photograph(self, index: int) -> alignment.Photograph:
+  def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     fields, image = self._entry(index)
     if image is None:
@@ -144,7 +150,7 @@ class ArrayRecordSource:
       square = np.full(4, np.nan)
     else:
       square = alignment.squares_of_boxes(fields["box"], alignment.TIGHT_BOX)
-    return alignment.Photograph(image, fields, square, self.describe(index))
+    return Photograph(image, fields, square, self.describe(index))
 
   def _entry(self, index: int):
     name = self.describe(index)

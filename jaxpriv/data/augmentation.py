@@ -1,15 +1,20 @@
 """Random flips, crops and colours on the device, by dm-pix.
 
 An example's augmentation is a function of the key and of its row in the global
-batch, whatever devices the batch lies on. Only pixels are changed: a method
-that learns landmarks or boxes sets flip and shift to zero.
+batch, whatever devices the batch lies on. `augment` changes only pixels: a
+method that learns landmarks or boxes sets flip and shift to zero, and may take
+`mirror`, which moves those along.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import dm_pix as pix
 import jax
 import jax.numpy as jnp
+
+from jaxpriv.data import landmarks
+from jaxpriv.data.records import LANDMARKS
 
 
 class Augmentation(NamedTuple):
@@ -29,6 +34,60 @@ class Augmentation(NamedTuple):
   brightness: float = 0.1
   contrast: float = 0.1
   saturation: float = 0.1
+
+
+_SWAPPED = landmarks.mirrored(LANDMARKS)
+
+
+def mirror(
+  batch: Mapping[str, jax.Array], flipped: jax.Array
+) -> dict[str, jax.Array]:
+  """Mirrors some pictures, of faces or of scenes, with their geometry.
+
+  Landmarks are at centres of pixels, 0 to W - 1, boxes at edges, 0 to W. What
+  is left of a face in the image is right of it in the mirror, so points change
+  their numbers too.
+
+  Args:
+    batch: fields of records [B, ...] with `image` [B, H, W, 3].
+    flipped: bool [B], which are to be mirrored.
+  """
+  width = batch["image"].shape[2]
+  turn = jnp.array([-1.0, 1.0, -1.0])  # yaw, pitch, roll
+
+  def points(x):
+    x = x[..., _SWAPPED, :]
+    return jnp.stack([width - 1 - x[..., 0], x[..., 1]], -1)
+
+  def boxes(x):
+    x0, y0, x1, y1 = jnp.moveaxis(x, -1, 0)
+    moved = jnp.stack([width - x1, y0, width - x0, y1], -1)
+    valid = batch.get("valid")
+    return moved if valid is None else jnp.where(valid[..., None], moved, 0)
+
+  mirrors = {
+    "image": lambda x: x[:, :, ::-1],
+    "landmarks": points,
+    "visibility": lambda x: x[..., _SWAPPED],
+    "pose": lambda x: x * turn,
+    "box": boxes,
+    "boxes": boxes,
+  }
+  made = dict(batch)
+  for name in mirrors.keys() & batch.keys():
+    value = jnp.asarray(batch[name])
+    which = flipped.reshape(-1, *[1] * (value.ndim - 1))
+    made[name] = jnp.where(which, mirrors[name](value), value)
+  return made
+
+
+def random_mirror(
+  key: jax.Array, batch: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Mirrors half of a batch; see `mirror`."""
+  rows = jnp.arange(len(batch["image"]))
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+  return mirror(batch, jax.vmap(jax.random.bernoulli)(keys))
 
 
 def augment(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxpriv.data import pipeline, records, splits
+from jaxpriv.data import pipeline, splits
 from jaxpriv.data.records import Batch, DataError, Source
 
 # People to train mechanisms on, to train attackers on besides, and to score on.
@@ -45,7 +45,7 @@ class Data(NamedTuple):
       names = [self.source.describe(row) for row in rows]
     else:
       numbers = self._numbers(split).tolist()
-      names = [records.person(self.source, number) for number in numbers]
+      names = [self.source.person(number) for number in numbers]
     return {
       hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
       for name in names
@@ -113,6 +113,8 @@ class Data(NamedTuple):
 
   def _labelled(self, batch: Batch) -> Batch:
     identity = batch["identity"]
+    if self.source.max_faces:
+      return batch  # faces of scenes keep the numbers of their source
     classes = self.classes[np.maximum(identity, 0)]
     return {**batch, "identity": np.where(identity < 0, -1, classes)}
 
@@ -130,15 +132,14 @@ def split_data(
   """
   identities = np.asarray(source.identities)
   if by == "image":
-    parts = splits.split_by_identity(np.arange(len(identities)), shares, seed)
+    parts = splits.split_groups(np.arange(len(identities)), shares, seed)
     people = np.unique(identities[identities >= 0])
     classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
     classes[people] = np.arange(len(people))
     return Data(source, parts, classes, len(people), by)
   if by != "person":
     raise DataError(f"data.split_by is {by!r}; it must be 'person' or 'image'.")
-  names = getattr(source, "identity_names", ())
-  parts = splits.split_by_identity(identities, shares, seed, names)
+  parts = splits.split_groups(identities, shares, seed, source.identity_names)
   classes = np.full(max(int(identities.max(initial=-1)) + 1, 1), -1, np.int32)
   count, counts = 0, []
   for indices in parts.values():

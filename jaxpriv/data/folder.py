@@ -21,8 +21,11 @@ from jaxpriv.data import alignment, images, labels
 from jaxpriv.data.records import (
   ARCFACE_LANDMARKS,
   DOMAINS,
+  NO_IMAGE,
   DataError,
+  Photograph,
   Record,
+  Source,
   UnreadableImageError,
   record,
 )
@@ -30,7 +33,7 @@ from jaxpriv.data.records import (
 _MIN_MEASURED = 5  # faces that a median framing is trusted from
 
 
-class FolderSource:
+class FolderSource(Source):
   """Faces of a folder, one record per labelled face.
 
   Attributes:
@@ -51,9 +54,7 @@ class FolderSource:
       DataError: the folder or labels.csv is missing, empty or malformed, or a
         set is unknown; the message says which and what to do.
     """
-    self.path = pathlib.Path(path).expanduser()
-    if not self.path.is_dir():
-      raise DataError(f"There is no folder {self.path}; check data.path.")
+    self.path = existing(path)
     file = self.path / "labels.csv"
     if file.is_file():
       rows = labels.read_rows(file, sets)
@@ -78,12 +79,12 @@ class FolderSource:
   def describe(self, index: int) -> str:
     return str(self.path / self._labels.files[index])
 
-  def photograph(self, index: int) -> alignment.Photograph:
+  def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     name = self.describe(index)
     image = images.open_image(name)
     fields = record(
-      alignment.NO_IMAGE,
+      NO_IMAGE,
       identity=self._labels.identities[index],
       attributes=self._labels.attribute_values[index],
       landmarks=self._labels.landmarks[index],
@@ -92,7 +93,7 @@ class FolderSource:
       box=self._labels.boxes[index],
       domain=self._labels.domains[index],
     )
-    return alignment.Photograph(image, fields, self._square(index, image), name)
+    return Photograph(image, fields, self._square(index, image), name)
 
   def _square(self, index: int, image) -> np.ndarray:
     """The crop of a face by its own box or by the median box of its set."""
@@ -120,6 +121,14 @@ class FolderSource:
         size: np.median(same, axis=0) for size, same in boxes.items()
       }
     return self._medians[set_name]
+
+
+def existing(path: str | os.PathLike) -> pathlib.Path:
+  """The folder at a path; raises DataError if there is none."""
+  folder = pathlib.Path(path).expanduser()
+  if not folder.is_dir():
+    raise DataError(f"There is no folder {folder}; check data.path.")
+  return folder
 
 
 def _in_set(table: labels.Labels, name: str) -> np.ndarray:

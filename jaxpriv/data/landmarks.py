@@ -12,6 +12,8 @@ when the face looks to the right of the image, pitch when it looks up, roll when
 the head leans clockwise as seen in the image.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS
@@ -141,6 +143,16 @@ def pose_of_68(points: np.ndarray) -> np.ndarray:
   pitch = -np.arcsin(np.clip(third[:, 1], -1, 1))
   roll = np.arctan2(-rows[:, 0, 1], rows[:, 1, 1])
   return np.stack([yaw, pitch, roll], 1).astype(np.float32)
+
+
+def mirrored(names: Sequence[str]) -> np.ndarray:
+  """Positions [K] of points in a mirror image, left and right being swapped."""
+  swapped = {"left": "right", "right": "left"}
+  other = [
+    "_".join(swapped.get(word, word) for word in name.split("_"))
+    for name in names
+  ]
+  return np.array([names.index(name) for name in other])
 
 
 def visibility_of(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:

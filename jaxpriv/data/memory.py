@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-from jaxpriv.data import records
 from jaxpriv.data.records import (
   Batch,
   DataError,
@@ -20,13 +19,15 @@ _CHUNK = 256  # images rendered or decoded between two progress reports
 _NAMED_FILES = 5  # unreadable files that an error message names
 
 
-class InMemory:
+class InMemory(Source):
   """Records held as stacked arrays.
 
   Attributes:
     arrays: field -> [N, ...].
     unreadable: descriptions of the images left out.
   """
+
+  batched = True
 
   def __init__(
     self, source: Source, arrays: Batch, kept: np.ndarray, unreadable=()
@@ -35,8 +36,9 @@ class InMemory:
     self._kept = kept
     self.arrays = arrays
     self.attribute_names = source.attribute_names
-    self.identity_names = getattr(source, "identity_names", ())
-    self.identities = arrays["identity"]
+    self.identity_names = source.identity_names
+    self.identities = np.asarray(source.identities)[kept]
+    self.max_faces = source.max_faces
     self.unreadable = list(unreadable)
 
   def __len__(self) -> int:
@@ -56,7 +58,7 @@ class InMemory:
     return self._source.describe(int(self._kept[index]))
 
   def person(self, number: int) -> str:
-    return records.person(self._source, number)
+    return self._source.person(number)
 
 
 def in_memory(
@@ -70,7 +72,7 @@ def in_memory(
   Args:
     source: the source; one already in memory is returned as it is.
     max_bad_share: share of unreadable images that is tolerated; by default the
-      source's own, or 0.05.
+      source's own.
     progress: called with (images done, of how many).
 
   Returns:
@@ -83,8 +85,8 @@ def in_memory(
   if isinstance(source, InMemory):
     return source
   if max_bad_share is None:
-    max_bad_share = getattr(source, "max_bad_share", 0.05)
-  read = _rendered if hasattr(source, "batch") else _decoded
+    max_bad_share = source.max_bad_share
+  read = _rendered if source.batched else _decoded
   arrays: Batch = {}
   failures: dict[int, str] = {}
   for start in range(0, len(source), _CHUNK):

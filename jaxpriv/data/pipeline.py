@@ -4,13 +4,14 @@ Grain shuffles, repeats and cuts record numbers; rows are gathered afterwards,
 by one `take` where a source is in memory and one by one where images must be
 decoded. Process p of P then holds the p-th part of the rows of a batch whose
 order does not depend on P, and a run resumes at a step without replaying any.
+
+Grain is imported where it is used: programs start without it.
 """
 
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-import grain
 import numpy as np
 from absl import logging
 
@@ -62,6 +63,8 @@ def batches(
       f"A batch has {batch_size} rows but the split only {len(indices)}"
       " records. Lower batch_size or use more images."
     )
+  import grain
+
   dataset = (
     grain.MapDataset.source(indices)
     .seed(seed)
@@ -95,6 +98,8 @@ def drawn_batches(
   """
   process, count = _processes(process_index, process_count)
   rows = _rows_per_process(len(draw(0)), count)
+  import grain
+
   dataset = (
     grain.MapDataset.range(_ENDLESS)
     .map(draw)
@@ -104,6 +109,8 @@ def drawn_batches(
 
 
 def _stream(dataset, source, num_workers) -> Generator[Batch, None, None]:
+  import grain
+
   loaded = isinstance(source, InMemory)
   threads = 1 if loaded else min(_MAX_THREADS, os.cpu_count() or 1)
   iterator = dataset.to_iter_dataset(grain.ReadOptions(threads, threads + 1))
@@ -135,6 +142,8 @@ def epoch(
   padded[: len(indices)] = indices
   if not steps:
     return iter(())
+  import grain
+
   dataset = (
     grain.MapDataset.source(padded)
     .batch(batch_size)
@@ -149,7 +158,7 @@ def gather(source: Source, indices: np.ndarray) -> Batch:
   """Stacks records [B]; index -1 and unreadable images become padding."""
   indices = np.asarray(indices, np.int64)
   padding = indices < 0
-  if hasattr(source, "batch"):
+  if source.batched:
     batch = dict(source.batch(np.maximum(indices, 0)))
     if padding.any():
       batch = {name: _blank(value, padding) for name, value in batch.items()}
@@ -230,13 +239,12 @@ def _own(value: np.ndarray) -> np.ndarray:
   return value if type(value) is np.ndarray else np.array(value)
 
 
-def _note_unreadable(source, index: int) -> None:
+def _note_unreadable(source: Source, index: int) -> None:
   name = source.describe(index)
-  noted = getattr(source, "unreadable", [])
-  if name not in noted:
-    noted.append(name)
+  if name not in source.unreadable:
+    source.unreadable.append(name)
     logging.warning("Unreadable image left out: %s", name)
-    check_bad_share(noted, len(source), getattr(source, "max_bad_share", 0.05))
+    check_bad_share(source.unreadable, len(source), source.max_bad_share)
 
 
 def _rows_per_process(batch_size: int, count: int) -> int:

@@ -13,14 +13,25 @@ A record is a dict of numpy arrays for one image:
 | box | float32 [4] | x0, y0, x1, y1 in pixels, NaN unknown |
 | domain | int32 [] | index into `DOMAINS` |
 
+The record of a scene, a picture of several people, has room for N faces. All
+but the image has a leading axis [N], `box` is called `boxes`, and there are:
+
+| key | dtype and shape | meaning |
+|---|---|---|
+| boxes | float32 [N, 4] | x0, y0, x1, y1 in pixels, 0 where there is no face |
+| valid | bool [N] | true for faces, false for what fills the rows |
+| left_out | int32 [] | the smallest faces, for which there was no room |
+
 A batch is the same dict with a leading axis, plus `index` int64 [B], the
 position of each record in its source, and `padding` bool [B], true for rows
 that are not examples (the tail of an epoch, an unreadable file).
 """
 
-from typing import Protocol
+import functools
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from jaxpriv.errors import UserError
 
@@ -65,30 +76,102 @@ AFLW_LANDMARKS = (
 
 LANDMARKS = ARCFACE_LANDMARKS + AFLW_LANDMARKS
 
+# The image of a record whose pixels are not decoded yet.
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
-class Source(Protocol):
+
+class Photograph(NamedTuple):
+  """One image and what is known of it, before it is framed.
+
+  Attributes:
+    image: opened, not yet decoded.
+    fields: the record, with `NO_IMAGE` for its image.
+    square: x0, y0, x1, y1 of the crop to take where the five points are not
+      known; NaN where the box is not known either.
+    name: what to call it in an error.
+  """
+
+  image: Image.Image
+  fields: Record
+  square: np.ndarray
+  name: str
+
+
+class Source:
   """A `grain.RandomAccessDataSource` of records, deterministic in the index.
+
+  A source inherits from this, sets or overrides the first two attributes,
+  `__len__`, `__getitem__` and `describe`, and of all else what it has.
 
   Attributes:
     attribute_names: the A names of `record["attributes"]`, spelled as in CelebA
       ("Male", "Big_Nose") where CelebA has the attribute.
     identities: int32 [len(source)], the person of every record, known without
-      reading images, so that splits can be made by person; -1 unknown.
+      reading images, so that splits can be made by person; -1 unknown. Of
+      scenes it is the group of people: nobody is in scenes of two groups.
+    identity_names: the person or group behind each number of `identities`;
+      empty where they have numbers only.
+    attribute_values: int8 [faces, A], -1 unknown, where they are known without
+      reading images; else None.
+    default_attributes: those to train on unless the config names others; empty
+      for all that vary.
+    batched: `batch` is the fast way to read, and no image can be unreadable.
+      Otherwise records are read one by one.
+    unreadable: descriptions of the images found unreadable so far; a pipeline
+      adds to them.
+    max_bad_share: share of unreadable images above which a run stops.
+    image_size: side of the images, where all have one size.
+    max_faces: faces that a scene has room for; 0: a record is of one face.
   """
 
-  @property
-  def attribute_names(self) -> tuple[str, ...]: ...
+  attribute_names: tuple[str, ...]
+  identities: np.ndarray
+  identity_names: tuple[str, ...] = ()
+  attribute_values: np.ndarray | None = None
+  default_attributes: tuple[str, ...] = ()
+  batched: bool = False
+  max_bad_share: float = 0.05
+  max_faces: int = 0
 
-  @property
-  def identities(self) -> np.ndarray: ...
+  # Cached, and not a default: every source has a list of its own.
+  @functools.cached_property
+  def unreadable(self) -> list[str]:
+    return []
 
-  def __len__(self) -> int: ...
+  @functools.cached_property
+  def image_size(self) -> int:
+    return len(self[0]["image"])
 
-  def __getitem__(self, index: int) -> Record: ...
+  def __len__(self) -> int:
+    raise NotImplementedError
+
+  def __getitem__(self, index: int) -> Record:
+    """Reads a record.
+
+    Raises:
+      UnreadableImageError: its image cannot be decoded.
+    """
+    raise NotImplementedError
 
   def describe(self, index: int) -> str:
     """Names record `index` for a person: a file name, or a seed and number."""
-    ...
+    raise NotImplementedError
+
+  def batch(self, indices: np.ndarray) -> Batch:
+    """Stacks records, whose images have one size."""
+    rows = [self[int(index)] for index in indices]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+  def photograph(self, index: int) -> Photograph | None:
+    """Opens the image of a record without decoding it.
+
+    None where the source makes its images, in the size and frame asked for.
+    """
+    return None
+
+  def person(self, number: int) -> str:
+    """Names the person behind a number, alike in every source with them."""
+    return self.identity_names[number] if self.identity_names else str(number)
 
 
 class DataError(UserError, ValueError):
@@ -97,18 +180,6 @@ class DataError(UserError, ValueError):
 
 class UnreadableImageError(DataError):
   """One image cannot be decoded; a pipeline counts and names it and goes on."""
-
-
-def person(source: Source, number: int) -> str:
-  """Names a person, alike in every source that shows them.
-
-  That is what the source says itself (`person`), or the name behind the number
-  (`identity_names`), or the number.
-  """
-  if hasattr(source, "person"):
-    return source.person(number)
-  names = getattr(source, "identity_names", ())
-  return names[number] if names else str(number)
 
 
 def record(
@@ -142,4 +213,35 @@ def record(
     pose=known(pose, 3),
     box=known(box, 4),
     domain=np.int32(domain),
+  )
+
+
+def scene(image: np.ndarray, faces: Batch, max_faces: int) -> Record:
+  """Builds the record of a picture of several faces, the largest if too many.
+
+  Args:
+    image: the picture.
+    faces: fields of records with a leading axis, `box` and `attributes` among
+      them; what is not given is unknown.
+    max_faces: rows of the record.
+  """
+  boxes = np.asarray(faces["box"], np.float32)
+  areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+  kept = np.sort(np.argsort(-areas, kind="stable")[:max_faces])
+  blank = record(image, attributes=(-1,) * faces["attributes"].shape[1])
+  del blank["image"]
+  rows = {
+    name: np.repeat(np.asarray(value)[None], max_faces, 0)
+    for name, value in blank.items()
+  }
+  for name in rows.keys() & faces.keys():
+    rows[name][: len(kept)] = faces[name][kept]
+  padded = rows.pop("box")
+  padded[len(kept) :] = 0
+  return dict(
+    rows,
+    image=image,
+    boxes=padded,
+    valid=np.arange(max_faces) < len(kept),
+    left_out=np.array(len(boxes) - len(kept), np.int32),
   )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv.data import landmarks
 from jaxpriv.data.records import AFLW_LANDMARKS
 
 
@@ -26,17 +27,6 @@ def box_of(region: jax.Array) -> jax.Array:
   """Regions [..., 3] as boxes x0, y0, x1, y1 [..., 4]."""
   centre, half = region[..., :2], region[..., 2:] / 2
   return jnp.concatenate([centre - half, centre + half], -1)
-
-
-def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Intersection over union of boxes [..., 4]; 0 where one is unknown."""
-  low = jnp.maximum(a[..., :2], b[..., :2])
-  high = jnp.minimum(a[..., 2:], b[..., 2:])
-  area = lambda x: jnp.prod(jnp.maximum(x[..., 2:] - x[..., :2], 0), -1)
-  shared = jnp.prod(jnp.maximum(high - low, 0), -1)
-  union = area(a) + area(b) - shared
-  found = shared / jnp.maximum(union, 1e-6)
-  return jnp.where(jnp.isfinite(found), found, 0)
 
 
 def draw(
@@ -94,13 +84,4 @@ def _weights(size, centre, length, side):
 
 
 # AFLW's points as they are numbered in a mirror image.
-MIRRORED = np.array(
-  [
-    AFLW_LANDMARKS.index(
-      name.replace("left", "LEFT")
-      .replace("right", "left")
-      .replace("LEFT", "right")
-    )
-    for name in AFLW_LANDMARKS
-  ]
-)
+MIRRORED = landmarks.mirrored(AFLW_LANDMARKS)

@@ -1,10 +1,10 @@
 """Opens the source a config asks for, framed to one size, perhaps in memory.
 
-A source of photographs (folder, TFDS, ArrayRecord) yields images of any size
-and has a method `photograph`; `Framed` cuts the faces out. Whatever the source,
-what `open_source` returns holds images of `image_size` and the attributes asked
-for. The source feature_pools is another of these, `config.own`, and after it
-the features of `config.pools`, which stay on disk.
+A source of photographs (folder, TFDS, ArrayRecord) opens images of any size by
+`photograph`, and `Framed` cuts the faces out. Whatever the source, what
+`open_source` returns holds images of `image_size` and the attributes asked for.
+The source feature_pools is another of these, `config.own`, and after it the
+features of `config.pools`, which stay on disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data import alignment, records
+from jaxpriv.data import alignment
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
@@ -31,14 +31,15 @@ def open_source(
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
       align, num_identities, images_per_identity, seed, domain, attributes,
-      cache and max_bad_share; for feature_pools also own and pools.
+      cache, max_bad_share and max_faces (scenes of so many people at most, of
+      procedural and folder; 0 for one face a record); for feature_pools also
+      own and pools.
     progress: called with (images done, of how many) while a cache is filled.
 
   Returns:
     A source of records with image uint8 [image_size, image_size, 3] and with
     `config.attributes`. Where that is empty: the source's `default_attributes`,
     or every attribute that takes both values; where it is ("all",), the latter.
-    It has `unreadable`, the names of the images found unreadable so far.
 
   Raises:
     DataError: the data are not there or not as asked for.
@@ -59,12 +60,18 @@ def words(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def _open_pools(config, progress) -> Source:
-  from jaxpriv.data import feature_pools
+  from jaxpriv.data.feature_pools import FeaturePools
+  from jaxpriv.data.pool import Pool, check_alike
 
   if config.own not in IMAGE_SOURCES:
     raise DataError(
       f"data.own is {config.own!r}; for one's own images it must be one of"
       f" {', '.join(IMAGE_SOURCES)}."
+    )
+  if config.get("max_faces", 0):
+    raise DataError(
+      f"data.max_faces is {config.max_faces}, and records of pools are of one"
+      " face each: give 0."
     )
   folders = words(config.pools)
   if not folders:
@@ -72,8 +79,8 @@ def _open_pools(config, progress) -> Source:
       "data.pools is empty: name the folders of the feature pools to train on,"
       " or take another data.source."
     )
-  pools = [feature_pools.Pool(folder) for folder in folders]
-  feature_pools.check_alike(pools)  # before images are decoded for minutes
+  pools = [Pool(folder) for folder in folders]
+  check_alike(pools)  # before images are decoded for minutes
   if config.align != pools[0].align:
     raise DataError(
       f"data.align is {config.align}, and faces of pool {pools[0].path} were"
@@ -82,11 +89,13 @@ def _open_pools(config, progress) -> Source:
     )
   own = config.copy_and_resolve_references()
   own.source = config.own
-  return feature_pools.FeaturePools(open_source(own, progress), pools)
+  return FeaturePools(open_source(own, progress), pools)
 
 
 def open_unframed(config: Any) -> Source:
   """Opens a source with its images and attributes as they are stored."""
+  if config.get("max_faces", 0):
+    return _open_scenes(config)
   # Imported where needed: a source's library need not be there for the others.
   if config.source == "procedural":
     from jaxpriv.data.procedural import ProceduralFaces
@@ -116,13 +125,30 @@ def open_unframed(config: Any) -> Source:
   )
 
 
-class Framed:
-  """A source whose images have one size and whose attributes are chosen.
+def _open_scenes(config) -> Source:
+  if config.source == "procedural":
+    from jaxpriv.data.procedural import ProceduralScenes
 
-  Attributes:
-    unreadable: descriptions of the images found unreadable so far.
-    max_bad_share: share of unreadable images above which a run stops.
-  """
+    return ProceduralScenes(
+      config.num_identities,
+      config.images_per_identity,
+      config.image_size,
+      config.seed,
+      domain=config.domain,
+      max_faces=config.max_faces,
+    )
+  if config.source == "folder":
+    from jaxpriv.data.scenes import FolderScenes
+
+    return FolderScenes(config.path, words(config.sets), config.max_faces)
+  raise DataError(
+    f"data.source is {config.source!r}, whose records are of one face: scenes"
+    f" (data.max_faces = {config.max_faces}) come from procedural or folder."
+  )
+
+
+class Framed(Source):
+  """A source whose images have one size and whose attributes are chosen."""
 
   def __init__(
     self,
@@ -132,50 +158,52 @@ class Framed:
     attributes: Sequence[str] | None = None,
     max_bad_share: float = 0.05,
   ):
-    if align not in alignment.ALIGNMENTS:
+    alignment.check(align)
+    if source.max_faces and align != "whole":
       raise DataError(
-        f"data.align is {align!r}; it must be one of"
-        f" {', '.join(alignment.ALIGNMENTS)}."
+        f"data.align is {align!r}, which would crop people from scenes"
+        f" (data.max_faces = {source.max_faces}): give data.align=whole."
       )
     existing = tuple(source.attribute_names)
     self.attribute_names = existing if attributes is None else tuple(attributes)
     self._columns = [existing.index(name) for name in self.attribute_names]
     self.identities = source.identities
-    self.identity_names = tuple(getattr(source, "identity_names", ()))
-    self._source: Any = source
+    self.identity_names = source.identity_names
+    self.batched = source.batched
+    self.max_faces = source.max_faces
+    self._source = source
     self._align = align
     self.image_size = image_size
     self.max_bad_share = max_bad_share
-    self.unreadable: list[str] = []
-    if hasattr(source, "batch"):
-      self.batch = self._batch
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
     index = int(index)
-    if hasattr(self._source, "photograph"):
-      photograph = self._source.photograph(index)
-      record = alignment.frame(photograph, self.image_size, self._align)
-    else:
-      record = self._source[index]
-    return self._chosen(record)
+    photograph = self._source.photograph(index)
+    if photograph is None:
+      return self._chosen(self._source[index])
+    return self._chosen(
+      alignment.frame(photograph, self.image_size, self._align)
+    )
 
   def describe(self, index: int) -> str:
     return self._source.describe(int(index))
 
   def person(self, number: int) -> str:
-    return records.person(self._source, number)
+    return self._source.person(number)
 
-  def _batch(self, indices: np.ndarray) -> Batch:
+  def batch(self, indices: np.ndarray) -> Batch:
     return self._chosen(self._source.batch(indices))
 
   def _chosen(self, record):
     return dict(record, attributes=record["attributes"][..., self._columns])
 
 
-def _choose_attributes(source, asked: tuple[str, ...], config):
+def _choose_attributes(
+  source: Source, asked: tuple[str, ...], config
+) -> tuple[str, ...]:
   existing = tuple(source.attribute_names)
   where = (
     f"source {config.source!r} ({config.path or config.name or 'built in'})"
@@ -189,10 +217,9 @@ def _choose_attributes(source, asked: tuple[str, ...], config):
       )
   if asked and not every:
     return asked
-  default = () if every else getattr(source, "default_attributes", ())
-  if default:
-    return tuple(default)
-  values = getattr(source, "attribute_values", None)
+  if source.default_attributes and not every:
+    return source.default_attributes
+  values = source.attribute_values
   if values is None:
     return existing
   varied = (values == 0).any(0) & (values == 1).any(0)

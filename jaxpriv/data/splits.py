@@ -1,4 +1,4 @@
-"""Identity-disjoint splits: no person is in two of them."""
+"""Disjoint splits: no person, or no image, is in two of them."""
 
 import hashlib
 import math
@@ -9,13 +9,13 @@ import numpy as np
 from jaxpriv.data.records import DataError
 
 
-def split_by_identity(
+def split_groups(
   identities: np.ndarray,
   shares: Mapping[str, float],
   seed: int,
   names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-  """Deals people, with all their images, to splits.
+  """Deals groups of records to splits: those of a person, or each on its own.
 
   People are ordered by a hash of (seed, name), which no library version
   changes, and cut by the shares of people, not of images. The order of people
@@ -29,7 +29,8 @@ def split_by_identity(
   in no claim that needs disjoint people. Drop them first where that matters.
 
   Args:
-    identities: int [N]; -1 unknown.
+    identities: int [N], the person of each image, or of scenes the group, or
+      another number for each where images are dealt out; -1 unknown.
     shares: split -> share of the people, summing to 1; the first is training.
     seed: chooses who goes where.
     names: the person behind each number of `identities`. Needed where a number

@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jaxpriv.data import alignment, images
-from jaxpriv.data.records import DataError, Record, record
+from jaxpriv.data import images
+from jaxpriv.data.records import (
+  NO_IMAGE,
+  DataError,
+  Photograph,
+  Record,
+  Source,
+  record,
+)
 
 NAMES = ("celeb_a", "lfw")
 
@@ -37,7 +44,7 @@ _OPEN_ERRORS = (AssertionError, KeyError, NotImplementedError, OSError,
                 ValueError)  # fmt: skip
 
 
-class TfdsSource:
+class TfdsSource(Source):
   """A prepared split of celeb_a or lfw.
 
   Attributes:
@@ -84,17 +91,16 @@ class TfdsSource:
   def describe(self, index: int) -> str:
     return f"TFDS {self._name}, split {self._split}, record {index}"
 
-  def photograph(self, index: int) -> alignment.Photograph:
+  def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     example = self._data[int(index)]
     image = images.open_image(example["image"], self.describe(index))
     known: dict[str, Any] = dict(identity=self.identities[index])
     if self._name == "celeb_a":
       known.update(_celeb_a_fields(example, self.attribute_names))
-    fields = record(alignment.NO_IMAGE, **known)
-    return alignment.Photograph(
-      image, fields, np.full(4, np.nan), self.describe(index)
-    )
+    fields = record(NO_IMAGE, **known)
+    square = np.full(4, np.nan)
+    return Photograph(image, fields, square, self.describe(index))
 
   def _people(self) -> tuple[np.ndarray, tuple[str, ...]]:
     """Numbers and names of the people; reads the split once, undecoded."""

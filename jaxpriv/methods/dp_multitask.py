@@ -28,7 +28,8 @@ from ml_collections import ConfigDict
 from jaxpriv.data import regions
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.data.sources import words
-from jaxpriv.models import multi_task
+from jaxpriv.metrics import detection
+from jaxpriv.models import backbones, multi_task
 from jaxpriv.models.multi_task import TASKS
 from jaxpriv.training import mechanism, tasks
 from jaxpriv.training.mechanism import Score, Target, Trained
@@ -36,6 +37,7 @@ from jaxpriv.training.method import Outputs, Phase
 
 NAME = "multi_task"
 GENDER = "Male"
+BACKBONES = ("hyperface", "small")
 
 # Overlap with a face from which a region shows it, and below which it does not;
 # those between are nobody's (Ranjan et al. 2019, section 3.2).
@@ -86,17 +88,13 @@ def phases(config: ConfigDict) -> list[Phase]:
       f" regions of side config.model.side = {options.side}; use a divisor"
     )
   dtype = jnp.dtype(config.dtype)
-  backbones = {
-    "hyperface": multi_task.HyperFace,
-    "small": multi_task.SmallMultiTask,
-  }
-  if options.architecture not in backbones:
+  if options.architecture not in BACKBONES:
     raise DataError(
       f"config.model.architecture = {options.architecture!r}: choose of"
-      f" {', '.join(backbones)}"
+      f" {', '.join(BACKBONES)}"
     )
-  backbone = backbones[options.architecture](
-    dtype=dtype, **options[options.architecture]
+  backbone = backbones.make(
+    options.architecture, dtype=dtype, **options[options.architecture]
   )
   model = multi_task.MultiTask(
     backbone,
@@ -195,7 +193,7 @@ def _fixed_views(batch, options) -> dict[str, jax.Array]:
 def _targets(batch, views, gender) -> dict[str, tuple]:
   """task -> (labels [B, R, ...], which are known [B, R, ...])."""
   region, mirrored = views["regions"], views["mirrored"][..., None]
-  overlap = regions.overlap(regions.box_of(region), batch["box"][:, None])
+  overlap = detection.iou(regions.box_of(region), batch["box"][:, None])
   boxed = jnp.isfinite(batch["box"]).all(-1)[:, None]
   shows, near = overlap >= FACE, overlap > NO_FACE
   points = batch["landmarks"][:, None, POINTS:]

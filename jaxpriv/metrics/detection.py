@@ -1,24 +1,38 @@
-"""Detections of whole images: suppression, and average precision."""
+"""Detections of whole images: overlap, suppression, and average precision."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
-def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Intersection over union [N, M] of boxes a [N, 4], b [M, 4], x0 y0 x1 y1.
+def iou(a: Any, b: Any) -> Any:
+  """Intersection over union [...] of boxes [..., 4], x0 y0 x1 y1.
 
-  0 where neither has an area; sides from 1e-150 to 1e150.
+  Leading axes are broadcast: a[:, None], b[None] gives those of all pairs.
+  Arrays of JAX, traced ones too, are computed in their precision, all else by
+  NumPy in float64.
+
+  Returns:
+    0 where neither box has an area, or one is not finite. Sides may be from
+    1e-150 to 1e150 in float64, 1e-19 to 1e19 in float32.
   """
-  a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-  low, high = (
-    np.maximum(a[..., :2], b[..., :2]),
-    np.minimum(a[..., 2:], b[..., 2:]),
-  )
-  shared = np.maximum(high - low, 0).prod(-1)
-  area = lambda x: np.maximum(x[..., 2:] - x[..., :2], 0).prod(-1)
-  union = area(a) + area(b) - shared
-  return shared / np.where(union > 0, union, 1)
+  if isinstance(a, jax.Array) or isinstance(b, jax.Array):
+    xp: Any = jnp
+    a, b = (x * 1.0 for x in map(jnp.asarray, (a, b)))
+  else:
+    xp = np
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  known = xp.isfinite(a).all(-1) & xp.isfinite(b).all(-1)
+  a, b = (xp.where(known[..., None], x, 0) for x in (a, b))
+  low = xp.maximum(a[..., :2], b[..., :2])
+  high = xp.minimum(a[..., 2:], b[..., 2:])
+  area = lambda low, high: xp.maximum(high - low, 0).prod(-1)
+  shared = area(low, high)
+  union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - shared
+  return shared / xp.where(union > 0, union, 1)
 
 
 def suppress(
@@ -46,7 +60,7 @@ def suppress(
   order = np.argsort(-scores, kind="stable")
   kept = []
   while len(order):
-    shared = overlaps(boxes[order[:1]], boxes[order])[0]
+    shared = iou(boxes[order[0]], boxes[order])
     gone = shared > overlap
     gone[0] = True
     # Only boxes of about the same place and size have a say.
@@ -100,7 +114,7 @@ def average_precision(
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     _check(found[:, :4], found[:, 4], f"image {i}, detections: ")
     _check(boxes, (), f"image {i}, faces: ")
-    shared = overlaps(found[:, :4], boxes)
+    shared = iou(found[:, None, :4], boxes[None])
     # Ties in score go by overlap, so that the order of rows does not matter.
     fit = shared.max(1, initial=0)
     order = np.lexsort((-fit, -found[:, 4]))

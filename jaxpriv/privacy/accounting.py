@@ -4,21 +4,24 @@ Each step draws every unit (an image, or a person) independently with the
 sampling probability q, and adds Gaussian noise of sigma times the sensitivity:
 T times the Poisson-subsampled Gaussian mechanism, neighbours differing by one
 unit more or less.
+
+dp_accounting takes longer to import than JAX, and every program reads this
+module, so that it is imported where it is used.
 """
+
+from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import dp_accounting
 from absl import logging
-from dp_accounting import pld, rdp
-from scipy import optimize
 
-ACCOUNTANTS: dict[str, Callable] = {
-  "pld": pld.PLDAccountant,
-  "rdp": rdp.RdpAccountant,
-}
+if TYPE_CHECKING:
+  import dp_accounting
+
+ACCOUNTANTS = ("pld", "rdp")
 # Bounds from above that only `calibrate` begins with.
 QUICK, COARSE = "quick", "coarse"
 # Grid spacing of privacy losses, by accountant.
@@ -45,6 +48,8 @@ def event(
     raise ValueError(f"noise_multiplier = {noise_multiplier} is negative")
   if steps < 0 or steps != int(steps):
     raise ValueError(f"steps = {steps}: it must be a whole number, 0 or more")
+  import dp_accounting
+
   one: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(noise_multiplier)
   if sampling_probability < 1:
     one = dp_accounting.PoissonSampledDpEvent(sampling_probability, one)
@@ -100,6 +105,7 @@ def _by_pld(events, delta, grid) -> float:
   largest = max(_largest_loss(one) for one in events)
   if largest > 1e7:  # rounding would overflow
     return math.inf
+  from dp_accounting import pld
 
   def spent(grid):
     total = pld.PLDAccountant(value_discretization_interval=grid)
@@ -114,6 +120,8 @@ def _by_pld(events, delta, grid) -> float:
 
 def _largest_loss(composed) -> float:
   """Loss of one step (unsampled: of all) at ten standard deviations."""
+  import dp_accounting
+
   inner = composed.event
   if isinstance(inner, dp_accounting.GaussianDpEvent):
     sigma = inner.noise_multiplier / math.sqrt(composed.count)
@@ -187,6 +195,8 @@ def calibrate(
   Raises:
     ValueError: no noise keeps to the target, as at a delta below 1e-15.
   """
+  from scipy import optimize
+
   _accountant(accountant)  # refuses what it does not know
   if accountant == "pld":
     logging.info("Finding the noise for epsilon = %g: some seconds", target)
@@ -269,12 +279,17 @@ def _check_delta(delta):
 
 
 def _accountant(name):
+  from dp_accounting import pld, rdp
+
   if name == QUICK:  # whole orders only: a bound from above, in a moment
     return rdp.RdpAccountant(orders=range(2, 128))
-  if name == COARSE:
-    name = "pld"
-  if name not in ACCOUNTANTS:
+  made = {
+    "pld": pld.PLDAccountant,
+    COARSE: pld.PLDAccountant,
+    "rdp": rdp.RdpAccountant,
+  }
+  if name not in made:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"
     )
-  return ACCOUNTANTS[name]()
+  return made[name]()

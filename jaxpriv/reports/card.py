@@ -51,7 +51,8 @@ NO_FIGURES = (
 FRAMED = {
   "landmarks": "by their landmarks",
   "box": "by a box",
-  "none": "by the central square of the image",
+  "centre": "by the central square of the image",
+  "whole": "by the whole image",
 }
 
 

@@ -33,12 +33,16 @@ def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
   return total / jnp.maximum(keep.sum(), 1)
 
 
+# objective -> gradient, as `value_and_grad` is one; see `supervised`.
+Gradient = Callable[[Callable], Callable]
+
+
 def value_and_grad(objective: Callable) -> Callable:
   """The plain gradient: (params, batch, key) -> ((value, aux), grads)."""
   return jax.value_and_grad(objective, has_aux=True)
 
 
-def accumulated_grad(count: int) -> Callable[[Callable], Callable]:
+def accumulated_grad(count: int) -> Gradient:
   """The gradient over `count` microbatches, one after the other.
 
   Equals `value_and_grad` where rows do not see each other (no BatchNorm), no
@@ -75,7 +79,8 @@ def supervised(
   optimizer: optax.GradientTransformation,
   *,
   inputs: Callable = lambda batch, frozen: batch["image"],
-  grad: Callable[[Callable], Callable] = value_and_grad,
+  grad: Gradient = value_and_grad,
+  clip_norm: float = 0.0,
   outputs: Outputs | None = None,
   trainable: Sequence[str] = (),
 ) -> Method:
@@ -89,9 +94,12 @@ def supervised(
       to [B] or scalar arrays. The mean of losses over the examples of the batch
       is minimised.
     optimizer: an optax transformation.
-    inputs: (batch, frozen) -> the model's input, to initialise it.
+    inputs: (batch, frozen) -> the model's input, or a tuple of them, to
+      initialise it.
     grad: objective -> ((params, batch, key) -> ((value, aux), grads)), an
-      objective being (params, batch, key) -> (value, (metrics, batch_stats)).
+      objective being (params, batch, key) -> (value, aux), and aux (metrics,
+      batch_stats).
+    clip_norm: of the whole gradient; 0 is off.
     outputs: functions (apply, batch, frozen) -> pytree. losses, the loss and
       metrics of each example in evaluation mode, is always there.
     trainable: how the names of the parameters begin that are trained, such as
@@ -108,7 +116,7 @@ def supervised(
   trainable = tuple(trainable)
 
   def init(key, batch, frozen):
-    shown = model.init(key, inputs(batch, frozen), train=False)
+    shown = _variables(model, key, inputs(batch, frozen))
     params = shown["params"]
     names = flatten_dict(params, sep="/")
     for start in trainable:
@@ -154,8 +162,9 @@ def supervised(
     if trainable:
       zeros = jax.tree.map(jnp.zeros_like, state["params"])
       grads = _chosen(zeros, trainable)[1](grads)
-    updates, opt = optimizer.update(grads, state["opt"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
+    params, opt = _updated(
+      optimizer, _clip(grads, clip_norm), state["opt"], state["params"]
+    )
     if trainable:  # weight decay moves what has no gradient, too
       params = whole(_chosen(params, trainable)[0])
       owner = lambda name: name.rpartition("/")[0]
@@ -190,6 +199,25 @@ def supervised(
   return Method(init, step, functions.map(evaluated))
 
 
+def _variables(model, key, inputs) -> Mapping[str, Any]:
+  inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+  return model.init(key, *inputs, train=False)
+
+
+def _clip(grads, norm: float):
+  """Scales gradients down to a global norm; 0 is no limit."""
+  if not norm:
+    return grads
+  clip = optax.clip_by_global_norm(norm)
+  return clip.update(grads, clip.init(grads))[0]
+
+
+def _updated(optimizer, grads, opt, params) -> tuple[Any, Any]:
+  """(parameters, optimizer state) after a step."""
+  updates, opt = optimizer.update(grads, opt, params)
+  return optax.apply_updates(params, updates), opt
+
+
 def _chosen(params, trainable) -> tuple[Any, Callable]:
   """Parameters that are trained, and a function from them to all."""
   if not trainable:
@@ -200,40 +228,70 @@ def _chosen(params, trainable) -> tuple[Any, Callable]:
 
 
 class Player(NamedTuple):
-  """One side of an adversarial game.
+  """One network of a game, with an optimizer of its own.
 
   Attributes:
-    model: a module whose `__call__` takes `train`.
-    loss: (applies, batch, frozen, key) -> (scalar, metrics), where `applies`
-      maps every player's name to its apply function. Gradients flow to this
-      player's parameters only.
-    optimizer: an optax transformation.
-    inputs: (batch, frozen, key) -> the model's input, to initialise it.
+    model: a module whose `__call__` takes `train`; without statistics.
+    optimizer: an optax transformation. Its schedule counts the moves that
+      update this player, of which there may be several a step.
+    inputs: (batch, frozen, key) -> the model's input, or a tuple of them, to
+      initialise it.
   """
 
   model: nn.Module
-  loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
   optimizer: optax.GradientTransformation
   inputs: Callable = lambda batch, frozen, key: batch["image"]
 
 
+class Move(NamedTuple):
+  """A gradient step of some players under one loss.
+
+  Attributes:
+    updates: names of the players that it updates. Gradients flow to their
+      parameters only.
+    loss: (applies, batch, frozen, key) -> (scalar, metrics), where `applies`
+      maps every player's name to its apply function and metrics are scalars.
+  """
+
+  updates: tuple[str, ...]
+  loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+
 def adversarial(
   players: Mapping[str, Player],
+  moves: Mapping[str, Move],
+  *,
+  grad: Gradient = value_and_grad,
+  clip_norm: float = 0.0,
   outputs: Outputs | None = None,
 ) -> Method:
-  """A method in which players with losses of their own take turns.
+  """A method in which networks play against each other.
 
-  Within one step the players move in the order given, each against the others
-  as they stand after their moves.
+  Within one step the moves are made in the order given, each with all players
+  as they stand after the moves before it.
 
   Args:
-    players: name -> Player; models have no BatchNorm statistics.
+    players: name -> Player.
+    moves: name -> Move; metrics of a move are "name/loss" and so on.
+    grad: as in `supervised`, but aux is the metrics.
+    clip_norm: of the whole gradient of a move, over all that it updates; 0 is
+      off.
     outputs: functions (applies, batch, frozen) -> pytree.
 
   Returns:
     a Method whose state is {"params", "batch_stats", "opt"}, each (the
     statistics excepted, which are empty) with one entry a player.
+
+  Raises:
+    ValueError: a move updates none of the players, or a player is never
+      updated; at `init`, if a player keeps statistics.
   """
+  moved = [name for move in moves.values() for name in move.updates]
+  if set(moved) != set(players):
+    raise ValueError(
+      f"the moves update {sorted(set(moved))}, and the players are"
+      f" {sorted(players)}"
+    )
 
   def applies_of(params, key=None):
     params = mesh_lib.gather(params)
@@ -254,9 +312,7 @@ def adversarial(
     params = {}
     for i, (name, player) in enumerate(players.items()):
       own = jax.random.fold_in(key, i)
-      shown = player.model.init(
-        own, player.inputs(batch, frozen, own), train=False
-      )
+      shown = _variables(player.model, own, player.inputs(batch, frozen, own))
       if set(shown) != {"params"}:
         raise ValueError(
           f"player {name!r} keeps {sorted(set(shown) - {'params'})}; an "
@@ -270,22 +326,23 @@ def adversarial(
   def step(state, frozen, batch, key):
     params, opt = dict(state["params"]), dict(state["opt"])
     metrics = {}
-    for i, (name, player) in enumerate(players.items()):
+    for i, (name, move) in enumerate(moves.items()):
+
+      def objective(mine, batch, key, move=move):
+        applies = applies_of({**params, **mine}, key)
+        return move.loss(applies, batch, frozen, key)
+
+      mine = {player: params[player] for player in move.updates}
       own = jax.random.fold_in(key, i)
-
-      def objective(mine, name=name, player=player, own=own):
-        applies = applies_of({**params, name: mine}, own)
-        return player.loss(applies, batch, frozen, own)
-
-      (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(
-        params[name]
-      )
-      updates, opt[name] = player.optimizer.update(
-        grads, opt[name], params[name]
-      )
-      params[name] = optax.apply_updates(params[name], updates)
+      (value, extra), grads = grad(objective)(mine, batch, own)
+      norm = optax.tree.norm(grads)
+      grads = _clip(grads, clip_norm)
+      for player in move.updates:
+        params[player], opt[player] = _updated(
+          players[player].optimizer, grads[player], opt[player], params[player]
+        )
       metrics[f"{name}/loss"] = value
-      metrics[f"{name}/gradient_norm"] = optax.tree.norm(grads)
+      metrics[f"{name}/gradient_norm"] = norm
       metrics |= {f"{name}/{key}": value for key, value in extra.items()}
     return {**state, "params": params, "opt": opt}, metrics
 

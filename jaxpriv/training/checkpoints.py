@@ -1,12 +1,19 @@
-"""Checkpoints of one phase: Orbax, asynchronous, by step, on any mesh."""
+"""Checkpoints of one phase: Orbax, asynchronous, by step, on any mesh.
 
-from typing import Any
+Orbax is imported where it is used: programs start without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import jax
-import orbax.checkpoint as ocp
 from etils import epath
 
 from jaxpriv.training import mesh as mesh_lib
+
+if TYPE_CHECKING:
+  import orbax.checkpoint as ocp
 
 
 def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
@@ -18,6 +25,8 @@ def open_manager(
   directory: epath.PathLike, keep: int = 2
 ) -> ocp.CheckpointManager:
   """Opens, or makes, the checkpoints of a phase; the last `keep` are kept."""
+  import orbax.checkpoint as ocp
+
   options = ocp.CheckpointManagerOptions(max_to_keep=keep)
   # Orbax wants an absolute path.
   path = epath.Path(directory).absolute()
@@ -30,6 +39,8 @@ def open_manager(
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
   """Saves in the background; a step that is already saved is left alone."""
+  import orbax.checkpoint as ocp
+
   if manager.latest_step() != step:
     manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
@@ -49,6 +60,8 @@ def restore(
   manager: ocp.CheckpointManager, step: int, shapes: Any, mesh: Any
 ) -> Any:
   """Restores a state of known structure, whatever mesh it was saved on."""
+  import orbax.checkpoint as ocp
+
   target = abstract(shapes, mesh)
   return manager.restore(step, args=ocp.args.StandardRestore(target))
 
@@ -74,6 +87,8 @@ def load(directory: epath.PathLike, mesh: Any) -> Any:
   Raises:
     FileNotFoundError: if nothing was saved there.
   """
+  import orbax.checkpoint as ocp
+
   step = latest_step(directory)
   if step is None:
     raise FileNotFoundError(

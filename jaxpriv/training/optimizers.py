@@ -26,7 +26,11 @@ def learning_rate(options: ConfigDict) -> optax.Schedule:
 
 
 def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
-  """An optax optimizer from the options of one phase; see configs.common."""
+  """An optax optimizer from the options of one phase; see configs.common.
+
+  It does not clip: `clip_norm` is of the whole gradient, which may be that of
+  several optimizers; builders see to it.
+  """
   rate = learning_rate(options)
   optimizers = {
     "sgd": lambda: optax.chain(
@@ -39,10 +43,5 @@ def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
     raise ValueError(
       f"optimizer {options.optimizer!r} is unknown; one of {sorted(optimizers)}"
     )
-  # Always a chain of two, so that a checkpoint can go on with clipping.
-  clip = (
-    optax.clip_by_global_norm(options.clip_norm)
-    if options.clip_norm
-    else optax.identity()
-  )
-  return optax.chain(clip, optimizers[options.optimizer]())
+  # The form that the optimizer state of checkpoints has.
+  return optax.chain(optax.identity(), optimizers[options.optimizer]())

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from absl import logging
-from rich import progress as rich_progress
-from rich.console import Console
 
 LOG_EVERY_SECONDS = 15.0
 
@@ -38,6 +36,9 @@ def bar(
 
 
 def _terminal_bar(name, total, start, unit):
+  from rich import progress as rich_progress
+  from rich.console import Console
+
   columns = (
     rich_progress.TextColumn("{task.description:<22}"),
     rich_progress.BarColumn(bar_width=24),

@@ -48,10 +48,7 @@ def supervised_phase(
   def build(
     plan: Plan | None = None, private_grad: Callable = private.private_grad
   ) -> Method:
-    grad: Callable = builders.value_and_grad
-    schedule = options
-    if options.accumulate > 1:
-      grad = builders.accumulated_grad(options.accumulate)
+    grad, schedule = gradient(options), options
     if plan:
       grad = private_grad(plan)
       # The schedule ends where the budget does.
@@ -62,6 +59,7 @@ def supervised_phase(
       loss,
       make_optimizer(schedule),
       grad=grad,
+      clip_norm=options.clip_norm,
       trainable=words(options.trainable),
       **arguments,
     )
@@ -73,6 +71,45 @@ def supervised_phase(
     return combined(method, options, transform)
 
   return Phase(name, needs, build(), build)
+
+
+def adversarial_phase(
+  name: str,
+  players: Mapping[str, builders.Player],
+  moves: Mapping[str, builders.Move],
+  options: ConfigDict,
+  *,
+  needs: tuple[str, ...] = (),
+  transform: Callable | None = None,
+  outputs: Outputs | None = None,
+) -> Phase:
+  """A game with the combinators its options ask for.
+
+  Args:
+    name: of the phase.
+    players: see `builders.adversarial`, as for moves and outputs; optimizers
+      are theirs, such as `optimizers.make_optimizer` of these options.
+    moves: see there.
+    options: of the phase.
+    needs: of the phase.
+    transform: as in `supervised_phase`.
+    outputs: see `builders.adversarial`.
+  """
+  method = builders.adversarial(
+    players,
+    moves,
+    grad=gradient(options),
+    clip_norm=options.clip_norm,
+    outputs=outputs,
+  )
+  return Phase(name, needs, combined(method, options, transform))
+
+
+def gradient(options: ConfigDict) -> builders.Gradient:
+  """The gradient that options ask for: in microbatches, or at once."""
+  if options.accumulate > 1:
+    return builders.accumulated_grad(options.accumulate)
+  return builders.value_and_grad
 
 
 def combined(method, options, transform=None) -> Method:

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
@@ -128,6 +127,8 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
   directory = checkpoints.phase_directory(workdir, name)
   if not directory.exists():
     return 0
+  from orbax import checkpoint as ocp
+
   return max(ocp.utils.checkpoint_steps(directory), default=0)
 
 

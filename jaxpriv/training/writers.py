@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from jaxpriv import files
 
@@ -32,6 +31,8 @@ def metric_writer(
       metrics/<phase>/events...
     first_step: where this run starts or resumes.
   """
+  from tensorboardX import SummaryWriter
+
   path = metrics_path(workdir, phase)
   kept = [
     line for line in read_metrics(workdir, phase) if line["step"] < first_step

@@ -76,7 +76,9 @@ def test_hidden_attributes_are_read_in_what_was_rebuilt():
 
 
 def test_an_attack_stands_between_the_mean_image_and_the_clean_inverter():
-  found = by_metric(scene().rebuilt("A1 least squares", WHITE, "pairs", pairs=4))
+  found = by_metric(
+    scene().rebuilt("A1 least squares", WHITE, "pairs", pairs=4)
+  )
   ssim = found["SSIM"]
   assert ssim.claim == "appearance" and ssim.wanted == "hidden"
   assert ssim.ceiling.value > 0.99 > ssim.floor

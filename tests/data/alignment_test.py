@@ -146,11 +146,11 @@ def test_fine_detail_does_not_alias_when_reduced():
 def test_without_points_or_box_the_central_square_is_taken():
   pixels = np.zeros((60, 100, 3), np.uint8)
   pixels[:, 20:80] = 255
-  for align in alignment.ALIGNMENTS:
+  for align in ("landmarks", "box", "centre"):
     image = alignment.frame(_photograph(pixels), 60, align)["image"]
     assert image.min() == 255
   box = _photograph(pixels, square=(0, 0, 20, 20))
-  assert alignment.frame(box, 60, "none")["image"].min() == 255
+  assert alignment.frame(box, 60, "centre")["image"].min() == 255
   assert alignment.frame(box, 60, "box")["image"][:, :58].max() == 0
 
 
@@ -197,7 +197,7 @@ def test_points_are_distinct_or_not(five, distinct):
 
 
 def test_an_unknown_alignment_is_named():
-  with pytest.raises(records.DataError, match="'nose'.*landmarks, box, none"):
+  with pytest.raises(records.DataError, match="'nose'.*landmarks, box, cen"):
     alignment.frame(_photograph(np.zeros((9, 9, 3), np.uint8)), 8, "nose")
 
 

@@ -7,7 +7,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxpriv.data import augmentation
 from jaxpriv.data.augmentation import Augmentation, augment
+from jaxpriv.data.procedural import ProceduralFaces, ProceduralScenes
+from jaxpriv.data.records import LANDMARKS
 
 NONE = Augmentation(
   flip=False, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0
@@ -89,3 +92,67 @@ def test_the_key_makes_the_variation(images):
   assert (
     np.abs(first - augment(jax.random.key(6), images, options)).max() > 0.01
   )
+
+
+def _pictures():
+  faces = ProceduralFaces(4, 2, 32).batch(np.arange(8))
+  scenes = ProceduralScenes(32, 1, 32, max_faces=4).batch(np.arange(8))
+  return {"faces": faces, "scenes": scenes}
+
+
+@pytest.mark.parametrize("name", ["faces", "scenes"])
+def test_mirrored_twice_is_as_before(name):
+  batch = _pictures()[name]
+  flipped = jnp.array([True, False] * 4)
+  once = augmentation.mirror(batch, flipped)
+  twice = augmentation.mirror(once, flipped)
+  assert twice.keys() == batch.keys()
+  for key, value in batch.items():
+    np.testing.assert_allclose(twice[key], value, atol=1e-5, err_msg=key)
+    np.testing.assert_array_equal(np.asarray(once[key])[1::2], value[1::2])
+  np.testing.assert_array_equal(
+    np.asarray(once["image"])[0], batch["image"][0, :, ::-1]
+  )
+
+
+def test_geometry_goes_with_the_pixels_of_a_mirror():
+  """A bright pixel at a point, and a bright box, are found again."""
+  point, box = np.array([4.0, 9.0]), np.array([3.0, 7.0, 6.0, 12.0])
+  image = np.zeros((1, 16, 20, 3), np.float32)
+  image[0, 7:12, 3:6] = 0.5
+  image[0, 9, 4] = 1
+  left = LANDMARKS.index("left_eye")
+  landmarks = np.full((1, 2, len(LANDMARKS), 2), np.nan, np.float32)
+  landmarks[0, 0, left] = point
+  visibility = np.full((1, 2, len(LANDMARKS)), -1, np.int8)
+  visibility[0, 0, left] = 1
+  batch = dict(
+    image=image,
+    boxes=np.array([[box, np.zeros(4)]]),
+    valid=np.array([[True, False]]),
+    landmarks=landmarks,
+    visibility=visibility,
+    pose=np.array([[[0.1, 0.2, 0.3], [np.nan] * 3]]),
+  )
+  made = augmentation.mirror(batch, jnp.array([True]))
+  right = LANDMARKS.index("right_eye")
+  x, y = np.asarray(made["landmarks"][0, 0, right]).astype(int)
+  assert made["image"][0, y, x, 0] == 1
+  assert np.isnan(made["landmarks"][0, 0, left]).all()
+  assert made["visibility"][0, 0, right] == 1
+  x0, y0, x1, y1 = np.asarray(made["boxes"][0, 0]).astype(int)
+  assert (made["image"][0, y0:y1, x0:x1] > 0).all()
+  assert (x1 - x0, y1 - y0) == (3, 5)
+  np.testing.assert_array_equal(made["boxes"][0, 1], 0)
+  np.testing.assert_allclose(made["pose"][0, 0], [-0.1, 0.2, -0.3])
+
+
+def test_half_of_a_batch_is_mirrored_by_row():
+  images = jnp.arange(64.0)[:, None, None, None] + jnp.arange(2.0)[:, None]
+  mirrored = lambda key, x: augmentation.random_mirror(key, {"image": x})
+  made = np.asarray(mirrored(jax.random.key(0), images)["image"])
+  turned = made[:, 0, 0, 0] > made[:, 0, 1, 0]
+  assert 16 < turned.sum() < 48
+  # A row's does not depend on how many follow it.
+  part = np.asarray(mirrored(jax.random.key(0), images[:8])["image"])
+  np.testing.assert_array_equal(part, made[:8])

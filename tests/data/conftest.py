@@ -68,6 +68,7 @@ def data_config():
       sets=(),
       image_size=SIZE,
       align="landmarks",
+      max_faces=0,
       num_identities=4,
       images_per_identity=2,
       seed=0,

@@ -5,6 +5,7 @@ import pytest
 
 from jaxpriv.data import alignment, sources
 from jaxpriv.data.folder import FolderSource
+from jaxpriv.data.scenes import FolderScenes
 
 pytestmark = pytest.mark.faces
 
@@ -78,3 +79,15 @@ def test_pose_of_video_frames_is_plausible(faces):
   assert np.isfinite(pose).all()
   assert np.abs(np.median(pose, axis=0)).max() < np.deg2rad(8)
   assert np.percentile(np.abs(pose[:, 0]), 99) < np.deg2rad(90)
+
+
+def test_groups_of_people_are_scenes_with_everybody_in_them(faces):
+  source = sources.Framed(FolderScenes(faces, ("dlib_groups",), 8), 96, "whole")
+  records = [source[i] for i in range(len(source))]
+  assert [int(r["valid"].sum()) for r in records] == [7, 6, 3, 6, 3, 7, 7, 2]
+  for record in records:
+    boxes = record["boxes"][record["valid"]]
+    assert ((boxes > -1) & (boxes < 97)).all() and record["left_out"] == 0
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    nose = record["landmarks"][record["valid"], 2]
+    assert (np.abs(nose - middle) < (boxes[:, 2:] - boxes[:, :2]) / 2).all()

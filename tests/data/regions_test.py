@@ -8,6 +8,7 @@ from PIL import Image
 
 from jaxpriv.data import regions
 from jaxpriv.data.records import AFLW_LANDMARKS
+from jaxpriv.metrics import detection
 
 
 def test_squares_and_boxes():
@@ -16,20 +17,6 @@ def test_squares_and_boxes():
   np.testing.assert_allclose(
     regions.box_of(jnp.array([18.0, 38, 24])), [6, 26, 30, 50]
   )
-
-
-def test_overlap_by_counting_pixels():
-  rng = np.random.default_rng(0)
-  for _ in range(20):
-    a, b = np.sort(rng.integers(0, 30, (2, 2, 2)), 1).reshape(2, 4)
-    inside = np.zeros((2, 30, 30), bool)
-    for mask, (x0, y0, x1, y1) in zip(inside, (a, b), strict=True):
-      mask[y0:y1, x0:x1] = True
-    union = (inside[0] | inside[1]).sum()
-    expected = (inside[0] & inside[1]).sum() / max(union, 1)
-    found = regions.overlap(jnp.float32(a), jnp.float32(b))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-  assert regions.overlap(jnp.full(4, jnp.nan), jnp.ones(4)) == 0
 
 
 def test_drawn_regions_are_where_they_should_be():
@@ -44,7 +31,7 @@ def test_drawn_regions_are_where_they_should_be():
   scale = near[..., 2] / face[2]
   assert np.exp(-0.25) <= scale.min() < 0.8 and 1.25 < scale.max() < 1.285
   # Three in four show the face by half; of the others one in ten.
-  shows = np.asarray(regions.overlap(regions.box_of(found), box)) >= 0.5
+  shows = np.asarray(detection.iou(regions.box_of(found), box)) >= 0.5
   assert shows[:, :2].mean() > 0.75 and 0.02 < shows[:, 2:].mean() < 0.3
   assert (other[..., 2] >= 16 - 1e-3).all()
   # No two of them alike.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxpriv.data import alignment, records, sources
+from jaxpriv.data import alignment, sources
 from jaxpriv.data.records import LANDMARKS, DataError
 
 
@@ -86,19 +86,19 @@ def test_unknown_choices_are_named(people_folder, data_config, fields, message):
 
 def test_people_are_called_alike_by_every_source(people_folder, data_config):
   named = sources.open_source(data_config(path=str(people_folder)))
-  assert records.person(named, 3) == "person3"
+  assert named.person(3) == "person3"
 
   def drawn(**fields):
     config = data_config(source="procedural", image_size=32, **fields)
     return sources.open_source(config)
 
-  assert records.person(drawn(), 3) == "procedural human 3, seed 0"
-  same = drawn(align="none", cache=False, num_identities=9)
-  assert records.person(same, 3) == records.person(drawn(), 3)
-  assert records.person(drawn(seed=1), 3) != records.person(drawn(), 3)
+  assert drawn().person(3) == "procedural human 3, seed 0"
+  same = drawn(align="centre", cache=False, num_identities=9)
+  assert same.person(3) == drawn().person(3)
+  assert drawn(seed=1).person(3) != drawn().person(3)
   every = drawn(domain="all")
-  assert records.person(every, 0) == records.person(drawn(), 0)
-  assert records.person(every, 1) == "procedural cat 1, seed 0"
+  assert every.person(0) == drawn().person(0)
+  assert every.person(1) == "procedural cat 1, seed 0"
 
 
 def test_progress_reaches_the_end(people_folder, data_config):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from jaxpriv.data.records import DataError
-from jaxpriv.data.splits import split_by_identity
+from jaxpriv.data.splits import split_groups
 
 SHARES = dict(train=0.6, validation=0.15, test=0.25)
 
@@ -18,7 +18,7 @@ SHARES = dict(train=0.6, validation=0.15, test=0.25)
 @hypothesis.settings(deadline=None)
 def test_splits_part_the_people(identities, seed):
   identities = np.array(identities + list(range(20)) + [-1])
-  splits = split_by_identity(identities, SHARES, seed)
+  splits = split_groups(identities, SHARES, seed)
   assert list(splits) == list(SHARES)
   together = np.sort(np.concatenate(list(splits.values())))
   np.testing.assert_array_equal(together, np.arange(len(identities)))
@@ -37,8 +37,8 @@ def test_a_person_is_dealt_whatever_the_order_of_images(seed):
   rng = np.random.default_rng(seed)
   identities = rng.integers(0, 30, 300)
   order = rng.permutation(300)
-  first = split_by_identity(identities, SHARES, seed)
-  second = split_by_identity(identities[order], SHARES, seed)
+  first = split_groups(identities, SHARES, seed)
+  second = split_groups(identities[order], SHARES, seed)
   for name in SHARES:
     assert set(identities[first[name]]) == set(identities[order][second[name]])
 
@@ -47,7 +47,7 @@ def test_a_person_is_dealt_whatever_the_order_of_images(seed):
 @hypothesis.settings(deadline=None, max_examples=20)
 def test_names_keep_people_where_they_are(seed, newcomer):
   def dealt(people):
-    splits = split_by_identity(np.arange(len(people)), SHARES, seed, people)
+    splits = split_groups(np.arange(len(people)), SHARES, seed, people)
     return {name: {people[i] for i in rows} for name, rows in splits.items()}
 
   # A name that sorts first gives everybody else another number.
@@ -60,20 +60,19 @@ def test_names_keep_people_where_they_are(seed, newcomer):
 def test_the_seed_deals_anew():
   identities = np.arange(100)
   tests = [
-    tuple(split_by_identity(identities, SHARES, seed)["test"])
-    for seed in range(5)
+    tuple(split_groups(identities, SHARES, seed)["test"]) for seed in range(5)
   ]
   assert len(set(tests)) == 5
 
 
 def test_a_split_without_people_is_an_error():
   with pytest.raises(DataError, match="'test'.*nobody.*only 2 people"):
-    split_by_identity(np.array([4, 4, 7]), dict(train=0.9, test=0.1), 0)
+    split_groups(np.array([4, 4, 7]), dict(train=0.9, test=0.1), 0)
   with pytest.raises(DataError, match="'train'.*only 0 people"):
-    split_by_identity(np.array([-1, -1]), dict(train=0.5, test=0.5), 0)
+    split_groups(np.array([-1, -1]), dict(train=0.5, test=0.5), 0)
 
 
 @pytest.mark.parametrize("shares", [dict(a=0.5, b=0.4), dict(a=1.5, b=-0.5)])
 def test_shares_must_make_a_whole(shares):
   with pytest.raises(DataError, match="sum to 1"):
-    split_by_identity(np.arange(9), shares, 0)
+    split_groups(np.arange(9), shares, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxpriv.data import feature_pools
+from jaxpriv.data.pool import Pool
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
@@ -59,12 +59,12 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
     assert row["total"] == 24
   # Entity 1's network, as it is, is entity 1's.
   assert made[3]["accuracy"] == made[0]["accuracy"]
-  poisoned = feature_pools.Pool(sweep.workdir / "pool_2_poisoned")
+  poisoned = Pool(sweep.workdir / "pool_2_poisoned")
   assert len(poisoned) == 20 * 2  # a quarter of the people
   assert poisoned.attribute_names == sweep.kept == ("Male", "Smiling")
-  labels = feature_pools.Pool(sweep.workdir / "pool_1_labels")
+  labels = Pool(sweep.workdir / "pool_1_labels")
   assert len(labels) == 40 * 2
-  poisoned_1 = feature_pools.Pool(sweep.workdir / "pool_2_poisoned")
+  poisoned_1 = Pool(sweep.workdir / "pool_2_poisoned")
   first = labels.features(range(4))
   assert np.all(first >= 0) and not np.array_equal(first[0], first[1])
   assert labels.shape == poisoned_1.shape

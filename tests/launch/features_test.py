@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxpriv.data import feature_pools
+from jaxpriv.data.pool import Pool
 from jaxpriv.training import export
 from tests.launch.programs import run, short
 
@@ -85,7 +85,7 @@ def test_every_attack_is_in_the_results(workdir):
 
 
 def test_a_pool_is_released_without_what_is_secret(workdir, pool, folder):
-  made = feature_pools.Pool(pool)
+  made = Pool(pool)
   images = len(list(folder.glob("*/*.png"))) - 1  # one file is no image
   assert len(made) == images and made.attribute_names == ("Male",)
   assert set(export.read(pool / "parameters.npz")) == {"classifier"}

@@ -1,7 +1,12 @@
 """Suppression and average precision against cases worked out by hand."""
 
+import hypothesis
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from jaxpriv.metrics import detection
 
@@ -13,19 +18,68 @@ def moved(box, by):
   return [box[0] + by, box[1], box[2] + by, box[3]]
 
 
-def test_overlaps():
-  found = detection.overlaps([FACE], [FACE, FAR, moved(FACE, 10)])
+def _pairs(a, b, xp=np):
+  return detection.iou(xp.asarray(a)[:, None], xp.asarray(b)[None])
+
+
+def test_overlaps_of_all_pairs():
+  found = _pairs([FACE], [FACE, FAR, moved(FACE, 10)])
   np.testing.assert_allclose(found, [[1, 0, 1 / 3]])
+  assert found.dtype == np.float64
+  assert detection.iou(FACE, moved(FACE, 10)) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("side", [1e-140, 1e-8, 1e140])
 def test_boxes_of_any_size_overlap_themselves(side):
   box = [[0.0, 0.0, side, side]]
   half = [[0.0, 0.0, side, side / 2]]
-  np.testing.assert_allclose(detection.overlaps(box, box), [[1]])
-  np.testing.assert_allclose(detection.overlaps(box, half), [[0.5]])
+  np.testing.assert_allclose(_pairs(box, box), [[1]])
+  np.testing.assert_allclose(_pairs(box, half), [[0.5]])
   none = [[3.0, 3.0, 3.0, 3.0]]
-  assert detection.overlaps(none, none) == 0
+  assert _pairs(none, none) == 0
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_overlap_by_counting_pixels(xp):
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    a, b = np.sort(rng.integers(0, 30, (2, 2, 2)), 1).reshape(2, 4)
+    inside = np.zeros((2, 30, 30), bool)
+    for mask, (x0, y0, x1, y1) in zip(inside, (a, b), strict=True):
+      mask[y0:y1, x0:x1] = True
+    union = (inside[0] | inside[1]).sum()
+    expected = (inside[0] & inside[1]).sum() / max(union, 1)
+    found = detection.iou(xp.asarray(a), xp.asarray(b))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@hypothesis.given(
+  hnp.arrays(np.float64, (5, 4), elements=st.floats(-50, 50, width=32))
+)
+@hypothesis.settings(deadline=None, max_examples=30)
+def test_overlap_is_symmetric_bounded_and_alike_in_both(boxes):
+  found = _pairs(boxes, boxes)
+  assert ((found >= 0) & (found <= 1 + 1e-12)).all()
+  np.testing.assert_array_equal(found, found.T)
+  area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+  big = area & ((boxes[:, 2:] - boxes[:, :2]).min(1) > 1e-6)
+  np.testing.assert_allclose(np.diag(found)[big], 1)
+  # Padding has no area, and overlaps nothing.
+  assert (_pairs(boxes, np.zeros((1, 4)))[~area] == 0).all()
+  large = (boxes[:, 2:] - boxes[:, :2]).min(1) > 0.1
+  other = _pairs(boxes[large], boxes[large], jnp)
+  assert isinstance(other, jax.Array)
+  traced = jax.jit(detection.iou)(boxes[large, None], boxes[None, large])
+  np.testing.assert_allclose(other, found[large][:, large], atol=1e-3)
+  np.testing.assert_allclose(traced, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_what_is_unknown_overlaps_nothing(xp, what):
+  unknown = xp.full(4, what)
+  assert detection.iou(unknown, xp.ones(4)) == 0
+  assert detection.iou(xp.asarray(FACE), unknown) == 0
 
 
 def test_suppression_keeps_the_best_of_each_place():

@@ -70,7 +70,7 @@ def test_few_people_and_other_crops_are_said(tmp_path):
 
 def test_faces_framed_otherwise_are_counted():
   config = {"data": {"align": "landmarks"}}
-  framing = {"landmarks": 1197, "box": 2, "none": 1}
+  framing = {"landmarks": 1197, "box": 2, "centre": 1}
   said = card_lib.limits(card(config=config, framing=framing))
   (line,) = [line for line in said if "framed" in line]
   assert "Of 1,200 faces" in line and "not framed by their landmarks" in line
@@ -79,7 +79,7 @@ def test_faces_framed_otherwise_are_counted():
   assert "1,197 by their landmarks" in card_lib.markdown(given)
 
 
-@pytest.mark.parametrize("align", ["landmarks", "box", "none"])
+@pytest.mark.parametrize("align", ["landmarks", "box", "centre", "whole"])
 def test_faces_framed_as_asked_need_no_caveat(align):
   given = card(config={"data": {"align": align}}, framing={align: 1200})
   assert not any("framed" in line for line in card_lib.limits(given))

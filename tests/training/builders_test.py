@@ -1,3 +1,6 @@
+import functools
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from jaxpriv.data.records import DataError
 from jaxpriv.training import builders, combinators
 from jaxpriv.training.method import Outputs
-from tests.training import toys
+from tests.training import star, toys
 
 
 def test_supervised_step_equals_a_step_by_hand():
@@ -166,15 +169,18 @@ def game():
 
   return builders.adversarial(
     {
-      "d": builders.Player(toys.Net("group"), discriminate, optax.adam(1e-2)),
+      "d": builders.Player(toys.Net("group"), optax.adam(1e-2)),
       "g": builders.Player(
         toys.Generator(),
-        generate,
         optax.adam(1e-2),
         inputs=lambda batch, frozen, key: jnp.zeros(
           (batch["image"].shape[0], 4)
         ),
       ),
+    },
+    {
+      "d": builders.Move(("d",), discriminate),
+      "g": builders.Move(("g",), generate),
     },
     outputs=Outputs(
       sample=lambda applies, batch, frozen: {
@@ -217,11 +223,94 @@ def test_players_take_turns_each_against_the_others_as_they_stand():
   )
 
 
-def test_a_player_with_statistics_is_refused():
-  player = builders.Player(
-    toys.Net("batch"), lambda *args: None, optax.sgd(1e-2)
+@pytest.mark.parametrize("clip_norm", [0.0, 0.2])
+def test_moves_of_several_players_equal_a_loop_by_hand(clip_norm):
+  """StarGAN v2 as a toy: three networks under one loss, four moves, R1."""
+  method = star.method(clip_norm=clip_norm)
+  state = jax.jit(method.init)(jax.random.key(0), star.float_batch(), {})
+  assert set(state["params"]) == set(state["opt"]) == set(star.NETWORKS)
+  params, opt = state["params"], state["opt"]
+  step = jax.jit(method.step)
+  by_hand = jax.jit(functools.partial(star.step_by_hand, clip_norm=clip_norm))
+  norms = []
+  for seed in range(3):
+    batch = star.float_batch(seed=seed)
+    state, metrics = step(state, {}, batch, jax.random.key(seed))
+    params, opt, losses = by_hand(params, opt, batch)
+    for name, loss in losses.items():
+      np.testing.assert_allclose(metrics[f"{name}/loss"], loss, rtol=1e-4)
+      norms.append(float(metrics[f"{name}/gradient_norm"]))
+  chex.assert_trees_all_close(state["params"], params, atol=1e-5)
+  chex.assert_trees_all_close(state["opt"], opt, atol=1e-4)
+  # The norm that is told is the one before the clip, which was needed.
+  assert min(norms) > 0.2
+  # Two moves a step update the generator, one the mapping network.
+  counts = {name: int(state["opt"][name][1].count) for name in star.NETWORKS}
+  assert counts == {
+    "discriminator": 6, "generator": 6, "mapping": 3, "style": 3
+  }  # fmt: skip
+
+
+def test_a_game_is_averaged_and_accumulated_as_anything_else():
+  whole = combinators.with_ema(star.method(clip_norm=0.2), decay=0.5)
+  parts = combinators.with_ema(
+    star.method(clip_norm=0.2, grad=builders.accumulated_grad(2)), decay=0.5
   )
-  method = builders.adversarial({"d": player})
+  batch = star.float_batch()
+  key = jax.random.key(0)
+  state = jax.jit(whole.init)(key, batch, {})
+  a, metrics_a = jax.jit(whole.step)(state, {}, batch, key)
+  b, metrics_b = jax.jit(parts.step)(state, {}, batch, key)
+  chex.assert_trees_all_close(a, b, atol=1e-5)
+  chex.assert_trees_all_close(metrics_a, metrics_b, rtol=1e-4)
+  # After the first step, of decay 0.1; it is of all players, and predicts.
+  expected = jax.tree.map(
+    lambda old, new: 0.1 * old + 0.9 * new, state["params"], a["params"]
+  )
+  chex.assert_trees_all_close(a["ema"], expected, atol=1e-6)
+  averaged = {k: v for k, v in a.items() if k != "ema"} | {"params": a["ema"]}
+  np.testing.assert_allclose(
+    whole.outputs.image(a, {}, batch),
+    whole.outputs.image(averaged, {}, batch),
+    rtol=1e-6,
+  )
+
+
+def test_clipping_is_of_the_whole_gradient_and_told_before_it():
+  plain, key = toys.regression(norm="group"), jax.random.key(0)
+  batch = toys.float_batch()
+  state = jax.jit(plain.init)(key, batch, {})
+  loose, tight = (
+    builders.supervised(
+      toys.Net("group"), toys.regression_loss, optax.sgd(1.0), clip_norm=norm
+    )
+    for norm in (0.0, 0.01)
+  )
+  state["opt"] = optax.sgd(1.0).init(state["params"])
+  free, metrics = jax.jit(loose.step)(state, {}, batch, key)
+  held, same = jax.jit(tight.step)(state, {}, batch, key)
+  assert metrics["gradient_norm"] == same["gradient_norm"] > 0.01
+  change = lambda new: jax.tree.map(
+    jnp.subtract, new["params"], state["params"]
+  )
+  np.testing.assert_allclose(optax.tree.norm(change(held)), 0.01, rtol=1e-5)
+  scale = 0.01 / metrics["gradient_norm"]
+  chex.assert_trees_all_close(
+    change(held), jax.tree.map(lambda x: x * scale, change(free)), atol=1e-7
+  )
+
+
+def test_moves_and_players_must_fit():
+  player = builders.Player(toys.Net("group"), optax.sgd(1e-2))
+  move = builders.Move(("d", "f"), lambda *args: None)
+  with pytest.raises(ValueError, match=r"\['d', 'f'\].*\['d', 'e'\]"):
+    builders.adversarial({"d": player, "e": player}, {"d": move})
+
+
+def test_a_player_with_statistics_is_refused():
+  player = builders.Player(toys.Net("batch"), optax.sgd(1e-2))
+  move = builders.Move(("d",), lambda *args: None)
+  method = builders.adversarial({"d": player}, {"d": move})
   with pytest.raises(ValueError, match="'d' keeps .*batch_stats"):
     method.init(jax.random.key(0), toys.float_batch(), {})
 

@@ -17,7 +17,7 @@ from jaxpriv.data.procedural import (
   headwear,
   human,
 )
-from jaxpriv.data.procedural.shapes import Layer, composite
+from jaxpriv.data.procedural.shapes import Layer, composite, edge
 
 Array = Any
 
@@ -25,6 +25,7 @@ MIN_SIZE, MAX_SIZE = 32, 256
 # Pixels that numpy draws at once: a dozen arrays of these fit in a cache.
 _CHUNK_PIXELS = 8 * 64 * 64
 _KEEP_BYTES = 2**23
+_REACH = 1.75  # from the middle of a head to the end of the shoulders
 
 
 def _human_layers(p, c, v, xp) -> Iterator[list[Layer]]:
@@ -77,9 +78,54 @@ def _draw(params: dict[str, Array], size: int, domain: str, xp) -> Array:
   v = geometry.view(p, x, y, size, xp)
   draw = _human_layers if domain == "human" else animal.layers
   tint = lambda colours: expression.cast(p, colours, xp)
-  image = composite(draw(p, c, v, xp), shading(p, v, xp), tint, xp)
+  image, _ = composite(draw(p, c, v, xp), shading(p, v, xp), tint, xp)
   image = xp.clip(image + _noise(p, image.shape, xp), 0.0, 1.0)
   return xp.moveaxis(image, 1, -1).reshape(-1, size, size, 3)
+
+
+def cut_out(
+  params: dict[str, Array], size: int, domain: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws people without what is behind them or grain of the film.
+
+  Returns:
+    their colours [B, size, size, 3], 0 beside them, and how much of what is
+    behind shows [B, size, size, 1]: a picture becomes rest * picture + colours.
+  """
+  p = expression.express(params, np)
+  c = expression.palette(p, np)
+  x, y = geometry.pixel_grid(p, size, np)
+  v = geometry.view(p, x, y, size, np)
+  draw = _human_layers if domain == "human" else animal.layers
+  tint = lambda colours: expression.cast(p, colours, np)
+  *groups, _ = draw(p, c, v, np)  # the last is the background
+  colours, rest = composite(groups, shading(p, v, np), tint, np)
+  body = edge(_REACH - np.abs(v.x), v.sharp, np)
+  pixels = np.moveaxis(colours * body[:, None], 1, -1)
+  rest = 1.0 - (1.0 - rest) * body
+  return (
+    np.clip(pixels, 0.0, 1.0).reshape(-1, size, size, 3),
+    rest.reshape(-1, size, size, 1),
+  )
+
+
+def backdrop(params: dict[str, Array], size: int) -> np.ndarray:
+  """Draws what is behind people: [B, size, size, 3]."""
+  p = expression.express(params, np)
+  c = expression.palette(p, np)
+  x, y = geometry.pixel_grid(p, size, np)
+  v = geometry.view(p, x, y, size, np)
+  tint = lambda colours: expression.cast(p, colours, np)
+  layers = [human.background(p, c, v, np)]
+  image, _ = composite(layers, np.ones_like(v.x), tint, np)
+  return np.moveaxis(image, 1, -1).reshape(-1, size, size, 3)
+
+
+def grain(params: dict[str, Array], size: int) -> np.ndarray:
+  """Grain of the film [B, size, size, 3], to be added."""
+  p = expression.express(params, np)
+  noise = _noise(p, (len(p.noise), 3, size * size), np)
+  return np.moveaxis(noise, 1, -1).reshape(-1, size, size, 3)
 
 
 def render(

@@ -65,12 +65,12 @@ def hue_colour(hue: Array, colourful: Array, light: Array, xp) -> Array:
 
 def composite(
   groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
-) -> Array:
-  """The image [B, 3, P] of layers, front to back in groups, the last opaque.
+) -> tuple[Array, Array]:
+  """Layers, front to back in groups: an image [B, 3, P] and what shows behind.
 
-  `shade` [B, P] multiplies what is lit, `tint` maps the colours [B, 3, K].
-  A group is painted before the next is drawn, so a generator of groups keeps
-  few pixels in memory at a time.
+  The latter [B, P] is 0 where a layer is opaque. `shade` [B, P] multiplies what
+  is lit, `tint` maps the colours [B, 3, K]. A group is painted before the next
+  is drawn, so a generator of groups keeps few pixels in memory at a time.
   """
   batch, points = shade.shape
   rest = xp.ones((batch, points), xp.float32)
@@ -83,4 +83,4 @@ def composite(
       rest = rest - weight
       # In place in numpy; JAX arrays are replaced.
       images[layer.lit] += colours[:, :, k, None] * weight[:, None, :]
-  return images[True] * shade[:, None, :] + images[False]
+  return images[True] * shade[:, None, :] + images[False], rest

@@ -12,7 +12,7 @@ from jaxpriv.data.procedural.landmarks import locate
 from jaxpriv.data.procedural.rendering import MAX_SIZE, MIN_SIZE, render
 
 
-class ProceduralFaces:
+class ProceduralFaces(records.Source):
   """Drawn people with known factors; see `jaxpriv.data.records.Source`.
 
   Record i is photograph `i % images_per_identity` of person
@@ -29,6 +29,7 @@ class ProceduralFaces:
 
   default_attributes = ("Male", "Smiling", "Big_Nose", "Eyeglasses")
   attribute_names = tables.ATTRIBUTE_NAMES
+  batched = True
 
   def __init__(
     self,

@@ -20,8 +20,8 @@ from jaxpriv.methods.deep_poisoning.parts import (
 from jaxpriv.metrics import association
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.models.heads import AttributePredictor
-from jaxpriv.training import builders, tasks
-from jaxpriv.training.builders import masked_mean, variables
+from jaxpriv.training import tasks
+from jaxpriv.training.builders import Move, Player, masked_mean, variables
 from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -153,12 +153,19 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
     return jnp.zeros(z.shape)
 
   optimizer = lambda: make_optimizer(options)
-  method = builders.adversarial(
+  return tasks.adversarial_phase(
+    CLASSIFIER,
     {
-      CLASSIFIER: builders.Player(parts.network, classify, optimizer()),
-      "rival": builders.Player(rival, invert, optimizer(), shaped),
-      "reader": builders.Player(reader, read, optimizer(), shaped),
+      CLASSIFIER: Player(parts.network, optimizer()),
+      "rival": Player(rival, optimizer(), shaped),
+      "reader": Player(reader, optimizer(), shaped),
     },
+    {
+      CLASSIFIER: Move((CLASSIFIER,), classify),
+      "rival": Move(("rival",), invert),
+      "reader": Move(("reader",), read),
+    },
+    options,
     outputs=Outputs(
       clean_features=lambda applies, batch, frozen: applies[CLASSIFIER](
         batch["image"], method=featurize
@@ -168,7 +175,6 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
       ).astype(jnp.int32),
     ),
   )
-  return Phase(CLASSIFIER, (), tasks.combined(method, options))
 
 
 def public_classifier(

@@ -15,8 +15,8 @@ from jaxpriv.methods.deep_poisoning.parts import (
   visible,
 )
 from jaxpriv.models import poisoning
-from jaxpriv.training import builders, tasks
-from jaxpriv.training.builders import masked_mean, variables
+from jaxpriv.training import tasks
+from jaxpriv.training.builders import Move, Player, masked_mean, variables
 from jaxpriv.training.method import Method, Outputs, Phase, untrained
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -137,13 +137,9 @@ def phase(parts: Parts, options: ConfigDict) -> Phase:
     return Phase(POISONING, needs, method)
 
   if model.refreshed and model.module == "dpm":
-    return Phase(
-      POISONING,
-      needs,
-      _refreshed(
-        parts, options, module, inverter, terms, released, frozen_inverter,
-        outputs,
-      ),
+    return _refreshed(
+      parts, options, module, inverter, terms, released, frozen_inverter,
+      outputs, needs,
     )  # fmt: skip
 
   def loss(apply, batch, frozen):
@@ -185,8 +181,9 @@ def of_secret(phase: Phase, secret: int) -> Phase:
 
 
 def _refreshed(
-  parts, options, module, inverter, terms, released, frozen_inverter, outputs
-) -> Method:
+  parts, options, module, inverter, terms, released, frozen_inverter, outputs,
+  needs,
+) -> Phase:  # fmt: skip
   """P against R0, and against a rival that goes on learning to invert it."""
 
   def poison(applies, batch, frozen, key):
@@ -208,17 +205,16 @@ def _refreshed(
   def inputs(batch, frozen, key):
     return parts.features(batch["image"], frozen)
 
-  method = builders.adversarial(
-    {
-      "dpm": builders.Player(module, poison, make_optimizer(options), inputs),
-      "rival": builders.Player(
-        inverter, invert, make_optimizer(options), inputs
-      ),
-    },
+  player = lambda model: Player(model, make_optimizer(options), inputs)
+  return tasks.adversarial_phase(
+    POISONING,
+    {"dpm": player(module), "rival": player(inverter)},
+    {"dpm": Move(("dpm",), poison), "rival": Move(("rival",), invert)},
+    options,
+    needs=needs,
     outputs=outputs.map(
       lambda fn: (
         lambda applies, batch, frozen: fn(applies["dpm"], batch, frozen)
       )
     ),
   )
-  return tasks.combined(method, options)

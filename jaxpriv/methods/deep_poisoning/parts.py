@@ -11,9 +11,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import image as image_metrics
-from jaxpriv.models import poisoning, splitting
-from jaxpriv.models.resnet import ResNet
-from jaxpriv.models.vggnet import VGGNet
+from jaxpriv.models import backbones, poisoning, splitting
 from jaxpriv.training.builders import variables
 
 CLASSIFIER, RECONSTRUCTOR, POISONING = (
@@ -21,7 +19,7 @@ CLASSIFIER, RECONSTRUCTOR, POISONING = (
   "reconstructor",
   "poisoning",
 )
-BACKBONES = {"resnet": ResNet, "vgg": VGGNet}
+BACKBONES = ("resnet", "vgg")  # whose layers can be named to cut at
 MODULES = ("dpm", "shredder", "none")
 TASKS = ("attributes", "identity")
 FEATURIZERS = ("plain", "nopeek", "obfuscator")
@@ -98,7 +96,7 @@ def make(config: ConfigDict) -> Parts:
   for setting, value, choice in (
     ("module", model.module, MODULES),
     ("featurizer", model.featurizer, FEATURIZERS),
-    ("backbone", model.backbone, tuple(BACKBONES)),
+    ("backbone", model.backbone, BACKBONES),
     ("task", model.task, TASKS),
   ):
     if value not in choice:
@@ -132,7 +130,8 @@ def make(config: ConfigDict) -> Parts:
   outputs = (len(kept), 2)
   if model.task == "identity":
     outputs = (1, config.data.num_people)
-  network = BACKBONES[model.backbone](
+  network = backbones.make(
+    model.backbone,
     features=outputs[0] * outputs[1],
     dtype=jnp.dtype(config.dtype),
     **model[model.backbone],

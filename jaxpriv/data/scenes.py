@@ -1,0 +1,153 @@
+"""A folder of pictures of several people each, with labels.csv.
+
+Its rows are those of `jaxpriv.data.labels`: as many rows name a file as there
+are faces in it. A row without a box says that the picture is there, and of no
+face. WIDER FACE and its like are read so, with columns file, x0, y0, x1, y1.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from absl import logging
+
+from jaxpriv.data import folder, images, labels
+from jaxpriv.data.records import (
+  NO_IMAGE,
+  DataError,
+  Photograph,
+  Record,
+  Source,
+  scene,
+)
+
+
+class FolderScenes(Source):
+  """Pictures of a folder, one record each, to be framed whole.
+
+  Attributes:
+    people: the person behind each number of `record["identity"]`.
+  """
+
+  def __init__(
+    self, path: str | os.PathLike, sets: Sequence[str] = (), max_faces: int = 32
+  ):
+    """Reads labels.csv, no images.
+
+    Args:
+      path: the folder.
+      sets: keep only rows whose `set` is one of these; all when empty.
+      max_faces: rows of a record. The largest faces are kept; a warning says
+        how many are not, and `left_out` of each record.
+
+    Raises:
+      DataError: the folder or labels.csv is missing, empty or malformed, a set
+        is unknown, or no face has a box; the message says what to do.
+    """
+    self.path = folder.existing(path)
+    file = self.path / "labels.csv"
+    if not file.is_file():
+      raise DataError(
+        f"{self.path} has no labels.csv, and scenes (data.max_faces ="
+        f" {max_faces}) need one: columns file, x0, y0, x1, y1, a row a face."
+      )
+    table = labels.parse(labels.read_rows(file, sets), file)
+    boxed = np.isfinite(table.boxes).all(1)
+    if not boxed.any():
+      raise DataError(
+        f"{file} has no box, and scenes (data.max_faces = {max_faces}) need"
+        " them: columns x0, y0, x1, y1, in pixels of the upright image."
+      )
+    rows: dict[str, list[int]] = {name: [] for name in table.files}
+    for row in np.flatnonzero(boxed).tolist():
+      rows[table.files[row]].append(row)
+    self._files = list(rows)
+    self._rows = [np.array(of, int) for of in rows.values()]
+    self._labels = table
+    self.max_faces = max_faces
+    self.people = table.identity_names
+    self.attribute_names = table.attribute_names
+    self.attribute_values = table.attribute_values[boxed]
+    self.identities, groups = group(table.identities[of] for of in self._rows)
+    self.identity_names = tuple(
+      ", ".join(self.people[person] for person in members) for members in groups
+    )
+    _warn_of_left_out([len(of) for of in self._rows], max_faces)
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> Record:
+    photograph = self.photograph(index)
+    pixels = images.decode(photograph.image, name=photograph.name)
+    return dict(photograph.fields, image=np.asarray(pixels))
+
+  def describe(self, index: int) -> str:
+    return str(self.path / self._files[index])
+
+  def photograph(self, index: int) -> Photograph:
+    """Record `index` with its image opened but not decoded."""
+    name = self.describe(index)
+    rows, table = self._rows[index], self._labels
+    faces = dict(
+      box=table.boxes[rows],
+      landmarks=table.landmarks[rows],
+      visibility=table.visibility[rows],
+      pose=table.pose[rows],
+      identity=table.identities[rows],
+      attributes=table.attribute_values[rows],
+      domain=table.domains[rows],
+    )
+    fields = scene(NO_IMAGE, faces, self.max_faces)
+    return Photograph(images.open_image(name), fields, np.full(4, np.nan), name)
+
+
+def group(
+  scenes: Iterable[np.ndarray],
+) -> tuple[np.ndarray, list[list[int]]]:
+  """Joins scenes that somebody is in, directly or by way of other scenes.
+
+  Args:
+    scenes: the people of each, -1 unknown.
+
+  Returns:
+    int32 [scenes], the group of each, -1 where nobody is known; and the people
+    of each group, ascending. Nobody is in two.
+  """
+  parent: dict[int, int] = {}
+
+  def root(person: int) -> int:
+    while parent[person] != person:
+      parent[person] = parent[parent[person]]
+      person = parent[person]
+    return person
+
+  firsts = []
+  for people in scenes:
+    known = [int(person) for person in people if person >= 0]
+    for person in known:
+      parent.setdefault(person, person)
+      # The smaller number stays: groups do not depend on the order of scenes.
+      low, high = sorted((root(known[0]), root(person)))
+      parent[high] = low
+    firsts.append(known[0] if known else -1)
+  members: dict[int, list[int]] = {}
+  for person in sorted(parent):
+    members.setdefault(root(person), []).append(person)
+  number = {low: i for i, low in enumerate(members)}
+  groups = [number[root(first)] if first >= 0 else -1 for first in firsts]
+  return np.array(groups, np.int32), list(members.values())
+
+
+def _warn_of_left_out(counts: Sequence[int], max_faces: int) -> None:
+  beyond = np.maximum(np.array(counts) - max_faces, 0)
+  if beyond.any():
+    logging.warning(
+      "%d of %d faces are left out, the smallest of %d pictures that show more"
+      " than data.max_faces = %d; up to %d are in one.",
+      beyond.sum(),
+      sum(counts),
+      (beyond > 0).sum(),
+      max_faces,
+      max(counts),
+    )
