@@ -139,15 +139,9 @@ def train(config, workdir, mesh) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
   data = run_lib.open_data(config)
   config = run_lib.resolve(config, data)
-  run_lib.check_method(module_of(config), config, data)
+  load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
+  run_lib.check_method(module_of(config), config, data, load)
   phases, config = budget.privatise(phases_of(config), config, data)
-  check = getattr(module_of(config), "check_pretrained", None)
-  if check:
-    check(
-      config,
-      data.source,
-      lambda name: transfer.pretrained_state(config.pretrained, name, mesh),
-    )
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(

@@ -26,13 +26,14 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxpriv.data import regions
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import AFLW_LANDMARKS, LANDMARKS, DataError
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection
 from jaxpriv.models import backbones, multi_task
 from jaxpriv.models.multi_task import TASKS
-from jaxpriv.training import mechanism, tasks
-from jaxpriv.training.mechanism import Score, Target, Trained
+from jaxpriv.training import mechanism, run, tasks
+from jaxpriv.training.mechanism import Load, Score, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 
 NAME = "multi_task"
@@ -433,6 +434,16 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   return [
     Target(config.mechanism, config, trained, (mechanism.MODEL,), scores=scores)
   ]
+
+
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks that faces are labelled as the tasks need.
+
+  Raises:
+    DataError: they are not.
+  """
+  del load
+  run.check_labels(required(config), data)
 
 
 def required(config: ConfigDict) -> dict[str, str]:

@@ -25,6 +25,7 @@ IMAGE, FEATURES, MODEL = "image", "features", "model"
 PRODUCTS = (IMAGE, FEATURES, MODEL)
 
 Arrays = Mapping[str, np.ndarray]  # fields of records, stacked [N, ...]
+Load = Callable[[str], State | None]  # phase -> its state in config.pretrained
 
 
 class Trained(NamedTuple):
@@ -140,7 +141,14 @@ class Target(NamedTuple):
 
 
 class Mechanism(Protocol):
-  """What a module of `jaxpriv.methods` is; only `phases` must be there."""
+  """What a module of `jaxpriv.methods` is; only `phases` must be there.
+
+  Attributes:
+    CLOSED_SET: whether it can tell known people apart, so that everybody may be
+      in all splits (data.split_by=image); False if it is left out.
+  """
+
+  CLOSED_SET: bool
 
   def phases(self, config: ConfigDict) -> list[Phase]:
     """The training runs, in order; the last one protects."""
@@ -148,7 +156,7 @@ class Mechanism(Protocol):
   def targets(self, config: ConfigDict, trained: Trained) -> list[Target]:
     """Itself, then its controls; see `targets` for the default."""
 
-  def check(self, config: ConfigDict, data: Data) -> None:
+  def check(self, config: ConfigDict, data: Data, load: Load) -> None:
     """Refuses data and settings before anything runs.
 
     Raises:

@@ -1,7 +1,7 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -71,16 +71,16 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
   return config
 
 
-def check_method(module: Any, config: ConfigDict, data: Data) -> None:
+def check_method(
+  module: Any, config: ConfigDict, data: Data, load: Callable[[str], Any]
+) -> None:
   """Checks a resolved config by what its method asks for.
 
   Args:
-    module: of the method. It may have `CLOSED_SET`, true if it can tell known
-      people apart, which takes everybody in all splits; `check(config)`, which
-      raises where its settings do not fit each other; and `required(config)`,
-      the fields of records that must be labelled -> whose need they are.
+    module: of the method, see `mechanism.Mechanism`.
     config: of the run.
     data: of the run.
+    load: phase -> its state in config.pretrained, or None.
 
   Raises:
     DataError: settings do not fit, or labels are missing.
@@ -92,9 +92,7 @@ def check_method(module: Any, config: ConfigDict, data: Data) -> None:
       f" be measured on new people: it is not for {config.method}"
     )
   if hasattr(module, "check"):
-    module.check(config)
-  if hasattr(module, "required"):
-    check_labels(module.required(config), data)
+    module.check(config, data, load)
 
 
 def check_labels(fields: Mapping[str, str], data: Data) -> None:

@@ -1,6 +1,7 @@
 """The losses of deep poisoning against NumPy, what is drawn, what learns."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from configs import deep_poisoning as configs
 from jaxpriv.attacks import inversion
 from jaxpriv.data.records import DataError
 from jaxpriv.methods import deep_poisoning
+from jaxpriv.methods.deep_poisoning import copies
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.training import inference
@@ -19,6 +21,7 @@ from jaxpriv.training import workdir as workdir_lib
 from tests import tiny
 
 FEATURES = (16, 16, 32)
+DATA = types.SimpleNamespace(source=None)
 
 
 def on_device(batch):
@@ -225,7 +228,7 @@ def load(name):
 )
 def test_variants_begin_from_what_another_run_has_trained(other, argument):
   config = takes_over(other, argument)
-  deep_poisoning.check_pretrained(config, None, load)
+  copies.check_pretrained(config, None, load)
 
 
 @pytest.mark.parametrize(
@@ -244,19 +247,19 @@ def test_variants_begin_from_what_another_run_has_trained(other, argument):
 def test_copies_of_other_settings_are_refused(other, changes, message):
   config = takes_over(other, **changes)
   with pytest.raises(DataError, match=message):
-    deep_poisoning.check_pretrained(config, None, load)
+    copies.check_pretrained(config, None, load)
   # Whoever trains everything anew may change everything.
   for options in config.phases.values():
     options.steps = 3
-  deep_poisoning.check_pretrained(config, None, load)
+  copies.check_pretrained(config, None, load)
 
 
 def test_what_is_not_there_is_left_to_the_run_to_say(other, tmp_path):
   """Which names the phases, and says what is no run directory."""
   config = takes_over(other, pretrained_phases=("encoder",))
-  deep_poisoning.check_pretrained(config, None, load)
+  copies.check_pretrained(config, None, load)
   config = takes_over(tmp_path / "nothing")
-  deep_poisoning.check_pretrained(config, None, lambda name: None)
+  copies.check_pretrained(config, None, lambda name: None)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,7 @@ def test_what_cannot_learn_from_pools_is_refused(other, changes, message):
   config = takes_over(other, **{"phases.poisoning.steps": 0} | changes)
   config.data.source = "feature_pools"
   with pytest.raises(DataError, match=message):
-    deep_poisoning.check_pretrained(config, None, load)
+    copies.check_pretrained(config, None, load)
 
 
 def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
@@ -387,12 +390,12 @@ def test_every_scale_fits_together(scale, layer):
 
 def test_everybody_in_all_splits_is_for_the_task_of_telling_them_apart():
   config = tiny.deep_poisoning("demo")
-  deep_poisoning.check(config)
+  deep_poisoning.check(config, DATA, None)
   config.data.split_by = "image"
   with pytest.raises(DataError, match="it is for config.model.task=identity"):
-    deep_poisoning.check(config)
+    deep_poisoning.check(config, DATA, None)
   config.model.task = "identity"
-  deep_poisoning.check(config)
+  deep_poisoning.check(config, DATA, None)
 
 
 def test_the_task_may_be_who_it_is():

@@ -31,17 +31,17 @@ def test_a_config_may_change_until_something_is_trained(tmp_path, mesh):
 @pytest.mark.parametrize(
   ("name", "values", "message"),
   [
-    ("attack_in_full", ("k_same,blurr",), "names blurr: choose of black_box"),
+    ("controls", ("k_same,blurr",), "names blurr: choose of black_box"),
     ("attacker_splits", ("train,test",), "names test: choose of train, attack"),
     ("attacker_splits", ("",), "is empty"),
   ],
 )
 def test_lists_of_names_are_read_and_checked(name, values, message):
   made, data = config(), named(PEOPLE)
-  made.evaluation.attack_in_full = ("k_same,pixelation",)
+  made.evaluation.controls = ("k_same,pixelation",)
   made.release.attributes = ("Male,Smiling",)
   resolved = run.resolve(made, data)
-  assert resolved.evaluation.attack_in_full == ("k_same", "pixelation")
+  assert resolved.evaluation.controls == ("k_same", "pixelation")
   assert resolved.release.attributes == ("Male", "Smiling")
   made.evaluation[name] = values
   with pytest.raises(DataError, match=message):
@@ -114,27 +114,22 @@ def test_labels_that_are_wholly_missing_are_named():
 
 def test_a_method_is_asked_what_its_settings_must_be():
   data, made = named(PEOPLE), config()
-  run.check_method(types.SimpleNamespace(), made, data)
+  run.check_method(types.SimpleNamespace(), made, data, None)
 
-  def check(config):
+  def check(config, data, load):
     raise DataError(f"seed {config.seed} is odd")
 
   method = types.SimpleNamespace(check=check)
   with pytest.raises(DataError, match="seed 0 is odd"):
-    run.check_method(method, made, data)
-  method = types.SimpleNamespace(required=lambda config: {"identity": "tasks"})
-  run.check_method(method, made, data)
-  unknown = data._replace(source=Faces(np.full(64, -1, np.int32)))
-  with pytest.raises(DataError, match="tasks need the identity"):
-    run.check_method(method, made, unknown)
+    run.check_method(method, made, data, None)
 
 
 def test_everybody_is_in_all_splits_only_where_a_method_allows_it():
   data, made = named(PEOPLE), config()
   made.data.split_by = "image"
   with pytest.raises(DataError, match="not for embedded_autoencoder"):
-    run.check_method(types.SimpleNamespace(), made, data)
-  run.check_method(types.SimpleNamespace(CLOSED_SET=True), made, data)
+    run.check_method(types.SimpleNamespace(), made, data, None)
+  run.check_method(types.SimpleNamespace(CLOSED_SET=True), made, data, None)
 
 
 def test_load_forgets_the_optimizer_and_keeps_the_rest(tmp_path, mesh):

@@ -28,6 +28,7 @@ hidden; that takes data.split_by = "image".
 
 from ml_collections import ConfigDict
 
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.methods.deep_poisoning import classifier, module
 from jaxpriv.methods.deep_poisoning import parts as parts_lib
@@ -51,6 +52,7 @@ from jaxpriv.methods.deep_poisoning.parts import (
 )
 from jaxpriv.methods.deep_poisoning.targets import targets
 from jaxpriv.training import tasks
+from jaxpriv.training.mechanism import Load
 from jaxpriv.training.method import Phase
 
 __all__ = (
@@ -58,7 +60,6 @@ __all__ = (
   "CLOSED_SET",
   "baseline",
   "check",
-  "check_pretrained",
   "draws",
   "featurizer_sha256",
   "phases",
@@ -75,17 +76,19 @@ __all__ = (
 CLOSED_SET = True
 
 
-def check(config: ConfigDict) -> None:
-  """Checks settings of the run that the task decides.
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks settings that the task decides, and what is taken over.
 
   Raises:
-    DataError: everybody is in all splits, and the task is not who it is.
+    DataError: everybody is in all splits, and the task is not who it is; or
+      what is taken over does not fit, see `copies.check_pretrained`.
   """
   if config.data.split_by == "image" and config.model.task != "identity":
     raise DataError(
       "data.split_by=image puts everybody into all splits, so that nothing can"
       " be measured on new people: it is for config.model.task=identity alone"
     )
+  check_pretrained(config, data.source, load)
 
 
 def phases(config: ConfigDict) -> list[Phase]:
