@@ -160,6 +160,8 @@ def evaluation() -> ConfigDict:
   options.attacker_splits = ("train", "attack")
   options.max_attacker_images = 50_000
   options.max_test_images = 20_000
+  # Bytes of a field of the records in memory; what is larger lies in a file.
+  options.memory = 2**31
   options.attacks = ()  # names in config.attacks; () is all
   # Names in config.controls of what is attacked beside the mechanism.
   options.controls = tuple(controls())

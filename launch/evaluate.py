@@ -22,10 +22,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import jaxpriv
-from jaxpriv.attacks import evaluation, learning
-from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks import evaluation, training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
+from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import finding
 from jaxpriv.reports import html, terminal
@@ -125,21 +125,24 @@ def _people(
   options = config.evaluation
   names = tuple(data.source.attribute_names)
 
-  def photographs(splits: tuple[str, ...], limit: int) -> Photographs:
+  def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
     # All of them on every process: what learns and what is read deals them out.
+    each = limit // len(splits)
     batches = (
       data.epoch(
-        split,
-        batch_size=options.batch_size,
-        limit=limit // len(splits),
-        everywhere=True,
+        split, batch_size=options.batch_size, limit=each, everywhere=True
       )
       for split in splits
     )
-    return learning.collect(itertools.chain.from_iterable(batches), names)
+    return training.collect(
+      itertools.chain.from_iterable(batches),
+      names,
+      sum(min(each, len(data.splits[split])) for split in splits),
+      options.memory,
+    )
 
   test = photographs(("test",), options.max_test_images)
-  known = test.part(slice(0, 0))
+  known = test.take(slice(0, 0))
   if set(products) - {mechanism.MODEL}:
     known = photographs(options.attacker_splits, options.max_attacker_images)
   return People(config, directory, mesh, known, test, data, trained)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from jaxpriv.attacks.learning import Photographs
 from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics import classification, finding, statistics
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.training.mechanism import Target
@@ -78,7 +78,7 @@ def _originals(people: People, reader: Reader) -> Scores:
   )
 
 
-def _scores(reader: Reader, photographs: Photographs) -> Scores:
+def _scores(reader: Reader, photographs: InMemory) -> Scores:
   return score(
     reader.read(photographs),
     photographs.arrays["attributes"],
@@ -128,9 +128,9 @@ def overall(
 
   Returns:
     balanced, low, high (its 95% interval, [0, 1] of fewer than FEWEST_PEOPLE),
-    undisguised (the balanced accuracy on originals, an Interval), and of all known labels
-    taken alike hits, total, rate and majority (what the commonest label of each
-    attribute gets right); None if no attribute varies.
+    undisguised (the balanced accuracy on originals, an Interval), and of all
+    known labels taken alike hits, total, rate and majority (what the commonest
+    label of each attribute gets right); None if no attribute varies.
   """
   count = [np.sum(labels == label, axis=0) for label in (0, 1)]
   varied = np.minimum(*count) > 0

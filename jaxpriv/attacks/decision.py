@@ -28,7 +28,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     field: scene.apply(
       trained.last.method.outputs.logits,
       trained.state(trained.last),
-      test.having(features=test.arrays[field]),
+      test.replace(features=test.arrays[field]),
       trained.frozen(trained.last),
     )
     for field in ("clean", "features")

@@ -35,7 +35,7 @@ def attack(
   numbers = sorted({min(n, len(order)) for n in pairs})
   best: dict[int, np.ndarray] = {}
   for count in numbers[-1:] if target.control else numbers:
-    some = known.part(np.sort(order[:count]))
+    some = known.take(np.sort(order[:count]))
     to_clean = inversion.least_squares(
       some.arrays["features"], some.arrays["clean"]
     )

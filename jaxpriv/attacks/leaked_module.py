@@ -38,7 +38,7 @@ def attack(
 
   # Whoever has the module makes pairs, with keys of their own. Some are left
   # out, to choose by.
-  some = scene.known().part(slice(0, PAIRS))
+  some = scene.known().take(slice(0, PAIRS))
   tried = min(TRIED, len(some) // 2)
   pairs = some.arrays["features"]
   if again is not None:
@@ -52,7 +52,7 @@ def attack(
   inverter, weights = scene.clean_inverter()
 
   def begin(photographs, features):
-    shown = photographs.having(features=to_clean(features))
+    shown = photographs.replace(features=to_clean(features))
     images = scene.apply(inverter.method.outputs.reconstruct, weights, shown)
     return finite(images, "A6, at first")
 
@@ -66,12 +66,12 @@ def attack(
       smoothness,
     )
 
-  own = some.part(slice(0, tried))
+  own = some.take(slice(0, tried))
   smoothness = inversion.smoothest(
     search, own.arrays["image"], pairs[:tried], begin(own, pairs[:tried])
   )
   logging.info("%s, A6: smoothness %s", target.name, smoothness)
-  few = scene.test().part(rows)
+  few = scene.test().take(rows)
   features = few.arrays["features"]
   images = begin(few, features)
   if smoothness is not None:

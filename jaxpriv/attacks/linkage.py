@@ -19,7 +19,7 @@ def attack(
 ) -> Iterator[Finding]:
   """Looks `linked` released features up among as many of another release."""
   scene = Scene(target, people)
-  few = scene.test().part(slice(0, linked))
+  few = scene.test().take(slice(0, linked))
   released = few.arrays["features"]
   galleries = [("A8 released twice", released)]
   if target.again is not None:
@@ -27,7 +27,7 @@ def attack(
     again = scene.apply(
       fn,
       state,
-      people.test.part(slice(0, linked)),
+      people.test.take(slice(0, linked)),
       frozen,
       finish=published.features,
     )

@@ -83,7 +83,7 @@ def plant(data: Data, count: int, seed: int) -> tuple[Data, Canaries]:
   for name in set(arrays) - {"image"}:
     arrays[name] = arrays[name].copy()
     arrays[name][rows] = source.arrays[name][giver]
-  changed = source.with_arrays(arrays)
+  changed = source.replace(**arrays)
   splits = dict(data.splits)
   splits["train"] = np.setdiff1d(train, rows[~included])
   return data._replace(source=changed, splits=splits), Canaries(rows, included)

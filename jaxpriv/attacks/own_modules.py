@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.attacks.learning import Photographs
 from jaxpriv.attacks.reconstruction import Scene, fitted, plain
 from jaxpriv.attacks.threat import People
+from jaxpriv.data import memory
+from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target
 from jaxpriv.training.method import Phase
@@ -49,7 +50,7 @@ def invert_all(
   # Each has its share of the photographs: no more of them for more modules.
   parts = []
   for i, (phase, state) in enumerate(modules):
-    part = scene.known().part(slice(i, None, len(modules)))
+    part = scene.known().take(slice(i, None, len(modules)))
     features = scene.apply(
       phase.method.outputs.features,
       state,
@@ -57,13 +58,16 @@ def invert_all(
       trained.frozen(trained.last),
       finish=fitted,
     )
-    parts.append(plain(part).having(features=features))
+    parts.append(plain(part).replace(features=features))
+  count = len(scene.people.known)
   arrays = {
-    field: np.concatenate([part.arrays[field] for part in parts])
+    field: memory.gather(
+      (part.arrays[field] for part in parts), count, scene.options.memory
+    )
     for field in parts[0].arrays
   }
-  longer = scene.longer(len(scene.people.known))
+  longer = scene.longer(count)
   phase = scene.inverter(name, options=longer)
-  known = Photographs(arrays, parts[0].attribute_names)
+  known = InMemory(arrays, parts[0].attribute_names)
   state = scene.train(phase, known, longer)
   return scene.reconstruct(phase, state, scene.test().arrays["features"])

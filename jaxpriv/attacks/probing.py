@@ -34,7 +34,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     chance: dict[str, float] = {}
     for field in ("clean", "features"):
       known, shown = (
-        plain(part).having(
+        plain(part).replace(
           features=part.arrays[field],
           attributes=part.arrays["attributes"][:, columns],
         )

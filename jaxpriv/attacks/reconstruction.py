@@ -18,7 +18,7 @@ can reach: an inverter of clean features from above, the mean image of other
 people and another person's photograph from below.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import attribute_inference, inversion, reidentification
-from jaxpriv.attacks.learning import Photographs
 from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data import memory
+from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.metrics.statistics import Mean
@@ -95,15 +96,15 @@ class Scene:
 
   # --- features ---
 
-  def known(self) -> Photographs:
-    """Photographs of the attackers, with "features" and "clean" ones."""
+  def known(self) -> InMemory:
+    """InMemory of the attackers, with "features" and "clean" ones."""
     return self._with_features("known", self.people.known)
 
-  def test(self) -> Photographs:
+  def test(self) -> InMemory:
     """Those of the people on whom they are scored, likewise."""
     return self._with_features("test", self.people.test)
 
-  def _with_features(self, name: str, photographs: Photographs) -> Photographs:
+  def _with_features(self, name: str, photographs: InMemory) -> InMemory:
     people, trained = self.people, self.target.trained
 
     def make(output):
@@ -116,7 +117,7 @@ class Scene:
     features = people.once(
       ("features", name), lambda: make("features"), self.target.name
     )
-    return photographs.having(clean=clean, features=features)
+    return photographs.replace(clean=clean, features=features)
 
   # --- who learns ---
 
@@ -140,11 +141,11 @@ class Scene:
     return options
 
   def train(
-    self, phase: Phase, photographs: Photographs, options=None, frozen=None
+    self, phase: Phase, photographs: InMemory, options=None, frozen=None
   ) -> Any:
     kept = ("image", "identity", "attributes", "features")
-    arrays = {k: v for k, v in photographs.arrays.items() if k in kept}
-    photographs = Photographs(arrays, photographs.attribute_names)
+    other = [name for name in photographs.arrays if name not in kept]
+    photographs = photographs.without(*other)
     options = options or self.options.phases.inverter
     # Without the states of the target, features hold all that it depends on.
     model = self.people.config.model
@@ -157,7 +158,7 @@ class Scene:
     self,
     fn: Predict | None,
     state: Any,
-    photographs: Photographs,
+    photographs: InMemory,
     frozen: Mapping[str, Any] | None = None,
     finish: Callable = lambda output: output,
   ) -> Any:
@@ -170,7 +171,7 @@ class Scene:
       options = self.longer(len(self.people.known))
       phase = self.inverter("clean", options=options)
       known = self.known()
-      known = known.having(features=known.arrays["clean"])
+      known = known.replace(features=known.arrays["clean"])
       return self.train(phase, known, options)
 
     # The state serves all targets; the phase is built for each as cheaply.
@@ -183,9 +184,11 @@ class Scene:
     features: np.ndarray,
     rows: Any = slice(None),
   ) -> np.ndarray:
-    shown = self.people.test.part(rows).having(features=features)
-    images = self.apply(phase.method.outputs.reconstruct, state, shown)
-    return finite(images, phase.name)
+    shown = self.people.test.take(rows).replace(features=features)
+    finish = lambda images: finite(images, phase.name)
+    return self.apply(
+      phase.method.outputs.reconstruct, state, shown, finish=finish
+    )
 
   # --- what came of it ---
 
@@ -219,14 +222,17 @@ class Scene:
 
     def make():
       test, known = self.people.test, self.people.known
-      photographs = test.arrays["image"].astype(np.float32) / 255
+      images = test.arrays["image"]
       mean = known.arrays["image"].mean(0, dtype=np.float64) / 255
-      mean = np.broadcast_to(mean.astype(np.float32), photographs.shape)
-      other = photographs[strangers(test.identities)]
+      mean = np.broadcast_to(mean.astype(np.float32), images.shape)
+      others = strangers(test.identities)
+      other = (
+        images[rows].astype(np.float32) / 255 for rows in _blocks(others)
+      )
       return {
         CLEAN: self.measure(self.clean_images()),
         MEAN: self.measure(mean),
-        OTHER: self.measure(other),
+        OTHER: self.measure(self._gather(other, len(images))),
       }
 
     return self.people.once("bounds", make)
@@ -241,9 +247,10 @@ class Scene:
 
   def measure(self, images: np.ndarray, rows: Any = slice(None)) -> Figures:
     """Compares images, float32 [N, S, S, 3], with (some) test photographs."""
-    test = self.people.test.part(rows)
+    test = self.people.test.take(rows)
     recogniser, predictor = self.readers()
-    shown = test.showing(published.images(images))
+    seen = (published.images(block) for block in _blocks(images))
+    shown = test.replace(image=self._gather(seen, len(images)))
     naive = reidentification.attacks(
       self.people.read(recogniser)[rows],
       recogniser.read(shown),
@@ -260,6 +267,9 @@ class Scene:
       )
     likeness = inversion.likeness(test.arrays["image"], images, test.identities)
     return Figures(likeness, naive, read, rows)
+
+  def _gather(self, parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
+    return memory.gather(parts, rows, self.options.memory)
 
   def _hidden(self) -> tuple[list[int], str]:
     """Columns of hidden attributes; of the kept ones, if none is hidden."""
@@ -377,6 +387,11 @@ class Scene:
     )
 
 
+def _blocks(array: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
+  """The array in pieces, so that what is made of it need not be as large."""
+  return (array[i : i + size] for i in range(0, len(array), size))
+
+
 def strangers(identities: np.ndarray) -> np.ndarray:
   """For each row another one, of somebody else."""
   order = np.argsort(identities, kind="stable")
@@ -404,11 +419,6 @@ def fitted(features: np.ndarray) -> np.ndarray:
   return np.clip(np.nan_to_num(features), -largest, largest).astype(np.float16)
 
 
-def plain(photographs: Photographs) -> Photographs:
+def plain(photographs: InMemory) -> InMemory:
   """The photographs without features."""
-  arrays = {
-    name: value
-    for name, value in photographs.arrays.items()
-    if name not in ("features", "clean")
-  }
-  return Photographs(arrays, photographs.attribute_names)
+  return photographs.without("features", "clean")

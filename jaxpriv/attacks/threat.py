@@ -13,9 +13,9 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import learning, readers
-from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks import readers, training
 from jaxpriv.data.dataset import Data
+from jaxpriv.data.memory import InMemory
 from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
@@ -31,7 +31,7 @@ class Reader(NamedTuple):
   """
 
   name: str
-  read: Callable[[Photographs], np.ndarray]
+  read: Callable[[InMemory], np.ndarray]
   used_in_loss: bool = False
 
   @property
@@ -60,8 +60,8 @@ class People:
     config: ConfigDict,
     workdir: epath.PathLike,
     mesh: jax.sharding.Mesh,
-    known: Photographs,
-    test: Photographs,
+    known: InMemory,
+    test: InMemory,
     data: Data | None = None,
     own: Trained | None = None,
   ):
@@ -91,7 +91,7 @@ class People:
   def train(
     self,
     phase: Phase,
-    photographs: Photographs,
+    photographs: InMemory,
     options: ConfigDict,
     network: ConfigDict,
     *,
@@ -111,8 +111,8 @@ class People:
       renumber: whether people are numbered 0, 1, ... as they are here.
     """
     if renumber:
-      photographs = learning.as_classes(photographs)
-    return learning.train(
+      photographs = training.as_classes(photographs)
+    return training.train(
       phase,
       photographs,
       options,
@@ -121,7 +121,7 @@ class People:
       mesh=self.mesh,
       start=None if start is None else lambda state: _taken_over(state, start),
       frozen=frozen,
-      key=learning.digest(photographs, options, network, start, frozen),
+      key=training.digest(photographs, options, network, start, frozen),
     )
 
   def apply(
@@ -129,12 +129,12 @@ class People:
     fn: Predict | None,
     state: Any,
     frozen: Mapping[str, Any],
-    photographs: Photographs,
+    photographs: InMemory,
     finish: Callable[[Any], Any] = lambda output: output,
     batch_size: int | None = None,
   ) -> Any:
     """An output of a method for all photographs, in order; numpy."""
-    return learning.apply(
+    return training.apply(
       need(fn, "to read with"),
       state,
       frozen,
@@ -142,6 +142,7 @@ class People:
       self.mesh,
       batch_size or self.options.batch_size,
       finish=finish,
+      most_bytes=self.options.memory,
     )
 
   def reader(
@@ -157,15 +158,15 @@ class People:
 
     return Reader(name, read, used_in_loss)
 
-  def image(self, target: Target, photographs: Photographs) -> Photographs:
+  def image(self, target: Target, photographs: InMemory) -> InMemory:
     """The photographs with the images that a target releases of them."""
     fn, state, frozen = target.trained.bound("image")
     processes = jax.process_count()
     everybody = -(-len(photographs) // processes) * processes
 
     def protect():
-      return photographs.showing(
-        self.apply(
+      return photographs.replace(
+        image=self.apply(
           fn,
           state,
           frozen,
@@ -179,7 +180,7 @@ class People:
 
   def digest(self) -> str:
     """A hash of all photographs."""
-    return self.once("digest", lambda: learning.digest(self.known, self.test))
+    return self.once("digest", lambda: training.digest(self.known, self.test))
 
   # --- who reads images ---
 
@@ -213,7 +214,7 @@ class People:
     options = self.options
     return ConfigDict(dict(network=options.recogniser, head=options.head))
 
-  def predictor(self, name: str, of: str, known: Photographs) -> Reader:
+  def predictor(self, name: str, of: str, known: InMemory) -> Reader:
     """A predictor of attributes that no mechanism has seen.
 
     Args:

@@ -36,7 +36,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   middle = len(features) // 2
   longer = scene.longer(middle)
   phase = inversion.aligner(f"aligner_{target.name}", longer, decide, featurize)
-  half = known.part(slice(0, middle)).having(features=features[-middle:])
+  half = known.take(slice(0, middle)).replace(features=features[-middle:])
   held = {"target": dict(trained.states)}
   state = scene.train(phase, half, longer, frozen=held)
   aligned = scene.apply(

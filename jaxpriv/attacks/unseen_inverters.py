@@ -31,7 +31,7 @@ def attack(
   if target.control:
     return
   known = scene.known()
-  known = known.having(features=known.arrays["clean"])
+  known = known.replace(features=known.arrays["clean"])
   longer = scene.longer(len(known))
   for name, changes in list(inversion.VARIANTS.items())[:unseen]:
     variant = scene.inverter(name.split(",")[0], options=longer, **changes)

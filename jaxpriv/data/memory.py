@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -20,26 +22,36 @@ _NAMED_FILES = 5  # unreadable files that an error message names
 
 
 class InMemory(Source):
-  """Records held as stacked arrays.
+  """Records held as stacked arrays, in memory or in mapped files.
 
   Attributes:
-    arrays: field -> [N, ...].
+    arrays: field of a record -> [N, ...]; images uint8.
+    attribute_names: the A names of arrays["attributes"].
+    origin: the source that they were read from, which names them; if any.
+    rows: [N], their numbers there.
     unreadable: descriptions of the images left out.
   """
 
   batched = True
 
   def __init__(
-    self, source: Source, arrays: Batch, kept: np.ndarray, unreadable=()
+    self,
+    arrays: Batch,
+    attribute_names: tuple[str, ...] = (),
+    origin: Source | None = None,
+    rows: np.ndarray | None = None,
+    unreadable: Sequence[str] = (),
   ):
-    self._source = source
-    self._kept = kept
-    self.arrays = arrays
-    self.attribute_names = source.attribute_names
-    self.identity_names = source.identity_names
-    self.identities = np.asarray(source.identities)[kept]
-    self.max_faces = source.max_faces
+    self.arrays = dict(arrays)
+    self.attribute_names = tuple(attribute_names)
+    self.origin, self.rows = origin, rows
     self.unreadable = list(unreadable)
+    if origin is None:
+      self.identities = self.arrays["identity"]
+    else:
+      self.identities = np.asarray(origin.identities)[rows]
+      self.identity_names = origin.identity_names
+      self.max_faces = origin.max_faces
 
   def __len__(self) -> int:
     return len(self.identities)
@@ -50,15 +62,92 @@ class InMemory(Source):
   def batch(self, indices: np.ndarray) -> Batch:
     return {name: array[indices] for name, array in self.arrays.items()}
 
-  def with_arrays(self, arrays: Batch) -> "InMemory":
-    """The same records with other values, as many as before."""
-    return InMemory(self._source, arrays, self._kept, self.unreadable)
+  def replace(self, **fields: np.ndarray) -> "InMemory":
+    """The same records with other fields, such as protected images."""
+    return self._with({**self.arrays, **fields})
+
+  def without(self, *fields: str) -> "InMemory":
+    """The same records without some fields."""
+    return self._with({k: v for k, v in self.arrays.items() if k not in fields})
+
+  def _with(self, arrays: Batch) -> "InMemory":
+    return InMemory(
+      arrays, self.attribute_names, self.origin, self.rows, self.unreadable
+    )
+
+  def take(self, rows: Any) -> "InMemory":
+    """Some of the records: a slice or indices."""
+    arrays = {name: array[rows] for name, array in self.arrays.items()}
+    kept = None if self.rows is None else self.rows[rows]
+    return InMemory(arrays, self.attribute_names, self.origin, kept)
 
   def describe(self, index: int) -> str:
-    return self._source.describe(int(self._kept[index]))
+    if self.origin is None or self.rows is None:
+      return f"photograph {index}"
+    return self.origin.describe(int(self.rows[index]))
 
   def person(self, number: int) -> str:
-    return self._source.person(number)
+    if self.origin is None:
+      return str(number)
+    return self.origin.person(number)
+
+
+class Gathering:
+  """Arrays put one behind the other, along the first axis.
+
+  What takes more than `most_bytes` lies in an unnamed temporary file, of which
+  only what is read takes memory; None keeps everything in memory.
+  """
+
+  def __init__(self, rows: int, most_bytes: int | None = None):
+    """`rows` is how many there will be, at most."""
+    self._rows, self._most = rows, most_bytes
+    self._whole: np.ndarray | None = None
+    self._filled = 0
+
+  def add(self, part: np.ndarray) -> None:
+    """Puts [n, ...] behind what is there.
+
+    Raises:
+      ValueError: there are more rows than that.
+    """
+    part = np.asarray(part)
+    if self._whole is None:
+      shape = (self._rows, *part.shape[1:])
+      self._whole = _empty(shape, part.dtype, self._most)
+    end = self._filled + len(part)
+    if end > self._rows:
+      raise ValueError(f"{end} rows, and there was room for {self._rows}")
+    self._whole[self._filled : end] = part
+    self._filled = end
+
+  def array(self) -> np.ndarray:
+    """All that was added, [rows, ...].
+
+    Raises:
+      ValueError: nothing was.
+    """
+    if self._whole is None:
+      raise ValueError("nothing was gathered: there is no record")
+    return self._whole[: self._filled]
+
+
+def gather(
+  parts: Iterable[np.ndarray], rows: int, most_bytes: int | None = None
+) -> np.ndarray:
+  """Concatenates arrays along the first axis; see `Gathering`."""
+  gathering = Gathering(rows, most_bytes)
+  for part in parts:
+    gathering.add(part)
+  return gathering.array()
+
+
+def _empty(shape, dtype, most_bytes: int | None) -> np.ndarray:
+  size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+  if most_bytes is None or size <= most_bytes:
+    return np.empty(shape, dtype)
+  with tempfile.TemporaryFile() as file:  # it lives as long as it is mapped
+    return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def in_memory(
@@ -106,7 +195,7 @@ def in_memory(
   kept = np.setdiff1d(np.arange(len(source)), list(failures)).astype(np.int64)
   if failures:
     arrays = {name: array[kept] for name, array in arrays.items()}
-  return InMemory(source, arrays, kept, unreadable)
+  return InMemory(arrays, source.attribute_names, source, kept, unreadable)
 
 
 def check_bad_share(

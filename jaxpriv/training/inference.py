@@ -1,7 +1,7 @@
 """Runs a predict function over a data set, on all devices, in order."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -54,7 +54,25 @@ def predict(
   advance: Callable[[int], None] = lambda done: None,
   finish: Callable[[Any], Any] = lambda output: output,
 ) -> Any:
-  """Applies a predict function of a method to batches.
+  """Applies an output of a method to batches; see `stream`.
+
+  Returns:
+    the finished outputs, rows of all processes, one batch after the other.
+  """
+  outputs = list(stream(fn, state, frozen, batches, mesh, advance, finish))
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+
+
+def stream(
+  fn: Callable,
+  state: Any,
+  frozen: Any,
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: jax.sharding.Mesh,
+  advance: Callable[[int], None] = lambda done: None,
+  finish: Callable[[Any], Any] = lambda output: output,
+) -> Iterator[Any]:
+  """Applies an output of a method to batches, one after the other.
 
   Args:
     fn: (state, frozen, batch) -> pytree of [B, ...].
@@ -64,33 +82,40 @@ def predict(
     mesh: the mesh of state and frozen.
     advance: called with the number of batches done.
     finish: applied to the output of each batch, as numpy and without padding
-      rows, before it is kept; images, say, are a quarter the size as uint8.
+      rows; images, say, are a quarter the size as uint8.
 
-  Returns:
-    the finished outputs, rows of all processes, one batch after the other.
+  Yields:
+    the finished output of each batch, rows of all processes.
+
+  Raises:
+    ValueError: there is no batch.
   """
   run = compiled(fn, mesh)
-  outputs = []
   pending = None
+  done = 0
   local = mesh.local_mesh.size
 
   def collect(pending):
     output, padding = mesh_lib.fetch(pending)
-    outputs.append(finish(jax.tree.map(lambda x: x[~padding], output)))
-    advance(len(outputs))
+    return finish(jax.tree.map(lambda x: x[~padding], output))
 
-  with jax.set_mesh(mesh):
-    for batch in batches:
+  for batch in batches:
+    with jax.set_mesh(mesh):
       on_device = mesh_lib.put_batch(pad_rows(batch, local), mesh)
       output = run(state, frozen, on_device)
       if jax.process_count() > 1:
         # Collecting is a program with collectives: one at a time, see `fetch`.
         jax.block_until_ready(output)
       # One batch late: the device works while the host collects.
-      if pending is not None:
-        collect(pending)
-      pending = (output, on_device["padding"])
-    if pending is None:
-      raise ValueError("no batch to predict on: the data set is empty")
-    collect(pending)
-  return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+      finished = None if pending is None else collect(pending)
+    if pending is not None:
+      done += 1
+      advance(done)
+      yield finished
+    pending = (output, on_device["padding"])
+  if pending is None:
+    raise ValueError("no batch to predict on: the data set is empty")
+  with jax.set_mesh(mesh):
+    finished = collect(pending)
+  advance(done + 1)
+  yield finished

@@ -1,8 +1,8 @@
 import numpy as np
 
-from jaxpriv.attacks import learning, reconstruction
-from jaxpriv.attacks.learning import Photographs
+from jaxpriv.attacks import reconstruction, training
 from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data.memory import InMemory
 from jaxpriv.training.mechanism import Target
 from tests import tiny
 
@@ -26,7 +26,7 @@ def scene(kept=("Male",), predictor=True):
   """Six photographs of three people; the predictor says 1 of what is white."""
   rng = np.random.default_rng(0)
   labels = np.array([[1, 0], [1, 1], [0, 1], [0, 1], [0, 0], [0, 0]])
-  photographs = Photographs(
+  photographs = InMemory(
     {
       "image": rng.integers(0, 256, (6, 16, 16, 3), np.uint8),
       "identity": np.array([0, 0, 1, 1, 2, 2]),
@@ -111,10 +111,10 @@ def test_people_keep_their_numbers_where_these_are_the_task(monkeypatch):
   """A module is trained through a decider, which knows people by number."""
   seen = []
   monkeypatch.setattr(
-    learning, "train", lambda phase, shown, *a, **k: seen.append(shown)
+    training, "train", lambda phase, shown, *a, **k: seen.append(shown)
   )
-  monkeypatch.setattr(learning, "digest", lambda *a: "")
-  photographs = Photographs(
+  monkeypatch.setattr(training, "digest", lambda *a: "")
+  photographs = InMemory(
     {"image": np.zeros((3, 2, 2, 3)), "identity": np.array([7, 3, 7])}, ()
   )
   people = People(tiny.deep_poisoning(), "", None, photographs, photographs)

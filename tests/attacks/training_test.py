@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import learning
+from jaxpriv.attacks import training
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from tests.training import toys
@@ -15,23 +15,23 @@ def photographs(count=16, seed=0):
     "image": toys.batch(count, seed)["image"],
     "identity": np.arange(count, dtype=np.int32),
   }
-  return learning.Photographs(arrays, ())
+  return training.InMemory(arrays, ())
 
 
 def test_digest_tells_photographs_settings_and_parameters_apart():
   settings = ConfigDict(dict(steps=2, widths=(1, 2)))
   weights = {"params": {"kernel": jnp.ones((2, 2))}}
-  same = learning.digest(photographs(), settings, weights, None)
-  assert same == learning.digest(
+  same = training.digest(photographs(), settings, weights, None)
+  assert same == training.digest(
     photographs(), ConfigDict(dict(widths=(1, 2), steps=2)), weights, None
   )
   others = [
-    learning.digest(photographs(seed=1), settings, weights, None),
-    learning.digest(
+    training.digest(photographs(seed=1), settings, weights, None),
+    training.digest(
       photographs(), ConfigDict(dict(steps=3, widths=(1, 2))), weights, None
     ),
-    learning.digest(photographs(), settings, {"params": {}}, None),
-    learning.digest(photographs(), settings, None, weights),
+    training.digest(photographs(), settings, {"params": {}}, None),
+    training.digest(photographs(), settings, None, weights),
   ]
   assert len({same, *others}) == 5
 
@@ -42,7 +42,7 @@ def test_attackers_of_other_photographs_are_trained_anew(tmp_path, caplog):
 
   def train(made_of, key):
     with caplog.at_level("WARNING"):
-      state = learning.train(
+      state = training.train(
         phase,
         made_of,
         options,
@@ -62,7 +62,7 @@ def test_attackers_of_other_photographs_are_trained_anew(tmp_path, caplog):
 
 
 def test_a_batch_is_cut_to_what_devices_can_share(tmp_path):
-  train = lambda count: learning.train(
+  train = lambda count: training.train(
     toys.phase(),
     photographs(count),
     ConfigDict(dict(batch_size=64, steps=1)),

@@ -1,6 +1,5 @@
 """How an attacker learns: photographs in memory, and phases trained on them."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,87 +12,52 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.data import pipeline
-from jaxpriv.data.records import Batch, DataError, Record, Source
+from jaxpriv.data import memory, pipeline
+from jaxpriv.data.memory import InMemory
+from jaxpriv.data.records import Batch, DataError
 from jaxpriv.training import checkpoints, inference, loop, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
-
-@dataclasses.dataclass(frozen=True)
-class Photographs(Source):
-  """Records as stacked arrays; the rows an attacker has, or is scored on.
-
-  Attributes:
-    arrays: field of a record -> [N, ...]; images uint8.
-    attribute_names: the A names of arrays["attributes"].
-  """
-
-  arrays: dict[str, np.ndarray]
-  attribute_names: tuple[str, ...]
-  batched = True
-
-  def __len__(self) -> int:
-    return len(self.arrays["identity"])
-
-  def __getitem__(self, index: int) -> Record:
-    return {name: array[index] for name, array in self.arrays.items()}
-
-  def batch(self, indices: np.ndarray) -> Batch:
-    return {name: array[indices] for name, array in self.arrays.items()}
-
-  def describe(self, index: int) -> str:
-    return f"photograph {index}"
-
-  @property
-  def identities(self) -> np.ndarray:  # type: ignore[override]
-    return self.arrays["identity"]
-
-  def showing(self, images: np.ndarray) -> "Photographs":
-    """The same records with other images, such as protected ones."""
-    return self.having(image=images)
-
-  def having(self, **fields: np.ndarray) -> "Photographs":
-    """The same records with other fields, such as features."""
-    return dataclasses.replace(self, arrays={**self.arrays, **fields})
-
-  def without(self, field: str) -> "Photographs":
-    """The same records without a field."""
-    arrays = {k: v for k, v in self.arrays.items() if k != field}
-    return dataclasses.replace(self, arrays=arrays)
-
-  def part(self, rows: Any) -> "Photographs":
-    """Some of the records: a slice or indices."""
-    arrays = {name: array[rows] for name, array in self.arrays.items()}
-    return dataclasses.replace(self, arrays=arrays)
+BLOCK = 1024  # rows hashed at once
 
 
 def collect(
-  batches: Iterable[Batch], attribute_names: tuple[str, ...]
-) -> Photographs:
-  """Stacks the records of batches, padding rows left out."""
-  parts = []
+  batches: Iterable[Batch],
+  attribute_names: tuple[str, ...],
+  rows: int,
+  most_bytes: int | None = None,
+) -> InMemory:
+  """Stacks the records of batches; padding rows and unknown people left out.
+
+  Args:
+    batches: of at most `rows` rows.
+    attribute_names: of their attributes.
+    rows: how many there are at most.
+    most_bytes: of a field in memory; see `memory.gather`.
+  """
+  arrays: dict[str, memory.Gathering] = {}
   for batch in batches:
     keep = ~batch["padding"] & (batch["identity"] >= 0)
-    kept = {name: value[keep] for name, value in batch.items()}
-    del kept["padding"], kept["index"]
-    parts.append(kept)
-  arrays = {
-    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-  }
-  return Photographs(arrays, tuple(attribute_names))
+    for name, value in batch.items():
+      if name not in ("padding", "index"):
+        arrays.setdefault(name, memory.Gathering(rows, most_bytes))
+        arrays[name].add(value[keep])
+  return InMemory({k: v.array() for k, v in arrays.items()}, attribute_names)
 
 
-def as_classes(photographs: Photographs) -> Photographs:
+def as_classes(photographs: InMemory) -> InMemory:
   """Numbers the people 0, 1, ... as a classifier wants them."""
   _, classes = np.unique(photographs.identities, return_inverse=True)
-  arrays = {**photographs.arrays, "identity": classes.astype(np.int32)}
-  return dataclasses.replace(photographs, arrays=arrays)
+  return InMemory(
+    {**photographs.arrays, "identity": classes.astype(np.int32)},
+    photographs.attribute_names,
+  )
 
 
 def train(
   phase: Phase,
-  photographs: Photographs,
+  photographs: InMemory,
   options: ConfigDict,
   *,
   seed: int,
@@ -141,18 +105,21 @@ def train(
 
 def digest(*parts: Any) -> str:
   """A hash of photographs, parameters (dicts of arrays) and settings."""
-  made = hashlib.sha256()
+  sha256 = hashlib.sha256()
   for part in parts:
-    tree = part.arrays if isinstance(part, Photographs) else part
+    tree = part.arrays if isinstance(part, InMemory) else part
     if isinstance(part, ConfigDict):
       tree = part.to_json_best_effort(sort_keys=True)
     leaves, structure = jax.tree.flatten(tree)
-    made.update(str(structure).encode())
+    sha256.update(str(structure).encode())
     for leaf in leaves:
-      if not isinstance(leaf, str):
-        leaf = np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes()
-      made.update(leaf.encode() if isinstance(leaf, str) else leaf)
-  return made.hexdigest()
+      if isinstance(leaf, str):
+        sha256.update(leaf.encode())
+        continue
+      rows = np.atleast_1d(mesh_lib.fetch(leaf))
+      for i in range(0, len(rows), BLOCK):  # no copy of them all
+        sha256.update(np.ascontiguousarray(rows[i : i + BLOCK]).tobytes())
+  return sha256.hexdigest()
 
 
 def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
@@ -172,16 +139,26 @@ def apply(
   fn: Callable,
   state: Any,
   frozen: Mapping[str, Any],
-  photographs: Photographs,
+  photographs: InMemory,
   mesh: jax.sharding.Mesh,
   batch_size: int,
   finish: Callable[[Any], Any] = lambda output: output,
-) -> Any:
-  """Runs a predict function over all photographs, in order.
+  most_bytes: int | None = None,
+) -> np.ndarray:
+  """Runs an output of a method over all photographs, in order.
 
-  `finish` is applied to the output of each batch, as numpy.
+  Args:
+    fn: (state, frozen, batch) -> [B, ...].
+    state: of the method.
+    frozen: states that it needs.
+    photographs: to run it over.
+    mesh: of the states.
+    batch_size: rows at a time, over all processes.
+    finish: applied to the output of each batch, as numpy.
+    most_bytes: of the result in memory; see `memory.gather`.
   """
   batches = pipeline.epoch(
     photographs, np.arange(len(photographs)), batch_size=batch_size
   )
-  return inference.predict(fn, state, frozen, batches, mesh, finish=finish)
+  outputs = inference.stream(fn, state, frozen, batches, mesh, finish=finish)
+  return memory.gather(outputs, len(photographs), most_bytes)
