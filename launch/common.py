@@ -1,7 +1,6 @@
 """What the programs share: errors in the user's words, and finding methods."""
 
 import contextlib
-import hashlib
 import importlib
 import logging as python_logging
 import pathlib
@@ -10,16 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
 from absl import app, logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.reports.results import ResultsError
-from jaxpriv.training import budget, loop, preemption, private
-from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import budget, loop, mechanism, preemption, private
 from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
@@ -96,25 +92,10 @@ def errors_name_flags() -> Iterator[None]:
 
 def parameters_sha256(states: Mapping[str, Any]) -> str:
   """A hash of all trained parameters, names and values."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(states):
-    digest.update(jax.tree_util.keystr(path).encode())
-    value = np.ascontiguousarray(mesh_lib.fetch(leaf))
-    digest.update(value.tobytes())
-  return digest.hexdigest()
+  return mechanism.Trained((), states).sha256()
 
 
-def public_config(config: ConfigDict) -> dict[str, Any]:
-  """The config as it may be shown: without its secret and paths of here."""
-  public = config.to_dict()
-  public["data"]["path"] = pathlib.Path(config.data.path).name
-  public["pretrained"] = pathlib.Path(config.pretrained).name
-  for part, name in (("data", "pools"), ("evaluation", "colluders")):
-    values = public.get(part, {}).get(name, ())
-    public[part][name] = tuple(pathlib.Path(v).name for v in values)
-  if "secret" in public.get("model", {}):
-    public["model"]["secret"] = 0
-  return public
+public_config = workdir_lib.public_config
 
 
 def phases_of(config: ConfigDict) -> list[Phase]:

@@ -1,7 +1,7 @@
 """A run directory: what is in it, and whether a run may go on in it.
 
 ```
-workdir/config.json            the resolved config
+workdir/config.json            the resolved config, and who wrote it
 workdir/people.json            hashes of the people it has learned from
 workdir/noise_secret           of a private run, until it is finished
 workdir/phases/<name>/         checkpoints
@@ -14,7 +14,7 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,8 +24,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+import jaxpriv
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
 from jaxpriv.training import loop
 
 # Parts of a config that may change between calls on one run directory: they
@@ -41,8 +43,14 @@ SECRET = "noise_secret"
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
 
+# Settings that name folders; others may see the last part of the name.
+PATHS = ("data.path", "data.pools", "pretrained")
+
 # Numbers that JSON does not have: they are written as strings.
 INFINITE = ("Infinity", "-Infinity", "NaN")
+
+# The version that wrote a config.json which does not say so.
+OLDEST = "0.1"
 
 
 class ConfigMismatchError(ValueError):
@@ -125,7 +133,8 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   the shape of a checkpoint; `check_people` compares people.
 
   Raises:
-    ConfigMismatchError: the run there was made with other settings.
+    ConfigMismatchError: the run there was made with other settings, or by
+      another version of jaxpriv.
   """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
@@ -134,6 +143,7 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   done = {name: steps_done(workdir, name) for name in old["phases"]}
   if not any(done.values()):
     return
+  _check_version(path, old.pop("version", OLDEST))
   changes = list(_differences(_fixed(old, new, done), _fixed(new, old, done)))
   if changes:
     listed = "\n  ".join(changes)
@@ -217,8 +227,58 @@ def _loads(text: str) -> Any:
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
-  """Writes config.json; see `check_config`."""
-  _write_json(epath.Path(workdir) / "config.json", _plain(config))
+  """Writes config.json, with the version of jaxpriv; see `check_config`."""
+  content = {"version": jaxpriv.__version__, **_plain(config)}
+  _write_json(epath.Path(workdir) / "config.json", content)
+
+
+def _check_version(path: epath.Path, version: str) -> None:
+  """Raises ConfigMismatchError if that version writes runs in another way."""
+  series = lambda text: text.split(".")[:2]
+  if series(version) != series(jaxpriv.__version__):
+    raise ConfigMismatchError(
+      f"{path} was written by jaxpriv {version}, whose runs jaxpriv"
+      f" {jaxpriv.__version__} does not read: use that version, or train again"
+      " in another --workdir"
+    )
+
+
+def public_config(config: ConfigDict) -> dict[str, Any]:
+  """The config as others may see it: no secrets, and no paths of here.
+
+  `config.release.withheld` names the settings that nobody may see, as in
+  "model.secret"; they become zero or empty.
+
+  Raises:
+    DataError: there is no setting of that name.
+  """
+  public = config.to_dict()
+  for name in PATHS:
+    _change(public, name, _last_part)
+  for name in words(config.release.withheld):
+    if not _change(public, name, lambda value: type(value)()):
+      raise DataError(
+        f"config.release.withheld names {name}, and there is no such setting:"
+        " what it means to hide would be published"
+      )
+  return public
+
+
+def _change(tree: Any, name: str, change: Callable[[Any], Any]) -> bool:
+  """Changes a setting in place by its dotted name; False if it is not there."""
+  *parents, last = name.split(".")
+  for parent in parents:
+    tree = tree.get(parent) if isinstance(tree, dict) else None
+  if not isinstance(tree, dict) or last not in tree:
+    return False
+  tree[last] = change(tree[last])
+  return True
+
+
+def _last_part(value: Any) -> Any:
+  if isinstance(value, str):
+    return epath.Path(value).name if value else ""
+  return tuple(_last_part(item) for item in value)
 
 
 def _write_json(path: epath.Path, tree: Any) -> None:
@@ -240,7 +300,12 @@ def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:
 
 
 def load_config(workdir: epath.PathLike) -> ConfigDict:
-  """The resolved config of a run; lists come back as tuples."""
+  """The resolved config of a run; lists come back as tuples.
+
+  Raises:
+    ConfigMismatchError: another version of jaxpriv wrote it.
+    FileNotFoundError: there is none.
+  """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     raise FileNotFoundError(
@@ -255,4 +320,6 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return tuple(tuples(item) for item in value)
     return float(value) if value in INFINITE else value
 
-  return ConfigDict(tuples(json.loads(path.read_text())))
+  content = json.loads(path.read_text())
+  _check_version(path, content.pop("version", OLDEST))
+  return ConfigDict(tuples(content))

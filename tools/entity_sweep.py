@@ -1,7 +1,4 @@
-"""What entities make of each other's features; `launch.entities` runs it.
-
-Not a program.
-"""
+"""How well entities learn from each other's features, for `tools.entities`."""
 
 import json
 import math
@@ -14,11 +11,15 @@ from etils import epath
 from jaxpriv.data import feature_pools, pipeline, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import statistics
+from jaxpriv.release import features
+from jaxpriv.release.photographs import secret_order
 from jaxpriv.reports import files, wording
 from jaxpriv.reports import markdown as md
-from jaxpriv.training import inference, run
+from jaxpriv.training import inference, mechanism, run
 from jaxpriv.training import workdir as workdir_lib
-from launch import common, release_card, release_features
+from jaxpriv.training.mechanism import Trained
+from jaxpriv.training.method import need
+from launch import common
 
 SHARES = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.01}
 EVERYBODY = 5
@@ -167,7 +168,7 @@ class Sweep:
       return path
     workdir = self.module(entity)
     config = workdir_lib.load_config(workdir)
-    phases = common.phases_of(config)
+    phases = mechanism.phases(config)
     states = run.load_phases(phases, config, workdir, self.mesh)
     if kind != "poisoned":
       with config.unlocked():
@@ -175,16 +176,15 @@ class Sweep:
         config.phases.poisoning.steps = 0
         for name, value in config.model.after.items():
           config.model.after[name] = type(value)(0)
-      phases = common.phases_of(config)
+      phases = mechanism.phases(config)
+    target, *_ = mechanism.targets(config, Trained(tuple(phases), states))
     data = run.open_data(config)
     source = _Part(data.source, data.splits["train"], self.kept)
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     # The order is that of training on it: the same in every sweep.
-    order = release_card.secret_order(f"{config.seed} {kind}", len(source))
-    release_features.write_pool(
-      partial, config, phases, states, self.mesh, source, order
-    )
+    order = secret_order(f"{config.seed} {kind}", len(source))
+    features.write_pool(partial, target, self.mesh, source, order)
     if kind == "labels":
       _blank(partial)
     partial.rename(path)
@@ -218,7 +218,7 @@ class Sweep:
 
   def _accuracy(self, workdir) -> dict:
     config = workdir_lib.load_config(workdir)
-    phase = common.phases_of(config)[0]
+    phase = mechanism.phases(config)[0]
     state = run.load_phases([phase], config, workdir, self.mesh)[phase.name]
     batches = pipeline.epoch(
       self.test, np.arange(len(self.test)), batch_size=128
