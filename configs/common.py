@@ -240,6 +240,9 @@ def release() -> ConfigDict:
       batch_size=128,
       # Attributes that go into labels.csv; () is those the mechanism keeps.
       attributes=(),
+      # Settings that nobody may see, such as model.secret: they are zero or
+      # empty in whatever is published or reported.
+      withheld=(),
       terms="",  # one sentence for the card: who may use this, how
     )
   )

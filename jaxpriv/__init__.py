@@ -1,3 +1,3 @@
 """jaxpriv: train, attack and release privacy-preserving face data in JAX."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -24,7 +24,7 @@ from jaxpriv.attacks import clip_search, membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
 from jaxpriv.reports import wording
-from jaxpriv.training import budget, private, run
+from jaxpriv.training import budget, mechanism, private, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
 
 
 def _white_box(config, data, workdir, mesh) -> list[dict]:
-  phases, config = budget.privatise(common.phases_of(config), config, data)
+  phases, config = budget.privatise(mechanism.phases(config), config, data)
   made = []
   for phase in phases:
     if not phase.plan:
@@ -149,7 +149,7 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
     )
   count = _CANARIES.value or 1000
   planted, canaries = membership.plant(data, count, _SEED.value)
-  phases, config = budget.privatise(common.phases_of(config), config, planted)
+  phases, config = budget.privatise(mechanism.phases(config), config, planted)
   logging.info(
     "%d canaries, %d of them in the data", count, int(canaries.included.sum())
   )

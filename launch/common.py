@@ -1,26 +1,21 @@
 """What the programs share: errors in the user's words, and finding methods."""
 
 import contextlib
-import hashlib
-import importlib
 import logging as python_logging
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from absl import app, logging
+from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
-from jaxpriv.training import budget, preemption, transfer
-from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import budget, mechanism, preemption, transfer
 from jaxpriv.training import run as run_lib
-from jaxpriv.training.method import Phase
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -81,67 +76,15 @@ def errors_name_flags() -> Iterator[None]:
     raise DataError(re.sub(r"\bdata\.\w+", name, str(error))) from error
 
 
-def parameters_sha256(states: Mapping[str, Any]) -> str:
-  """A hash of all trained parameters, names and values."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(states):
-    digest.update(jax.tree_util.keystr(path).encode())
-    value = np.ascontiguousarray(mesh_lib.fetch(leaf))
-    digest.update(value.tobytes())
-  return digest.hexdigest()
-
-
-def public_config(config: ConfigDict) -> dict[str, Any]:
-  """The config as it may be shown: without its secret and paths of here."""
-  public = config.to_dict()
-  public["data"]["path"] = pathlib.Path(config.data.path).name
-  public["pretrained"] = pathlib.Path(config.pretrained).name
-  for part, name in (("data", "pools"), ("evaluation", "colluders")):
-    values = public.get(part, {}).get(name, ())
-    public[part][name] = tuple(pathlib.Path(v).name for v in values)
-  if "secret" in public.get("model", {}):
-    public["model"]["secret"] = 0
-  return public
-
-
-def phases_of(config: ConfigDict) -> list[Phase]:
-  """The phases of `config.method`, a module of jaxpriv.methods."""
-  return module_of(config).phases(config)
-
-
-def releases_features(
-  config: ConfigDict, phases: Sequence[Phase], states: Mapping[str, Any]
-) -> bool:
-  """Whether a run protects photographs by releasing features of them.
-
-  Who has only trained a decider, on what others release, protects nothing.
-  """
-  last = phases[-1]
-  return (
-    last.method.outputs.features is not None
-    and config.data.source != "feature_pools"
-    and all(states[name] for name in last.needs)
-    and bool(states[last.name] or config.model.module == "none")
-  )
-
-
-def module_of(config: ConfigDict) -> Any:
-  name = f"jaxpriv.methods.{config.method}"
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    if error.name != name:
-      raise
-    raise DataError(f"config.method: there is no {name}") from error
-
-
-def train(config, workdir, mesh) -> None:
+def train(
+  config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh
+) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
   data = run_lib.open_data(config)
   config = run_lib.resolve(config, data)
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
-  run_lib.check_method(module_of(config), config, data, load)
-  phases, config = budget.privatise(phases_of(config), config, data)
+  run_lib.check_method(mechanism.load(config.method), config, data, load)
+  phases, config = budget.privatise(mechanism.phases(config), config, data)
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(

@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     "version": jaxpriv.__version__,
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
-    "config": common.public_config(config),
+    "config": workdir_lib.public_config(config),
     "parameters_sha256": trained.sha256(),
     "environment": environment(mesh),
     "data": _describe(config, data, people),

@@ -13,7 +13,7 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+import jaxpriv
 from jaxpriv import files
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
 from jaxpriv.errors import UserError
 from jaxpriv.training import checkpoints
 
@@ -38,8 +41,14 @@ SECRET = "noise_secret"
 # Options of a phase that decide what its checkpoints hold.
 STRUCTURE = ("optimizer", "ema")
 
+# Settings that name folders; others may see the last part of the name.
+PATHS = ("data.path", "data.pools", "pretrained")
+
 # Numbers that JSON does not have: they are written as strings.
 INFINITE = ("Infinity", "-Infinity", "NaN")
+
+# The version that wrote a config.json which does not say so.
+OLDEST = "0.1"
 
 
 class ConfigMismatchError(UserError, ValueError):
@@ -53,7 +62,8 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   the shape of a checkpoint; `people.check_same` compares people.
 
   Raises:
-    ConfigMismatchError: the run there was made with other settings.
+    ConfigMismatchError: the run there was made with other settings, or by
+      another version of jaxpriv.
   """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
@@ -62,6 +72,7 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   done = {name: steps_done(workdir, name) for name in old["phases"]}
   if not any(done.values()):
     return
+  _check_version(path, old.pop("version", OLDEST))
   changes = list(_differences(_fixed(old, new, done), _fixed(new, old, done)))
   if changes:
     listed = "\n  ".join(changes)
@@ -142,8 +153,58 @@ def _loads(text: str) -> Any:
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
-  """Writes config.json; see `check_config`."""
-  write_json(epath.Path(workdir) / "config.json", _plain(config))
+  """Writes config.json, with the version of jaxpriv; see `check_config`."""
+  content = {"version": jaxpriv.__version__, **_plain(config)}
+  write_json(epath.Path(workdir) / "config.json", content)
+
+
+def _check_version(path: epath.Path, version: str) -> None:
+  """Raises ConfigMismatchError if that version writes runs in another way."""
+  series = lambda text: text.split(".")[:2]
+  if series(version) != series(jaxpriv.__version__):
+    raise ConfigMismatchError(
+      f"{path} was written by jaxpriv {version}, whose runs jaxpriv"
+      f" {jaxpriv.__version__} does not read: use that version, or train again"
+      " in another --workdir"
+    )
+
+
+def public_config(config: ConfigDict) -> dict[str, Any]:
+  """The config as others may see it: no secrets, and no paths of here.
+
+  `config.release.withheld` names the settings that nobody may see, as in
+  "model.secret"; they become zero or empty.
+
+  Raises:
+    DataError: there is no setting of that name.
+  """
+  public = config.to_dict()
+  for name in PATHS:
+    _change(public, name, _last_part)
+  for name in words(config.release.withheld):
+    if not _change(public, name, lambda value: type(value)()):
+      raise DataError(
+        f"config.release.withheld names {name}, and there is no such setting:"
+        " what it means to hide would be published"
+      )
+  return public
+
+
+def _change(tree: Any, name: str, change: Callable[[Any], Any]) -> bool:
+  """Changes a setting in place by its dotted name; False if it is not there."""
+  *parents, last = name.split(".")
+  for parent in parents:
+    tree = tree.get(parent) if isinstance(tree, dict) else None
+  if not isinstance(tree, dict) or last not in tree:
+    return False
+  tree[last] = change(tree[last])
+  return True
+
+
+def _last_part(value: Any) -> Any:
+  if isinstance(value, str):
+    return epath.Path(value).name if value else ""
+  return tuple(_last_part(item) for item in value)
 
 
 def write_json(path: epath.Path, tree: Any) -> None:
@@ -164,7 +225,12 @@ def _differences(old: Any, new: Any, name: str = "config") -> Iterator[str]:
 
 
 def load_config(workdir: epath.PathLike) -> ConfigDict:
-  """The resolved config of a run; lists come back as tuples."""
+  """The resolved config of a run; lists come back as tuples.
+
+  Raises:
+    ConfigMismatchError: another version of jaxpriv wrote it.
+    FileNotFoundError: there is none.
+  """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     raise FileNotFoundError(
@@ -179,4 +245,6 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return tuple(tuples(item) for item in value)
     return float(value) if value in INFINITE else value
 
-  return ConfigDict(tuples(json.loads(path.read_text())))
+  content = json.loads(path.read_text())
+  _check_version(path, content.pop("version", OLDEST))
+  return ConfigDict(tuples(content))

@@ -91,7 +91,7 @@ def test_a_pool_is_released_without_what_is_secret(workdir, pool, folder):
   assert set(export.read(pool / "parameters.npz")) == {"classifier"}
   assert not list(pool.parent.glob("*.partial"))
   card = json.loads((pool / "card.json").read_text())
-  assert card["features"]["count"] == images
+  assert card["products"]["features"]["count"] == images
   assert card["counts"]["unreadable"] == 1
   assert "person_" not in (pool / "CARD.md").read_text()
   for path in pool.iterdir():

@@ -16,15 +16,13 @@ from PIL import Image
 
 from configs import baseline
 from jaxpriv.attacks import learning
-from jaxpriv.reports import results as results_lib
-from jaxpriv.training import export
+from jaxpriv.training import export, mechanism
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
-from launch import common, evaluate
+from launch import evaluate
 from tests import tiny
 from tests.launch.programs import ROOT, run, short, start
-from tests.reports import examples
 
 TRAIN = [
   "--config=configs/embedded_autoencoder.py:demo",
@@ -245,74 +243,16 @@ def test_a_baseline_under_test_is_not_replaced_by_one_compared(mesh):
   assert {"k_same", "k_same_select", "pixelation"} < compared.keys()
 
 
-def test_figures_of_other_settings_are_not_put_on_a_card(folder, tmp_path):
-  flag = baseline_run(tmp_path / "run", "gaussian_blur")
-  config = workdir_lib.load_config(tmp_path / "run")
-  config.data.path = str(folder)
-  workdir_lib.save_config(tmp_path / "run", config)
-  results = {
-    **examples.results(),
-    "parameters_sha256": common.parameters_sha256({"baseline": {}}),
-    "config": {**config.to_dict(), "model": {**config.model, "strength": 0.3}},
-  }
-  metrics = tmp_path / "run/evaluation/metrics.json"
-  metrics.parent.mkdir()
-  results_lib.write(metrics, results)
-  flags = [flag, f"--input={folder}", f"--output={tmp_path / 'out'}"]
-  refused = run("launch.release", *flags, status=1)
-  assert "other parameters or settings" in refused
-  results_lib.write(metrics, {**results, "config": config.to_dict()})
-  run("launch.release", *flags)
-  card = (tmp_path / "out/card.json").read_text()
-  assert folder.name not in card
-
-
-def released(output):
-  """What is known of every image of a release, in its order."""
-  rows = csv.DictReader((output / "labels.csv").open())
-  return [
-    ((output / r["file"]).read_bytes(), r["Male"], r["Eyeglasses"])
-    for r in rows
+def test_a_stopped_release_names_flags_and_goes_on(folder, tmp_path):
+  flags = [
+    baseline_run(tmp_path / "run", "black_box"),
+    f"--input={folder}",
+    f"--output={tmp_path / 'out'}",
   ]
-
-
-def test_interrupted_releases_do_not_mix(folder, tmp_path):
-  photographs = shutil.copytree(folder, tmp_path / "photographs")
-  black_box = baseline_run(tmp_path / "run", "black_box")
-  pixelation = baseline_run(tmp_path / "other", "pixelation")
-  flags = [f"--input={photographs}", f"--output={tmp_path / 'one'}"]
-  stopped = run(
-    "launch.release", black_box, *flags, "--max_bad_share=0", status=1
-  )
+  stopped = run("launch.release", *flags, "--max_bad_share=0", status=1)
   assert "raise --max_bad_share" in stopped and "data.max" not in stopped
-
-  refused = run("launch.release", pixelation, *flags, status=1)
-  assert "error:" in refused and "(config differ)" in refused
-  labels = (photographs / "labels.csv").read_text()
-  (photographs / "a.png").symlink_to(photographs / "person_000/0.png")
-  (photographs / "labels.csv").write_text(
-    labels.replace("person_000/0.png", "a.png")
-  )
-  refused = run("launch.release", black_box, *flags, status=1)
-  assert "error:" in refused and "(list of images differ)" in refused
-  (photographs / "labels.csv").write_text(labels)
-  journal = tmp_path / "one.partial.json"
-  journal.rename(tmp_path / "aside")
-  refused = run("launch.release", black_box, *flags, status=1)
-  assert "error:" in refused and "one.partial.json" in refused
-  (tmp_path / "aside").rename(journal)
-  run("launch.release", black_box, *flags)
-
-  # The same run, images and seed, and so the same card: not the same order.
-  flags[1] = f"--output={tmp_path / 'two'}"
-  run("launch.release", black_box, *flags)
-  one, two = released(tmp_path / "one"), released(tmp_path / "two")
-  assert one != two and sorted(one) == sorted(two)
-  cards = [
-    json.loads((tmp_path / name / "card.json").read_text())
-    for name in ("one", "two")
-  ]
-  assert cards[0]["config"] == cards[1]["config"]
+  assert "going on with" in run("launch.release", *flags)
+  assert len(list((tmp_path / "out/images").iterdir())) == 47
 
 
 def test_the_demo_is_not_released_twice(tmp_path):
@@ -453,14 +393,13 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   assert card["results"]["privacy"] == results["privacy"]
   text = (tmp_path / "out/CARD.md").read_text()
   assert "differentially private for each image: epsilon 8.00" in text
-  assert "| Gender, accuracy |" in text
+  assert "Gender" in text
   # As the card says it is used.
   config = workdir_lib.load_config(tmp_path / "out")
-  (phase,) = common.phases_of(config)
+  (phase,) = mechanism.phases(config)
   states = export.read(tmp_path / "out/parameters.npz")
-  assert card["model"]["parameters"] == sum(
-    x.size for x in jax.tree.leaves(states)
-  )
+  model = card["products"]["model"]
+  assert model["parameters"] == sum(x.size for x in jax.tree.leaves(states))
   (original,) = run_lib.load_phases(
     [phase], config, private_run, mesh_lib.make_mesh()
   ).values()
@@ -472,7 +411,7 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   batch = tiny.faces(2, size=32)
   batch["image"] = batch["image"].astype(np.float32) / 255
   for name in ("read", "detect"):
-    assert name in card["model"]["functions"] and f"`{name}`" in text
+    assert name in model["functions"] and f"`{name}`" in text
     ours, theirs = (
       getattr(phase.method.outputs, name)(state, {}, batch)
       for state in (states[phase.name], original)
@@ -482,65 +421,6 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
       np.testing.assert_allclose(value, theirs[key], rtol=1e-5, atol=1e-5)
   again = run("launch.release", *flags, status=1)
   assert "exists: a finished release is not written over" in again
-
-
-def test_what_a_model_is_not_released_with(private_run, tmp_path):
-  """Not the name of the run it began from, a broken promise, or none at all."""
-  copy, out = tmp_path / "run", tmp_path / "out"
-  shutil.copytree(private_run, copy)
-  flags = [f"--workdir={copy}", f"--output={out}"]
-  metrics = copy / "evaluation/metrics.json"
-  results = json.loads(metrics.read_text())
-  results["privacy"] |= {"pretrained": "anna_smith", "unit": "person"}
-  metrics.write_text(json.dumps(results))
-  audit = {
-    "audit": "one run",
-    "phase": "multi_task",
-    "epsilon": 0.4,
-    "claimed": 8.0,
-    "right": 12,
-    "noise_multiplier": workdir_lib.load_config(copy).dp.noise_multiplier,
-    "faults": [],
-  }
-  wrong = {**audit, "epsilon": 9.0, "faults": ["members are told from others"]}
-  of_another_plan = {**wrong, "noise_multiplier": -1.0}
-
-  def audited(*rows):
-    (copy / "audit").mkdir(exist_ok=True)
-    (copy / "audit/audit.json").write_text(json.dumps(rows))
-
-  audited(audit, of_another_plan)
-  assert "audits of another plan are left out" in run("launch.release", *flags)
-  texts = "".join((out / n).read_text() for n in ("CARD.md", "card.json"))
-  assert "another run" in texts and "epsilon at least 0.400" in texts
-  for name in ("anna", "members are told", '"right"', '"images"'):
-    assert name not in texts
-  shutil.rmtree(out)
-
-  audited(wrong)
-  output = run("launch.release", *flags, status=1)
-  assert "its claim does not hold: members are told" in output
-
-  (tmp_path / "out.partial.json").write_text("{}")
-  output = run("launch.release", *flags, status=1)
-  assert "holds an interrupted release of images" in output
-  (tmp_path / "out.partial.json").unlink()
-
-  audited(audit)
-  partial = tmp_path / "out.partial"
-  partial.mkdir()
-  (partial / "holiday.png").write_bytes(b"not ours")
-  output = run("launch.release", *flags, status=1)
-  assert "holds what is not of a model" in output
-  # As a kill leaves it: made anew.
-  (partial / "holiday.png").rename(partial / "parameters.npz.partial")
-  run("launch.release", *flags)
-  assert not partial.exists() and len(list(out.iterdir())) == 4
-  shutil.rmtree(out)
-
-  shutil.rmtree(copy / "evaluation")
-  output = run("launch.release", *flags, status=1)
-  assert "was never evaluated" in output and not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import math
 
 import pytest
 
+import jaxpriv
 from configs import common
+from jaxpriv.data.records import DataError
 from jaxpriv.training import workdir
 from tests.training.toys import config, trained
 
@@ -20,7 +22,56 @@ def test_config_survives_json(tmp_path):
   # No budget is infinite, and JSON has no infinity.
   assert again.dp.epsilon == math.inf
   text = (tmp_path / "config.json").read_text()
-  json.loads(text, parse_constant=lambda name: pytest.fail(name))
+  content = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+  assert content["version"] == jaxpriv.__version__
+
+
+@pytest.mark.parametrize("version", [None, "0.1.3", "1.2.0"])
+def test_a_run_of_another_version_is_refused_in_one_sentence(tmp_path, version):
+  workdir.save_config(tmp_path, config())
+  path = tmp_path / "config.json"
+  content = json.loads(path.read_text())
+  del content["version"]
+  path.write_text(
+    json.dumps(content | ({"version": version} if version else {}))
+  )
+  # Until something is trained there, any run may take the directory over.
+  workdir.check_config(tmp_path, config())
+  trained(tmp_path, step=4)
+  for refuse in (
+    lambda: workdir.load_config(tmp_path),
+    lambda: workdir.check_config(tmp_path, config()),
+  ):
+    with pytest.raises(workdir.ConfigMismatchError) as error:
+      refuse()
+    message = str(error.value)
+    assert f"written by jaxpriv {version or '0.1'}, whose runs" in message
+    assert ". " not in message and "\n" not in message
+
+
+def test_a_run_of_the_same_series_is_read(tmp_path, monkeypatch):
+  workdir.save_config(tmp_path, config())
+  monkeypatch.setattr(jaxpriv, "__version__", "0.2.17")
+  assert workdir.load_config(tmp_path).to_dict() == config().to_dict()
+
+
+def test_a_public_config_tells_no_secrets_and_no_paths():
+  made = config(pretrained="/home/anna/runs/first")
+  made.data.path, made.data.pools = "/home/anna/faces", ("/a/one", "b/two")
+  made.model = dict(secret=7, name="x", rate=0.5, wide=True, folders=("/f",))
+  made.release.withheld = tuple(
+    f"model.{name}" for name in ("secret", "rate", "wide", "folders")
+  )
+  public = workdir.public_config(made)
+  assert public["model"] == dict(
+    secret=0, name="x", rate=0.0, wide=False, folders=()
+  )
+  assert public["data"]["path"] == "faces" and public["pretrained"] == "first"
+  assert public["data"]["pools"] == ("one", "two")
+  assert made.model.secret == 7  # of which it is a copy
+  made.release.withheld = ("model.secrets",)
+  with pytest.raises(DataError, match=r"names model\.secrets, and there is no"):
+    workdir.public_config(made)
 
 
 def test_another_config_in_a_used_directory_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Table 5 of the Deep Poisoning paper: entities that share poisoned features.
 
-  python -m launch.entities --workdir=runs/entities
+  python -m tools.entities --workdir=runs/entities
 
 Entities 1, 2 and 3 have a tenth of the people each, entity 4 a hundredth. All
 use the featurizer of entity 1; each trains a module of its own, and goes on
@@ -19,7 +19,8 @@ from ml_collections import config_flags
 
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
-from launch import common, entity_sweep
+from launch import common
+from tools import entity_sweep
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/deep_poisoning.py:demo", "Config of every entity.",
@@ -35,16 +36,16 @@ def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
   if jax.process_count() > 1:
-    raise DataError("launch.entities runs as one process: start it once")
+    raise DataError("tools.entities runs as one process: start it once")
   base, workdir = _CONFIG.value, epath.Path(_WORKDIR.value)
   if base.data.source != "procedural":
     raise DataError(
-      "launch.entities deals drawn people to entities: it takes"
+      "tools.entities deals drawn people to entities: it takes"
       f" data.source=procedural, not {base.data.source}. With photographs of"
       " your own use launch.release and data.source=feature_pools"
     )
   if base.model.task != "attributes":
-    raise DataError("launch.entities shares attributes: model.task=attributes")
+    raise DataError("tools.entities shares attributes: model.task=attributes")
   sweep = entity_sweep.Sweep(
     base, workdir, mesh_lib.make_mesh(), _TEST_IMAGES.value
   )

@@ -1,6 +1,6 @@
 """Writes a contact sheet of procedural faces: a row a person, as one PNG.
 
-  python -m launch.contact_sheet --output=docs/procedural_faces.png
+  python -m tools.contact_sheet --output=docs/procedural_faces.png
 
 draws the picture of the README: people, then one row for each other domain.
 """

@@ -1,7 +1,4 @@
-"""What entities make of each other's features; `launch.entities` runs it.
-
-Not a program.
-"""
+"""How well entities learn from each other's features, for `tools.entities`."""
 
 import json
 import math
@@ -16,11 +13,15 @@ from jaxpriv.data import pipeline, sources
 from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.records import DataError, Source
 from jaxpriv.metrics import statistics
+from jaxpriv.release import features
+from jaxpriv.release.photographs import secret_order
 from jaxpriv.reports import markdown as md
 from jaxpriv.reports import wording
-from jaxpriv.training import inference, run
+from jaxpriv.training import inference, mechanism, run
 from jaxpriv.training import workdir as workdir_lib
-from launch import common, release_card, release_features
+from jaxpriv.training.mechanism import Trained
+from jaxpriv.training.method import need
+from launch import common
 
 SHARES = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.01}
 EVERYBODY = 5
@@ -103,7 +104,7 @@ class Sweep:
     self.names = names = tuple(self.test.attribute_names)
     with (resolved := base.copy_and_resolve_references()).unlocked():
       resolved.data.attributes = names
-    self.kept, _ = common.module_of(base).split_attributes(resolved)
+    self.kept, _ = mechanism.load(base.method).split_attributes(resolved)
     labels = self._rows()["attributes"]
     columns = [names.index(name) for name in self.kept]
     self.labels = labels[:, columns]
@@ -169,7 +170,7 @@ class Sweep:
       return path
     workdir = self.module(entity)
     config = workdir_lib.load_config(workdir)
-    phases = common.phases_of(config)
+    phases = mechanism.phases(config)
     states = run.load_phases(phases, config, workdir, self.mesh)
     if kind != "poisoned":
       with config.unlocked():
@@ -177,16 +178,15 @@ class Sweep:
         config.phases.poisoning.steps = 0
         for name, value in config.model.after.items():
           config.model.after[name] = type(value)(0)
-      phases = common.phases_of(config)
+      phases = mechanism.phases(config)
+    target, *_ = mechanism.targets(config, Trained(tuple(phases), states))
     data = run.open_data(config)
     source = _Part(data.source, data.splits["train"], self.kept)
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     # The order is that of training on it: the same in every sweep.
-    order = release_card.secret_order(f"{config.seed} {kind}", len(source))
-    release_features.write_pool(
-      partial, config, phases, states, self.mesh, source, order
-    )
+    order = secret_order(f"{config.seed} {kind}", len(source))
+    features.write_pool(partial, target, self.mesh, source, order)
     if kind == "labels":
       _blank(partial)
     partial.rename(path)
@@ -220,7 +220,7 @@ class Sweep:
 
   def _accuracy(self, workdir) -> dict:
     config = workdir_lib.load_config(workdir)
-    phase = common.phases_of(config)[0]
+    phase = mechanism.phases(config)[0]
     state = run.load_phases([phase], config, workdir, self.mesh)[phase.name]
     batches = pipeline.epoch(
       self.test, np.arange(len(self.test)), batch_size=128

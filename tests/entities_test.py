@@ -11,8 +11,8 @@ from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
-from launch import entity_sweep as entities
 from tests import tiny
+from tools import entity_sweep as entities
 
 
 def test_the_rows_are_those_of_the_paper_and_the_controls():
@@ -31,6 +31,8 @@ def sweep(tmp_path):
   config = tiny.deep_poisoning()
   config.data.num_identities = 80
   config.data.images_per_identity = 2
+  with config.unlocked():
+    config.evaluation.controls = ()
   mesh = mesh_lib.make_mesh(1)
   return entities.Sweep(config, epath.Path(tmp_path), mesh, test_images=24)
 

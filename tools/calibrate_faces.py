@@ -1,6 +1,6 @@
 """Measures how hard the procedural faces are: linear eyes against a network.
 
-  python -m launch.calibrate_faces --steps=3000
+  python -m tools.calibrate_faces --steps=3000
 
 trains a small network on other people, then prints a table: how many of 200
 unseen people it, and a linear probe, know again, and how well each reads the

@@ -1,0 +1,1 @@
+"""What is given away: images, features, a model; and the card beside it."""

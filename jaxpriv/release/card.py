@@ -1,0 +1,145 @@
+"""What is published of a run beside the products: its config and figures."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+import jaxpriv
+from jaxpriv.data.records import DataError
+from jaxpriv.release.product import Facts, Job, Product
+from jaxpriv.reports import card as card_lib
+from jaxpriv.reports import results as results_lib
+from jaxpriv.reports.results import Results
+from jaxpriv.training import workdir as workdir_lib
+
+# How the run that parameters were taken over from is called in public.
+OTHER = "another run"
+
+# Parts of a config that do not decide what is made of an image; of "data" and
+# "release" some settings do.
+APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
+
+
+def results_of(
+  workdir: epath.Path, config: ConfigDict, parameters: str
+) -> Results | None:
+  """What launch.evaluate measured of these parameters.
+
+  Args:
+    workdir: the run.
+    config: of it.
+    parameters: their hash.
+
+  Returns:
+    the results; None, with a warning, if it was never evaluated.
+
+  Raises:
+    DataError: they are of other parameters or settings.
+    ResultsError: the file cannot be read.
+  """
+  path = workdir / "evaluation" / "metrics.json"
+  if not path.exists():
+    logging.warning(
+        "%s was never evaluated: the card will say that nothing shows that it"
+        " protects. Run launch.evaluate first.", workdir,
+    )  # fmt: skip
+    return None
+  results = results_lib.read(path)
+  measured = results.header.get("config", {})
+  if results.header.get("parameters_sha256") != parameters or _what_protects(
+    measured
+  ) != _what_protects(workdir_lib.public_config(config)):
+    raise DataError(
+      f"{path} was measured on other parameters or settings than those of"
+      f" {workdir}: run launch.evaluate again"
+    )
+  return results
+
+
+def _what_protects(config: Mapping[str, Any]) -> Any:
+  """The settings of a public config that decide what is made of an image."""
+  chosen = {name: part for name, part in config.items() if name not in APART}
+  data, release = config.get("data", {}), config.get("release", {})
+  chosen["data"] = {name: data.get(name) for name in ("image_size", "align")}
+  chosen["release"] = {k: v for k, v in release.items() if k != "terms"}
+  return results_lib.plain(chosen)  # as a file holds it
+
+
+def released_config(config: ConfigDict) -> dict[str, Any]:
+  """The public config without the names of its owner's folders.
+
+  Raises:
+    DataError: config.release.withheld names what there is not.
+  """
+  public = workdir_lib.public_config(config)
+  public["data"] |= {"path": "", "sets": (), "pools": ()}
+  public["pretrained"] = OTHER if config.pretrained else ""
+  return public
+
+
+def public_results(results: Results) -> Results:
+  """The results without names of folders and files of the data."""
+  header = {k: v for k, v in results.header.items() if k != "config"}
+  if "data" in header:
+    header["data"] = {
+      k: v for k, v in header["data"].items() if k not in ("path", "unreadable")
+    }
+  guarantee = header.get("privacy")
+  if guarantee:
+    if guarantee.get("pretrained"):
+      header["privacy"] = {**guarantee, "pretrained": OTHER}
+    # How many people there are is taken for public; of photographs nothing is.
+    if guarantee["unit"] == "person":
+      header.get("data", {}).pop("images", None)
+  return results._replace(header=header)
+
+
+def write(
+  job: Job,
+  parameters: str,
+  products: Iterable[Product],
+  facts: Mapping[str, Facts],
+) -> dict[str, Any]:
+  """Writes card.json and CARD.md.
+
+  Args:
+    job: the release, all of whose products are written.
+    parameters: their hash.
+    products: what is released.
+    facts: name of a product -> what it says of itself.
+
+  Returns:
+    what was written; see `jaxpriv.reports.card`.
+  """
+  content: dict[str, Any] = {
+    "mechanism": job.target.name,
+    "created": datetime.datetime.now(datetime.UTC).isoformat(),
+    "version": jaxpriv.__version__,
+    "products": dict(facts),
+    "config": released_config(job.config),
+    "parameters_sha256": parameters,
+    "terms": job.config.release.terms,
+    "results": public_results(job.results) if job.results else None,
+  }
+  if job.photographs:
+    content |= {
+      "counts": job.photographs.counts(),
+      "framing": job.photographs.framing(job.config.data.align),
+      # Names of files may name people, and places in the input tell the order.
+      "unreadable": [
+        f"{name} is left out"
+        for known in facts.values()
+        for name in known.get("missing", ())
+      ],
+    }
+  sections = [
+    section
+    for product in products
+    for section in product.sections(facts[product.name])
+  ]
+  card_lib.write(job.directory, content, sections)
+  return content

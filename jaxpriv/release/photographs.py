@@ -1,0 +1,124 @@
+"""The photographs that a release protects, and the order they come in."""
+
+import collections
+import hashlib
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from jaxpriv.data import alignment, sources
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
+from jaxpriv.reports import card as card_lib
+from jaxpriv.training.mechanism import Target
+
+
+class Input(NamedTuple):
+  """Where photographs are, as the flags of launch.release say.
+
+  Attributes:
+    path: of a folder; for TFDS its data_dir.
+    source: "folder", "tfds" or "array_record".
+    name: of a TFDS set.
+    sets: folder: values of the column "set"; () is all.
+    max_bad_share: stop when more are unreadable; None: that of the run.
+  """
+
+  path: str
+  source: str = "folder"
+  name: str = ""
+  sets: tuple[str, ...] = ()
+  max_bad_share: float | None = None
+
+
+class Photographs(NamedTuple):
+  """The input: as it is stored, and framed with the attributes to release."""
+
+  raw: Any
+  source: sources.Framed
+
+  def framing(self, align: str) -> dict[str, int]:
+    """How many readable faces are framed by each of `alignment.ALIGNMENTS`."""
+    unreadable = set(self.source.unreadable)
+    return collections.Counter(
+      alignment.framed_by(self.raw.photograph(index), align)
+      for index in range(len(self.source))
+      if self.source.describe(index) not in unreadable
+    )
+
+  def counts(self) -> dict[str, int]:
+    """How many there are; complete once all have been read."""
+    read, lost = len(self.source), len(self.source.unreadable)
+    return {"read": read, "written": read - lost, "unreadable": lost}
+
+
+def open_input(chosen: Input, target: Target) -> Photographs:
+  """Opens photographs, framed as in training, with what is to be kept.
+
+  Raises:
+    DataError: they are not there, or lack an attribute that is released.
+  """
+  config = target.config
+  data = config.data.copy_and_resolve_references()
+  data.source, data.path, data.name = chosen.source, chosen.path, chosen.name
+  data.sets, data.cache = chosen.sets, False
+  raw = sources.open_unframed(data)
+  # What the mechanism does not keep on purpose is to stay hidden.
+  asked = words(config.release.attributes) or target.kept
+  wanted = config.data.attributes if asked is None else asked
+  names = [name for name in wanted if name in raw.attribute_names]
+  lost = [name for name in asked or () if name not in names]
+  if lost:
+    raise DataError(
+      f"what is released is labelled with {', '.join(lost)}, which"
+      f" {chosen.path} does not have: name others in"
+      " config.release.attributes; it has"
+      f" {', '.join(raw.attribute_names) or 'no attributes'}"
+    )
+  share = chosen.max_bad_share
+  share = data.max_bad_share if share is None else share
+  return Photographs(
+    raw, sources.Framed(raw, data.image_size, data.align, names, share)
+  )
+
+
+def key(
+  chosen: Input, target: Target, parameters: str, source: sources.Framed
+) -> dict[str, Any]:
+  """Says what a release is of: the same key makes the same files.
+
+  Args:
+    chosen: the input.
+    target: what is released.
+    parameters: their hash.
+    source: the opened input.
+  """
+  listing = hashlib.sha256()
+  for index in range(len(source)):
+    listing.update(os.fsencode(source.describe(index) + "\0"))
+  return {
+    "config": card_lib.config_hash(target.config.to_dict()),
+    "parameters": parameters,
+    "--input": str(epath.Path(chosen.path).absolute()),
+    "--source": chosen.source,
+    "--name": chosen.name,
+    "--sets": list(chosen.sets),
+    "list of images": listing.hexdigest(),
+    "attributes": list(source.attribute_names),
+  }
+
+
+def secret_order(secret: str, count: int) -> np.ndarray:
+  """The records, int64 [count], in an order that only the secret tells.
+
+  Neighbours in a folder are often photographs of one person, and whoever has
+  the folder could lay it beside the release. Hashes, since the state of an
+  ordinary random generator can be computed from what it drew.
+  """
+  digests = [
+    hashlib.sha256(f"{secret} {index}".encode()).digest()
+    for index in range(count)
+  ]
+  return np.array(sorted(range(count), key=digests.__getitem__), np.int64)

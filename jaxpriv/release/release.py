@@ -1,0 +1,139 @@
+"""A release: one folder with all products of a run, and one card."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from jaxpriv.data.records import DataError
+from jaxpriv.release import card, photographs
+from jaxpriv.release.features import FEATURES
+from jaxpriv.release.folder import Folder
+from jaxpriv.release.images import IMAGES
+from jaxpriv.release.model import MODEL
+from jaxpriv.release.photographs import Input
+from jaxpriv.release.product import Job, Product
+from jaxpriv.reports import card as card_lib
+from jaxpriv.training import mechanism, run
+from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.mechanism import Target, Trained
+
+PRODUCTS = {product.name: product for product in (IMAGES, FEATURES, MODEL)}
+
+
+def release(
+  workdir: epath.PathLike,
+  output: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  chosen: Input | None = None,
+) -> None:
+  """Makes the folder of a release, all of it or nothing.
+
+  Interrupted, the same call goes on where a product can, and starts the others
+  anew.
+
+  Args:
+    workdir: a run, trained to its end.
+    output: the folder to make.
+    mesh: the mesh.
+    chosen: the photographs to protect; None where no product takes any.
+
+  Raises:
+    ConfigMismatchError: another version of jaxpriv wrote the run.
+    DataError: the run may not be released, or not of this input, or something
+      else is in the way.
+    FileNotFoundError: it is not trained to its end.
+    ResultsError: its evaluation cannot be read.
+  """
+  workdir, folder = epath.Path(workdir), Folder(epath.Path(output))
+  folder.check()
+  target = load(workdir, mesh)
+  products = products_of(target)
+  _check_input(target, products, chosen)
+  card.released_config(target.config)  # refused now, not when all is written
+  opened = photographs.open_input(chosen, target) if chosen else None
+  parameters = target.trained.sha256()
+  results = card.results_of(workdir, target.config, parameters)
+  job = Job(target, workdir, folder.partial, mesh, results, opened)
+  for product in products:
+    product.check(job)
+  if target.caution:
+    logging.warning("%s", target.caution)
+  if chosen and opened and any(product.resumable for product in products):
+    secret = folder.resume(
+      photographs.key(chosen, target, parameters, opened.source)
+    )
+  else:
+    secret = folder.start(products)
+  if opened:
+    count = len(opened.source)
+    job = job._replace(order=photographs.secret_order(secret, count))
+  facts = {product.name: product.write(job) for product in products}
+  content = card.write(job, parameters, products, facts)
+  folder.publish()
+  _tell(content, products, folder.output)
+
+
+def load(workdir: epath.Path, mesh: jax.sharding.Mesh) -> Target:
+  """What a run releases.
+
+  Raises:
+    DataError: it may not be released.
+    FileNotFoundError: the run is not trained to its end.
+  """
+  config = workdir_lib.load_config(workdir)
+  phases = tuple(mechanism.phases(config))
+  states = run.load_phases(phases, config, workdir, mesh)
+  target = mechanism.targets(config, Trained(phases, states))[0]
+  if target.withheld:
+    raise DataError(f"{workdir} {target.withheld}")
+  return target
+
+
+def products_of(target: Target) -> list[Product]:
+  """The products of a target.
+
+  Raises:
+    DataError: two of them write the same files.
+  """
+  products = [PRODUCTS[name] for name in target.products]
+  owners: dict[str, str] = {}
+  for product in products:
+    for name in product.files:
+      if name in owners:
+        raise DataError(
+          f"{target.name} releases {owners[name]} and {product.noun}, which"
+          f" both write {name}: it can release one of them"
+        )
+      owners[name] = product.noun
+  return products
+
+
+def _check_input(
+  target: Target, products: Sequence[Product], chosen: Input | None
+) -> None:
+  method = target.config.method
+  asking = [product for product in products if product.needs_input]
+  if asking and not chosen:
+    raise DataError(f"--input: {method} protects {asking[0].question}")
+  if chosen and not asking:
+    raise DataError(
+      f"{method} protects the people it has learned from, not photographs:"
+      " what it releases is the model. Leave --input out"
+    )
+
+
+def _tell(
+  content: Mapping[str, Any], products: Sequence[Product], output: epath.Path
+) -> None:
+  if "counts" in content:
+    counts = content["counts"]
+    logging.info(
+        "%d photographs protected; left out as unreadable, and named above: %d;"
+        " faces framed %s", counts["written"], counts["unreadable"],
+        card_lib.framed(content["framing"]),
+    )  # fmt: skip
+  nouns = " and ".join(product.noun for product in products)
+  logging.info("%s, with the card: %s", nouns, output)
