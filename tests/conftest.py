@@ -10,6 +10,13 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_backend_optimization_level=1"
   + " --xla_llvm_disable_expensive_passes=true"
 )
+# What one process compiles, no other and no second run need compile again: set
+# here, before JAX is read, and inherited by every process that a test starts.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+  pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache/jax"
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -22,9 +29,6 @@ if jax.config.jax_platforms in (None, "", "cpu"):
 flags.FLAGS.mark_as_parsed()
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Programs that a second run need not compile again.
-jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache/jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 FACES = pathlib.Path(
   os.environ.get("JAXPRIV_FACES", ROOT.parent / "shared" / "data" / "faces")
 )

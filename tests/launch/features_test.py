@@ -19,11 +19,11 @@ TRAIN = [
   *short("phases", 4, "classifier", "reconstructor", "poisoning"),
   *short("evaluation.phases", 2, "recogniser", "vgg", "inverter", "module"),
   *short("evaluation.phases", 2, "probe"),
-  "--config.evaluation.pairs=(1,8)",
-  "--config.evaluation.fewest_pairs=8",
-  "--config.evaluation.unseen=1",
-  "--config.evaluation.modules=1",
-  "--config.evaluation.searched=4",
+  "--config.attacks.A1.pairs=(1,8)",
+  "--config.attacks.A1.fewest_pairs=8",
+  "--config.attacks.A0.unseen=1",
+  "--config.attacks.A3.modules=1",
+  "--config.attacks.A6.searched=4",
   "--config.release.batch_size=4",
 ]
 
@@ -56,31 +56,39 @@ def pool(workdir, folder, tmp_path_factory):
 
 def test_every_attack_is_in_the_results(workdir):
   results = json.loads((workdir / "evaluation/metrics.json").read_text())
-  rows = results["reconstruction"]
+  findings = results["findings"]
+  rebuilt = [f for f in findings if f["metric"] == "SSIM"]
   mine = {
-    row["attack"].split()[0] for row in rows
-    if row["mechanism"] == "deep_poisoning"
+    f["by"].split()[0] for f in rebuilt if f["subject"] == "deep_poisoning"
+  }
+  assert mine == {f"A{i}" for i in range(7)}
+  assert {f["by"] for f in rebuilt if f["subject"] == "none"} == {
+    "clean features", "mean image", "another photograph",
   }  # fmt: skip
-  assert mine >= {f"A{i}" for i in range(7)} | {"clean", "mean"}
-  assert {row["mechanism"] for row in rows} == {
-    "deep_poisoning", "noise alone", "gaussian alone", "mean alone",
+  assert {f["subject"] for f in rebuilt} == {
+    "deep_poisoning", "noise_alone", "gaussian_alone", "mean_alone", "none",
   }  # fmt: skip
   # A6 is of so few people that it may be none with or none without glasses.
-  read = [row["attributes"] for row in rows if row["attack"][:2] != "A6"]
-  assert {r["what"] for r in read} == {"hidden"}
-  assert {r["total"] for r in read} == {rows[0]["total"]}
-  leaks = {(row["attack"][:2], row["what"]) for row in results["leakage"]}
-  assert {("A7", "Eyeglasses"), ("A7", "identity"), ("A8", "link")} <= leaks
+  read = [
+    f for f in findings
+    if f["metric"] == "balanced accuracy" and f["by"][:2] != "A6"
+  ]  # fmt: skip
+  assert {f["where"]["what"] for f in read} == {"hidden"}
+  assert {f["total"] for f in read} == {rebuilt[0]["total"]}
+  mine = [f for f in findings if f["subject"] == "deep_poisoning"]
+  leaks = {(f["by"][:2], f["claim"]) for f in mine}
+  assert {
+    ("A7", "attribute Eyeglasses"), ("A7", "identity"), ("A8", "linkage"),
+  } <= leaks  # fmt: skip
   precision = {
-    (row["reader"], row["what"]) for row in results["precision"]
-    if row["mechanism"] == "deep_poisoning"
-  }  # fmt: skip
+    (f["by"], f["where"]["what"]) for f in mine if f["metric"] == "mAP"
+  }
   assert precision == {
     ("decider", "kept"), ("A7 linear probe", "hidden"),
     ("A7 MLP probe", "hidden"),
   }  # fmt: skip
-  kept = {row["attribute"] for row in results["attributes"]}
-  assert kept == {"Male"}
+  kept = {f["claim"] for f in findings if f["wanted"] == "kept"}
+  assert kept == {"attribute Male"}
   assert (workdir / "evaluation/report.html").stat().st_size > 10_000
 
 
@@ -139,7 +147,8 @@ def test_another_entity_trains_on_the_pool_and_its_own_photographs(
   # It protects nothing: what there is to measure is how well it decides.
   run("launch.evaluate", f"--workdir={tmp_path / 'b'}")
   results = json.loads((tmp_path / "b/evaluation/metrics.json").read_text())
-  assert [row["score"] for row in results["tasks"]] == ["Male_accuracy"]
+  (score,) = results["findings"]
+  assert (score["claim"], score["by"]) == ("attribute Male", "model")
   shown = json.dumps(results["config"])
   assert str(pool) not in shown and pool.name in shown
   output = run(

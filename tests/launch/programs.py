@@ -1,11 +1,25 @@
-"""Starts the programs as a user does."""
+"""Starts the programs as a user does, or calls them in this process."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxpriv.errors import UserError
+from jaxpriv.training import mesh as mesh_lib
+from launch import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# For processes that work as one: JAX writes what the first of them compiles, by
+# names that the others do not look for, so that they would only drift apart.
+UNCACHED = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 def start(program, *arguments, **variables):
@@ -14,7 +28,6 @@ def start(program, *arguments, **variables):
     **variables,
     "PYTHONPATH": str(ROOT),
     "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/jax"),
   }
   return subprocess.Popen(
     [sys.executable, "-m", program, *map(str, arguments)],
@@ -31,6 +44,27 @@ def run(program, *arguments, status=0):
   output, _ = process.communicate(timeout=600)
   assert process.returncode == status, output
   return output
+
+
+def config_of(*arguments) -> ConfigDict:
+  """The config that launch.train reads from its flags."""
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file(
+    "config", None, lock_config=True, flag_values=values
+  )
+  argv = ["launch.train", *map(str, arguments)]
+  # Config flags look for their overrides in sys.argv.
+  with contextlib.chdir(ROOT), mock.patch.object(sys, "argv", argv):
+    values(argv)
+    return config.value
+
+
+def refusal(workdir, *arguments) -> str:
+  """What launch.train would end with, after "error:"."""
+  config = config_of(*arguments)
+  with pytest.raises((UserError, FileNotFoundError)) as caught:
+    common.train(config, workdir, mesh_lib.make_mesh())
+  return str(caught.value)
 
 
 def short(where: str, steps: int, *phases: str) -> list[str]:

@@ -15,17 +15,17 @@ import pytest
 from PIL import Image
 
 from configs import baseline
-from jaxpriv.attacks import learning
+from jaxpriv.attacks.threat import People
+from jaxpriv.data.memory import InMemory
 from jaxpriv.training import export, mechanism
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run as run_lib
 from jaxpriv.training import workdir as workdir_lib
-from launch import evaluate
 from tests import tiny
-from tests.launch.programs import ROOT, run, short, start
+from tests.launch.programs import ROOT, UNCACHED, refusal, run, short, start
 
 TRAIN = [
-  "--config=configs/embedded_autoencoder.py:demo",
+  "--config=tests/launch/small_faces.py",
   "--config.data.source=folder",
   "--config.data.image_size=32",
   "--config.data.max_bad_share=0.1",
@@ -36,10 +36,6 @@ TRAIN = [
   "--config.model.code.widths=8,8,8,8,8",
   *short("phases", 4, "fsn", "pen", "external", "internal"),
   *short("evaluation.phases", 2, "recogniser", "parrot", "fsn", "vgg"),
-  "--config.evaluation.attack_in_full=",
-  "--config.evaluation.compare.k_same=2",
-  "--config.evaluation.compare.k_same_eigen=2",
-  "--config.evaluation.compare.k_same_select=2",
   "--config.release.batch_size=4",
 ]
 
@@ -60,43 +56,41 @@ def workdir(folder, tmp_path_factory):
 def test_evaluation_reports_every_attack_on_every_mechanism(workdir):
   results = json.loads((workdir / "evaluation/metrics.json").read_text())
   assert any("person_003" in name for name in results["data"]["unreadable"])
-  mechanisms = {
-    "embedded_autoencoder",
-    "black_box",
-    "gaussian_blur",
-    "pixelation",
-    "k_same",
-    "k_same_eigen",
-    "k_same_select",
-  }
-  rows = results["identification"]
-  assert {row["mechanism"] for row in rows} == mechanisms
+  findings = results["findings"]
+  subjects = {"embedded_autoencoder", "black_box", "k_same", "none"}
+  assert {f["subject"] for f in findings} == subjects
+  identity = [f for f in findings if f["claim"] == "identity"]
   for recogniser in ("PEN of the loss", "independent vgg"):
     seen = {
-      (row["attack"], row["gallery"])
-      for row in rows
-      if row["mechanism"] == "embedded_autoencoder"
-      and row["recogniser"] == recogniser
+      (f["by"], f["where"]["gallery"], f["subject"])
+      for f in identity
+      if f["subject"] in ("none", "embedded_autoencoder")
+      and f["where"]["recogniser"] == recogniser
     }
     assert seen == {
-      ("undisguised", "other photograph"),
-      ("naive", "same photograph"),
-      ("naive", "other photograph"),
-      ("reverse", "same photograph"),
-      ("reverse", "other photograph"),
-      ("parrot", "other photograph"),
+      ("undisguised", "other photograph", "none"),
+      ("naive", "same photograph", "embedded_autoencoder"),
+      ("naive", "other photograph", "embedded_autoencoder"),
+      ("reverse", "same photograph", "embedded_autoencoder"),
+      ("reverse", "other photograph", "embedded_autoencoder"),
+      ("parrot", "other photograph", "embedded_autoencoder"),
     }
-  retrained = [r for r in rows if "trained on protected" in r["recogniser"]]
-  assert len(retrained) == 1 and retrained[0]["attack"] == "parrot"
-  for row in rows:
-    assert row["low"] <= row["rate"] <= row["high"]
-    assert row["chance"] == pytest.approx(1 / results["data"]["people"]["test"])
-  predictors = {row["predictor"] for row in results["attributes"]}
+  retrained = [
+    f for f in identity if "trained on protected" in f["where"]["recogniser"]
+  ]
+  assert len(retrained) == 1 and retrained[0]["by"] == "parrot"
+  for f in identity:
+    assert f["low"] <= f["value"] <= f["high"]
+    assert f["floor"] == pytest.approx(1 / results["data"]["people"]["test"])
+    assert (f["ceiling"] is None) == (f["wanted"] == "told")
+  predictors = {
+    f["by"] for f in findings if f["claim"].startswith("attribute ")
+  }
   assert predictors == {"FSN of the loss", "fresh FSN", "fresh VGG"}
   # k-Same with k = 2 halves the distinct people.
-  outputs = {row["mechanism"]: row for row in results["outputs"]}
+  outputs = {f["subject"]: f for f in findings if f["claim"] == "outputs"}
   people = results["data"]["people"]["test"]
-  assert outputs["k_same"]["distinct"] <= people // 2
+  assert outputs["k_same"]["hits"] <= people // 2
   page = (workdir / "evaluation/report.html").read_text()
   assert "http://" not in page and "https://" not in page
   assert "independent vgg" in page and "data:image/png" in page
@@ -119,6 +113,7 @@ def test_two_processes_evaluate_as_one(workdir, tmp_path):
       **job,
       SLURM_PROCID=str(i),
       SLURM_LOCALID=str(i),
+      **UNCACHED,
     )
     for i in range(2)
   ]
@@ -135,17 +130,14 @@ def test_two_processes_evaluate_as_one(workdir, tmp_path):
   )
   assert two["environment"]["processes"] == 2
   assert two["data"] == one["data"]
-  assert two["outputs"] == one["outputs"]
-  keys = ("mechanism", "attack", "gallery", "recogniser", "total")
-  for a, b in zip(one["identification"], two["identification"], strict=True):
+  keys = ("subject", "claim", "wanted", "by", "metric", "total", "where")
+  for a, b in zip(one["findings"], two["findings"], strict=True):
     assert [a[key] for key in keys] == [b[key] for key in keys]
     # Those of the loss were trained once; attackers anew, in another order.
-    if a["used_in_loss"]:
+    if a["where"].get("used_in_loss"):
       assert abs(a["hits"] - b["hits"]) <= 1
-  for a, b in zip(one["attributes"], two["attributes"], strict=True):
-    assert [a["attribute"], a["total"]] == [b["attribute"], b["total"]]
-    if a["predictor"] == "FSN of the loss":
-      assert abs(a["hits"] - b["hits"]) <= 1
+    if a["claim"] == "outputs":
+      assert a == b
 
 
 def test_samples_and_curves_are_written(workdir):
@@ -232,15 +224,60 @@ def baseline_run(path, kind):
   return f"--workdir={path}"
 
 
+def controls(config, people, mesh):
+  """The controls of a run that can be made of these people."""
+  trained = mechanism.Trained(
+    tuple(mechanism.phases(config)), {"baseline": {}, "k_same": {}}
+  )
+  targets = mechanism.targets(config, trained)
+  assert not targets[0].control
+  return mechanism.fitting(targets, people.test.arrays)[1:]
+
+
+def two_of_each(config, mesh, people=6):
+  batch = tiny.batch(2 * people, side=16)
+  identities = np.repeat(np.arange(people, dtype=np.int32), 2)
+  photographs = InMemory({**batch, "identity": identities}, ("Male", "Smiling"))
+  return People(config, "", mesh, photographs, photographs)
+
+
+def test_every_baseline_can_be_attacked(mesh):
+  """What the programs, with two of them, do not go through."""
+  config = baseline.get_config("demo,gaussian_blur")
+  config.mechanism = "another"
+  for name in ("k_same", "k_same_eigen", "k_same_select"):
+    config.controls[name].model.k = 2
+  people = two_of_each(config, mesh)
+  images = people.test.arrays["image"]
+  targets = controls(config, people, mesh)
+  assert {target.name for target in targets} == set(config.controls)
+  for target in targets:
+    shown = people.image(target, people.test).arrays["image"]
+    assert shown.shape == images.shape and shown.dtype == np.uint8
+    assert not np.array_equal(shown, images)
+    distinct = len(np.unique(shown.reshape(12, -1), axis=0))
+    # k-Same with k = 2 halves the distinct people at least.
+    most = 3 if target.name.startswith("k_same") else 12
+    assert distinct <= most and (most == 3 or distinct == 12), target.name
+
+
+def test_a_control_that_cannot_be_made_is_left_out_and_named(mesh, caplog):
+  config = baseline.get_config("demo,gaussian_blur")
+  config.mechanism = "another"  # k is 5, and there are
+  names = {t.name for t in controls(config, two_of_each(config, mesh, 3), mesh)}
+  assert names == {"black_box", "gaussian_blur", "pixelation"}
+  assert (
+    "k_same is left out: it averages 5 people and there are 3" in caplog.text
+  )
+
+
 def test_a_baseline_under_test_is_not_replaced_by_one_compared(mesh):
   config = baseline.get_config("demo,k_same_eigen")
   config.model.k = 2
   assert config.mechanism == "k_same_eigen"
-  identities = np.repeat(np.arange(6, dtype=np.int32), 2)
-  test = learning.Photographs({"identity": identities}, ("Male",))
-  compared = evaluate._baselines(config, mesh, test)
-  assert "k_same_eigen" not in compared
-  assert {"k_same", "k_same_select", "pixelation"} < compared.keys()
+  names = {t.name for t in controls(config, two_of_each(config, mesh), mesh)}
+  assert "k_same_eigen" not in names
+  assert {"k_same", "k_same_select", "pixelation"} < names
 
 
 def test_a_stopped_release_names_flags_and_goes_on(folder, tmp_path):
@@ -281,16 +318,22 @@ def test_the_demo_is_not_released_twice(tmp_path):
     ("--config.data.attributes=Male,Horns", "'Horns'"),
     ("--config.data.path=/nowhere", "no folder /nowhere"),
     ("--config.data.sets=moon", "moon"),
-    ("--config.method=magic", "there is no jaxpriv.methods.magic"),
+    ("--config.method=magic", "there is no module jaxpriv.methods.magic"),
     ("--config.data.max_bad_share=0", "max_bad_share"),
   ],
 )
-def test_bad_input_is_one_line_before_any_work(folder, tmp_path, flag, message):
+def test_bad_input_is_refused_before_any_work(folder, tmp_path, flag, message):
+  said = refusal(tmp_path / "run", *TRAIN, f"--config.data.path={folder}", flag)
+  assert message in said
+  assert not (tmp_path / "run" / "phases").exists()
+
+
+def test_a_refusal_is_one_line(tmp_path):
   output = run(
-    "launch.train", *TRAIN, f"--config.data.path={folder}", flag,
+    "launch.train", *TRAIN, "--config.data.path=/nowhere",
     f"--workdir={tmp_path / 'run'}", status=1,
   )  # fmt: skip
-  assert message in output
+  assert "no folder /nowhere" in output
   assert "error:" in output and "Traceback" not in output
   assert not (tmp_path / "run" / "phases").exists()
 
@@ -321,7 +364,7 @@ PRIVATE = [
   "--config.model.small.widths=8,16",
   "--config.phases.multi_task.steps=3",
   "--config.phases.multi_task.batch_size=8",
-  "--config.evaluation.max_detection_images=8",
+  "--config.attacks.scores.detection_images=8",
   "--config.dp.delta=1e-3",
 ]
 
@@ -336,7 +379,7 @@ def private_run(tmp_path_factory):
   assert "private, noise multiplier" in output
   output = run("launch.evaluate", f"--workdir={path}")
   assert "differentially private for each image" in output
-  assert "Gender, accuracy" in output
+  assert "Gender" in output
   return path
 
 
@@ -346,16 +389,16 @@ def test_a_private_model_is_reported_with_its_budget(private_run):
   assert 7.9 < privacy["epsilon"] <= 8 and privacy["units"] == 48
   (phase,) = privacy["phases"]
   assert phase["steps"] == 3 and phase["sampling_probability"] == 8 / 48
-  scores = {row["score"]: row for row in results["tasks"]}
+  scores = {(f["claim"], f["metric"]): f for f in results["findings"]}
   assert set(scores) == {
-    "detection_ap",
-    "landmark_error",
-    "visibility_accuracy",
-    "pose_error",
-    "yaw_within_15",
-    "gender_accuracy",
+    ("detection", "AP"),
+    ("landmarks", "error / box side"),
+    ("visibility", "accuracy"),
+    ("pose", "mean error"),
+    ("pose", "within 15°"),
+    ("gender", "accuracy"),
   }
-  assert scores["gender_accuracy"]["constant"] >= 0.5
+  assert scores["gender", "accuracy"]["floor"] >= 0.5
   page = (private_run / "evaluation/report.html").read_text()
   assert "add_or_remove_one" in page and "noise_multiplier" in page
   assert (private_run / "samples/multi_task/00000003.png").exists()
@@ -426,7 +469,6 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
 @pytest.mark.parametrize(
   "flag,message",
   [
-    ("--config.dp.epsilon=0", "a budget is above 0"),
     ("--config.dp.delta=0.5", "must be above 0 and below 1 / n"),
     ("--config.phases.multi_task.batch_size=99", "there are only 48"),
     ("--config.data.attributes=Smiling", "gender is learned from"),
@@ -434,9 +476,15 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   ],
 )
 def test_settings_that_void_a_budget_are_refused(private_run, flag, message):
+  assert message in refusal(
+    private_run, *PRIVATE, "--config.dp.epsilon=8", flag
+  )
+
+
+def test_a_voided_budget_is_one_line(private_run):
   output = run(
-    "launch.train", *PRIVATE, "--config.dp.epsilon=8", flag,
+    "launch.train", *PRIVATE, "--config.dp.epsilon=0",
     f"--workdir={private_run}", status=1,
   )  # fmt: skip
-  assert f"error: {message}" in output or message in output
-  assert "Traceback" not in output
+  assert "a budget is above 0" in output
+  assert "error:" in output and "Traceback" not in output

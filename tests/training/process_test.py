@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from tests.launch.programs import UNCACHED
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 started: list[subprocess.Popen] = []
@@ -29,6 +31,8 @@ def none_left_behind():
 
 def start(workdir, steps, *options):
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  if "--processes" in options:
+    environment |= UNCACHED
   process = subprocess.Popen(
     [sys.executable, "-m", "tests.training.worker", str(workdir), str(steps)]
     + [str(option) for option in options],
