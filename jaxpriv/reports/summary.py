@@ -44,62 +44,55 @@ def headline(results: Results) -> Headline:
   hidden = [topic for topic in listed if topic.wanted == HIDDEN]
   kept = [topic for topic in listed if topic.wanted == KEPT]
   statement = _statement(results)
-  text, level = _hidden(hidden, results)
-  if statement and not hidden:
-    text, level = statement
-  elif statement and SEVERITY[statement.level] >= SEVERITY[level]:
-    text, level = _join(statement.text, text, level), statement.level
-  elif statement and level == GOOD:
-    text = f"{text}. {statement.text}"
-  worst = [claims.worst(topic.findings, results) for topic in kept]
-  levels = [claims.judge(finding, results).level for finding in worst]
-  ends = {
-    BAD: "but some of what it should keep is lost",
-    UNCLEAR: "but whether it keeps all that it should is not settled",
-  }
-  for ill, end in ends.items():
-    if SEVERITY[ill] > SEVERITY[level] and ill in levels:
-      names = [
-        claims.short(finding.claim, results.names, keep=True)
-        for topic in kept
-        for finding in _weakest(topic.findings, ill, results)
-      ]
+  parts = [statement] if statement else []
+  if hidden or not statement:
+    parts.insert(0, _hidden(hidden, results))
+  parts.sort(key=lambda part: -SEVERITY[part.level])
+  text, level = ". ".join(part.text for part in parts), parts[0].level
+  for ill, end in (
+    (BAD, "but some of what it should keep is lost"),
+    (UNCLEAR, "but whether it keeps all that it should is not settled"),
+  ):
+    names = [
+      claims.short(finding.claim, results.names, keep=True)
+      for topic in kept
+      for finding in topic.findings
+      if claims.judge(finding, results).level == ill
+    ]
+    if names and SEVERITY[ill] > SEVERITY[level]:
       return Headline(f"{text}, {end}: {_several(names)}", ill)
   return Headline(text, level)
-
-
-def _join(first: str, second: str, level: str) -> str:
-  return f"{first}. {second}" if level == GOOD else f"{second}. {first}"
 
 
 def _hidden(topics: Sequence[claims.Topic], results: Results) -> Headline:
   """Returns what became of all that should be hidden."""
   if not topics:
     return Headline("Whether anything is hidden was not measured", UNCLEAR)
-  worst = sorted(
-    (claims.worst(topic.findings, results) for topic in topics),
-    key=lambda finding: claims.order(finding, results),
+  decisive = [claims.worst(topic.findings, results) for topic in topics]
+  first, *_ = ordered = sorted(
+    decisive, key=lambda finding: claims.order(finding, results)
   )
-  first, *others = worst
   level = claims.judge(first, results).level
-  name = lambda f: claims.short(f.claim, results.names, keep=True)
-  same = [f for f in worst if claims.judge(f, results).level == level]
-  names = _several([name(f) for f in same])
-  noun = "is" if len(same) == 1 else "are"
+  same = lambda findings: [
+    claims.short(f.claim, results.names, keep=True)
+    for f in findings
+    if claims.judge(f, results).level == level
+  ]
   if level == BAD:
     text = f"{claims.short(first.claim, results.names)} is not hidden:"
     text += f" {_reaches(first, results)}"
-    if len(same) > 1:
-      rest = _several([name(f) for f in same[1:]])
-      verb = "is" if len(same) == 2 else "are"
-      text += f". Neither {verb} {rest}"
+    others = same(ordered[1:])
+    if others:
+      verb = "is" if len(others) == 1 else "are"
+      text += f". Neither {verb} {_several(others)}"
     return Headline(text, level)
+  names = same(decisive)
+  text = f"{_several(names)} {'is' if len(names) == 1 else 'are'} hidden"
   if level == GOOD:
-    text = f"{names} {noun} hidden from every attack that was run"
-    return Headline(text[:1].upper() + text[1:], level)
-  return Headline(
-    f"The attacks do not settle whether {names} {noun} hidden", level
-  )
+    text = f"{text[:1].upper()}{text[1:]} from every attack that was run"
+  else:
+    text = f"The attacks do not settle whether {text}"
+  return Headline(text, level)
 
 
 def _reaches(finding: Finding, results: Results) -> str:
@@ -126,16 +119,6 @@ def _beside(finding: Finding, results: Results) -> str:
     end = write(finding.ceiling.value)
     parts.append(f"the same reader without protection {end}")
   return f", where {' and '.join(parts)}" if parts else ""
-
-
-def _weakest(
-  findings: Iterable[Finding], level: str, results: Results
-) -> list[Finding]:
-  """The first finding of each claim that has a level."""
-  found = {
-    f.claim: f for f in findings if claims.judge(f, results).level == level
-  }
-  return list(found.values())
 
 
 def _several(names: Sequence[str]) -> str:

@@ -181,7 +181,7 @@ def table(
   rows = _rows(findings, merge=not several)
   if not several:
     rows.sort(key=lambda row: claims.order(claims.worst(row, results), results))
-  rows.sort(key=lambda row: _order(results).index(row[0].subject))
+  rows.sort(key=lambda row: _rank(row[0].subject, results))
   mains = [row[0] for row in rows]
   name = lambda text: wording.name(text, results.names)
   caption = _about(findings, results)
@@ -243,8 +243,9 @@ def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:
   return [sorted(row, key=lambda f: f.wanted == TOLD) for row in rows.values()]
 
 
-def _order(results: Results) -> list[str]:
-  return [NOBODY, *claims.subjects(results)]
+def _rank(subject: str, results: Results) -> int:
+  """No protection comes first, then the mechanism of the run."""
+  return {NOBODY: 0, results.mechanism: 1}.get(subject, 2)
 
 
 def _group(subject: str, results: Results) -> str:
@@ -431,7 +432,7 @@ def _attributes(
   table: dict[tuple[str, str], dict] = {}
   for f in findings:
     table.setdefault((f.subject, f.claim), {})[reader(f)] = f
-  keys = sorted(table, key=lambda key: _order(results).index(key[0]))
+  keys = sorted(table, key=lambda key: _rank(key[0], results))
   grid = _Grid()
   names = [claims.short(claim, results.names) for _, claim in keys]
   grid.add("Attribute", [Cell(name) for name in names])
@@ -503,7 +504,7 @@ def _told(findings: Sequence[Finding], results: Results) -> Table:
   """What is told for information: subjects as rows, figures as columns."""
   columns: dict[Any, Column] = {}
   cells: dict[str, dict] = {}
-  for f in sorted(findings, key=lambda f: _order(results).index(f.subject)):
+  for f in sorted(findings, key=lambda f: _rank(f.subject, results)):
     title = claims.short(f.claim, results.names)
     columns[f.claim, f.metric] = Column(title, True, sub=f.metric)
     cell = _figure(f, results)

@@ -32,29 +32,33 @@ def print_tables(
   shown = tables.views(results, [results.mechanism])
   compared = tables.comparison(results)
   for table in [*shown, compared] if compared else shown:
-    console.print(_fitting(table, console))
+    console.print(_fitting(table, console.width))
   console.print(Text(tables.BASIS, "dim"))
 
 
-def _fitting(table: tables.Table, console: Console) -> Table:
-  """The table with whole words, or broken ones where the terminal is narrow."""
-  drawn = _rich(table, 1, wrap=True)
-  for longest, wrap in ((12, False), (12, True), (8, True)):
-    wide = _rich(table, longest, wrap)
-    if console.measure(wide).minimum <= console.width:
-      return wide
-  return drawn
+def _fitting(table: tables.Table, width: int) -> Table:
+  """The table as wide as the terminal lets it be, with whole words if so."""
+  for gap, longest, wrap in ((2, 12, False), (1, 12, False), (1, 12, True)):
+    drawn, least = _rich(table, gap, longest, wrap)
+    if least <= width:
+      return drawn
+  return _rich(table, 1, 8, wrap=True)[0]
 
 
-def _rich(table: tables.Table, longest: int, wrap: bool) -> Table:
+def _rich(
+  table: tables.Table, gap: int, longest: int, wrap: bool
+) -> tuple[Table, int]:
   """The columns without detail, and a line between groups of rows.
 
   Args:
     table: to draw.
+    gap: spaces between columns, at least 1.
     longest: words of so many characters are not broken.
     wrap: whether verdicts may take two lines.
+
+  Returns:
+    the table, and how wide it must be for that.
   """
-  shown = [i for i, column in enumerate(table.columns) if not column.detail]
   groups = list(dict.fromkeys(row.group for row in table.rows))
   caption = table.caption
   if len(groups) > 1:
@@ -67,28 +71,38 @@ def _rich(table: tables.Table, longest: int, wrap: bool) -> Table:
     caption_justify="left",
     box=box.SIMPLE_HEAD,
     pad_edge=False,
-    padding=(0, 1, 0, 0),
+    padding=(0, gap - 1, 0, 0),
     min_width=72,
   )
+  shown = [i for i, column in enumerate(table.columns) if not column.detail]
+  least = 2
   for i in shown:
     column = table.columns[i]
     title = f"{column.title}\n{column.sub}" if column.sub else column.title
-    marks = not any(row.cells[i].text for row in table.rows)
-    texts = [title, *(row.cells[i].text for row in table.rows)]
-    words = [len(word) for text in texts for word in text.split()]
+    if column.number:
+      title = title.replace(" ", "\n")
+    cells = [row.cells[i] for row in table.rows]
+    marks = not any(cell.text for cell in cells)
+    texts = [_text(cell).plain for cell in cells]
+    whole = column.number or (marks and not wrap)
+    words = [word for text in [title, *texts] for word in text.split()]
+    width = min(max(map(len, words), default=1), longest)
+    if whole:
+      width = max(width, *map(len, texts))
+    least += width + gap
     drawn.add_column(
       Text(title),
       justify="right" if column.number else "left",
-      no_wrap=column.number or (marks and not wrap),
+      no_wrap=whole,
       overflow="fold",
-      min_width=min(max(words, default=1), longest),
+      min_width=width,
     )
   for number, row in enumerate(table.rows):
     if number and row.group != table.rows[number - 1].group:
       drawn.add_section()
     style = "dim" if row.kind == "reference" else ""
     drawn.add_row(*(_text(row.cells[i]) for i in shown), style=style)
-  return drawn
+  return drawn, least
 
 
 def _text(cell: tables.Cell) -> Text:

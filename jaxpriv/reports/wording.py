@@ -78,12 +78,12 @@ def at_most(value: float | None, digits: int = 3) -> str:
 
 def plain(value: float | None) -> str:
   """Formats a plain number for a column: two decimals, more where they would
-  be lost: 0.2171 -> "0.22", 0.0012 -> "0.0012", 54321.0 -> "54,321".
+  be lost: 0.2171 -> "0.22", 0.0012 -> "0.001", 54321.0 -> "54,321".
   """
   if not known(value) or math.isinf(value):
     return real(value)
   if 0 < abs(value) < 0.005:
-    return real(value, 2)
+    return real(value, 1)
   return real(value, 5) if abs(value) >= 1000 else fixed(value, 2)
 
 
