@@ -70,6 +70,9 @@ def write(
   if results is not None:
     complete["results"] = results_lib.encode(results)
     results = results_lib.check(results)
+    # What is published may have its config once, beside the results.
+    header = {"config": complete.get("config", {}), **results.header}
+    results = results._replace(header=header)
   complete["config_sha256"] = config_hash(complete.get("config", {}))
   complete["not_protected"] = limits(complete, results)
   complete["terms"] = complete.get("terms") or NO_TERMS
@@ -190,7 +193,7 @@ def _table(table: tables.Table) -> str:
     md.text(f"{table.columns[i].title} {table.columns[i].sub}".strip())
     for i in shown
   ]
-  lines = md.header(*([table.group] if grouped else []), *titles)
+  lines = md.header(*(["Mechanism"] if grouped else []), *titles)
   for row in table.rows:
     cells = [_cell(row.cells[i]) for i in shown]
     lines.append(md.row([*([md.text(row.group)] if grouped else []), *cells]))

@@ -32,19 +32,19 @@ from etils import epath
 
 import jaxpriv
 from jaxpriv.metrics import finding as finding_lib
-from jaxpriv.metrics.finding import METRICS, Finding, Interval, Metric
+from jaxpriv.metrics.finding import (
+  HIDDEN,
+  KEPT,
+  METRICS,
+  TOLD,
+  Finding,
+  Interval,
+  Metric,
+)
 from jaxpriv.reports import files
 
 FORMAT = 2
-GUARANTEE = (
-  "epsilon",
-  "delta",
-  "relation",
-  "accountant",
-  "unit",
-  "units",
-  "phases",
-)
+GUARANTEE = ("epsilon", "delta", "relation", "accountant", "unit", "units")
 NUMBER = (int, float)
 # Field of a finding -> (types, how they are called, whether it may be null).
 FIELDS: dict[str, tuple[tuple[type, ...], str, bool]] = {
@@ -208,7 +208,9 @@ def decode(content: Any, source: str) -> Results:
     if not isinstance(content.get(key), kind):
       raise ResultsError(f"{source}: {key} must be {noun}")
   privacy = content.get("privacy")
-  missing = [name for name in GUARANTEE if privacy and name not in privacy]
+  missing = [
+    name for name in (*GUARANTEE, "phases") if privacy and name not in privacy
+  ]
   if missing:
     raise ResultsError(
       f"{source}: privacy lacks {', '.join(missing)}, without which an epsilon"
@@ -234,24 +236,21 @@ def decode(content: Any, source: str) -> Results:
 def _finding(where: str, row: Any, metrics: Mapping[str, Metric]) -> Finding:
   if not isinstance(row, Mapping):
     raise ResultsError(f"{where} must be an object, not {row!r}")
-  if isinstance(row.get("by"), str) and isinstance(row.get("claim"), str):
-    where = f"{where} ({row['by']} on {row['claim']})"
-  told = row.get("wanted") == finding_lib.TOLD
+  where = f"{where} ({row.get('by')} on {row.get('claim')})"
+  missing = [field for field in FIELDS if field not in row]
+  if missing:
+    raise ResultsError(f"{where} lacks {', '.join(missing)}")
+  fields = {field: row[field] for field in FIELDS}
   for field, (types, noun, empty) in FIELDS.items():
-    if field not in row:
-      raise ResultsError(f"{where} lacks {field}")
-    value = row[field]
-    empty = empty or (told and field in ("value", "low", "high"))
-    if value is None and empty:
-      continue
+    value = fields[field]
+    if value is None and row["wanted"] == TOLD and field in Interval._fields:
+      fields[field] = math.nan
     # True is an int in Python, and no number of anything.
-    if not isinstance(value, types) or isinstance(value, bool):
+    elif not (value is None and empty) and (
+      not isinstance(value, types) or isinstance(value, bool)
+    ):
       raise ResultsError(f"{where}: {field} must be {noun}, not {value!r}")
-  if row["wanted"] not in (
-    finding_lib.HIDDEN,
-    finding_lib.KEPT,
-    finding_lib.TOLD,
-  ):
+  if row["wanted"] not in (HIDDEN, KEPT, TOLD):
     raise ResultsError(
       f"{where}: wanted must be hidden, kept or told, not {row['wanted']!r}"
     )
@@ -262,55 +261,41 @@ def _finding(where: str, row: Any, metrics: Mapping[str, Metric]) -> Finding:
       raise ResultsError(
         f"{where}: {key} in where must be text or a number, not {value!r}"
       )
-  _check_interval(where, row)
-  if row["ceiling"] is not None:
-    ends = {name: row["ceiling"].get(name) for name in Interval._fields}
-    for name, value in ends.items():
-      if not isinstance(value, NUMBER):
+  _check_interval(where, fields)
+  ends = row["ceiling"]
+  if ends is not None:
+    for name in Interval._fields:
+      if not isinstance(ends.get(name), NUMBER):
         raise ResultsError(f"{where}: ceiling lacks {name}")
     _check_interval(f"{where}: ceiling", ends)
-  _check_hits(where, row)
-  fields = {field: row[field] for field in FIELDS}
-  for field in ("value", "low", "high"):
-    if fields[field] is None:
-      fields[field] = math.nan
-  if row["ceiling"] is not None:
-    fields["ceiling"] = Interval(**ends)
+    fields["ceiling"] = Interval(*(ends[name] for name in Interval._fields))
   finding = Finding(**fields)
-  _check_verdict(where, row, finding, metrics[finding.metric])
-  return finding
-
-
-def _check_interval(where: str, row: Mapping[str, Any]) -> None:
-  value, low, high = (row[name] for name in Interval._fields)
-  if None in (value, low, high):
-    return
-  if not low - ROUNDING <= value <= high + ROUNDING:
-    raise ResultsError(
-      f"{where}: value {value} lies outside its interval, {low} to {high}"
-    )
-
-
-def _check_hits(where: str, row: Mapping[str, Any]) -> None:
-  hits, total = row["hits"], row["total"]
-  if total < 1:
-    raise ResultsError(f"{where}: total must be 1 or more, not {total}")
-  if hits is None:
-    return
-  if not 0 <= hits <= total:
-    raise ResultsError(f"{where}: hits {hits} of a total of {total}")
-  if abs(row["value"] - hits / total) > ROUNDING:
-    raise ResultsError(
-      f"{where}: value {row['value']} is not hits / total, {hits} / {total}"
-    )
-
-
-def _check_verdict(where, row, finding: Finding, metric: Metric) -> None:
-  """A verdict that is stored must be that of the judge."""
-  verdict = finding_lib.judge(finding, metric)
+  _check_hits(where, finding)
+  verdict = finding_lib.judge(finding, metrics[finding.metric])
   stored = row.get("verdict", verdict.level), row.get("reason", verdict.reason)
   if stored != verdict:
     raise ResultsError(
       f"{where}: verdict {stored[0]!r} ({stored[1]}) is stored, but its figures"
       f" say {verdict.level!r} ({verdict.reason}): run launch.evaluate again"
+    )
+  return finding
+
+
+def _check_interval(where: str, ends: Mapping[str, Any]) -> None:
+  value, low, high = (ends[name] for name in Interval._fields)
+  if value < low - ROUNDING or value > high + ROUNDING:
+    raise ResultsError(
+      f"{where}: value {value} lies outside its interval, {low} to {high}"
+    )
+
+
+def _check_hits(where: str, finding: Finding) -> None:
+  hits, total, value = finding.hits, finding.total, finding.value
+  if total < 1:
+    raise ResultsError(f"{where}: total must be 1 or more, not {total}")
+  if hits is not None and not 0 <= hits <= total:
+    raise ResultsError(f"{where}: hits {hits} of a total of {total}")
+  if hits is not None and abs(value - hits / total) > ROUNDING:
+    raise ResultsError(
+      f"{where}: value {value} is not hits / total, {hits} / {total}"
     )

@@ -133,14 +133,10 @@ def _several(names: Sequence[str]) -> str:
 def cards(results: Results) -> list[Card]:
   """Returns a card for each claim that was measured of the mechanism."""
   listed = claims.topics(results, results.mechanism)
-  made = {
-    wanted: [
-      _card(topic, results) for topic in listed if topic.wanted == wanted
-    ]
-    for wanted in (HIDDEN, KEPT, TOLD)
-  }
+  made = [_card(topic, results) for topic in listed]
+  hidden = sum(topic.wanted == HIDDEN for topic in listed)
   proof = training(results)
-  return [*made[HIDDEN], *([proof] if proof else []), *made[KEPT], *made[TOLD]]
+  return [*made[:hidden], *([proof] if proof else []), *made[hidden:]]
 
 
 def _card(topic: claims.Topic, results: Results) -> Card:
@@ -168,18 +164,16 @@ def _card(topic: claims.Topic, results: Results) -> Card:
 
 def _tally(topic: claims.Topic, good: int, total: int, by: str) -> str:
   """How many of how many are good, and which of them says the worst."""
-  if topic.group == claims.ATTRIBUTES:
-    text = f"{good} of {total} {topic.wanted}, by every reader."
-    return f"{text} The {_most(topic.wanted)} is {by}:"
-  if total == 1:
+  attributes = topic.group == claims.ATTRIBUTES
+  if total == 1 and not attributes:
     return f"{by[:1].upper()}{by[1:]}:"
-  does = {HIDDEN: "attacks are held off", KEPT: "figures are kept"}
-  text = f"{good} of {total} {does[topic.wanted]}."
-  return f"{text} The {_most(topic.wanted)} is {by}:"
-
-
-def _most(wanted: str) -> str:
-  return "strongest" if wanted == HIDDEN else "weakest"
+  does, most = {
+    HIDDEN: ("attacks are held off", "strongest"),
+    KEPT: ("figures are kept", "weakest"),
+  }[topic.wanted]
+  if attributes:
+    does = f"{topic.wanted}, by every reader"
+  return f"{good} of {total} {does}. The {most} is {by}:"
 
 
 def _sentence(finding: Finding, results: Results) -> str:
@@ -446,7 +440,7 @@ def _enough(tried: Sequence[Finding], results: Results, holds: str) -> str:
     return (
       f"whoever holds {wording.count(curve.needed)} {holds} inverts it for all"
       f" others, with {tables.CURVE} {wording.fixed(curve.threshold, 2)}"
-      " (measured)."
+      " (on a line between measured points)."
     )
   worst = claims.worst(tried, results)
   claim = claims.short(worst.claim, results.names).lower()

@@ -92,13 +92,12 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A table; `group` says what the headings over rows are."""
+  """A table that knows nothing of what it is about."""
 
   title: str
   caption: str
   columns: list[Column]
   rows: list[Row]
-  group: str = "Mechanism"
 
 
 class _Grid:
@@ -197,11 +196,11 @@ def table(
     grid.add(by, headings)
   else:
     caption.append(f"{by}: {headings[0].text}.")
-  for key in dict.fromkeys(key for f in mains for key in f.where):
-    values = [f.where.get(key) for f in mains]
-    if len(set(values)) == 1:
-      caption.append(f"{name(key)}: {_content(values[0])}.")
-    elif not _is_rare(key, mains):
+  varying, sentences = _places(mains, results)
+  caption += sentences
+  for key in varying:
+    if not _is_rare(key, mains):
+      values = [f.where.get(key) for f in mains]
       number = not any(isinstance(v, str) for v in values)
       grid.add(name(key), [Cell(_content(v)) for v in values], number)
   measures = list(dict.fromkeys(f.metric for f in mains))
@@ -215,20 +214,38 @@ def table(
     grid.add("Correct", cells, True, detail=True)
   title_of = name(measures[0]) if len(measures) == 1 else "Value"
   _add_figures(grid, title_of, rows, results)
-  groups = {f.subject for f in mains} - {results.mechanism}
-  return Table(
-    title,
-    " ".join(caption),
-    grid.columns,
-    [
-      Row(
-        cells,
-        _group(f.subject, results) if groups else "",
-        _kind(f.subject, results),
-      )
-      for f, cells in zip(mains, grid.rows())
-    ],
-  )
+  grouped = _grouped([f.subject for f in mains], grid, results)
+  return Table(title, " ".join(caption), grid.columns, grouped)
+
+
+def _grouped(
+  subjects: Sequence[str], grid: _Grid, results: Results
+) -> list[Row]:
+  """Rows under the name of their subject, unless all are the mechanism's."""
+  alone = set(subjects) == {results.mechanism}
+  return [
+    Row(
+      cells,
+      "" if alone else _group(subject, results),
+      _kind(subject, results),
+    )
+    for subject, cells in zip(subjects, grid.rows())
+  ]
+
+
+def _places(
+  findings: Sequence[Finding], results: Results
+) -> tuple[list[str], list[str]]:
+  """The keys of `where` that vary, and sentences on the others."""
+  varying, sentences = [], []
+  for key in dict.fromkeys(key for f in findings for key in f.where):
+    values = {f.where.get(key) for f in findings}
+    if len(values) > 1:
+      varying.append(key)
+    else:
+      name = wording.name(key, results.names)
+      sentences.append(f"{name}: {_content(values.pop())}.")
+  return varying, sentences
 
 
 def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:
@@ -409,15 +426,7 @@ def _attributes(
 ) -> Table:
   """Attributes as rows, their readers as columns."""
   several = len({f.metric for f in findings}) > 1
-  caption = _about(findings, results)
-  varying = []
-  for key in dict.fromkeys(key for f in findings for key in f.where):
-    values = {f.where.get(key) for f in findings}
-    if len(values) > 1:
-      varying.append(key)
-    else:
-      name = wording.name(key, results.names)
-      caption.append(f"{name}: {_content(values.pop())}.")
+  varying, caption = _places(findings, results)
 
   def reader(f: Finding) -> tuple[str, str]:
     places = [
@@ -431,7 +440,10 @@ def _attributes(
 
   table: dict[tuple[str, str], dict] = {}
   for f in findings:
-    table.setdefault((f.subject, f.claim), {})[reader(f)] = f
+    by, row = reader(f), table.setdefault((f.subject, f.claim), {})
+    while by in row:
+      by = (by[0], f"{by[1]} again".strip())
+    row[by] = f
   keys = sorted(table, key=lambda key: _rank(key[0], results))
   grid = _Grid()
   names = [claims.short(claim, results.names) for _, claim in keys]
@@ -439,23 +451,12 @@ def _attributes(
   firsts = [next(iter(table[key].values())) for key in keys]
   floors = [wording.figure(f.floor, results.metrics[f.metric]) for f in firsts]
   grid.add("Floor", [Cell(floor) for floor in floors], True)
-  for by in dict.fromkeys(map(reader, findings)):
+  for by in dict.fromkeys(by for row in table.values() for by in row):
     cells = [_attribute(table[key].get(by), results) for key in keys]
     grid.add(by[0], cells, sub=by[1])
-  alone = {subject for subject, _ in keys} == {results.mechanism}
-  return Table(
-    title,
-    " ".join(caption),
-    grid.columns,
-    [
-      Row(
-        cells,
-        "" if alone else _group(subject, results),
-        _kind(subject, results),
-      )
-      for (subject, _), cells in zip(keys, grid.rows())
-    ],
-  )
+  rows = _grouped([subject for subject, _ in keys], grid, results)
+  caption = _about(findings, results) + caption
+  return Table(title, " ".join(caption), grid.columns, rows)
 
 
 def _attribute(finding: Finding | None, results: Results) -> Cell:

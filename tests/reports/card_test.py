@@ -123,6 +123,14 @@ def test_features_beside_their_bounds(tmp_path):
   assert "secrecy of a deterministic map" in saved(tmp_path)["not_protected"][1]
 
 
+def test_known_pairs_are_counted_by_the_config_of_the_card(tmp_path):
+  results = examples.without(examples.features(), "config")
+  config = {"evaluation": {"threshold_ssim": examples.THRESHOLD}}
+  text = written(tmp_path, results, config=config)
+  assert "known pairs reach SSIM 0.40" in text
+  assert "config" not in saved(tmp_path)["results"]
+
+
 def test_a_model_says_what_its_guarantee_rests_on(tmp_path):
   text = written(tmp_path, examples.model())
   assert text.startswith("# Released model: DP multi-task\n")

@@ -292,7 +292,7 @@ def test_limits_of_a_model():
 def test_limits_of_features():
   text = limits(examples.features())
   assert "secrecy of a deterministic map: whoever holds" in text
-  assert "inverts it for all others, with SSIM 0.40 (measured)" in text
+  assert "inverts it for all others, with SSIM 0.40 (on a line between" in text
   assert "two releases of it can be linked" in text
   assert "makes such pairs at will" in text
   assert "what no probe has asked them for" in text

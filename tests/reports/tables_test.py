@@ -298,3 +298,10 @@ def test_attributes_told_or_without_ceiling():
   (table,) = tables.views(examples.images(rows))
   assert titles(table) == ["Attribute", "fresh VGG"]
   assert table.rows[0].cells[1].mark == ""
+
+
+def test_the_same_attribute_read_twice_loses_nothing():
+  rows = [attribute("A", 900), attribute("A", 800)]
+  (table,) = tables.views(examples.images(rows))
+  assert [cell.text for cell in table.rows[0].cells[2:]] == ["90.0%", "80.0%"]
+  assert table.columns[3].sub == "again"
