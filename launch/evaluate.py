@@ -21,13 +21,11 @@ from absl import flags
 from etils import epath
 from ml_collections import ConfigDict
 
-import jaxpriv
 from jaxpriv.attacks import evaluation, training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
-from jaxpriv.metrics import finding
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import budget, mechanism, private, run, writers
@@ -76,7 +74,6 @@ def main(argv: list[str]) -> None:
     )
   own = data if not _DATA_OF.value else run.open_data(original)
   header = {
-    "version": jaxpriv.__version__,
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
     "config": workdir_lib.public_config(config),
@@ -88,10 +85,8 @@ def main(argv: list[str]) -> None:
     **budget.statement(phases, states, original, own),
   }
   if jax.process_index() == 0:
-    metrics = {f.metric: finding.METRICS[f.metric] for f in findings}
     results = results_lib.write(
-      directory / "metrics.json",
-      results_lib.Results(header, metrics, findings),
+      directory / "metrics.json", results_lib.collect(header, findings)
     )
     curves = {p.name: _curves(workdir, p.name) for p in phases}
     report = html.write(

@@ -381,27 +381,6 @@ def _aligned(photograph, image):
   return jnp.clip(slope * x + mean(photograph), 0, 1)
 
 
-def pairs_needed(
-  points: list[tuple[int, float]], threshold: float
-) -> int | None:
-  """How many pairs reach an SSIM, on a line between points in log N; or None.
-
-  Args:
-    points: (pairs, SSIM), ascending in pairs.
-    threshold: the SSIM to reach.
-  """
-  before = None
-  for pairs, ssim in points:
-    if ssim >= threshold:
-      if before is None:
-        return pairs
-      low, high = before
-      share = (threshold - high) / (ssim - high)
-      return round(float(np.exp(np.log(low) + share * np.log(pairs / low))))
-    before = (pairs, ssim)
-  return None
-
-
 def linked(gallery: np.ndarray, probes: np.ndarray) -> statistics.Proportion:
   """How often row i of the gallery is nearest to row i of the probes."""
   rows = np.arange(len(gallery))

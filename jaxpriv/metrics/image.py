@@ -11,6 +11,7 @@ clipped at 0 at every scale, so it has no such sign, but it calls a negative as
 dissimilar as noise: report |ssim| beside it.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -185,6 +186,30 @@ def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
       uncovered[near] = total > limit
       count += 1
   return count
+
+
+def pairs_needed(
+  points: Sequence[tuple[int, float]], threshold: float
+) -> int | None:
+  """How many known pairs reach an SSIM, on a line between points in log N.
+
+  Args:
+    points: (pairs, SSIM), ascending in pairs.
+    threshold: the SSIM to reach.
+
+  Returns:
+    the number of pairs, or None where no point reaches the threshold.
+  """
+  before = None
+  for pairs, value in points:
+    if value >= threshold:
+      if before is None:
+        return pairs
+      low, high = before
+      share = (threshold - high) / (value - high)
+      return round(float(np.exp(np.log(low) + share * np.log(pairs / low))))
+    before = (pairs, value)
+  return None
 
 
 def _pair(a, b):

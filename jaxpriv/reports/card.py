@@ -3,42 +3,33 @@
 | key | value |
 |---|---|
 | mechanism, created, version | strings |
+| products | name -> facts, a dict: what is released |
 | config | nested dict; its hash is added as config_sha256 |
 | parameters_sha256 | string |
 | counts | dict: read, written, unreadable |
 | unreadable | one line for each image that could not be read |
 | framing | dict: how many faces were framed by each of FRAMED |
-| results | as in `jaxpriv.reports.results`: what the attacks measured |
+| results | `jaxpriv.reports.results.Results`, or None: nothing was measured |
 | not_protected | sentences to add to what is always said |
 | terms | licence or conditions of use |
 
-A released model and released features have others besides: see
-`jaxpriv.reports.model_card` and `jaxpriv.reports.feature_card`.
-
-What is passed is published: give no original file name, path or identity.
+Any key may be missing. What is passed is published: give no original file name,
+path or identity.
 """
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from jaxpriv import files
-from jaxpriv.reports import (
-  feature_card,
-  features,
-  model_card,
-  summary,
-  tables,
-  verdicts,
-  wording,
-)
 from jaxpriv.reports import markdown as md
 from jaxpriv.reports import results as results_lib
+from jaxpriv.reports import summary, tables, wording
+from jaxpriv.reports.results import Results
 
 NO_TERMS = (
   "None were given. Ask whoever made this release before you pass it on."
@@ -47,31 +38,49 @@ NO_FIGURES = (
   "**No attack was run on this mechanism: nothing here shows that it protects"
   " anyone.** Run an evaluation and release again."
 )
+TITLES = {
+  "image": "protected images",
+  "features": "released features",
+  "model": "released model",
+}
 # How config.data.align is written for people.
 FRAMED = {
   "landmarks": "by their landmarks",
   "box": "by a box",
   "centre": "by the central square of the image",
-  "whole": "by the whole image",
 }
+Sections = Sequence[tuple[str, str]]
 
 
-def write(directory: str | os.PathLike, card: Mapping[str, Any]) -> epath.Path:
+def write(
+  directory: str | os.PathLike, card: Mapping[str, Any], sections: Sections = ()
+) -> epath.Path:
   """Writes card.json and CARD.md into `directory`; returns the latter's path.
 
+  Args:
+    directory: of the release.
+    card: see the module.
+    sections: (title, Markdown) that the products provide. Those without title
+      stand at the beginning and say what is released, the others at the end.
+
   Raises:
-    ResultsError: a row of the results lacks a column or contradicts itself.
+    ResultsError: a finding is incomplete or contradicts itself.
   """
-  complete = results_lib.plain(card)
-  results_lib.check(complete.get("results", {}))
+  results = card.get("results")
+  complete = results_lib.plain({**card, "results": None})
+  if results is not None:
+    complete["results"] = results_lib.encode(results)
+    results = results_lib.check(results)
+    # What is published may have its config once, beside the results.
+    header = {"config": complete.get("config", {}), **results.header}
+    results = results._replace(header=header)
   complete["config_sha256"] = config_hash(complete.get("config", {}))
-  complete["not_protected"] = limits(complete)
+  complete["not_protected"] = limits(complete, results)
   complete["terms"] = complete.get("terms") or NO_TERMS
   text = json.dumps(complete, indent=2, allow_nan=False) + "\n"
   files.atomic_write(epath.Path(directory) / "card.json", text)
-  return files.atomic_write(
-    epath.Path(directory) / "CARD.md", markdown(complete)
-  )
+  text = markdown(complete, results, sections)
+  return files.atomic_write(epath.Path(directory) / "CARD.md", text)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -80,14 +89,11 @@ def config_hash(config: Mapping[str, Any]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def limits(card: Mapping[str, Any]) -> list[str]:
+def limits(card: Mapping[str, Any], results: Results | None) -> list[str]:
   """Returns what is not protected: what was given, then what always holds."""
-  results = dict(card.get("results", {}))
-  given = card.get("not_protected", []) + results.get("not_claimed", [])
-  given += _framed_otherwise(card)
-  results["not_claimed"] = list(dict.fromkeys(given))
-  released = "features" in card or features.released(results)
-  return summary.not_claimed(results, released)
+  given = [*card.get("not_protected", []), *_framed_otherwise(card)]
+  products = list(card.get("products", {}))
+  return summary.limits(products, results, given)
 
 
 def framed(framing: Mapping[str, int]) -> str:
@@ -113,133 +119,103 @@ def _framed_otherwise(card: Mapping[str, Any]) -> list[str]:
   ]
 
 
-def markdown(card: Mapping[str, Any]) -> str:
-  """Returns CARD.md."""
-  if "model" in card:
-    return model_card.markdown(card)
-  name = functools.partial(
-    wording.name, names=card.get("results", {}).get("names", {})
-  )
-  released = "features" in card
-  title = "Released features" if released else "Protected images"
+def markdown(
+  card: Mapping[str, Any], results: Results | None, sections: Sections = ()
+) -> str:
+  """Returns CARD.md; `card` is complete, as card.json has it."""
+  products = [
+    TITLES.get(name, wording.name(name).lower())
+    for name in card.get("products", {})
+  ]
+  title = " and ".join(products) or "release"
+  names = results.names if results else {}
+  name = wording.name(card.get("mechanism", ""), names)
   parts = [
-    f"# {title}: {md.text(name(card.get('mechanism', '')))}",
-    feature_card.origin(card) if released else _origin(card),
+    f"# {md.text(title[:1].upper() + title[1:])}: {md.text(name)}",
+    _origin(card),
+    *(text for title, text in sections if not title),
     "## What was measured",
-    *_measured(card, name),
+    *(_measured(results) if results and _says(results) else [NO_FIGURES]),
     "## What is not protected",
     md.bullets(card["not_protected"]),
     "## What is missing",
     _missing(card),
     "## Terms",
     md.text(card["terms"]),
-    "## How it was made",
-    _made(card),
   ]
-  return "\n\n".join(parts) + "\n"
+  for title, text in sections:
+    parts += [f"## {md.text(title)}", text] if title else []
+  return "\n\n".join([*parts, "## How it was made", _made(card)]) + "\n"
+
+
+def _says(results: Results) -> bool:
+  """Whether there is anything to say of the mechanism itself."""
+  return bool(summary.cards(results))
 
 
 def _origin(card: Mapping[str, Any]) -> str:
   by = f"jaxpriv {card.get('version', '')}".strip()
   when = wording.date(card.get("created"))
   counts = card.get("counts", {})
-  said = f"Made by {by}{f' on {when}' if when else ''}."
+  text = f"Made by {by}{f' on {when}' if when else ''}."
   if "written" in counts:
-    said += f" {wording.count(counts['written'])} images were written"
+    text += f" {wording.count(counts['written'])} were written"
     read = counts.get("read")
-    said += f" of {wording.count(read)} read." if read is not None else "."
-  return md.text(said)
+    text += f" of {wording.count(read)} read." if read is not None else "."
+  return md.text(text)
 
 
-def _measured(card: Mapping[str, Any], name) -> Iterator[str]:
-  results = card.get("results", {})
-  released = "features" in card
-  sections = features.SECTIONS if released else ("identification",)
-  if not any(results.get(section) for section in sections):
-    yield NO_FIGURES
-  else:
-    yield f"**{md.text(summary.headline(results))}.**"
-    for finding in summary.findings(results):
-      yield (
-        f"{md.text(finding.title)}: **{finding.figure}**."
-        f" {md.text(finding.sentence)}"
-      )
-    if released:
-      yield from feature_card.measured(results, name)
-    else:
-      yield _identification(results, name)
-  if results.get("attributes"):
-    yield _attributes(results, name)
-  yield from feature_card.precision(results)
-
-
-def _identification(results: Mapping[str, Any], name) -> str:
-  """Returns the attacks on the mechanism of the run, with their references."""
-  lines = md.header(
-    *("Attack", "Recogniser", "Gallery", "Correct", "Rank-1", "95% interval"),
-    *("Undisguised", "Chance", "Verdict"),
-  )
-  for group in tables.identification(results):
-    for row in (row for block in group["blocks"] for row in block):
-      if not row["mine"]:
-        continue
-      used = " (used in the loss)" if row.get("used_in_loss") else ""
-      witness = row["witness"]
-      lines.append(
-        md.row(
-          [
-            md.text(row["attack"]),
-            md.text(row["recogniser"] + used),
-            md.text(row["gallery"]),
-            wording.of(row["hits"], row["total"]),
-            wording.percent(row["rate"]),
-            wording.interval(row["low"], row["high"]),
-            wording.percent(witness["rate"]) if witness else wording.NOTHING,
-            wording.percent(row["chance"]),
-            row["verdict"].word,
-          ]
-        )
-      )
-  return "\n".join(lines)
-
-
-def _attributes(results: Mapping[str, Any], name) -> str:
-  lines = md.header(
-    *("Attribute", "Predictor", "Read right", "95% interval"),
-    "Unprotected features" if features.released(results) else "Original",
-    *("Change", "Majority", "Verdict"),
-  )
-  for row in results["attributes"]:
-    if row["mechanism"] != results.get("mechanism"):
-      continue
-    lines.append(
-      md.row(
-        [
-          md.text(name(row["attribute"])),
-          md.text(row["predictor"]),
-          wording.percent(row["rate"]),
-          wording.interval(row["low"], row["high"]),
-          wording.percent(row["original"]),
-          wording.points(row["rate"] - row["original"]),
-          wording.percent(row["majority"]),
-          verdicts.attribute(row).word,
-        ]
-      )
+def _measured(results: Results) -> Iterator[str]:
+  yield f"**{md.text(summary.headline(results).text)}.**"
+  for card in summary.cards(results):
+    yield (
+      f"{md.text(card.title)}: **{md.text(card.figure)}**"
+      f"{f', {md.text(card.word)}' if card.word else ''}."
+      f" {md.text(card.sentence)}"
     )
+  figures = tables.views(results, [results.mechanism])
+  if figures:
+    yield md.text(tables.BASIS)
+  privacy = results.header.get("privacy")
+  if privacy:
+    figures.append(tables.phases(privacy, results.names))
+  for table in figures:
+    yield f"### {md.text(table.title)}"
+    if table.caption:
+      yield md.text(table.caption)
+    yield _table(table)
+
+
+def _table(table: tables.Table) -> str:
+  """A table without its bars; groups become a column, if there are several."""
+  shown = [i for i, column in enumerate(table.columns) if not column.axis]
+  grouped = len({row.group for row in table.rows}) > 1
+  titles = [
+    md.text(f"{table.columns[i].title} {table.columns[i].sub}".strip())
+    for i in shown
+  ]
+  lines = md.header(*(["Mechanism"] if grouped else []), *titles)
+  for row in table.rows:
+    cells = [_cell(row.cells[i]) for i in shown]
+    lines.append(md.row([*([md.text(row.group)] if grouped else []), *cells]))
   return "\n".join(lines)
+
+
+def _cell(cell: tables.Cell) -> str:
+  text = f"{cell.text} {cell.mark}".strip()
+  return md.text(f"{text} ({cell.sub})" if cell.sub and text else text)
 
 
 def _missing(card: Mapping[str, Any]) -> str:
   unreadable = card.get("unreadable", [])
-  # Of features they are counted and not named.
   number = len(unreadable) or card.get("counts", {}).get("unreadable", 0)
   if not number:
     return "Nothing: every image could be read."
   noun = "image" if number == 1 else "images"
-  said = f"{wording.count(number)} {noun} could not be read"
-  if not unreadable:
-    return f"{said}."
-  return f"{said}:\n\n{md.bullets(unreadable)}"
+  text = f"{wording.count(number)} {noun} could not be read"
+  if not unreadable:  # they may be counted and not named
+    return f"{text}."
+  return f"{text}:\n\n{md.bullets(unreadable)}"
 
 
 def _made(card: Mapping[str, Any]) -> str:
@@ -247,9 +223,6 @@ def _made(card: Mapping[str, Any]) -> str:
   for key in ("parameters_sha256", "config_sha256"):
     if card.get(key):
       lines.append(f"- {key.replace('_', ' ')}: {md.code(card[key])}")
-  if "features" in card:
-    digest = card["features"]["featurizer_sha256"]
-    lines.append(f"- featurizer sha256: {md.code(digest)}")
   if card.get("framing"):
     lines.append(f"- faces framed: {framed(card['framing'])}")
   lines.append("- the whole configuration: `card.json`")

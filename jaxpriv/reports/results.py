@@ -2,113 +2,118 @@
 
 | key | value |
 |---|---|
-| mechanism, created, parameters_sha256 | strings |
+| format | 2 |
+| version | of jaxpriv, which wrote it |
+| mechanism | name of what was measured; other subjects are controls |
+| products | what the run releases: "image", "features", "model", ... |
+| metrics | name -> fields of `jaxpriv.metrics.finding.Metric` |
+| findings | fields of `jaxpriv.metrics.finding.Finding`, verdict and reason |
+| created, parameters_sha256 | strings |
 | config, environment, data, timing | nested dicts |
-| identification | rows: mechanism, attack, gallery, recogniser, used_in_loss, |
-| | hits, total, rate, low, high, chance |
-| attributes | rows: mechanism, attribute, predictor, hits, total, rate, low, |
-| | high, majority, original |
-| outputs | rows: mechanism, distinct, total, tolerance |
-| similarity | rows: mechanism, ssim, psnr |
-| tasks | rows: mechanism, score, value, low, high, total, constant (what the |
-| | best constant answer scores, or null) |
-| precision | mean average precision over attributes, rows: mechanism, reader, |
-| | what ("kept" or "hidden"), count (of attributes), value, low, high, |
-| | original, constant |
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
-| | phases, not_private_phases, pretrained; null if it was not private |
-| reconstruction | of released features, rows: mechanism, attack, knowledge |
-| | (a sentence: what the attacker has), pairs (of released features and |
-| | photographs that are known, or null), l1, psnr, ssim, ssim_low, ssim_high, |
-| | abs_ssim, aligned_ssim, total (photographs); and of an independent |
-| | recogniser that reads what was rebuilt: hits, identified_of, rate, low, |
-| | high, chance, all null if it was not asked, and undisguised, its rate on |
-| | undisguised photographs, or null; and attributes: null, or what an |
-| | independent predictor of photographs reads in them: what ("hidden", or |
-| | "kept" where none is hidden), balanced (accuracy, 1/2 if nothing is seen), |
-| | low, high, undisguised (balanced), and of all labels hits, total, rate, |
-| | majority |
-| leakage | of released features, rows: mechanism, attack, what (an attribute, |
-| | "identity" or "link"), hits, total, rate, low, high, chance, original (the |
-| | same attack on unprotected features, or null) |
-| curves | SSIM by known pairs, rows: mechanism, threshold_ssim, |
-| | pairs_needed (null if the largest did not reach it), largest, points |
-| | [[pairs, ssim, low, high], ...], clean and mean (SSIM of those bounds) |
-| names | how to write a mechanism for people, where its own name will not do |
+| | phases, not_private_phases, pretrained; null if it was not private, absent |
+| | where training data are no matter |
+| names | how to write a name for people, where its own will not do |
 | not_claimed | sentences to add to what every report says of its limits |
 
-Any key may be missing. An identification row may name, as `reference`, another
-recogniser whose undisguised figure gives it a meaning.
-
-Where features are released, attributes of predictor "decider" are what they are
-good for; `original` is the rate on unprotected features. Reconstruction rows of
-attack "clean features" (the inverter of unprotected features), "mean image" and
-"another photograph" are bounds, not attacks. ssim is the mean over photographs
-with its 95% interval by person; aligned_ssim is after the best affine change of
-brightness, a negative one included.
+Format, mechanism, products, metrics and findings must be there. The file
+explains itself: it holds the metrics that its findings use, so that a reader
+needs no module that added to METRICS. A figure that is told may be null, where
+it was not finite.
 """
 
 import json
 import math
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from etils import epath
 
+import jaxpriv
 from jaxpriv import files
 from jaxpriv.errors import UserError
+from jaxpriv.metrics import finding as finding_lib
+from jaxpriv.metrics.finding import (
+  HIDDEN,
+  KEPT,
+  METRICS,
+  TOLD,
+  Finding,
+  Interval,
+  Metric,
+)
 
-_RATE = ("mechanism", "hits", "total", "rate", "low", "high")
-GUARANTEE = (
-  "epsilon",
-  "delta",
-  "relation",
-  "accountant",
-  "unit",
-  "units",
-  "phases",
-)
-COLUMNS = {
-  "identification": (*_RATE, "attack", "gallery", "recogniser", "chance"),
-  "attributes": (*_RATE, "attribute", "predictor", "majority", "original"),
-  "outputs": ("mechanism", "distinct", "total"),
-  "similarity": ("mechanism", "ssim", "psnr"),
-  "tasks": ("mechanism", "score", "value", "low", "high", "total", "constant"),
-  "reconstruction": (
-    *("mechanism", "attack", "knowledge", "pairs", "l1", "psnr", "ssim"),
-    *("ssim_low", "ssim_high", "abs_ssim", "aligned_ssim", "total"),
-    *("hits", "identified_of", "rate", "low", "high", "chance", "undisguised"),
-    "attributes",
+FORMAT = 2
+GUARANTEE = ("epsilon", "delta", "relation", "accountant", "unit", "units")
+NUMBER = (int, float)
+# Field of a finding -> (types, how they are called, whether it may be null).
+FIELDS: dict[str, tuple[tuple[type, ...], str, bool]] = {
+  **dict.fromkeys(
+    ("subject", "claim", "wanted", "by", "metric"), ((str,), "text", False)
   ),
-  "leakage": (*_RATE, "attack", "what", "chance", "original"),
-  "precision": (
-    *("mechanism", "reader", "what", "count", "value", "low", "high"),
-    *("original", "constant"),
-  ),
-  "curves": (
-    *("mechanism", "threshold_ssim", "pairs_needed", "largest", "points"),
-    *("clean", "mean"),
-  ),
+  **dict.fromkeys(("value", "low", "high"), (NUMBER, "a number", False)),
+  "total": ((int,), "a whole number", False),
+  "hits": ((int,), "a whole number", True),
+  "floor": (NUMBER, "a number", True),
+  "ceiling": ((Mapping,), "an object of value, low and high", True),
+  "where": ((Mapping,), "an object", False),
 }
-# What a predictor says of rebuilt photographs.
-ATTRIBUTES = (
-  "what",
-  "balanced",
-  "low",
-  "high",
-  "undisguised",
-  "hits",
-  "total",
-  "rate",
-  "majority",
-)
-# What a recogniser says of rebuilt photographs: all of it, or nothing.
-IDENTIFIED = ("hits", "identified_of", "rate", "low", "high", "chance")
+ROUNDING = 1e-6
 
 
 class ResultsError(UserError, ValueError):
-  """The results cannot be reported; the message names the row."""
+  """The results cannot be reported; the message names finding and field."""
+
+
+class Results(NamedTuple):
+  """What was measured.
+
+  Attributes:
+    header: all of the file but its findings and metrics.
+    metrics: how to read the metrics of the findings.
+    findings: in the order in which they are shown.
+  """
+
+  header: dict[str, Any]
+  metrics: dict[str, Metric]
+  findings: list[Finding]
+
+  @property
+  def mechanism(self) -> str:
+    """The name of what was measured."""
+    return self.header["mechanism"]
+
+  @property
+  def names(self) -> dict[str, str]:
+    """How to write names for people."""
+    return self.header.get("names", {})
+
+  @property
+  def products(self) -> list[str]:
+    """What the run releases."""
+    return self.header["products"]
+
+
+def collect(
+  header: Mapping[str, Any],
+  findings: Iterable[Finding],
+  metrics: Mapping[str, Metric] = METRICS,
+) -> Results:
+  """Returns results with those of `metrics` that the findings use.
+
+  Raises:
+    ResultsError: nobody has said how to read the metric of a finding.
+  """
+  listed = list(findings)
+  used = dict.fromkeys(finding.metric for finding in listed)
+  for name in used:
+    if name not in metrics:
+      raise ResultsError(
+        f"metric {name!r} is unknown: add it to"
+        " jaxpriv.metrics.finding.METRICS, with its unit and direction"
+      )
+  return Results(dict(header), {name: metrics[name] for name in used}, listed)
 
 
 def plain(value: Any) -> Any:
@@ -120,7 +125,7 @@ def plain(value: Any) -> Any:
     return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, (list, tuple, set, frozenset)):
     return [plain(item) for item in value]
-  if hasattr(value, "tolist"):  # Arrays and scalars, NumPy's and JAX's.
+  if hasattr(value, "tolist"):  # arrays and scalars, NumPy's and JAX's
     return plain(value.tolist())
   if value is None or isinstance(value, (str, bool, int)):
     return value
@@ -131,124 +136,169 @@ def plain(value: Any) -> Any:
   return str(value)
 
 
-def check(results: Mapping[str, Any]) -> None:
-  """Raises ResultsError where a row lacks a column or contradicts itself."""
-  for section, columns in COLUMNS.items():
-    for number, row in enumerate(results.get(section, [])):
-      where = f"row {number} of {section}"
-      missing = [name for name in columns if name not in row]
-      if missing:
-        raise ResultsError(f"{where} lacks {', '.join(missing)}: {dict(row)}")
-      if section == "reconstruction":
-        _check_reconstruction(where, row)
-      elif section == "curves":
-        _check_curve(where, row)
-      elif section == "precision":
-        _check_numbers(where, row, "value", "low", "high")
-        _check_interval(
-          where, "precision", *(row[name] for name in ("value", "low", "high"))
-        )
-      elif "rate" in columns:
-        _check_rate(where, row)
+def encode(results: Results) -> dict[str, Any]:
+  """Returns the content of the file, with verdicts.
 
-  privacy = results.get("privacy")
-  missing = [name for name in GUARANTEE if privacy and name not in privacy]
+  Raises:
+    ResultsError: a finding is incomplete or contradicts itself.
+  """
+  rows = []
+  for finding in results.findings:
+    row = plain(finding._asdict())
+    if finding.ceiling is not None:
+      row["ceiling"] = plain(finding.ceiling._asdict())
+    rows.append(row)
+  content = {
+    "format": FORMAT,
+    "version": jaxpriv.__version__,
+    **plain(results.header),
+    "metrics": {k: plain(m._asdict()) for k, m in results.metrics.items()},
+    "findings": rows,
+  }
+  checked = decode(content, "results")
+  for row, finding in zip(rows, checked.findings, strict=True):
+    verdict = finding_lib.judge(finding, checked.metrics[finding.metric])
+    row |= {"verdict": verdict.level, "reason": verdict.reason}
+  return content
+
+
+def check(results: Results) -> Results:
+  """Returns the results as a file would give them back; raises as `encode`."""
+  return decode(encode(results), "results")
+
+
+def write(path: str | os.PathLike, results: Results) -> Results:
+  """Checks, judges and writes `results`; returns them as `read` would."""
+  content = encode(results)
+  files.atomic_write(
+    path, json.dumps(content, indent=2, allow_nan=False) + "\n"
+  )
+  return decode(content, str(path))
+
+
+def read(path: str | os.PathLike) -> Results:
+  """Reads what `write` wrote.
+
+  Raises:
+    ResultsError: the file is of another format, incomplete or inconsistent.
+  """
+  return decode(json.loads(epath.Path(path).read_text()), str(path))
+
+
+def decode(content: Any, source: str) -> Results:
+  """Returns the results in the content of a file, checked.
+
+  Args:
+    content: of the file.
+    source: names the file in messages.
+
+  Raises:
+    ResultsError: see `read`.
+  """
+  if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+    version = content.get("version") if isinstance(content, Mapping) else None
+    writer = f"jaxpriv {version}" if version else "an older jaxpriv"
+    raise ResultsError(
+      f"{source} was written by {writer} in a format that jaxpriv"
+      f" {jaxpriv.__version__} does not read: run launch.evaluate again"
+    )
+  for key, kind, noun in (
+    ("mechanism", str, "text"),
+    ("products", list, "a list"),
+    ("metrics", Mapping, "an object"),
+    ("findings", list, "a list"),
+  ):
+    if not isinstance(content.get(key), kind):
+      raise ResultsError(f"{source}: {key} must be {noun}")
+  privacy = content.get("privacy")
+  missing = [
+    name for name in (*GUARANTEE, "phases") if privacy and name not in privacy
+  ]
   if missing:
     raise ResultsError(
-      f"privacy lacks {', '.join(missing)}: an epsilon means nothing without"
+      f"{source}: privacy lacks {', '.join(missing)}, without which an epsilon"
+      " means nothing"
     )
-
-
-def _check_rate(where: str, row: Mapping[str, Any]) -> None:
-  _check_hits(where, row)
-  _check_interval(where, "rate", row["rate"], row["low"], row["high"])
-
-
-def _check_hits(where: str, row: Mapping[str, Any]) -> None:
-  if not 0 <= row["hits"] <= row["total"] or not row["total"]:
-    raise ResultsError(f"{where}: {row['hits']} hits of {row['total']}")
-  if abs(row["rate"] - row["hits"] / row["total"]) > 1e-6:
-    raise ResultsError(
-      f"{where}: rate {row['rate']} is not {row['hits']} / {row['total']}"
-    )
-
-
-def _check_interval(where: str, name: str, value, low, high) -> None:
-  if not low - 1e-6 <= value <= high + 1e-6:
-    raise ResultsError(
-      f"{where}: {name} {value} outside its own interval {low} to {high}"
-    )
-
-
-def _check_numbers(where: str, row: Mapping[str, Any], *names: str) -> None:
-  """Null is what was not a number: a psnr may be infinite, an SSIM may not."""
-  for name in names:
-    if row[name] is None:
-      raise ResultsError(f"{where}: {name} is null")
-
-
-def _check_reconstruction(where: str, row: Mapping[str, Any]) -> None:
-  similar = ("ssim", "ssim_low", "ssim_high")
-  _check_numbers(where, row, *similar, "l1", "abs_ssim", "aligned_ssim")
-  _check_interval(where, "ssim", *(row[name] for name in similar))
-  if not row["total"]:
-    raise ResultsError(f"{where}: no photograph was rebuilt")
-  if row["pairs"] is not None and row["pairs"] < 0:
-    raise ResultsError(f"{where}: {row['pairs']} pairs")
-  missing = [name for name in IDENTIFIED if row[name] is None]
-  if not missing:
-    _check_rate(where, {**row, "total": row["identified_of"]})
-  elif len(missing) < len(IDENTIFIED):
-    raise ResultsError(
-      f"{where}: {', '.join(missing)} null, though people were identified"
-    )
-  read = row["attributes"]
-  if read is not None:
-    missing = [name for name in ATTRIBUTES if read.get(name) is None]
-    if missing:
-      raise ResultsError(f"{where}: attributes lack {', '.join(missing)}")
-    where = f"attributes of {where}"
-    _check_hits(where, read)
-    ends = (read[name] for name in ("balanced", "low", "high"))
-    _check_interval(where, "balanced accuracy", *ends)
-
-
-def _check_curve(where: str, row: Mapping[str, Any]) -> None:
-  _check_numbers(where, row, "threshold_ssim", "largest")
-  for point in row["points"]:
-    if len(point) != 4 or None in point:
-      raise ResultsError(f"{where}: {point} is not pairs, ssim, low, high")
-    _check_interval(where, f"ssim of {point[0]} pairs", *point[1:])
-  pairs = [point[0] for point in row["points"]]
-  if pairs != sorted(set(pairs)) or any(number < 1 for number in pairs):
-    raise ResultsError(f"{where}: pairs {pairs} are not 1 or more, ascending")
-  if pairs and pairs[-1] > row["largest"]:
-    raise ResultsError(f"{where}: {pairs[-1]} pairs of {row['largest']}")
-  needed, wanted = row["pairs_needed"], row["threshold_ssim"]
-  if needed is None:
-    reached = [n for n, _, low, _ in row["points"] if low > wanted]
-    if reached:
+  metrics = {}
+  for name, fields in content["metrics"].items():
+    if not isinstance(fields, Mapping) or set(fields) - set(Metric._fields):
       raise ResultsError(
-        f"{where}: pairs_needed is null, but {reached[0]} pairs reach {wanted}"
+        f"{source}: metric {name!r} must have no other fields than"
+        f" {', '.join(Metric._fields)}"
       )
-  elif not 1 <= needed <= row["largest"]:
+    metrics[name] = Metric(**fields)
+  findings = [
+    _finding(f"{source}: finding {number}", row, metrics)
+    for number, row in enumerate(content["findings"])
+  ]
+  kept = ("metrics", "findings")
+  header = {k: v for k, v in content.items() if k not in kept}
+  return Results(header, metrics, findings)
+
+
+def _finding(where: str, row: Any, metrics: Mapping[str, Metric]) -> Finding:
+  if not isinstance(row, Mapping):
+    raise ResultsError(f"{where} must be an object, not {row!r}")
+  where = f"{where} ({row.get('by')} on {row.get('claim')})"
+  missing = [field for field in FIELDS if field not in row]
+  if missing:
+    raise ResultsError(f"{where} lacks {', '.join(missing)}")
+  fields = {field: row[field] for field in FIELDS}
+  for field, (types, noun, empty) in FIELDS.items():
+    value = fields[field]
+    if value is None and row["wanted"] == TOLD and field in Interval._fields:
+      fields[field] = math.nan
+    # True is an int in Python, and no number of anything.
+    elif not (value is None and empty) and (
+      not isinstance(value, types) or isinstance(value, bool)
+    ):
+      raise ResultsError(f"{where}: {field} must be {noun}, not {value!r}")
+  if row["wanted"] not in (HIDDEN, KEPT, TOLD):
     raise ResultsError(
-      f"{where}: {needed} pairs needed, of {row['largest']} tried"
+      f"{where}: wanted must be hidden, kept or told, not {row['wanted']!r}"
+    )
+  if row["metric"] not in metrics:
+    raise ResultsError(f"{where}: metrics do not say how to read its metric")
+  for key, value in row["where"].items():
+    if not isinstance(value, (str, bool, *NUMBER)):
+      raise ResultsError(
+        f"{where}: {key} in where must be text or a number, not {value!r}"
+      )
+  _check_interval(where, fields)
+  ends = row["ceiling"]
+  if ends is not None:
+    for name in Interval._fields:
+      if not isinstance(ends.get(name), NUMBER):
+        raise ResultsError(f"{where}: ceiling lacks {name}")
+    _check_interval(f"{where}: ceiling", ends)
+    fields["ceiling"] = Interval(*(ends[name] for name in Interval._fields))
+  finding = Finding(**fields)
+  _check_hits(where, finding)
+  verdict = finding_lib.judge(finding, metrics[finding.metric])
+  stored = row.get("verdict", verdict.level), row.get("reason", verdict.reason)
+  if stored != verdict:
+    raise ResultsError(
+      f"{where}: verdict {stored[0]!r} ({stored[1]}) is stored, but its figures"
+      f" say {verdict.level!r} ({verdict.reason}): run launch.evaluate again"
+    )
+  return finding
+
+
+def _check_interval(where: str, ends: Mapping[str, Any]) -> None:
+  value, low, high = (ends[name] for name in Interval._fields)
+  if value < low - ROUNDING or value > high + ROUNDING:
+    raise ResultsError(
+      f"{where}: value {value} lies outside its interval, {low} to {high}"
     )
 
 
-def write(
-  path: str | os.PathLike, results: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Checks `results`, writes them as JSON, returns what was written."""
-  written = plain(results)
-  check(written)
-  files.atomic_write(
-    path, json.dumps(written, indent=2, allow_nan=False) + "\n"
-  )
-  return written
-
-
-def read(path: str | os.PathLike) -> dict[str, Any]:
-  """Reads what `write` wrote."""
-  return json.loads(epath.Path(path).read_text())
+def _check_hits(where: str, finding: Finding) -> None:
+  hits, total, value = finding.hits, finding.total, finding.value
+  if total < 1:
+    raise ResultsError(f"{where}: total must be 1 or more, not {total}")
+  if hits is not None and not 0 <= hits <= total:
+    raise ResultsError(f"{where}: hits {hits} of a total of {total}")
+  if hits is not None and abs(value - hits / total) > ROUNDING:
+    raise ResultsError(
+      f"{where}: value {value} is not hits / total, {hits} / {total}"
+    )

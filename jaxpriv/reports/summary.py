@@ -1,87 +1,246 @@
 """The results in sentences: what is hidden, what kept, what is not claimed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from jaxpriv.reports import feature_summary, features, verdicts, wording
-from jaxpriv.reports import tasks as tasks_lib
-from jaxpriv.reports.verdicts import Finding
+from jaxpriv.metrics.finding import (
+  BAD,
+  GOOD,
+  HIDDEN,
+  KEPT,
+  SEVERITY,
+  TOLD,
+  UNCLEAR,
+  Finding,
+)
+from jaxpriv.reports import claims, tables, wording
+from jaxpriv.reports.results import Results
 
-Results = Mapping[str, Any]
-
-HEADLINES = {
-  "good": "Identity is hidden from every attack that was run",
-  "unclear": "The attacks do not settle whether identity is hidden",
-  "bad": "At least one attack still identifies people",
-}
 FEW_PEOPLE = 100
+MODEL, IMAGE, FEATURES = "model", "image", "features"
+TRAINING = "Training data"
 
 
-def headline(results: Results) -> str:
-  """Returns the summary in one line."""
-  if results.get("tasks"):
-    return _training_headline(results.get("privacy"))
-  if features.released(results):
-    return feature_summary.headline(results)
-  rows = results.get("identification", [])
-  verdict = verdicts.overall(rows, results.get("mechanism", ""))
-  if verdict.word == "not measured":
-    return "Whether identity is hidden was not measured"
-  return HEADLINES[verdict.level]
+class Headline(NamedTuple):
+  """The results in one line; `level` is GOOD, UNCLEAR or BAD."""
+
+  text: str
+  level: str
 
 
-def findings(results: Results) -> list[Finding]:
-  """Returns the cards for whatever was measured of the run's mechanism."""
-  made = [
-    identity(results),
-    feature_summary.reconstruction(results),
-    feature_summary.pairs(results),
-    feature_summary.leakage(results),
-    attributes(results),
-    outputs(results),
-    training(results),
-    tasks(results),
+class Card(NamedTuple):
+  """One claim of the summary; `word` is empty where nothing is judged."""
+
+  title: str
+  figure: str
+  word: str
+  level: str
+  sentence: str
+
+
+def headline(results: Results) -> Headline:
+  """Returns the worst of all that was wanted of the mechanism of the run."""
+  listed = claims.topics(results, results.mechanism)
+  hidden = [topic for topic in listed if topic.wanted == HIDDEN]
+  kept = [topic for topic in listed if topic.wanted == KEPT]
+  statement = _statement(results)
+  parts = [statement] if statement else []
+  if hidden or not statement:
+    parts.insert(0, _hidden(hidden, results))
+  parts.sort(key=lambda part: -SEVERITY[part.level])
+  text, level = ". ".join(part.text for part in parts), parts[0].level
+  for ill, end in (
+    (BAD, "but some of what it should keep is lost"),
+    (UNCLEAR, "but whether it keeps all that it should is not settled"),
+  ):
+    names = [
+      claims.short(finding.claim, results.names, keep=True)
+      for topic in kept
+      for finding in topic.findings
+      if claims.judge(finding, results).level == ill
+    ]
+    if names and SEVERITY[ill] > SEVERITY[level]:
+      return Headline(f"{text}, {end}: {_several(names)}", ill)
+  return Headline(text, level)
+
+
+def _hidden(topics: Sequence[claims.Topic], results: Results) -> Headline:
+  """Returns what became of all that should be hidden."""
+  if not topics:
+    return Headline("Whether anything is hidden was not measured", UNCLEAR)
+  decisive = [claims.worst(topic.findings, results) for topic in topics]
+  first, *_ = ordered = sorted(
+    decisive, key=lambda finding: claims.order(finding, results)
+  )
+  level = claims.judge(first, results).level
+  same = lambda findings: [
+    claims.short(f.claim, results.names, keep=True)
+    for f in findings
+    if claims.judge(f, results).level == level
   ]
-  return [finding for finding in made if finding]
+  if level == BAD:
+    text = f"{claims.short(first.claim, results.names)} is not hidden:"
+    text += f" {_reaches(first, results)}"
+    others = same(ordered[1:])
+    if others:
+      verb = "is" if len(others) == 1 else "are"
+      text += f". Neither {verb} {_several(others)}"
+    return Headline(text, level)
+  names = same(decisive)
+  text = f"{_several(names)} {'is' if len(names) == 1 else 'are'} hidden"
+  if level == GOOD:
+    text = f"{text[:1].upper()}{text[1:]} from every attack that was run"
+  else:
+    text = f"The attacks do not settle whether {text}"
+  return Headline(text, level)
 
 
-def level(results: Results) -> str:
-  """How the headline is shown: good, unclear or bad."""
-  if not results.get("tasks"):
-    if features.released(results):
-      return feature_summary.level(results)
-    rows = results.get("identification", [])
-    return verdicts.overall(rows, results.get("mechanism", "")).level
-  privacy = results.get("privacy")
-  if not privacy:
-    return "bad"
-  return "unclear" if privacy.get("not_private_phases") else "good"
-
-
-def _training_headline(privacy) -> str:
-  if not privacy:
-    return "This model was trained without differential privacy"
-  if privacy.get("not_private_phases"):
-    return "Some phases were trained with differential privacy, others without"
+def _reaches(finding: Finding, results: Results) -> str:
+  """Returns "parrot reaches rank-1 9.0%, where knowing nothing has 0.5%"."""
+  by = claims.describe(finding, results.names)
   return (
-    f"Training is differentially private for each {privacy['unit']}: epsilon"
-    f" {wording.at_most(privacy['epsilon'])}, delta {privacy['delta']:.3g}"
+    f"{by} reaches {_measured(finding, results)}{_beside(finding, results)}"
   )
 
 
-def training(results: Results) -> Finding | None:
-  """Says what the training data are promised."""
-  if "privacy" not in results or (
-    not results["privacy"] and not results.get("tasks")
-  ):
+def _measured(finding: Finding, results: Results) -> str:
+  metric = results.metrics[finding.metric]
+  name = wording.name(finding.metric, results.names, keep=True)
+  return f"{name} {wording.figure(finding.value, metric)}"
+
+
+def _beside(finding: Finding, results: Results) -> str:
+  """Returns ", where knowing nothing scores 0.5% and ...", as far as known."""
+  write = lambda v: wording.figure(v, results.metrics[finding.metric])
+  parts = []
+  if finding.floor is not None:
+    parts.append(f"knowing nothing scores {write(finding.floor)}")
+  if finding.ceiling:
+    end = write(finding.ceiling.value)
+    parts.append(f"the same reader without protection {end}")
+  return f", where {' and '.join(parts)}" if parts else ""
+
+
+def _several(names: Sequence[str]) -> str:
+  """Returns "A", "A and B", "A, B and C", or "A, B, C and 4 more"."""
+  names = list(dict.fromkeys(names))
+  if len(names) > 5:
+    names = [*names[:4], f"{len(names) - 4} more"]
+  *first, last = names
+  return f"{', '.join(first)} and {last}" if first else last
+
+
+def cards(results: Results) -> list[Card]:
+  """Returns a card for each claim that was measured of the mechanism."""
+  listed = claims.topics(results, results.mechanism)
+  made = [_card(topic, results) for topic in listed]
+  hidden = sum(topic.wanted == HIDDEN for topic in listed)
+  proof = training(results)
+  return [*made[:hidden], *([proof] if proof else []), *made[hidden:]]
+
+
+def _card(topic: claims.Topic, results: Results) -> Card:
+  worst = claims.worst(topic.findings, results)
+  level, reason = claims.judge(worst, results)
+  word = claims.word(worst, level)
+  figure = claims.value(worst, results)
+  if topic.wanted == TOLD:
+    sentence = " ".join(_sentence(f, results) for f in topic.findings[:3])
+    sentence = sentence[:1].upper() + sentence[1:]
+    return Card(topic.title, figure, "", TOLD, sentence)
+  good, total = claims.tally(topic.findings, results)
+  by = claims.describe(worst, results.names)
+  if topic.group == claims.ATTRIBUTES:
+    figure = f"{good} of {total}"
+    by = f"{claims.short(worst.claim, results.names)} by {by}"
+  sentence = _tally(topic, good, total, by)
+  sentence += f" {_sentence(worst, results)}"
+  if topic.wanted == HIDDEN:
+    sentence += _pairs(topic, results)
+  if level == UNCLEAR:
+    sentence += f" Unclear: {reason}."
+  return Card(topic.title, figure, word, level, sentence)
+
+
+def _tally(topic: claims.Topic, good: int, total: int, by: str) -> str:
+  """How many of how many are good, and which of them says the worst."""
+  attributes = topic.group == claims.ATTRIBUTES
+  if total == 1 and not attributes:
+    return f"{by[:1].upper()}{by[1:]}:"
+  does, most = {
+    HIDDEN: ("attacks are held off", "strongest"),
+    KEPT: ("figures are kept", "weakest"),
+  }[topic.wanted]
+  if attributes:
+    does = f"{topic.wanted}, by every reader"
+  return f"{good} of {total} {does}. The {most} is {by}:"
+
+
+def _sentence(finding: Finding, results: Results) -> str:
+  """Returns a figure with its interval, its trials, its floor and ceiling."""
+  metric = results.metrics[finding.metric]
+  parts = []
+  if finding.low < finding.high:
+    span = wording.span(finding.low, finding.high, metric)
+    parts.append(f"95% interval {span}")
+  if finding.hits is not None:
+    parts.append(wording.of(finding.hits, finding.total).replace("/", "of"))
+  extra = f" ({'; '.join(parts)})" if parts else ""
+  measured = f"{_measured(finding, results)}{extra}"
+  return f"{measured}{_beside(finding, results)}."
+
+
+def _pairs(topic: claims.Topic, results: Results) -> str:
+  """Says how many known pairs reach the threshold, where it was asked for."""
+  if not any(f.metric == tables.CURVE for f in topic.findings):
+    return ""
+  curve = _curve(results)
+  if curve is None or curve.threshold is None:
+    return ""
+  wanted = f"{tables.CURVE} {wording.fixed(curve.threshold, 2)}"
+  largest = wording.count(curve.points[-1][0])
+  if curve.needed is None:
+    return f" No number of known pairs up to {largest} reaches {wanted}."
+  noun = "pair reaches" if curve.needed == 1 else "pairs reach"
+  return (
+    f" {wording.count(curve.needed)} known {noun} {wanted}; up to {largest}"
+    " were tried."
+  )
+
+
+def _curve(results: Results) -> tables.Curve | None:
+  mine = [c for c in tables.curves(results) if c.subject == results.mechanism]
+  return mine[0] if mine else None
+
+
+def _statement(results: Results) -> Headline | None:
+  """The privacy of training as a claim, where a model is released."""
+  if MODEL not in results.products or "privacy" not in results.header:
     return None
-  privacy = results["privacy"]
+  privacy = results.header["privacy"]
   if not privacy:
-    return Finding(
-      "Training data",
+    return Headline("This model was trained without differential privacy", BAD)
+  if privacy.get("not_private_phases"):
+    text = "Some phases were trained with differential privacy, others without"
+    return Headline(text, UNCLEAR)
+  return Headline(
+    f"Training is differentially private for each {privacy['unit']}: epsilon"
+    f" {wording.at_most(privacy['epsilon'])}, delta {privacy['delta']:.3g}",
+    GOOD,
+  )
+
+
+def training(results: Results) -> Card | None:
+  """Says what the training data are promised: a proof, no measurement."""
+  privacy = results.header.get("privacy")
+  if not privacy:
+    if _statement(results) is None:
+      return None
+    return Card(
+      TRAINING,
       "ε = ∞",
       "not private",
-      "bad",
+      BAD,
       "Nothing bounds what the parameters tell about an image of the training"
       " data. Set config.dp.epsilon to bound it.",
     )
@@ -96,265 +255,197 @@ def training(results: Results) -> Finding | None:
   if open_phases:
     names = ", ".join(open_phases)
     sentence += (
-      f" Not covered: {names}, trained on the same data without noise. What"
-      " they made is not private."
+      f" Not covered: {names}, trained on the same data without noise. Their"
+      " parameters are not private."
     )
   if privacy.get("pretrained"):
     sentence += (
       f" Training began from the parameters of {privacy['pretrained']}; the"
       " data of that run are not covered."
     )
-  return Finding(
-    "Training data",
+  return Card(
+    TRAINING,
     f"ε = {wording.at_most(privacy['epsilon'])}",
     "partly private" if open_phases else "private",
-    "unclear" if open_phases else "good",
+    UNCLEAR if open_phases else GOOD,
     sentence,
   )
 
 
-def tasks(results: Results) -> Finding | None:
-  """Says how many scores beat the best constant answer."""
-  rows = [r for r in tasks_lib.rows(results) if r["better"] is not None]
-  if not rows:
-    return None
-  good = [r for r in rows if r["better"]]
-  worse = [r["title"].lower() for r in rows if not r["better"]]
-  sentence = (
-    "Scores on people the model has not seen that are better than any constant"
-    " answer, intervals included."
-  )
-  if worse:
-    sentence += f" Not so: {'; '.join(worse)}."
-  return Finding(
-    "What it can do",
-    f"{len(good)} of {len(rows)}",
-    "works" if not worse else "works in part",
-    "good" if not worse else "unclear",
-    sentence,
-  )
+def limits(
+  products: Sequence[str],
+  results: Results | None = None,
+  given: Iterable[str] = (),
+) -> list[str]:
+  """Returns what nobody may read into the figures.
 
-
-def describe_attack(row: Mapping[str, Any]) -> str:
-  used = ", which the loss knows" if row.get("used_in_loss") else ""
-  return (
-    f"the {row['attack']} attack by {row['recogniser']}{used}, on the"
-    f" {row['gallery'].replace(' ', '-')} gallery"
-  )
-
-
-def identity(results: Results) -> Finding | None:
-  """Says what the strongest attack reaches, beside chance and the original."""
-  rows = results.get("identification", [])
-  row = verdicts.strongest(rows, results.get("mechanism", ""))
-  if row is None:
-    return None
-  verdict = verdicts.identification(row, rows)
-  found = [
-    verdicts.identification(r, rows).word
-    for r in verdicts.attacks(rows, row["mechanism"])
-  ]
-  hits = wording.of(row["hits"], row["total"]).replace("/", "of")
-  sentence = (
-    f"{found.count('protects')} of {len(found)} attacks are held off. The"
-    f" strongest is {describe_attack(row)}: the right person comes first for"
-    f" {hits} images, {wording.times(row['rate'], row['chance'])} chance"
-    f" (95% interval {wording.interval(row['low'], row['high'])})."
-  )
-  witness = verdicts.reference(row, rows)
-  if witness:
-    sentence += (
-      f" Without protection it is {wording.percent(witness['rate'])} of images."
-    )
-  if verdict.level == "unclear":
-    sentence += f" Unclear: {verdict.reason}."
-  return Finding(
-    "Identity, strongest attack",
-    wording.percent(row["rate"]),
-    verdict.word,
-    verdict.level,
-    sentence,
-  )
-
-
-def _independent(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-  """Returns the rows of predictors that no loss has used, if there are any.
-
-  Of released features, those of the decider: it is what they are released for.
+  Args:
+    products: what is released.
+    results: of the run, if it was evaluated.
+    given: sentences that come first.
   """
-  decided = [r for r in rows if r["predictor"] == verdicts.DECIDER]
-  return decided or [r for r in rows if not _of_the_loss(r)] or list(rows)
-
-
-def _of_the_loss(row: Mapping[str, Any]) -> bool:
-  return "loss" in row["predictor"].lower()
-
-
-def attributes(results: Results) -> Finding | None:
-  """Says how many attributes are kept, by the predictor that keeps fewest."""
-  mine = results.get("mechanism")
-  rows = [r for r in results.get("attributes", []) if r["mechanism"] == mine]
-  if not rows:
-    return None
-  rows = _independent(rows)
-  decided = rows[0]["predictor"] == verdicts.DECIDER
-  by = "the decider" if decided else "every predictor"
-  if not decided and not any(_of_the_loss(row) for row in rows):
-    by += " that no loss has used"
-  words: dict[str, list] = {}
-  for row in rows:
-    words.setdefault(row["attribute"], []).append(verdicts.attribute(row))
-  kept = [
-    n for n, found in words.items() if all(v.word == "kept" for v in found)
-  ]
-  lost = any(v.level == "bad" for found in words.values() for v in found)
-  level = "good" if len(kept) == len(words) else "bad" if lost else "unclear"
-  worst = min(rows, key=lambda r: r["rate"] - r["original"])
-  change = wording.points(worst["rate"] - worst["original"])
-  reader = "" if decided else f" by {worst['predictor']}"
-  return Finding(
-    "Utility, attributes kept" if decided else "Attributes kept",
-    f"{len(kept)} of {len(words)}",
-    "kept" if level == "good" else "some lost" if lost else "some weakened",
-    level,
-    f"Kept means within two points of the {verdicts.original(rows[0])},"
-    f" by {by}."
-    f" The largest change is {change} points:"
-    f" {worst['attribute']}{reader},"
-    f" {wording.percent(worst['original'])} to"
-    f" {wording.percent(worst['rate'])}.",
+  header: Mapping[str, Any] = results.header if results else {}
+  findings = (
+    [f for f in results.findings if f.subject == results.mechanism]
+    if results
+    else []
   )
-
-
-def outputs(results: Results) -> Finding | None:
-  """Says how many different images were released."""
-  mine = results.get("mechanism")
-  rows = [r for r in results.get("outputs", []) if r["mechanism"] == mine]
-  if not rows:
-    return None
-  row = rows[0]
-  share = row["distinct"] / max(row["total"], 1)
-  made = "feature maps" if features.released(results) else "ones"
-  sentence = (
-    f"{wording.count(row['total'])} images became"
-    f" {wording.count(row['distinct'])} different {made}."
-  )
-  if share < 0.05:
-    sentence += " Most images share theirs with many others."
-  return Finding(
-    "Distinct outputs", wording.percent(share), "information", "plain", sentence
-  )
-
-
-def not_claimed(results: Results, released: bool | None = None) -> list[str]:
-  """Returns what nobody may read into the figures: some hold always.
-
-  `released` tells whether they are of features, where nothing was measured.
-  """
-  if released is None:
-    released = features.released(results)
-  rows = results.get("identification", [])
-  people = results.get("data", {}).get("people", {}).get("test")
-  source = results.get("data", {}).get("source")
-  said = list(results.get("not_claimed", []))
-  privacy = results.get("privacy")
+  lines = [*given, *header.get("not_claimed", [])]
+  privacy = header.get("privacy")
   if privacy:
-    said.append(
+    lines.append(
       "The guarantee is of the training data and of nothing else: people whom"
       " the model is shown later are not protected by it. The losses of the"
       " run, in its folder metrics, were computed from the training data"
       " without noise: publish the parameters without them."
     )
-  if results.get("tasks") and not rows:
-    if not privacy:
-      said.append(
-        "Nobody in the training data is protected: parameters can give away who"
-        " was in them, and what their photographs show."
-      )
-    if source:
-      said.append(
-        f"Scores hold for the data they were taken on ({source}). Other people,"
-        " cameras, poses or crops need their own measurement."
-      )
-    return said
-  if released:
-    said += feature_summary.not_claimed(results)
-  said.append(
-    "These are measurements, not a proof. An attacker with more data, another"
-    " network or knowledge that was not modelled here may do better."
-  )
+  elif MODEL in products:
+    lines.append(
+      "Nobody in the training data is protected: parameters can give away who"
+      " was in them, and what their photographs show."
+    )
+  if FEATURES in products:
+    lines += _of_features(findings, results)
+  # A model alone is no picture of anybody, unless somebody attacked it.
+  hidden = any(f.wanted == HIDDEN for f in findings)
+  pictures = hidden or set(products) != {MODEL}
+  if pictures:
+    lines.append(
+      "These are measurements, not a proof. An attacker with more data, another"
+      " network or knowledge that was not modelled here may do better."
+    )
+  source = header.get("data", {}).get("source")
   if source:
-    said.append(
+    lines.append(
       f"They hold for the data they were taken on ({source}). Other people,"
       " cameras, poses or crops need their own measurement."
+      if pictures
+      else f"Scores hold for the data they were taken on ({source}). Other"
+      " people, cameras, poses or crops need their own measurement."
     )
-  said.append(
+  if pictures:
+    lines += _of_pictures(findings, header)
+  return list(dict.fromkeys(lines))
+
+
+def _of_pictures(
+  findings: Sequence[Finding], header: Mapping[str, Any]
+) -> list[str]:
+  lines = [
     "Only the face is examined. Clothes, places, other people in the picture,"
     " the order and the number of images can give a person away as well."
-  )
-  if results.get("attributes"):
-    said.append(
+  ]
+  if any(
+    f.wanted == KEPT and claims.group(f) == claims.ATTRIBUTES for f in findings
+  ):
+    lines.append(
       "Attributes that are kept stay readable on purpose. Together they can"
       " single out a person in a small group."
     )
-  if any(r.get("used_in_loss") for r in rows):
-    said.append(
-      "A recogniser that is used in the loss is no independent witness: rely"
-      " on the others."
+  if any(f.wanted == HIDDEN and f.where.get("used_in_loss") for f in findings):
+    lines.append(
+      "A reader that is used in the loss is no independent witness: rely on"
+      " the others."
     )
+  people = header.get("data", {}).get("people", {}).get("test")
   if people is not None and people < FEW_PEOPLE:
-    said.append(
+    lines.append(
       f"Only {people} people were in the test: identification is easier, and"
       " the intervals wider, than in a real gallery."
     )
-  return said
+  return lines
 
 
-def comparison(results: Results) -> list[dict[str, Any]]:
-  """Returns one row per mechanism: its strongest attacks and what it keeps.
-
-  Attributes are read by the same predictors for all, those that no loss has
-  used if there are such.
-  """
-  rows = results.get("identification", [])
-  rebuilt = results.get("reconstruction", [])
-  shared = _shared_predictors(results)
-  table = []
-  for mechanism in verdicts.mechanisms(results):
-    read = _independent(
-      [
-        r
-        for r in results.get("attributes", [])
-        if r["mechanism"] == mechanism and r["predictor"] in shared
-      ]
+def _of_features(
+  findings: Sequence[Finding], results: Results | None
+) -> list[str]:
+  """Returns what released features do not promise, unless it was measured."""
+  hidden = [f for f in findings if f.wanted == HIDDEN]
+  links = _levels([f for f in hidden if f.claim == "linkage"], results)
+  lines = [_secrecy(hidden, results, linked=links != {GOOD})]
+  if not links or BAD in links:
+    lines.append(
+      "The same photograph gives the same features each time: two releases of"
+      " it can be linked (A8)."
     )
-    changes = [r["rate"] - r["original"] for r in read]
-    row = verdicts.strongest(rows, mechanism)
-    table.append(
-      {
-        "mechanism": mechanism,
-        "attack": row,
-        "verdict": verdicts.overall(rows, mechanism),
-        "rebuilt": features.strongest(rebuilt, mechanism),
-        "rebuilding": features.overall(rebuilt, mechanism),
-        "curve": next(iter(features.curves(results, mechanism)), None),
-        "change": sum(changes) / len(changes) if changes else None,
-        "predictors": sorted({r["predictor"] for r in read}),
-        "outputs": _first(results.get("outputs", []), mechanism),
-        "similarity": _first(results.get("similarity", []), mechanism),
-      }
+  elif UNCLEAR in links:
+    lines.append(
+      "Whether two releases of the same photograph can be linked (A8) is not"
+      " settled."
     )
-  return table
+  rebuilt = [f for f in findings if "knows" in f.where or "pairs" in f.where]
+  if not any(f.claim == "identity" for f in rebuilt):
+    lines.append(
+      "Whether people are recognised in rebuilt photographs was not measured."
+    )
+  if not any(f.claim.startswith("attribute") for f in rebuilt):
+    lines.append(
+      "Whether attributes are seen in rebuilt photographs was not measured."
+    )
+  probed = [f for f in hidden if f not in rebuilt and f.claim != "linkage"]
+  lines.append(
+    "Features hold more than the decider reads: what no probe has asked them"
+    " for was not measured."
+    if probed
+    else "What else can be read from the features, identity among it, was not"
+    " measured."
+  )
+  return lines
 
 
-def _shared_predictors(results: Results) -> set[str]:
-  """The predictors that have read the output of every mechanism."""
-  rows = results.get("attributes", [])
-  readers: dict[str, set[str]] = {}
-  for row in rows:
-    readers.setdefault(row["mechanism"], set()).add(row["predictor"])
-  return set.intersection(*readers.values()) if readers else set()
+def _levels(findings: Iterable[Finding], results: Results | None) -> set[str]:
+  if results is None:
+    return set()
+  return {claims.judge(finding, results).level for finding in findings}
 
 
-def _first(rows: Sequence[Mapping[str, Any]], mechanism: str):
-  return next((r for r in rows if r["mechanism"] == mechanism), None)
+def _secrecy(
+  hidden: Sequence[Finding], results: Results | None, linked: bool
+) -> str:
+  """Says what a holder of known pairs can do, as far as it was measured."""
+  tried = [f for f in hidden if f.where.get("pairs")]
+  levels = _levels(tried, results)
+  holds = "released features together with their photographs"
+  kind = "deterministic map" if linked else "map"
+  text = f"Protection rests on the secrecy of a {kind}: "
+  largest = max((int(f.where["pairs"]) for f in tried), default=0)
+  if BAD in levels and results:
+    text += _enough(tried, results, holds)
+  elif levels == {GOOD}:
+    text += f"{wording.count(largest)} {holds} did not invert it; more may."
+  else:
+    text += f"whoever holds enough {holds} inverts it for all others."
+    text += (
+      f" Up to {wording.count(largest)} were tried, and do not settle how many"
+      " are enough."
+      if tried
+      else " How many are enough was not measured."
+    )
+  # Probes of features know no pair, either, and rebuild nothing.
+  others = [f for f in hidden if "knows" in f.where and f not in tried]
+  without = dict.fromkeys(f.by for f in others if BAD in _levels([f], results))
+  if without:
+    text += (
+      f" Attackers who hold no such pair succeed, too: {', '.join(without)}."
+    )
+  return text + (
+    " Whoever has its parameters, or may run it, makes such pairs at will."
+  )
+
+
+def _enough(tried: Sequence[Finding], results: Results, holds: str) -> str:
+  """Says how many pairs were enough, and for what."""
+  curve = _curve(results)
+  if curve and curve.needed is not None:
+    return (
+      f"whoever holds {wording.count(curve.needed)} {holds} inverts it for all"
+      f" others, with {tables.CURVE} {wording.fixed(curve.threshold, 2)}"
+      " (on a line between measured points)."
+    )
+  worst = claims.worst(tried, results)
+  claim = claims.short(worst.claim, results.names).lower()
+  return (
+    f"whoever holds {wording.count(int(worst.where['pairs']))} {holds} reads"
+    f" {claim} from all others, with {_measured(worst, results)}"
+    f" ({worst.by}, measured)."
+  )

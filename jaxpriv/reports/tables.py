@@ -1,172 +1,625 @@
-"""The rows of the results, judged, grouped and ordered as they are shown."""
+"""Findings as tables: plain values that any renderer can show.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+What differs among the findings of a table is a column, what they share stands
+in the caption. A renderer knows columns, rows and cells, and nothing of what
+they are about.
+"""
 
-from jaxpriv.reports import features, summary, verdicts
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-Rows = Sequence[Mapping[str, Any]]
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.metrics.finding import (
+  HIDDEN,
+  KEPT,
+  NOBODY,
+  TOLD,
+  UNCLEAR,
+  Finding,
+  Metric,
+)
+from jaxpriv.reports import claims, wording
+from jaxpriv.reports.results import Results
+
+SHARES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # ticks above bars of shares
+CURVE = "SSIM"  # the metric that is drawn against known pairs
+BASIS = (
+  "Floor is what knowing nothing scores: chance, the commoner label, the mean"
+  " image. Ceiling is what the same reader scores without protection."
+)
 
 
-def unique(rows: Rows, key: str) -> list[Any]:
-  """Returns the values of a column in the order in which they first appear."""
-  return list(dict.fromkeys(row[key] for row in rows))
+class Bar(NamedTuple):
+  """An interval on a scale from 0 to 1; `label` says it in words."""
+
+  low: float
+  value: float
+  high: float
+  floor: float | None
+  ceiling: float | None
+  label: str
 
 
-def identification(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields a group per recogniser and gallery: blocks of rows by mechanism.
+class Cell(NamedTuple):
+  """One cell.
 
-  The undisguised rows come first, then the mechanism of the run. Each row gains
-  `undisguised`, `mine`, `verdict`, `witness` (its undisguised row or None) and
-  `borrowed` (where the witness was measured, if not here).
+  Attributes:
+    text: what stands in it.
+    mark: a word that judges, in the colour of its level.
+    level: GOOD, UNCLEAR, BAD or TOLD, of the mark and the bar.
+    sub: a smaller line below.
+    bar: or None.
   """
-  rows = results.get("identification", [])
-  mine = results.get("mechanism")
-  for recogniser, gallery in dict.fromkeys(map(_place, rows)):
-    group = [row for row in rows if _place(row) == (recogniser, gallery)]
-    undisguised = [r for r in group if r["attack"] == verdicts.UNDISGUISED]
-    names = sorted(unique(group, "mechanism"), key=lambda name: name != mine)
-    blocks = [undisguised, *(verdicts.attacks(group, name) for name in names)]
-    yield {
-      "recogniser": recogniser,
-      "gallery": gallery,
-      "used_in_loss": any(row.get("used_in_loss") for row in group),
-      "blocks": [
-        [_judged(row, rows, mine) for row in block] for block in blocks if block
-      ],
-    }
+
+  text: str = ""
+  mark: str = ""
+  level: str = TOLD
+  sub: str = ""
+  bar: Bar | None = None
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, str]:
-  return row["recogniser"], row["gallery"]
+class Column(NamedTuple):
+  """One column.
+
+  Attributes:
+    title: its heading.
+    number: whether it is aligned to the right.
+    detail: whether it is left out where there is little room.
+    axis: (place from 0 to 1, text) of ticks, for a column of bars.
+    sub: a smaller line below the title.
+  """
+
+  title: str
+  number: bool = False
+  detail: bool = False
+  axis: tuple[tuple[float, str], ...] = ()
+  sub: str = ""
 
 
-def _judged(row: Mapping[str, Any], rows: Rows, mine: Any) -> dict[str, Any]:
-  undisguised = row["attack"] == verdicts.UNDISGUISED
-  witness = verdicts.reference(row, rows)
-  places = zip(_place(witness), _place(row)) if witness else ()
-  return dict(
-    row,
-    undisguised=undisguised,
-    mine=not undisguised and row["mechanism"] == mine,
-    verdict=verdicts.identification(row, rows),
-    witness=witness,
-    borrowed=", ".join(there for there, here in places if there != here),
+class Row(NamedTuple):
+  """Cells, the first of which is the heading of the row.
+
+  Attributes:
+    cells: one for each column.
+    group: a heading over neighbours that share it; "" for none.
+    kind: "mine" for the mechanism of the run, "reference" for no protection.
+  """
+
+  cells: list[Cell]
+  group: str = ""
+  kind: str = ""
+
+
+class Table(NamedTuple):
+  """A table that knows nothing of what it is about."""
+
+  title: str
+  caption: str
+  columns: list[Column]
+  rows: list[Row]
+
+
+class _Grid:
+  """Columns with their cells; a column that says nothing is left out."""
+
+  def __init__(self):
+    self.columns: list[Column] = []
+    self.cells: list[list[Cell]] = []
+
+  def add(
+    self, title: str, cells: Sequence[Cell], number=False, **more
+  ) -> None:
+    if any(cell not in (Cell(), Cell(wording.NOTHING)) for cell in cells):
+      self.columns.append(Column(title, number, **more))
+      self.cells.append(list(cells))
+
+  def rows(self) -> list[list[Cell]]:
+    return [list(row) for row in zip(*self.cells)]
+
+
+def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
+  """Returns all tables: what is hidden, what is kept, what is told.
+
+  Claims that nobody wants hidden, and that have one figure for each subject,
+  share a table.
+
+  Args:
+    results: checked.
+    subjects: whose rows to show besides those without protection; all if none.
+  """
+  chosen = {*subjects, NOBODY}
+  findings = [
+    f for f in results.findings if not subjects or f.subject in chosen
+  ]
+  groups = claims.grouped(findings)
+  small = {name: g for name, g in groups.items() if _is_small(name, g)}
+  readers = {f.by for g in small.values() for f in g if f.wanted == KEPT}
+  useful = [f for g in small.values() for f in g if f.by in readers]
+  told = [f for g in small.values() for f in g if f.by not in readers]
+  large = [name for name in groups if name not in small]
+  large.sort(key=lambda name: not any(f.wanted == HIDDEN for f in groups[name]))
+  tables = [
+    table(groups[name], results, claims.short(name, results.names))
+    for name in large
+  ]
+  if useful:
+    names = [claims.short(n, results.names) for n in claims.grouped(useful)]
+    title = names[0] if len(names) == 1 else "What it is good for"
+    tables.append(table(useful, results, title))
+  if told:
+    tables.append(_told(told, results))
+  return tables
+
+
+def _is_small(name: str, findings: Sequence[Finding]) -> bool:
+  rows = {(f.subject, f.by, claims.row_of(f)[-1]) for f in findings}
+  several = len(rows) > len({f.subject for f in findings})
+  hidden = any(f.wanted == HIDDEN for f in findings)
+  return not (hidden or several or name == claims.ATTRIBUTES)
+
+
+def table(
+  findings: Sequence[Finding], results: Results, title: str = ""
+) -> Table:
+  """Returns one table of findings.
+
+  Findings of one claim, subject, reader and place share a row: the first that
+  is judged is its figure, other metrics are further columns. Where there are
+  several claims, each figure has a row. Attributes are rows, and their readers
+  columns.
+
+  Args:
+    findings: at least one.
+    results: has their metrics, names and mechanism.
+    title: of the table.
+  """
+  if all(claims.group(f) == claims.ATTRIBUTES for f in findings):
+    return _attributes(findings, results, title)
+  several = len(claims.grouped(findings)) > 1
+  rows = _rows(findings, merge=not several)
+  if not several:
+    rows.sort(key=lambda row: claims.order(claims.worst(row, results), results))
+  rows.sort(key=lambda row: _rank(row[0].subject, results))
+  mains = [row[0] for row in rows]
+  name = lambda text: wording.name(text, results.names)
+  caption = _about(findings, results)
+  grid = _Grid()
+  by = "Read by"
+  if any(f.wanted == HIDDEN for f in mains):
+    by = "Attack"
+  headings = [_heading(f, mains, results.names) for f in mains]
+  if several:
+    texts = [claims.short(f.claim, results.names) for f in mains]
+    grid.add("Claim", [Cell(text) for text in texts])
+  if not several or len({f.by for f in mains}) > 1:
+    grid.add(by, headings)
+  else:
+    caption.append(f"{by}: {headings[0].text}.")
+  varying, sentences = _places(mains, results)
+  caption += sentences
+  for key in varying:
+    if not _is_rare(key, mains):
+      values = [f.where.get(key) for f in mains]
+      number = not any(isinstance(v, str) for v in values)
+      grid.add(name(key), [Cell(_content(v)) for v in values], number)
+  measures = list(dict.fromkeys(f.metric for f in mains))
+  if len(measures) > 1:
+    grid.add("Measure", [Cell(f.metric) for f in mains])
+  trials = {f.total for f in mains}
+  if len(trials) == 1 and all(f.hits is None for f in mains):
+    caption.append(f"Trials: {wording.count(trials.pop())}.")
+  else:
+    cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
+    grid.add("Correct", cells, True, detail=True)
+  title_of = name(measures[0]) if len(measures) == 1 else "Value"
+  _add_figures(grid, title_of, rows, results)
+  grouped = _grouped([f.subject for f in mains], grid, results)
+  return Table(title, " ".join(caption), grid.columns, grouped)
+
+
+def _grouped(
+  subjects: Sequence[str], grid: _Grid, results: Results
+) -> list[Row]:
+  """Rows under the name of their subject, unless all are the mechanism's."""
+  alone = set(subjects) == {results.mechanism}
+  return [
+    Row(
+      cells,
+      "" if alone else _group(subject, results),
+      _kind(subject, results),
+    )
+    for subject, cells in zip(subjects, grid.rows())
+  ]
+
+
+def _places(
+  findings: Sequence[Finding], results: Results
+) -> tuple[list[str], list[str]]:
+  """The keys of `where` that vary, and sentences on the others."""
+  varying, sentences = [], []
+  for key in dict.fromkeys(key for f in findings for key in f.where):
+    values = {f.where.get(key) for f in findings}
+    if len(values) > 1:
+      varying.append(key)
+    else:
+      name = wording.name(key, results.names)
+      sentences.append(f"{name}: {_content(values.pop())}.")
+  return varying, sentences
+
+
+def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:
+  """The findings of each row, the one that is its figure first."""
+  rows: dict[Any, list[Finding]] = {}
+  for number, finding in enumerate(findings):
+    claim, _, *rest = claims.row_of(finding)
+    key = (claim, *rest)
+    taken = any(f.metric == finding.metric for f in rows.get(key, ()))
+    own = (*key, number) if taken or not merge else key
+    rows.setdefault(own, []).append(finding)
+  return [sorted(row, key=lambda f: f.wanted == TOLD) for row in rows.values()]
+
+
+def _rank(subject: str, results: Results) -> int:
+  """No protection comes first, then the mechanism of the run."""
+  return {NOBODY: 0, results.mechanism: 1}.get(subject, 2)
+
+
+def _group(subject: str, results: Results) -> str:
+  if subject == NOBODY:
+    return "Without protection"
+  return wording.name(subject, results.names)
+
+
+def _kind(subject: str, results: Results) -> str:
+  return {NOBODY: "reference", results.mechanism: "mine"}.get(subject, "")
+
+
+def _is_rare(key: str, mains: Sequence[Finding]) -> bool:
+  """Whether a key has no column: a flag, a long text, or of few rows."""
+  values = [f.where[key] for f in mains if key in f.where]
+  long = any(len(str(v)) > claims.LONG for v in values)
+  flag = any(isinstance(v, bool) for v in values)
+  return long or flag or len(values) < len(mains) / 2
+
+
+def _heading(
+  finding: Finding, mains: Sequence[Finding], names: Mapping[str, str]
+) -> Cell:
+  """By whom, with what has no column: flags and numbers, and texts below."""
+  text, notes = [wording.name(finding.by, names, keep=True)], []
+  for key, content in finding.where.items():
+    same = len({f.where.get(key) for f in mains}) == 1
+    if same or content is False or not _is_rare(key, mains):
+      continue
+    if not isinstance(content, str):
+      text.append(claims.place(key, content, names))
+    elif len(content) > claims.LONG:
+      notes.append(content)
+    else:
+      notes.append(f"{wording.name(key, names)}: {content}.")
+  return Cell(", ".join(text), sub=" ".join(notes))
+
+
+def _content(value: Any) -> str:
+  if value is None:
+    return wording.NOTHING
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  return value if isinstance(value, str) else wording.number(value)
+
+
+def _about(findings: Iterable[Finding], results: Results) -> list[str]:
+  """Sentences on the metrics."""
+  return [
+    f"{wording.name(name, results.names)}:"
+    f" {results.metrics[name].about.removesuffix('.')}."
+    for name in dict.fromkeys(f.metric for f in findings)
+    if results.metrics[name].about
+  ]
+
+
+def _figure(finding: Finding | None, results: Results) -> Cell:
+  """A value, its interval below it where it has one."""
+  if finding is None:
+    return Cell(wording.NOTHING)
+  metric = results.metrics[finding.metric]
+  text = wording.figure(finding.value, metric)
+  return Cell(text, sub=_span(finding, results))
+
+
+def _span(finding: Finding, results: Results) -> str:
+  if not finding.low < finding.high:
+    return ""
+  metric = results.metrics[finding.metric]
+  return wording.span(finding.low, finding.high, metric)
+
+
+def _add_figures(
+  grid: _Grid, title: str, rows: Sequence[list[Finding]], results: Results
+) -> None:
+  """Adds value, bar, interval, further metrics, floor, ceiling and verdict."""
+  mains = [row[0] for row in rows]
+  metrics = [results.metrics[f.metric] for f in mains]
+  write = lambda values: [
+    Cell(wording.figure(v, metric)) for v, metric in zip(values, metrics)
+  ]
+  grid.add(title, write([f.value for f in mains]), True)
+  bars = [bar(f, metric) for f, metric in zip(mains, metrics)]
+  levels = [
+    claims.judge(claims.worst(row, results), results).level for row in rows
+  ]
+  drawn = {m.unit == "share" for m, b in zip(metrics, bars) if b}
+  cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
+  grid.add("", cells if drawn else [], detail=True, axis=_axis(drawn))
+  spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
+  grid.add("95% interval", spans, True)
+  for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
+    found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
+    told = all(f.wanted == TOLD for f in found if f)
+    cells = [_figure(f, results) for f in found]
+    grid.add(wording.name(other, results.names), cells, True, detail=told)
+  grid.add("Floor", write([f.floor for f in mains]), True)
+  ceilings = [f.ceiling.value if f.ceiling else None for f in mains]
+  grid.add("Ceiling", write(ceilings), True)
+  grid.add("Verdict", [_verdict(row, results) for row in rows])
+
+
+def _verdict(row: Sequence[Finding], results: Results) -> Cell:
+  finding = claims.worst(row, results)
+  level, reason = claims.judge(finding, results)
+  if level == TOLD:
+    return Cell(wording.NOTHING)
+  if finding.metric != row[0].metric:
+    reason = f"{finding.metric}: {reason}"
+  elif level != UNCLEAR:
+    reason = ""
+  return Cell(mark=claims.word(finding, level), level=level, sub=reason)
+
+
+def bar(finding: Finding, metric: Metric) -> Bar | None:
+  """The interval of a finding between its floor and its ceiling.
+
+  Shares lie on the square root of 0 to 1, which spreads what is near chance;
+  other figures between floor and ceiling, which stand a sixth from the ends.
+  There is no bar for others without floor and ceiling.
+  """
+  floor, ceiling = finding.floor, finding.ceiling and finding.ceiling.value
+  if not wording.known(finding.value):
+    return None
+  if metric.unit == "share":
+    place = lambda v: math.sqrt(min(max(v, 0.0), 1.0))
+  elif floor is None or ceiling is None or floor == ceiling:
+    return None
+  else:
+    place = lambda v: min(
+      max((1 + 4 * (v - floor) / (ceiling - floor)) / 6, 0.03), 0.97
+    )
+  low, value, high = map(place, (finding.low, finding.value, finding.high))
+  label = (
+    f"{finding.metric} {wording.figure(finding.value, metric)}, interval"
+    f" {wording.span(finding.low, finding.high, metric)}"
+  )
+  for noun, end in (("floor", floor), ("ceiling", ceiling)):
+    if end is not None:
+      label += f", {noun} {wording.figure(end, metric)}"
+  return Bar(
+    min(low, high),
+    value,
+    max(low, high),
+    None if floor is None else place(floor),
+    None if ceiling is None else place(ceiling),
+    label,
   )
 
 
-def attributes(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields a group per mechanism: rows by attribute, cells by predictor."""
-  rows = results.get("attributes", [])
-  predictors = unique(rows, "predictor")
-  for mechanism in verdicts.mechanisms(results):
-    group = [row for row in rows if row["mechanism"] == mechanism]
-    cells = {
-      (row["attribute"], row["predictor"]): dict(
-        row, verdict=verdicts.attribute(row)
+def _axis(shares: set[bool]) -> tuple[tuple[float, str], ...]:
+  if shares == {True}:
+    return tuple((math.sqrt(t), f"{100 * t:.0f}") for t in SHARES)
+  if shares == {False}:
+    return ((1 / 6, "floor"), (5 / 6, "ceiling"))
+  return ()
+
+
+def _attributes(
+  findings: Sequence[Finding], results: Results, title: str
+) -> Table:
+  """Attributes as rows, their readers as columns."""
+  several = len({f.metric for f in findings}) > 1
+  varying, caption = _places(findings, results)
+
+  def reader(f: Finding) -> tuple[str, str]:
+    places = [
+      claims.place(key, f.where[key], results.names)
+      for key in varying
+      if f.where.get(key, False) is not False
+    ]
+    metric = [f.metric] if several else []
+    by = wording.name(f.by, results.names, keep=True)
+    return by, ", ".join([*metric, *places])
+
+  table: dict[tuple[str, str], dict] = {}
+  for f in findings:
+    by, row = reader(f), table.setdefault((f.subject, f.claim), {})
+    while by in row:
+      by = (by[0], f"{by[1]} again".strip())
+    row[by] = f
+  keys = sorted(table, key=lambda key: _rank(key[0], results))
+  grid = _Grid()
+  names = [claims.short(claim, results.names) for _, claim in keys]
+  grid.add("Attribute", [Cell(name) for name in names])
+  firsts = [next(iter(table[key].values())) for key in keys]
+  floors = [wording.figure(f.floor, results.metrics[f.metric]) for f in firsts]
+  grid.add("Floor", [Cell(floor) for floor in floors], True)
+  for by in dict.fromkeys(by for row in table.values() for by in row):
+    cells = [_attribute(table[key].get(by), results) for key in keys]
+    grid.add(by[0], cells, sub=by[1])
+  rows = _grouped([subject for subject, _ in keys], grid, results)
+  caption = _about(findings, results) + caption
+  return Table(title, " ".join(caption), grid.columns, rows)
+
+
+def _attribute(finding: Finding | None, results: Results) -> Cell:
+  if finding is None:
+    return Cell(wording.NOTHING)
+  metric = results.metrics[finding.metric]
+  level = claims.judge(finding, results).level
+  sub = wording.span(finding.low, finding.high, metric)
+  mark = claims.word(finding, level)
+  if finding.ceiling:
+    ceiling = finding.ceiling.value
+    sub += f"; ceiling {wording.figure(ceiling, metric)}"
+    if metric.unit == "share" and finding.wanted == KEPT:
+      mark = f"{wording.points(finding.value - ceiling)} {mark}"
+  text = wording.figure(finding.value, metric)
+  return Cell(text, mark=mark, level=level, sub=sub)
+
+
+def _by_subject(
+  title: str,
+  caption: str,
+  columns: Mapping[Any, Column],
+  cells: Mapping[str, Mapping[Any, Cell]],
+  results: Results,
+) -> Table:
+  """Subjects as rows; `cells` are by subject and by key of a column."""
+  nothing = Cell(wording.NOTHING)
+  return Table(
+    title,
+    caption,
+    [Column("Mechanism"), *columns.values()],
+    [
+      Row(
+        [
+          Cell(_group(subject, results)),
+          *(row.get(key, nothing) for key in columns),
+        ],
+        kind=_kind(subject, results),
       )
-      for row in group
-    }
-    majority = {row["attribute"]: row["majority"] for row in group}
-    if group:
-      yield {
-        "mechanism": mechanism,
-        "rows": [
-          {
-            "attribute": attribute,
-            "majority": majority[attribute],
-            "cells": [cells.get((attribute, p)) for p in predictors],
-          }
-          for attribute in majority
-        ],
-      }
+      for subject, row in cells.items()
+    ],
+  )
 
 
-def reconstruction(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields the bounds, then a group per mechanism, its strongest attack first.
+def _told(findings: Sequence[Finding], results: Results) -> Table:
+  """What is told for information: subjects as rows, figures as columns."""
+  columns: dict[Any, Column] = {}
+  cells: dict[str, dict] = {}
+  for f in sorted(findings, key=lambda f: _rank(f.subject, results)):
+    title = claims.short(f.claim, results.names)
+    columns[f.claim, f.metric] = Column(title, True, sub=f.metric)
+    cell = _figure(f, results)
+    if f.hits is not None:
+      cell = cell._replace(sub=wording.of(f.hits, f.total))
+    cells.setdefault(f.subject, {})[f.claim, f.metric] = cell
+  caption = " ".join(_about(findings, results))
+  return _by_subject("For information", caption, columns, cells, results)
 
-  The group of the bounds has no mechanism. Each row gains `verdict`, `floor`
-  and `ceiling` (SSIM of the mean image and from unprotected features, or None).
+
+def comparison(results: Results) -> Table | None:
+  """Every mechanism by every claim: the finding that decides, its verdict.
+
+  None where there is one mechanism, or nothing is judged.
   """
-  rows = results.get("reconstruction", [])
-  bounds = [
-    features.bound(rows, name, mechanism)
-    for name in verdicts.BOUNDS
-    for mechanism in unique(rows, "mechanism")
-  ]
-  shown: list[Mapping[str, Any]] = []
-  for row in bounds:
-    if row and row not in shown:
-      shown.append(row)
-  groups = [(None, shown)] + [
-    (name, features.attacks(rows, name))
-    for name in verdicts.mechanisms(results)
-  ]
-  for mechanism, group in groups:
-    if group:
-      yield {
-        "mechanism": mechanism,
-        "several": len(unique(group, "mechanism")) > 1,
-        "rows": [_rebuilt(row, rows) for row in group],
-      }
+  columns: dict[Any, Column] = {}
+  cells: dict[str, dict] = {}
+  for subject in claims.subjects(results):
+    for topic in claims.topics(results, subject):
+      if topic.wanted != TOLD:
+        key = (topic.wanted != HIDDEN, topic.group)
+        columns.setdefault(key, Column(topic.title))
+        cells.setdefault(subject, {})[key] = _compared(topic, results)
+  if len(cells) < 2:
+    return None
+  ordered = dict(sorted(columns.items(), key=lambda item: item[0][0]))
+  caption = (
+    "The finding of each claim that decides: the strongest attack on what"
+    " should be hidden, the weakest figure of what should be kept."
+  )
+  return _by_subject("Every mechanism", caption, ordered, cells, results)
 
 
-def _rebuilt(row: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
-  ends = {}
-  for end, name in (("floor", verdicts.MEAN), ("ceiling", verdicts.CLEAN)):
-    found = features.bound(rows, name, row["mechanism"])
-    ends[end] = found["ssim"] if found else None
-  return dict(row, verdict=features.reconstruction(row, rows), **ends)
+def _compared(topic: claims.Topic, results: Results) -> Cell:
+  worst = claims.worst(topic.findings, results)
+  level = claims.judge(worst, results).level
+  mark, sub = claims.word(worst, level), claims.describe(worst, results.names)
+  if topic.group == claims.ATTRIBUTES:
+    good, total = claims.tally(topic.findings, results)
+    name = claims.short(worst.claim, results.names)
+    sub = f"{name}: {claims.value(worst, results)} by {sub}"
+    return Cell(f"{good} of {total}", mark, level, sub)
+  drawn = None
+  if topic.wanted == HIDDEN:
+    drawn = bar(worst, results.metrics[worst.metric])
+  return Cell(claims.value(worst, results), mark, level, sub, drawn)
 
 
-def leakage(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields a group per mechanism, the worst first; rows gain `verdict`."""
-  for mechanism in verdicts.mechanisms(results):
-    group = features.leaks(results, mechanism)
-    if group:
-      yield {
-        "mechanism": mechanism,
-        "rows": [
-          dict(row, verdict=features.leakage(row, results)) for row in group
-        ],
-      }
+def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
+  """What a privacy guarantee rests on: a row for each phase of training."""
+  rows, grid = privacy["phases"], _Grid()
+  for key in dict.fromkeys(key for phase in rows for key in phase):
+    values = [phase.get(key) for phase in rows]
+    number = all(isinstance(value, (int, float)) for value in values)
+    cells = [Cell(_setting(value)) for value in values]
+    grid.add(wording.name(key, names), cells, number)
+  return Table("Phases", "", grid.columns, [Row(r) for r in grid.rows()])
 
 
-def curves(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns the curves, the run's first; they gain `verdict` and `best`."""
-  return [
-    dict(
-      row,
-      verdict=features.curve(row),
-      best=max((point[1] for point in row["points"]), default=None),
-    )
-    for mechanism in verdicts.mechanisms(results)
-    for row in features.curves(results, mechanism)
-  ]
+def _setting(value: Any) -> str:
+  if isinstance(value, Mapping):
+    parts = [f"{key} {_setting(item)}" for key, item in value.items()]
+    return "; ".join(parts) or wording.NOTHING
+  if isinstance(value, float):
+    return wording.real(value, 4)
+  return _content(value)
 
 
-def precision(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields a group per mechanism of mean average precisions."""
-  rows = results.get("precision", [])
-  for mechanism in unique(rows, "mechanism"):
-    yield {
-      "mechanism": mechanism,
-      "rows": [row for row in rows if row["mechanism"] == mechanism],
-    }
+class Curve(NamedTuple):
+  """What a subject gives away against how many pairs are known.
+
+  Attributes:
+    subject: whose output.
+    points: (pairs, value, low, high), ascending in pairs.
+    floor: of the metric, or None.
+    ceiling: of the metric, or None.
+    threshold: to reach, or None.
+    needed: pairs that reach it, or None.
+  """
+
+  subject: str
+  points: list[tuple[int, float, float, float]]
+  floor: float | None
+  ceiling: float | None
+  threshold: float | None
+  needed: int | None
 
 
-def outputs(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-  """Yields a row per mechanism: distinct outputs, SSIM and PSNR, or None."""
-  for row in summary.comparison(results):
-    made, alike = row["outputs"] or {}, row["similarity"] or {}
-    if made or alike:
-      total = made.get("total")
-      yield {
-        "mechanism": row["mechanism"],
-        "distinct": made.get("distinct"),
-        "total": total,
-        "share": made["distinct"] / total if total else None,
-        "tolerance": made.get("tolerance"),
-        "ssim": alike.get("ssim"),
-        "psnr": alike.get("psnr"),
-      }
+def curves(results: Results) -> list[Curve]:
+  """Returns a curve for each subject that was attacked with known pairs.
+
+  With each number of pairs, the attack counts that gets nearest.
+  """
+  evaluation = results.header.get("config", {}).get("evaluation", {})
+  threshold = evaluation.get("threshold_ssim")
+  drawn = []
+  for subject in claims.subjects(results):
+    best: dict[int, Finding] = {}
+    for f in results.findings:
+      pairs = int(f.where.get("pairs", 0))
+      if f.subject != subject or f.metric != CURVE or pairs < 1:
+        continue
+      if pairs not in best or f.value > best[pairs].value:
+        best[pairs] = f
+    if not best:
+      continue
+    points = [
+      (n, best[n].value, best[n].low, best[n].high) for n in sorted(best)
+    ]
+    needed = None
+    if threshold is not None:
+      values = [(n, value) for n, value, _, _ in points]
+      needed = image_metrics.pairs_needed(values, threshold)
+    last = best[max(best)]
+    ceiling = last.ceiling.value if last.ceiling else None
+    drawn.append(Curve(subject, points, last.floor, ceiling, threshold, needed))
+  return drawn

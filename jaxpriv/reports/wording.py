@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import TypeGuard
 
+from jaxpriv.metrics.finding import Metric
+
 NOTHING = "–"
 
 
@@ -25,31 +27,11 @@ def percent(value: float | None, unit: str = "%") -> str:
   )
 
 
-def degrees(value: float | None) -> str:
-  """Formats an angle: 3.14 -> "3.1°"."""
-  return f"{fixed(value, 1)}°" if known(value) else NOTHING
-
-
 def interval(low: float | None, high: float | None) -> str:
   """Formats both ends: 0.002, 0.012 -> "0.2 – 1.2%"."""
   if not (known(low) and known(high)):
     return NOTHING
   return f"{percent(low, '')} – {percent(high)}"
-
-
-def span(low: float | None, high: float | None) -> str:
-  """Formats both ends of what is no rate: 0.691, 0.73 -> "0.69 – 0.73"."""
-  if not (known(low) and known(high)):
-    return NOTHING
-  return f"{fixed(low, 2)} – {fixed(high, 2)}"
-
-
-def times(rate: float | None, chance: float | None) -> str:
-  """Formats how many times chance a rate is: "1.2×", "182×"."""
-  if not (known(rate) and known(chance)) or not chance:
-    return NOTHING
-  ratio = rate / chance
-  return f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def points(difference: float | None) -> str:
@@ -94,6 +76,48 @@ def at_most(value: float | None, digits: int = 3) -> str:
   return real(math.ceil(value / unit * (1 - 1e-12)) * unit, digits)
 
 
+def plain(value: float | None) -> str:
+  """Formats a plain number for a column: two decimals, more where they would
+  be lost: 0.2171 -> "0.22", 0.0012 -> "0.001", 54321.0 -> "54,321".
+  """
+  if not known(value) or math.isinf(value):
+    return real(value)
+  if 0 < abs(value) < 0.005:
+    return real(value, 1)
+  return real(value, 5) if abs(value) >= 1000 else fixed(value, 2)
+
+
+def figure(value: float | None, metric: Metric, unit: bool = True) -> str:
+  """Formats a value of a metric: "91.2%", "0.22", "3.1°", "11.5 dB".
+
+  Args:
+    value: to write.
+    metric: whose unit it has.
+    unit: whether to write the unit behind it.
+  """
+  if not known(value):
+    return NOTHING
+  match metric.unit:
+    case "share":
+      return percent(value, "%" if unit else "")
+    case "degrees":
+      text, name = fixed(value, 1), "°"
+    case "dB" | "px":
+      text, name = real(value, 3), f" {metric.unit}"
+    case "count":
+      text, name = real(value, 7) if value % 1 else f"{value:,.0f}", ""
+    case other:
+      text, name = plain(value), f" {other}" if other else ""
+  return text + name if unit else text
+
+
+def span(low: float | None, high: float | None, metric: Metric) -> str:
+  """Formats both ends of an interval: "0.2 – 1.2%", "0.69 – 0.73"."""
+  if not (known(low) and known(high)):
+    return NOTHING
+  return f"{figure(low, metric, unit=False)} – {figure(high, metric)}"
+
+
 def fixed(value: float | None, decimals: int) -> str:
   """Formats to so many decimals, so that a column lines up."""
   if not known(value):
@@ -118,11 +142,24 @@ def date(iso: str | None) -> str:
   return f"{moment.day} {moment:%B %Y, %H:%M}"
 
 
-def name(identifier: str, names: Mapping[str, str] | None = None) -> str:
-  """Writes a name for people: as `names` has it, else "k_same" -> "K same"."""
+def number(value: float) -> str:
+  """Formats a whole number with commas, any other one as `real`."""
+  return f"{value:,.0f}" if float(value).is_integer() else real(value)
+
+
+def name(
+  identifier: str, names: Mapping[str, str] | None = None, keep: bool = False
+) -> str:
+  """Writes a name for people: as `names` has it, else "k_same" -> "K same".
+
+  Args:
+    identifier: of a mechanism, a claim, a column, ...
+    names: how to write some of them, as the results have it.
+    keep: whether to leave the first letter as it is.
+  """
   if names and identifier in names:
     return names[identifier]
   text = identifier.replace("_", " ").strip()
-  if text.startswith("dp "):
-    return "DP" + text[2:]
+  if keep or text[1:2].isupper():  # as mAP
+    return text
   return text[:1].upper() + text[1:]

@@ -199,3 +199,11 @@ def test_ms_ssim_of_nan_is_nan():
   x = jax.random.uniform(jax.random.key(0), (3, 64, 64, 3))
   found = image.ms_ssim(x.at[1, 0, 0, 0].set(jnp.nan), x)
   np.testing.assert_array_equal(np.isnan(found), [False, True, False])
+
+
+def test_pairs_needed():
+  points = [(16, 0.1), (64, 0.3), (256, 0.5)]
+  assert image.pairs_needed(points, 0.4) == 128  # half way, in logarithms
+  assert image.pairs_needed(points, 0.3) == 64
+  assert image.pairs_needed(points, 0.1) == 16
+  assert image.pairs_needed(points, 0.6) is None

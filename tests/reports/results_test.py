@@ -7,15 +7,41 @@ import ml_collections
 import numpy as np
 import pytest
 
+import jaxpriv
+from jaxpriv.metrics import finding as finding_lib
 from jaxpriv.reports import results as results_lib
+from jaxpriv.reports.results import ResultsError
 from tests.reports import examples
 
 
-def test_round_trip(tmp_path):
+@pytest.mark.parametrize("name", list(examples.ALL))
+def test_round_trip(tmp_path, name):
   path = tmp_path / "evaluation" / "metrics.json"
-  written = results_lib.write(path, examples.results())
-  assert results_lib.read(path) == written == examples.results()
+  given = examples.ALL[name]()
+  written = results_lib.write(path, given)
+  again = results_lib.read(path)
+  assert again.header == written.header
+  assert again.metrics == written.metrics == given.metrics
+  assert str(again.findings) == str(written.findings)  # nan is not nan
+  assert [f for f in again.findings if f.value == f.value] == [
+    f for f in given.findings if np.isfinite(f.value)
+  ]
   assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_the_file_explains_itself(tmp_path, monkeypatch):
+  path = tmp_path / "metrics.json"
+  results_lib.write(path, examples.stranger())
+  monkeypatch.setattr(finding_lib, "METRICS", {})
+  saved = json.loads(path.read_text())
+  assert saved["format"] == 2 and saved["version"] == jaxpriv.__version__
+  assert saved["products"] == ["image", "model"]
+  assert saved["metrics"]["entropy"]["unit"] == "bits"
+  assert "accuracy" not in saved["metrics"]  # no finding uses it
+  (row,) = [f for f in saved["findings"] if f["metric"] == "entropy"]
+  assert row["verdict"] == "bad" and "1.25" in row["reason"]
+  assert row["ceiling"] == {"value": 6.5, "low": 6.0, "high": 7.0}
+  assert results_lib.read(path).metrics["entropy"] == examples.ENTROPY
 
 
 def test_what_json_cannot_hold_becomes_what_it_can():
@@ -45,94 +71,105 @@ def test_what_json_cannot_hold_becomes_what_it_can():
   assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
+def test_arrays_in_findings_are_numbers_in_the_file():
+  odd = examples.attack("naive", 6)
+  where = {**odd.where, "pairs": np.int64(3)}
+  odd = odd._replace(value=np.float64(odd.value), where=where)
+  (row,) = results_lib.encode(examples.images([odd]))["findings"]
+  assert row["where"]["pairs"] == 3 and row["value"] == 0.006
+
+
 @pytest.mark.parametrize(
-  ("section", "change", "message"),
+  ("change", "message"),
   [
-    ("identification", {"hits": 1001}, "1001 hits of 1000"),
-    ("identification", {"rate": 0.5}, "is not 871 / 1000"),
-    ("identification", {"low": 0.9}, "outside its own interval"),
-    ("identification", {"chance": None}, None),
-    ("attributes", {"total": 0, "hits": 0}, "0 hits of 0"),
+    ({"hits": 1001}, "hits 1001 of a total of 1000"),
+    ({"hits": -1}, "hits -1 of a total"),
+    ({"hits": 7}, "value 0.006 is not hits / total, 7 / 1000"),
+    ({"hits": True}, "hits must be a whole number, not True"),
+    ({"low": 0.9}, "value 0.006 lies outside its interval, 0.9"),
+    ({"high": 0.001}, "lies outside its interval"),
+    ({"total": 0}, "total must be 1 or more, not 0"),
+    ({"total": None}, "total must be a whole number"),
+    ({"value": None}, "value must be a number, not None"),
+    ({"value": "high"}, "value must be a number, not 'high'"),
+    ({"subject": None}, "subject must be text"),
+    ({"wanted": "gone"}, "wanted must be hidden, kept or told, not 'gone'"),
+    ({"metric": "rank-9"}, "metrics do not say how to read its metric"),
+    ({"ceiling": 0.9}, "ceiling must be an object of value, low and high"),
+    ({"ceiling": {"value": 0.9, "low": 0.8}}, "ceiling lacks high"),
+    (
+      {"ceiling": {"value": 0.9, "low": 0.95, "high": 1}},
+      "ceiling: value 0.9 lies outside",
+    ),
+    ({"where": {"pairs": [1, 2]}}, r"pairs in where must be text or a number"),
+    ({"floor": "chance"}, "floor must be a number, not 'chance'"),
+    ({"verdict": "bad"}, "verdict 'bad' .* is stored, but its figures say"),
+    ({"reason": "because"}, "because"),
   ],
 )
-def test_contradictions_are_refused(section, change, message):
-  results = examples.results()
-  if message is None:
-    (missing,) = change
-    del results[section][0][missing]
-    message = f"row 0 of {section} lacks {missing}"
-  else:
-    results[section][0].update(change)
-  with pytest.raises(results_lib.ResultsError, match=message):
-    results_lib.check(results)
+def test_contradictions_are_refused(change, message):
+  content = results_lib.encode(examples.images())
+  content["findings"][4] |= change
+  message = f"a.json: finding 4 .naive on identity.*{message}"
+  with pytest.raises(ResultsError, match=message):
+    results_lib.decode(content, "a.json")
+
+
+@pytest.mark.parametrize("field", list(results_lib.FIELDS))
+def test_every_field_must_be_there(field):
+  content = results_lib.encode(examples.images())
+  del content["findings"][1][field]
+  with pytest.raises(ResultsError, match=f"finding 1.* lacks {field}"):
+    results_lib.decode(content, "a.json")
 
 
 @pytest.mark.parametrize(
-  ("section", "row", "change", "message"),
-  [
-    ("reconstruction", 0, {"ssim": 0.9}, "ssim 0.9 outside its own interval"),
-    ("reconstruction", 0, {"hits": 703}, "0.702 is not 703 / 1000"),
-    ("reconstruction", 0, {"low": None, "chance": None}, "low, chance null"),
-    ("reconstruction", 0, {"identified_of": 0, "hits": 0}, "0 hits of 0"),
-    ("reconstruction", 1, {"aligned_ssim": None}, "aligned_ssim is null"),
-    ("reconstruction", 1, {"total": 0}, "no photograph"),
-    ("reconstruction", 1, {"pairs": -1}, "-1 pairs"),
-    ("reconstruction", 1, {"rate": 0.5}, "hits, identified_of, low, high"),
-    ("reconstruction", 1, {"attributes": {}}, "attributes lack what, balanced"),
-    (
-      *("reconstruction", 1, {"attributes": examples.read(0.5, rate=0.1)}),
-      "0.1 is not 4107 / 6000",
-    ),
-    (
-      *("reconstruction", 1, {"attributes": examples.read(0.5, low=0.6)}),
-      "balanced accuracy 0.5 outside",
-    ),
-    ("leakage", 0, {"hits": 1001}, "1001 hits of 1000"),
-    ("precision", 0, {"value": 0.8}, "precision 0.8 outside its own"),
-    ("precision", 1, {"low": None}, "low is null"),
-    ("curves", 0, {"pairs_needed": 32768}, "32768 pairs needed, of 16384"),
-    ("curves", 0, {"pairs_needed": None}, "null, but 1024 pairs reach 0.4"),
-    ("curves", 0, {"largest": 64}, "16384 pairs of 64"),
-    ("curves", 0, {"points": [[2, 0.1, 0.2, 0.3]]}, "ssim of 2 pairs 0.1"),
-    ("curves", 0, {"points": [[2, 0.1]]}, "is not pairs, ssim, low, high"),
-    ("curves", 0, {"points": [[0, 0.1, 0.1, 0.1]]}, "not 1 or more"),
-    ("curves", 0, {"threshold_ssim": None}, "threshold_ssim is null"),
-  ],
+  "key", ["mechanism", "products", "metrics", "findings"]
 )
-def test_contradictions_of_features_are_refused(section, row, change, message):
-  results = examples.feature_results()
-  results_lib.check(results)
-  results[section][row].update(change)
-  with pytest.raises(results_lib.ResultsError, match=message) as raised:
-    results_lib.check(results)
-  assert f"row {row} of {section}" in str(raised.value)
+def test_what_the_header_must_have(key):
+  content = results_lib.encode(examples.images())
+  del content[key]
+  with pytest.raises(ResultsError, match=f"a.json: {key} must be"):
+    results_lib.decode(content, "a.json")
+  content[key] = 3
+  with pytest.raises(ResultsError, match=f"a.json: {key} must be"):
+    results_lib.decode(content, "a.json")
 
 
-@pytest.mark.parametrize(
-  "section", ["reconstruction", "leakage", "curves", "precision"]
-)
-def test_every_column_of_features_is_asked_for(section):
-  for column in results_lib.COLUMNS[section]:
-    results = examples.feature_results()
-    del results[section][0][column]
-    with pytest.raises(results_lib.ResultsError, match=f"lacks {column}"):
-      results_lib.check(results)
+def test_other_formats_are_refused_in_one_sentence(tmp_path):
+  path = tmp_path / "metrics.json"
+  path.write_text('{"mechanism": "x", "identification": []}')
+  with pytest.raises(ResultsError, match="an older jaxpriv.*launch.evaluate"):
+    results_lib.read(path)
+  path.write_text('{"format": 3, "version": "9.1"}')
+  with pytest.raises(ResultsError, match="by jaxpriv 9.1 in a format"):
+    results_lib.read(path)
 
 
-def test_what_was_not_measured_may_be_null(tmp_path):
-  results = examples.feature_results()
-  results["reconstruction"][1].update(psnr=np.inf, undisguised=0.9)
-  results["reconstruction"][3]["undisguised"] = None
-  results["curves"][0].update(clean=None, mean=np.nan)
-  written = results_lib.write(tmp_path / "metrics.json", results)
-  assert written["reconstruction"][1]["psnr"] is None
-  assert written["curves"][0]["mean"] is None
-  assert results_lib.read(tmp_path / "metrics.json") == written
+def test_metrics_have_known_fields():
+  content = results_lib.encode(examples.images())
+  content["metrics"]["rank-1"]["colour"] = "red"
+  with pytest.raises(ResultsError, match="metric 'rank-1' must have no other"):
+    results_lib.decode(content, "a.json")
 
 
-def test_nothing_is_written_when_refused(tmp_path):
-  results = examples.results()
-  results["outputs"] = [{"mechanism": "x"}]
-  with pytest.raises(results_lib.ResultsError, match="distinct, total"):
-    results_lib.write(tmp_path / "metrics.json", results)
-  assert list(tmp_path.iterdir()) == []
+def test_a_metric_that_nobody_described_is_refused():
+  odd = examples.attack("naive", 6)._replace(metric="luck")
+  with pytest.raises(ResultsError, match="'luck' is unknown: add it to"):
+    examples.images([odd])
+
+
+def test_what_is_told_may_be_no_number_and_what_is_judged_may_not():
+  told = examples.outputs("black_box", 1, 0.2, float("inf"))
+  content = results_lib.encode(examples.images(told))
+  assert content["findings"][2]["value"] is None
+  bad = examples.attack("naive", 6)._replace(value=float("nan"), hits=None)
+  with pytest.raises(ResultsError, match="value must be a number, not None"):
+    results_lib.check(examples.images([bad]))
+
+
+def test_an_epsilon_without_what_it_rests_on_is_refused():
+  privacy = {k: v for k, v in examples.PRIVACY.items() if k != "delta"}
+  with pytest.raises(ResultsError, match="privacy lacks delta"):
+    results_lib.check(examples.model(privacy=privacy))
+  results_lib.check(examples.model(privacy=None))

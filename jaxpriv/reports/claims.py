@@ -1,0 +1,179 @@
+"""How findings are grouped by what they claim, and what that is called.
+
+Verdicts come from `jaxpriv.metrics.finding`; here they only get words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from jaxpriv.metrics import finding as finding_lib
+from jaxpriv.metrics.finding import (
+  BAD,
+  GOOD,
+  HIDDEN,
+  KEPT,
+  NOBODY,
+  TOLD,
+  UNCLEAR,
+  Finding,
+  Verdict,
+)
+from jaxpriv.reports import wording
+from jaxpriv.reports.results import Results
+
+ATTRIBUTE = "attribute "  # how the claims begin that share one table
+ATTRIBUTES = "attributes"
+LONG = 40  # characters; longer text is a note, not the value of a column
+WORDS = {
+  (HIDDEN, GOOD): "hidden",
+  (HIDDEN, BAD): "not hidden",
+  (KEPT, GOOD): "kept",
+  (KEPT, BAD): "lost",
+}
+
+
+class Topic(NamedTuple):
+  """The findings on one subject of one group of claims.
+
+  Attributes:
+    title: for people.
+    group: a claim, or ATTRIBUTES.
+    wanted: HIDDEN, KEPT, or TOLD where nothing of the group is judged.
+    findings: at least one.
+  """
+
+  title: str
+  group: str
+  wanted: str
+  findings: list[Finding]
+
+
+def group(finding: Finding) -> str:
+  """The claim of a finding, or ATTRIBUTES for that of any attribute."""
+  return ATTRIBUTES if finding.claim.startswith(ATTRIBUTE) else finding.claim
+
+
+def short(claim: str, names: Mapping[str, str], keep: bool = False) -> str:
+  """A claim for people: "attribute Big_Nose" -> "Big Nose".
+
+  `keep` leaves it as it is, for the middle of a sentence.
+  """
+  text = names.get(claim, claim if keep else claim.removeprefix(ATTRIBUTE))
+  return wording.name(text, names, keep)
+
+
+def grouped(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+  """Returns the findings by group, in order of first appearance."""
+  groups: dict[str, list[Finding]] = {}
+  for finding in findings:
+    groups.setdefault(group(finding), []).append(finding)
+  return groups
+
+
+def subjects(results: Results) -> list[str]:
+  """Returns whose output was measured, the mechanism of the run first."""
+  names = dict.fromkeys(f.subject for f in results.findings)
+  names.pop(NOBODY, None)
+  return sorted(names, key=lambda name: name != results.mechanism)
+
+
+def topics(results: Results, subject: str) -> list[Topic]:
+  """Returns the topics of a subject: to hide, to keep, told."""
+  mine = [f for f in results.findings if f.subject == subject]
+  listed = []
+  for claim, findings in grouped(mine).items():
+    judged = {f.wanted for f in findings} - {TOLD}
+    for wanted in judged or {TOLD}:
+      title = short(claim, results.names)
+      if len(judged) > 1:
+        title += ", to hide" if wanted == HIDDEN else ", to keep"
+      kept = [f for f in findings if f.wanted == wanted]
+      listed.append(Topic(title, claim, wanted, kept))
+  return sorted(listed, key=lambda topic: (HIDDEN, KEPT, TOLD).index(topic[2]))
+
+
+def judge(finding: Finding, results: Results) -> Verdict:
+  """The judge's verdict; what nobody has protected is told only."""
+  if finding.subject == NOBODY:
+    return Verdict(TOLD, "")
+  return finding_lib.judge(finding, results.metrics[finding.metric])
+
+
+def worst(findings: Iterable[Finding], results: Results) -> Finding:
+  """The finding that decides, or the first of those that are told.
+
+  Where another metric of the same row says no worse, the row's own is taken.
+  """
+  listed = list(findings)
+  chosen = finding_lib.worst(listed, results.metrics)
+  if chosen is None:
+    return listed[0]
+  level = judge(chosen, results).level
+  row = [f for f in listed if row_of(f) == row_of(chosen) and f.wanted != TOLD]
+  return row[0] if judge(row[0], results).level == level else chosen
+
+
+def row_of(finding: Finding) -> tuple:
+  """What findings share that stand in one row."""
+  where = tuple(sorted(finding.where.items(), key=str))
+  return (
+    finding.claim,
+    finding.wanted != TOLD,
+    finding.subject,
+    finding.by,
+    where,
+  )
+
+
+def order(finding: Finding, results: Results) -> tuple[int, float]:
+  """Sorts findings as `finding.worst` does, the worst first."""
+  level = judge(finding, results).level
+  excess = finding_lib.excess(finding, results.metrics[finding.metric])
+  sign = 1 if finding.wanted == KEPT else -1
+  return -finding_lib.SEVERITY[level], sign * excess
+
+
+def word(finding: Finding, level: str) -> str:
+  """A word for a verdict: "hidden", "not hidden", "kept", "lost", ..."""
+  if level in (GOOD, BAD) and finding.wanted == KEPT and not finding.ceiling:
+    return "works" if level == GOOD else "fails"
+  return WORDS.get((finding.wanted, level), UNCLEAR if level != TOLD else "")
+
+
+def value(finding: Finding, results: Results) -> str:
+  """The figure: "0.6%", but "SSIM 0.71" where there is no unit."""
+  metric = results.metrics[finding.metric]
+  text = wording.figure(finding.value, metric)
+  return text if metric.unit else f"{finding.metric} {text}"
+
+
+def place(key: str, content: object, names: Mapping[str, str]) -> str:
+  """One entry of `Finding.where` in a sentence: "1,024 pairs"."""
+  if content is True:
+    return wording.name(key, names).lower()
+  if isinstance(content, (int, float)):
+    noun = wording.name(key, names).lower()
+    if not noun.endswith("s"):
+      return f"{noun} {wording.number(content)}"
+    return f"{wording.number(content)} {noun[:-1] if content == 1 else noun}"
+  return str(content)
+
+
+def describe(finding: Finding, names: Mapping[str, str]) -> str:
+  """By whom, and where: "parrot, independent VGG, other photograph"."""
+  parts = [
+    place(key, content, names)
+    for key, content in finding.where.items()
+    if content is not False and len(str(content)) <= LONG
+  ]
+  return ", ".join([wording.name(finding.by, names, keep=True), *parts])
+
+
+def tally(findings: Sequence[Finding], results: Results) -> tuple[int, int]:
+  """How many are good throughout, of how many: attributes, else attacks."""
+  levels: dict[object, set[str]] = {}
+  for finding in findings:
+    whole = group(finding) == ATTRIBUTES
+    key = finding.claim if whole else row_of(finding)
+    levels.setdefault(key, set()).add(judge(finding, results).level)
+  return sum(found == {GOOD} for found in levels.values()), len(levels)
