@@ -564,7 +564,12 @@ def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     number = all(isinstance(value, (int, float)) for value in values)
     cells = [Cell(_setting(value)) for value in values]
     grid.add(wording.name(key, names), cells, number)
-  return Table("Phases", "", grid.columns, [Row(r) for r in grid.rows()])
+  return Table(
+    "What the guarantee rests on",
+    "",
+    grid.columns,
+    [Row(r) for r in grid.rows()],
+  )
 
 
 def _setting(value: Any) -> str:
