@@ -126,8 +126,10 @@ def row_of(finding: Finding) -> tuple:
 
 
 def order(finding: Finding, results: Results) -> tuple[int, float]:
-  """Sorts findings as `finding.worst` does, the worst first."""
+  """Sorts findings as `finding.worst` does, the worst first; told as given."""
   level = judge(finding, results).level
+  if level == TOLD:
+    return 0, 0.0
   excess = finding_lib.excess(finding, results.metrics[finding.metric])
   sign = 1 if finding.wanted == KEPT else -1
   return -finding_lib.SEVERITY[level], sign * excess

@@ -154,7 +154,9 @@ def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
 
 def _is_small(name: str, findings: Sequence[Finding]) -> bool:
   rows = {(f.subject, f.by, claims.row_of(f)[-1]) for f in findings}
+  figures = {(f.subject, f.metric) for f in findings}
   several = len(rows) > len({f.subject for f in findings})
+  several |= len(figures) < len(findings)
   hidden = any(f.wanted == HIDDEN for f in findings)
   return not (hidden or several or name == claims.ATTRIBUTES)
 
@@ -562,7 +564,12 @@ def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     number = all(isinstance(value, (int, float)) for value in values)
     cells = [Cell(_setting(value)) for value in values]
     grid.add(wording.name(key, names), cells, number)
-  return Table("Phases", "", grid.columns, [Row(r) for r in grid.rows()])
+  return Table(
+    "What the guarantee rests on",
+    "",
+    grid.columns,
+    [Row(r) for r in grid.rows()],
+  )
 
 
 def _setting(value: Any) -> str:

@@ -79,7 +79,7 @@ def _rich(
   for i in shown:
     column = table.columns[i]
     title = f"{column.title}\n{column.sub}" if column.sub else column.title
-    if column.number:
+    if column.number and gap == 1:
       title = title.replace(" ", "\n")
     cells = [row.cells[i] for row in table.rows]
     marks = not any(cell.text for cell in cells)

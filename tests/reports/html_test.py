@@ -69,6 +69,7 @@ def test_columns_are_as_many_as_headings(page):
 def test_headings_descend_one_at_a_time(page):
   levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
   assert levels.count(1) == 1 and levels[0] == 1
+  assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
   assert page.tags[0] == ("html", {"lang": "en"})
 
 

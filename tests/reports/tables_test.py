@@ -93,6 +93,9 @@ def test_the_worst_of_the_metrics_of_a_row_decides():
 def test_the_same_figure_twice_is_two_rows():
   twice = [attack("naive", 6), attack("naive", 7)]
   assert len(tables.table(twice, examples.images()).rows) == 2
+  twice = [finding("hue", TOLD, "y", "SSIM", v) for v in (0.3, 0.4)]
+  (table,) = tables.views(examples.images(twice))
+  assert [row[1] for row in texts(table)] == ["0.30", "0.40"]
 
 
 def test_flags_long_texts_and_rare_columns_stand_with_the_attack():
