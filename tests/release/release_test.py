@@ -1,4 +1,4 @@
-"""What is given away: all of it, nothing else, and what was measured of it."""
+"""A release holds all that it should, nothing else, and what was measured."""
 
 import csv
 import json
@@ -181,7 +181,7 @@ def test_releases_do_not_mix(tmp_path, mesh, folder):
   workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
   toy.make_run(workdir, "image")
   path = shutil.copytree(folder, tmp_path / "photographs")
-  with pytest.raises(DataError, match="unreadable"):
+  with pytest.raises(DataError, match="cannot be read"):
     release.release(workdir, output, mesh, Input(str(path), max_bad_share=0))
 
   def refused(what):
