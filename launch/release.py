@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
   mesh_lib.initialize()
   if jax.process_count() > 1:
     raise DataError("launch.release runs as one process: start it once")
-  photographs = None
+  place = None
   if _INPUT.value:
-    photographs = Input(
+    place = Input(
       _INPUT.value,
       _SOURCE.value,
       _NAME.value,
@@ -67,9 +67,7 @@ def main(argv: list[str]) -> None:
       _MAX_BAD_SHARE.value,
     )
   with common.errors_name_flags():
-    release.release(
-      _WORKDIR.value, _OUTPUT.value, mesh_lib.make_mesh(), photographs
-    )
+    release.release(_WORKDIR.value, _OUTPUT.value, mesh_lib.make_mesh(), place)
 
 
 if __name__ == "__main__":

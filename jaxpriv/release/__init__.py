@@ -1,1 +1,1 @@
-"""What is given away: images, features, a model; and the card beside it."""
+"""Gives away images, features or a model, with a card beside them."""

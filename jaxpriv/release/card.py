@@ -1,4 +1,4 @@
-"""What is published of a run beside the products: its config and figures."""
+"""The part of a run that is published beside its products: config, figures."""
 
 import datetime
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
 from jaxpriv.training import workdir as workdir_lib
 
-# How the run that parameters were taken over from is called in public.
+# Public name of the run that parameters were taken over from.
 OTHER = "another run"
 
 # Parts of a config that do not decide what is made of an image; of "data" and
@@ -27,7 +27,7 @@ APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
 def results_of(
   workdir: epath.Path, config: ConfigDict, parameters: str
 ) -> Results | None:
-  """What launch.evaluate measured of these parameters.
+  """Reads the results of launch.evaluate on these parameters.
 
   Args:
     workdir: the run.
@@ -49,9 +49,9 @@ def results_of(
     )  # fmt: skip
     return None
   results = results_lib.read(path)
-  measured = results.header.get("config", {})
+  then = results.header.get("config", {})
   if results.header.get("parameters_sha256") != parameters or _what_protects(
-    measured
+    then
   ) != _what_protects(workdir_lib.public_config(config)):
     raise DataError(
       f"{path} was measured on other parameters or settings than those of"
@@ -132,8 +132,8 @@ def write(
       # Names of files may name people, and places in the input tell the order.
       "unreadable": [
         f"{name} is left out"
-        for known in facts.values()
-        for name in known.get("missing", ())
+        for description in facts.values()
+        for name in description.get("missing", ())
       ],
     }
   sections = [

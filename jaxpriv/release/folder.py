@@ -28,7 +28,7 @@ class Folder(NamedTuple):
 
   @property
   def journal(self) -> epath.Path:
-    """What is being released, and the secret of its order.
+    """A file that says what is being released, and the secret of its order.
 
     It is there before the partial folder and until after the final rename:
     files are never without it and never published with it.
@@ -61,8 +61,8 @@ class Folder(NamedTuple):
     """
     if not self.partial.exists():
       secret = secrets.token_hex(32)
-      begun = {"key": key, "secret": secret}
-      files.atomic_write(self.journal, json.dumps(begun, indent=2))
+      content = {"key": key, "secret": secret}
+      files.atomic_write(self.journal, json.dumps(content, indent=2))
       self.partial.mkdir(parents=True)
       return secret
     if not self.journal.exists():
@@ -70,8 +70,8 @@ class Folder(NamedTuple):
         f"{self.partial} holds an interrupted release, and {self.journal},"
         f" which says of what, is missing: remove {self.partial} to start anew"
       )
-    begun = json.loads(self.journal.read_text())
-    other = [name for name in key if key[name] != begun["key"].get(name)]
+    content = json.loads(self.journal.read_text())
+    other = [name for name in key if key[name] != content["key"].get(name)]
     if other:
       raise DataError(
         f"{self.partial} holds an interrupted release of other images or"
@@ -79,7 +79,7 @@ class Folder(NamedTuple):
         " the directory"
       )
     logging.info("going on with %s", self.partial)
-    return begun["secret"]
+    return content["secret"]
 
   def start(self, products: Iterable[Product]) -> str:
     """Starts the folder anew, without what an interrupted release has left.

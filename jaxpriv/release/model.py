@@ -1,4 +1,4 @@
-"""A released model: its parameters, how to build it, and what it promises."""
+"""A released model: its parameters, how to build it, and its audits."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ from jaxpriv.training import export, mechanism
 from jaxpriv.training import workdir as workdir_lib
 
 FILES = ("parameters.npz", "config.json")
-# Of an audit; the counts of a black-box audit are of the training data, without
-# noise, and stay behind.
+# Columns of an audit that are published. Others stay behind: a black-box audit
+# counts training data without noise.
 AUDIT = ("audit", "phase", "epsilon", "claimed", "ratio", "examples")
-# Outputs that a model is used for: what they take, and what they give.
+# Outputs that a model is used for: fields of a batch they take, and the result.
 FUNCTIONS = {
   "image": (
     ("image",),
@@ -77,36 +77,36 @@ def audits(job: Job) -> list[dict[str, Any]]:
   path = job.workdir / "audit" / "audit.json"
   rows = json.loads(path.read_text()) if path.exists() else []
   sigma = job.config.dp.noise_multiplier
-  mine = [row for row in rows if row.get("noise_multiplier") == sigma]
-  faults = [fault for row in mine for fault in row["faults"]]
+  own = [row for row in rows if row.get("noise_multiplier") == sigma]
+  faults = [fault for row in own for fault in row["faults"]]
   if faults:
     raise DataError(
       f"the audit of {job.workdir} found that its claim does not hold:"
       f" {'; '.join(faults)}. Mend that, and train anew"
     )
-  if len(mine) < len(rows):
+  if len(own) < len(rows):
     logging.warning("%s: audits of another plan are left out", path)
-  return [{key: row[key] for key in AUDIT if key in row} for row in mine]
+  return [{key: row[key] for key in AUDIT if key in row} for row in own]
 
 
 def write(job: Job) -> Facts:
   """Writes the parameters of the last phase, and of those that it needs."""
   trained, directory = job.target.trained, job.directory
-  used = {
+  states = {
     name: trained.states[name]
     for name in (*trained.last.needs, trained.last.name)
   }
-  arrays = export.write(directory / "parameters.npz", used)
+  arrays = export.write(directory / "parameters.npz", states)
   workdir_lib.save_config(
     directory, ConfigDict(card.released_config(job.config))
   )
   private = bool(job.results and job.results.header.get("privacy"))
   if not private:
     logging.warning("this model is NOT private, and its card says so")
-  given = trained.last.method.outputs.given()
+  outputs = trained.last.method.outputs.given()
   return {
     "parameters": sum(array.size for array in arrays.values()),
-    "functions": sorted(set(given) & set(FUNCTIONS)),
+    "functions": sorted(set(outputs) & set(FUNCTIONS)),
     "private": private,
     "audits": audits(job),
     "sha256": {
@@ -118,7 +118,7 @@ def write(job: Job) -> Facts:
 
 def sections(facts: Facts) -> Sections:
   """Says what the model is, how it was audited, and how to use it."""
-  made = (
+  size = (
     f"The model has {wording.count(facts['parameters'])} parameters, in"
     f" {md.code(FILES[0])}; {md.code(FILES[1])} says how it is built."
   )
@@ -127,7 +127,7 @@ def sections(facts: Facts) -> Sections:
     for name, digest in facts["sha256"].items()
   ]
   return [
-    ("", made),
+    ("", size),
     ("Audits", _audits(facts)),
     ("How to use the model", "\n\n".join([_use(facts), "\n".join(hashes)])),
   ]

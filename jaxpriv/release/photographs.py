@@ -54,7 +54,7 @@ class Photographs(NamedTuple):
     return {"read": read, "written": read - lost, "unreadable": lost}
 
 
-def open_input(chosen: Input, target: Target) -> Photographs:
+def open_input(place: Input, target: Target) -> Photographs:
   """Opens photographs, framed as in training, with what is to be kept.
 
   Raises:
@@ -62,22 +62,22 @@ def open_input(chosen: Input, target: Target) -> Photographs:
   """
   config = target.config
   data = config.data.copy_and_resolve_references()
-  data.source, data.path, data.name = chosen.source, chosen.path, chosen.name
-  data.sets, data.cache = chosen.sets, False
+  data.source, data.path, data.name = place.source, place.path, place.name
+  data.sets, data.cache = place.sets, False
   raw = sources.open_unframed(data)
-  # What the mechanism does not keep on purpose is to stay hidden.
-  asked = words(config.release.attributes) or target.kept
-  wanted = config.data.attributes if asked is None else asked
-  names = [name for name in wanted if name in raw.attribute_names]
-  lost = [name for name in asked or () if name not in names]
-  if lost:
+  # Attributes that the mechanism does not keep on purpose are to stay hidden.
+  kept = words(config.release.attributes) or target.kept
+  choice = config.data.attributes if kept is None else kept
+  names = [name for name in choice if name in raw.attribute_names]
+  absent = [name for name in kept or () if name not in names]
+  if absent:
     raise DataError(
-      f"what is released is labelled with {', '.join(lost)}, which"
-      f" {chosen.path} does not have: name others in"
+      f"what is released is labelled with {', '.join(absent)}, which"
+      f" {place.path} does not have: name others in"
       " config.release.attributes; it has"
       f" {', '.join(raw.attribute_names) or 'no attributes'}"
     )
-  share = chosen.max_bad_share
+  share = place.max_bad_share
   share = data.max_bad_share if share is None else share
   return Photographs(
     raw, sources.Framed(raw, data.image_size, data.align, names, share)
@@ -85,12 +85,12 @@ def open_input(chosen: Input, target: Target) -> Photographs:
 
 
 def key(
-  chosen: Input, target: Target, parameters: str, source: sources.Framed
+  place: Input, target: Target, parameters: str, source: sources.Framed
 ) -> dict[str, Any]:
   """Says what a release is of: the same key makes the same files.
 
   Args:
-    chosen: the input.
+    place: the input.
     target: what is released.
     parameters: their hash.
     source: the opened input.
@@ -101,10 +101,10 @@ def key(
   return {
     "config": card_lib.config_hash(target.config.to_dict()),
     "parameters": parameters,
-    "--input": str(epath.Path(chosen.path).absolute()),
-    "--source": chosen.source,
-    "--name": chosen.name,
-    "--sets": list(chosen.sets),
+    "--input": str(epath.Path(place.path).absolute()),
+    "--source": place.source,
+    "--name": place.name,
+    "--sets": list(place.sets),
     "list of images": listing.hexdigest(),
     "attributes": list(source.attribute_names),
   }

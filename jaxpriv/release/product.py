@@ -12,7 +12,7 @@ from jaxpriv.release.photographs import Photographs
 from jaxpriv.reports.results import Results
 from jaxpriv.training.mechanism import Target
 
-# What CARD.md and card.json say of a product; plain values, all published.
+# Description of a product for its card; plain values, all of them published.
 Facts = Mapping[str, Any]
 # Titles with Markdown; those without a title open the card.
 Sections = list[tuple[str, str]]
@@ -22,7 +22,7 @@ class Job(NamedTuple):
   """A release that is being made.
 
   Attributes:
-    target: what is released.
+    target: the mechanism and its products.
     workdir: its run directory.
     directory: where to write; it is published when all is there.
     mesh: the mesh of the states.

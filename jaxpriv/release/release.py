@@ -8,7 +8,8 @@ from absl import logging
 from etils import epath
 
 from jaxpriv.data.records import DataError
-from jaxpriv.release import card, photographs
+from jaxpriv.release import card
+from jaxpriv.release import photographs as photographs_lib
 from jaxpriv.release.features import FEATURES
 from jaxpriv.release.folder import Folder
 from jaxpriv.release.images import IMAGES
@@ -27,7 +28,7 @@ def release(
   workdir: epath.PathLike,
   output: epath.PathLike,
   mesh: jax.sharding.Mesh,
-  chosen: Input | None = None,
+  place: Input | None = None,
 ) -> None:
   """Makes the folder of a release, all of it or nothing.
 
@@ -38,7 +39,7 @@ def release(
     workdir: a run, trained to its end.
     output: the folder to make.
     mesh: the mesh.
-    chosen: the photographs to protect; None where no product takes any.
+    place: the photographs to protect; None where no product takes any.
 
   Raises:
     ConfigMismatchError: another version of jaxpriv wrote the run.
@@ -51,25 +52,25 @@ def release(
   folder.check()
   target = load(workdir, mesh)
   products = products_of(target)
-  _check_input(target, products, chosen)
+  _check_input(target, products, place)
   card.released_config(target.config)  # refused now, not when all is written
-  opened = photographs.open_input(chosen, target) if chosen else None
+  photographs = photographs_lib.open_input(place, target) if place else None
   parameters = target.trained.sha256()
   results = card.results_of(workdir, target.config, parameters)
-  job = Job(target, workdir, folder.partial, mesh, results, opened)
+  job = Job(target, workdir, folder.partial, mesh, results, photographs)
   for product in products:
     product.check(job)
   if target.caution:
     logging.warning("%s", target.caution)
-  if chosen and opened and any(product.resumable for product in products):
+  if place and photographs and any(product.resumable for product in products):
     secret = folder.resume(
-      photographs.key(chosen, target, parameters, opened.source)
+      photographs_lib.key(place, target, parameters, photographs.source)
     )
   else:
     secret = folder.start(products)
-  if opened:
-    count = len(opened.source)
-    job = job._replace(order=photographs.secret_order(secret, count))
+  if photographs:
+    count = len(photographs.source)
+    job = job._replace(order=photographs_lib.secret_order(secret, count))
   facts = {product.name: product.write(job) for product in products}
   content = card.write(job, parameters, products, facts)
   folder.publish()
@@ -77,7 +78,7 @@ def release(
 
 
 def load(workdir: epath.Path, mesh: jax.sharding.Mesh) -> Target:
-  """What a run releases.
+  """Returns the target of a run that is released: the mechanism itself.
 
   Raises:
     DataError: it may not be released.
@@ -112,13 +113,13 @@ def products_of(target: Target) -> list[Product]:
 
 
 def _check_input(
-  target: Target, products: Sequence[Product], chosen: Input | None
+  target: Target, products: Sequence[Product], place: Input | None
 ) -> None:
   method = target.config.method
-  asking = [product for product in products if product.needs_input]
-  if asking and not chosen:
-    raise DataError(f"--input: {method} protects {asking[0].question}")
-  if chosen and not asking:
+  takers = [product for product in products if product.needs_input]
+  if takers and not place:
+    raise DataError(f"--input: {method} protects {takers[0].question}")
+  if place and not takers:
     raise DataError(
       f"{method} protects the people it has learned from, not photographs:"
       " what it releases is the model. Leave --input out"
@@ -136,4 +137,4 @@ def _tell(
         card_lib.framed(content["framing"]),
     )  # fmt: skip
   nouns = " and ".join(product.noun for product in products)
-  logging.info("%s, with the card: %s", nouns, output)
+  logging.info("Released in %s, with a card: %s", output, nouns)

@@ -1,4 +1,4 @@
-"""What is given away: all of it, nothing else, and what was measured of it."""
+"""A release holds all that it should, nothing else, and what was measured."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxpriv.data import feature_pools
+from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics.finding import Finding
@@ -181,7 +181,7 @@ def test_releases_do_not_mix(tmp_path, mesh, folder):
   workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
   toy.make_run(workdir, "image")
   path = shutil.copytree(folder, tmp_path / "photographs")
-  with pytest.raises(DataError, match="unreadable"):
+  with pytest.raises(DataError, match="cannot be read"):
     release.release(workdir, output, mesh, Input(str(path), max_bad_share=0))
 
   def refused(what):
@@ -233,7 +233,7 @@ def test_features_are_a_pool(tmp_path, mesh, folder, photographs):
   # As a kill leaves it: made anew.
   (partial / "holiday.png").rename(partial / "features-00000-of-00001.x")
   release.release(workdir, output, mesh, photographs)
-  pool = feature_pools.Pool(output)
+  pool = pool_lib.Pool(output)
   assert len(pool) == IMAGES - 1
   assert pool.layer == "eighth" and pool.shape == (4, 4, 3)
   assert pool.attribute_names == ("Male",)

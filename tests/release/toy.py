@@ -9,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from configs import common
-from jaxpriv.training import checkpoints, loop
+from jaxpriv.training import checkpoints
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Pool, Target, Trained
 from jaxpriv.training.method import Outputs, Phase, untrained
@@ -63,7 +63,7 @@ def make_run(workdir, *products: str, **changes) -> ConfigDict:
   config.toy.update(changes)
   config.release.update(batch_size=4, withheld=("toy.password",))
   workdir_lib.save_config(workdir, config)
-  directory = loop.phase_directory(epath.Path(workdir), "toy")
+  directory = checkpoints.phase_directory(epath.Path(workdir), "toy")
   with checkpoints.open_manager(directory) as manager:
     gain = jnp.full(3, GAIN, np.float32)
     state = {"params": {"gain": gain}, "batch_stats": {}}
