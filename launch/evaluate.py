@@ -28,11 +28,12 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
+from jaxpriv.reports.results import Results
 from jaxpriv.training import budget, mechanism, private, run, writers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
-from jaxpriv.training.mechanism import Trained
+from jaxpriv.training.mechanism import Target, Trained
 from launch import common
 
 _WORKDIR = flags.DEFINE_string(
@@ -46,33 +47,59 @@ _DATA_OF = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
-  workdir = epath.Path(_WORKDIR.value)
+  results = evaluate(_WORKDIR.value, mesh_lib.make_mesh(), _DATA_OF.value)
+  if jax.process_index() == 0:
+    terminal.print_tables(results)
+    print(f"Report: {directory(_WORKDIR.value, _DATA_OF.value)}/report.html")
+
+
+def directory(workdir: epath.PathLike, data_of: str = "") -> epath.Path:
+  """Where an evaluation is written."""
+  name = f"_on_{epath.Path(data_of).name}" if data_of else ""
+  return epath.Path(workdir) / f"evaluation{name}"
+
+
+def evaluate(
+  workdir: epath.PathLike, mesh: jax.sharding.Mesh, data_of: str = ""
+) -> Results:
+  """Attacks the mechanism of a run; writes metrics.json and report.html.
+
+  Args:
+    workdir: of the run.
+    mesh: the mesh.
+    data_of: another run, whose photographs are used instead.
+
+  Raises:
+    DataError: the data are not what the run was trained on, the test people
+      are not new to it, or there is nothing to measure.
+  """
+  workdir = epath.Path(workdir)
   config = workdir_lib.load_config(workdir)
-  mesh = mesh_lib.make_mesh()
   phases = mechanism.phases(config)
   states = run.load_phases(phases, config, workdir, mesh)
   trained = Trained(tuple(phases), states)
   original = config.copy_and_resolve_references()
-  directory = workdir / "evaluation"
-  if _DATA_OF.value:
-    directory = workdir / f"evaluation_on_{epath.Path(_DATA_OF.value).name}"
-    _use_data_of(_DATA_OF.value, config, mechanism.products(trained))
+  place = directory(workdir, data_of)
+  if data_of:
+    _use_data_of(data_of, config, mechanism.targets(config, trained)[0])
   data = run.open_data(config)
-  if not _DATA_OF.value:
+  if not data_of:
     people_lib.check_same(workdir, data)
   people_lib.check_unseen(workdir, data)
   targets = mechanism.targets(config, trained)
-  people = _people(config, directory, mesh, data, trained, targets[0].products)
+  products = targets[0].products
+  people = _people(config, place, mesh, data, trained, products)
   people.learned = tuple(original.data.attributes)
   targets = mechanism.fitting(targets, people.test.arrays)
-  chosen = evaluation.attacks(config)
-  findings, seconds = evaluation.evaluate(people, targets, chosen)
+  findings, seconds = evaluation.evaluate(
+    people, targets, evaluation.attacks(config)
+  )
   if not findings:
     raise DataError(
       f"{workdir}: there is nothing to measure of what it has trained. Train"
       f" its other phases, too: {', '.join(phase.name for phase in phases)}"
     )
-  own = data if not _DATA_OF.value else run.open_data(original)
+  own = data if not data_of else run.open_data(original)
   header = {
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
@@ -81,31 +108,27 @@ def main(argv: list[str]) -> None:
     "environment": environment(mesh),
     "data": _describe(config, data, people),
     "timing": {"evaluation_seconds": seconds},
-    "products": list(targets[0].products),
+    "products": list(products),
     **budget.statement(phases, states, original, own),
   }
+  results = results_lib.collect(header, findings)
   if jax.process_index() == 0:
-    results = results_lib.write(
-      directory / "metrics.json", results_lib.collect(header, findings)
-    )
+    results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
-    report = html.write(
-      directory / "report.html", results, {"strips": people.strips}, curves
+    html.write(
+      place / "report.html", results, {"strips": people.strips}, curves
     )
-    evaluation.forget(directory)
-    terminal.print_tables(results)
-    print(f"Report: {report}")
+    evaluation.forget(place)
+  return results
 
 
-def _use_data_of(
-  other: str, config: ConfigDict, products: tuple[str, ...]
-) -> None:
+def _use_data_of(other: str, config: ConfigDict, target: Target) -> None:
   """Gives a config the photographs of another run, framed as its own."""
   framed = {key: config.data[key] for key in ("image_size", "align")}
   learned = tuple(config.data.attributes)
   config.data = workdir_lib.load_config(other).data
   config.data.update(framed)  # as it was trained, and as it releases
-  if mechanism.IMAGE not in products:
+  if mechanism.IMAGE not in target.products:
     config.data.attributes = learned  # the model knows them by number
 
 
