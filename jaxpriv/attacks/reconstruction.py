@@ -362,7 +362,7 @@ class Scene:
     if by not in BOUNDS:
       clean = self.bounds()[CLEAN].attributes
     ceiling = Interval(*read["undisguised"])
-    if clean and clean["low"] <= GUESSING:
+    if clean and clean["low"] <= GUESSING < ceiling.low:
       # Not even unprotected features give them away by this inverter.
       ceiling = Interval(clean["balanced"], clean["low"], clean["high"])
     return Finding(
