@@ -1,0 +1,185 @@
+"""The one rule by which everything measured is judged."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxpriv.metrics import finding, statistics
+from jaxpriv.metrics.finding import (
+  BAD,
+  GOOD,
+  HIDDEN,
+  KEPT,
+  METRICS,
+  TOLD,
+  UNCLEAR,
+  Finding,
+  Interval,
+  Metric,
+)
+
+SURE = Interval(0.9, 0.88, 0.92)
+
+
+def row(value, low, high, metric="rank-1", wanted=HIDDEN, **fields):
+  return Finding(
+    "mechanism", "claim", wanted, "attack", metric, value, low, high, 100,
+    **{"floor": 0.01, "ceiling": SURE, **fields},
+  )  # fmt: skip
+
+
+def level(*args, **kwargs):
+  return finding.judge(row(*args, **kwargs)).level
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "fields", "expected"),
+  [
+    (0.0, 0.03, {}, GOOD),  # three times chance, and no more
+    (0.0, 0.031, {}, UNCLEAR),
+    (0.031, 0.2, {}, BAD),
+    (0.0, 0.02, {"ceiling": None}, UNCLEAR),
+    (0.0, 0.02, {"ceiling": Interval(0.05, 0.03, 0.07)}, UNCLEAR),
+    (0.0, 0.02, {"ceiling": Interval(0.05, 0.031, 0.07)}, GOOD),
+    (0.0, 0.02, {"floor": None}, UNCLEAR),
+    (0.031, 0.2, {"ceiling": None}, BAD),  # identified is identified
+    # Three times a chance of a fifth would be a lot: five points it is.
+    (0.1, 0.24, {"floor": 0.2}, GOOD),
+    (0.1, 0.26, {"floor": 0.2}, UNCLEAR),
+    (0.26, 0.3, {"floor": 0.2}, BAD),
+  ],
+)
+def test_identity_is_hidden_within_three_times_chance(
+  low, high, fields, expected
+):
+  assert level((low + high) / 2, low, high, **fields) == expected
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "expected"),
+  [(0.49, 0.54, GOOD), (0.49, 0.56, UNCLEAR), (0.501, 0.53, BAD)],
+)
+def test_a_hidden_attribute_may_not_lie_above_guessing_at_all(
+  low, high, expected
+):
+  got = level(0.5 * (low + high), low, high, "balanced accuracy", floor=0.5)
+  assert got == expected
+
+
+@pytest.mark.parametrize(
+  ("value", "low", "high", "expected"),
+  [(0.2, 0.19, 0.22, GOOD), (0.2, 0.19, 0.23, UNCLEAR), (0.3, 0.23, 0.4, BAD)],
+)
+def test_appearance_is_hidden_near_the_mean_image(value, low, high, expected):
+  assert level(value, low, high, "SSIM", floor=0.2) == expected
+
+
+@pytest.mark.parametrize(
+  ("value", "low", "high", "fields", "expected"),
+  [
+    (0.88, 0.86, 0.9, {}, GOOD),  # within two points
+    (0.87, 0.85, 0.89, {}, UNCLEAR),
+    (0.65, 0.59, 0.7, {}, BAD),  # the interval reaches down to the majority
+    (0.65, 0.59, 0.7, {"ceiling": Interval(0.6, 0.5, 0.7)}, UNCLEAR),
+    (0.65, 0.61, 0.7, {"ceiling": None}, GOOD),
+    (0.65, 0.60, 0.7, {"ceiling": None}, BAD),
+    (0.65, 0.61, 0.7, {"ceiling": None, "floor": None}, UNCLEAR),
+    (0.65, 0.61, 0.7, {"floor": None}, UNCLEAR),
+  ],
+)
+def test_an_attribute_is_kept_within_two_points(
+  value, low, high, fields, expected
+):
+  fields = {"floor": 0.6, **fields}
+  assert level(value, low, high, "accuracy", KEPT, **fields) == expected
+
+
+def test_of_errors_less_is_nearer_to_the_truth():
+  error = lambda low, high, **fields: level(
+    (low + high) / 2, low, high, "mean error", KEPT, ceiling=None, **fields
+  )
+  assert error(3, 4, floor=10.0) == GOOD
+  assert error(9, 11, floor=10.0) == BAD
+
+
+@given(
+  st.floats(0, 1), st.floats(0, 0.2), st.floats(0, 1), st.floats(0, 1),
+  st.sampled_from([HIDDEN, KEPT]),
+)  # fmt: skip
+def test_a_metric_and_its_negative_are_judged_alike(
+  value, half, floor, ceiling, wanted
+):
+  ends = value, value - half, value + half
+  best = Interval(ceiling, ceiling - 0.05, ceiling + 0.05)
+  metric = Metric(slack=0.03)
+  more = finding.judge(
+    row(*ends, "m", wanted, floor=floor, ceiling=best), metric
+  )
+  less = finding.judge(
+    row(
+      -value, -value - half, -value + half, "m", wanted, floor=-floor,
+      ceiling=Interval(-ceiling, -ceiling - 0.05, -ceiling + 0.05),
+    ),
+    metric._replace(less=True),
+  )  # fmt: skip
+  assert more.level == less.level
+
+
+def test_what_is_told_has_no_verdict():
+  assert finding.judge(row(0.9, 0.8, 1.0, wanted=TOLD)).level == TOLD
+
+
+def test_what_nobody_explains_is_refused():
+  with pytest.raises(ValueError, match="add it to jaxpriv.metrics.finding"):
+    finding.judge(row(0.9, 0.8, 1.0, "depth"))
+  with pytest.raises(ValueError, match="hidden, kept or told, not 'secret'"):
+    finding.judge(row(0.9, 0.8, 1.0, wanted="secret"))
+
+
+def test_reasons_name_the_limit_in_the_unit_of_the_metric():
+  spans = finding.judge(row(0.02, 0.0, 0.2))
+  assert spans.reason == "the interval spans the limit of 3.0%"
+  bad = finding.judge(row(0.5, 0.4, 0.6, "SSIM", floor=0.2))
+  assert bad.reason == "the whole interval is better than 0.22"
+
+
+def test_the_worst_is_what_is_read_best_of_what_should_be_hidden():
+  held, spans = row(0.01, 0.0, 0.02), row(0.02, 0.0, 0.2)
+  some, most = row(0.3, 0.2, 0.4), row(0.5, 0.4, 0.6)
+  told = row(1.0, 1.0, 1.0, wanted=TOLD)
+  assert finding.worst([held, told, most, some, spans]) is most
+  assert finding.worst([held, spans, told]) is spans
+  assert finding.worst([told]) is None
+  # By different metrics: by how far it is on the way to the ceiling.
+  seen = row(0.86, 0.85, 0.87, "SSIM", floor=0.2)
+  assert finding.worst([some, seen]) is seen
+  lost = row(0.6, 0.5, 0.7, "accuracy", KEPT, floor=0.55)
+  kept = row(0.89, 0.8, 0.9, "accuracy", KEPT, floor=0.55)
+  assert finding.worst([kept, lost]) is lost
+
+
+def test_a_finding_survives_json():
+  whole = row(0.02, 0.0, 0.2, hits=2, where={"pairs": 16, "knows": "little"})
+  for one in (whole, whole._replace(ceiling=None, floor=None)):
+    text = json.dumps(finding.to_dict(one))
+    assert finding.from_dict(json.loads(text)) == one
+
+
+def test_figures_of_counts_and_means_become_findings():
+  count = finding.of(
+    "identity", HIDDEN, "rank-1", statistics.proportion(3, 100),
+    subject="m", by="naive", floor=0.01,
+  )  # fmt: skip
+  assert (count.value, count.hits, count.total) == (0.03, 3, 100)
+  mean = finding.of(
+    "pose", KEPT, "mean error", statistics.Mean(2.0, 1.0, 3.0, 7),
+    subject="m", by="model",
+  )  # fmt: skip
+  assert (mean.value, mean.hits, mean.total) == (2.0, None, 7)
+
+
+def test_every_metric_is_explained():
+  for name, metric in METRICS.items():
+    assert metric.about, name
