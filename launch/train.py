@@ -16,7 +16,7 @@ from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, as in configs/embedded_autoencoder.py:demo.",
+    "config", None, "Config file and scale, as in configs/NAME.py:demo.",
     lock_config=True,
 )  # fmt: skip
 _WORKDIR = flags.DEFINE_string(

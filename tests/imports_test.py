@@ -50,6 +50,12 @@ BROKEN = [
   ("launch/a.py", "from clu import metric_writers", "imports clu"),
   ("launch/a.py", "import pandas", "pandas: not among the dependencies"),
   ("configs/a.py", "import launch.train", "launch is not below configs"),
+  (
+    "jaxpriv/training/a.py",
+    "def f(config):\n  return config.model.secret",
+    "a.py:2: reads config.model.secret",
+  ),
+  ("launch/a.py", 'NAMES = ("poison",)', "names the mechanism poison"),
   ("jaxpriv/metrics/a.py", "class Mean:\n  total = 0", "Mean is not a Named"),
   ("jaxpriv/metrics/a.py", "def f():\n  global n", "rebinds an outer name"),
 ]
@@ -60,6 +66,8 @@ SOUND = [
   ("jaxpriv/methods/a.py", "from jaxpriv.training import loop\nimport jax"),
   ("jaxpriv/attacks/a.py", "from jaxpriv.metrics import image"),
   ("jaxpriv/release/a.py", "from jaxpriv.reports import card"),
+  ("jaxpriv/reports/a.py", '"""Such as poison, said in a docstring."""'),
+  ("jaxpriv/attacks/a.py", "def f(config):\n  return config.model.net"),
   ("jaxpriv/data/a.py", "import tensorflow_datasets as tfds, json"),
   ("jaxpriv/data/a.py", "from PIL import Image\nfrom absl import flags"),
   ("jaxpriv/data/a.py", "from jaxpriv import __version__"),
@@ -74,6 +82,8 @@ SOUND = [
 def errors_in(root, path, source):
   (root / path).parent.mkdir(parents=True, exist_ok=True)
   (root / path).write_text(source)
+  # A mechanism, without a file that would be read.
+  (root / "jaxpriv/methods/poison").mkdir(parents=True, exist_ok=True)
   (root / "pyproject.toml").write_text(PYPROJECT)
   errors, count = check_imports.check(root)
   assert count == 1

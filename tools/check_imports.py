@@ -4,7 +4,8 @@
                     -> data, models, privacy, metrics
 
 A package imports itself and what is below it, and release imports reports,
-which write its card. Further: no method imports another, nothing in metrics
+which write its card. Further: no method imports another, the engine, reports,
+releases and programs know no mechanism by name or setting, nothing in metrics
 holds state, TensorFlow and PyTorch are never imported, and whatever else is
 imported is a dependency of pyproject.toml.
 
@@ -32,6 +33,8 @@ BELOW = {
   "configs": TOP,
   "launch": TOP | {"configs"},
 }
+# These serve any mechanism, and know none.
+IGNORANT = frozenset({"training", "reports", "release", "launch"})
 FORBIDDEN = frozenset({"tensorflow", "torch", "torchvision", "clu"})
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {
@@ -117,6 +120,38 @@ def state_errors(tree: ast.Module) -> Iterator[Import]:
         yield Import(f"class {node.name} is not a NamedTuple", node.lineno)
 
 
+def mechanism_errors(
+  tree: ast.Module, mechanisms: frozenset[str]
+) -> Iterator[Import]:
+  """Yields what knows a mechanism: its name in code, or a setting of it."""
+  told = {
+    id(node.body[0].value)
+    for node in ast.walk(tree)
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+    and node.body
+    and isinstance(node.body[0], ast.Expr)
+  }
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Attribute):
+      if ast.unparse(node.value).endswith("config.model"):
+        text = f"reads config.model.{node.attr}, which is one mechanism's"
+        yield Import(text, node.lineno)
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+      continue
+    named = mechanisms & set(re.findall(r"\w+", node.value))
+    if named and id(node) not in told:
+      yield Import(f"names the mechanism {min(named)}", node.lineno)
+
+
+def mechanisms_of(root: pathlib.Path) -> frozenset[str]:
+  """Returns the names of the modules of jaxpriv.methods."""
+  return frozenset(
+    path.stem
+    for path in (root / "jaxpriv" / "methods").glob("*")
+    if path.is_dir() or path.suffix == ".py"
+  ) - {"__init__", "__pycache__"}
+
+
 def normalized(name: str) -> str:
   return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -149,6 +184,11 @@ def check_file(
     found += [
       (line, f"{name}: metrics hold no state")
       for name, line in state_errors(tree)
+    ]
+  if layer(module) in IGNORANT:
+    found += [
+      (line, error)
+      for error, line in mechanism_errors(tree, mechanisms_of(root))
     ]
   for line, error in sorted(set(found)):
     yield f"{relative}:{line}: {error}"
