@@ -132,10 +132,11 @@ def mechanism_errors(
     and isinstance(node.body[0], ast.Expr)
   }
   for node in ast.walk(tree):
-    if isinstance(node, ast.Attribute):
-      if ast.unparse(node.value).endswith("config.model"):
-        text = f"reads config.model.{node.attr}, which is one mechanism's"
-        yield Import(text, node.lineno)
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith(
+      "config.model"
+    ):
+      text = f"reads config.model.{node.attr}, which is one mechanism's"
+      yield Import(text, node.lineno)
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
       continue
     named = mechanisms & set(re.findall(r"\w+", node.value))
