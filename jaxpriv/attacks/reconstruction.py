@@ -29,7 +29,7 @@ from jaxpriv.attacks import attribute_inference, inversion, reidentification
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data import memory
 from jaxpriv.data.memory import InMemory
-from jaxpriv.metrics import finding
+from jaxpriv.metrics import finding, statistics
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.metrics.statistics import Mean
 from jaxpriv.training import published
@@ -46,6 +46,7 @@ BOUNDS = {
 APPEARANCE = "appearance"
 TOGETHER = "attributes together"
 JUDGED = ("SSIM", "aligned SSIM")  # the other figures of likeness are told
+LIKENESS = (*JUDGED, "|SSIM|", "L1", "PSNR")
 GUESSING = 0.5  # the balanced accuracy of whoever sees nothing
 SHOWN = 10  # photographs in the report
 
@@ -317,6 +318,11 @@ class Scene:
         "ceiling": Interval(best.value, best.low, best.high),
       }
 
+    likeness = [
+      (metric, figures.likeness[metric])
+      for metric in LIKENESS
+      if metric in figures.likeness
+    ]
     findings = [
       finding.of(
         APPEARANCE,
@@ -328,7 +334,7 @@ class Scene:
         where=columns,
         **ends(metric),
       )
-      for metric, mean in figures.likeness.items()
+      for metric, mean in likeness
     ]
     recogniser, predictor = self.readers()
     identities = self.people.test.identities[figures.rows]
@@ -349,13 +355,20 @@ class Scene:
       )
     )
     if figures.attributes and predictor:
-      findings.append(
-        self._read(figures, subject, by, wanted, predictor, columns)
-      )
+      findings += self._read(figures, subject, by, wanted, predictor, columns)
     return findings
 
-  def _read(self, figures, subject, by, wanted, predictor, columns) -> Finding:
-    """What of the attributes is read in what was rebuilt."""
+  def _read(
+    self,
+    figures: Figures,
+    subject: str,
+    by: str,
+    wanted: str,
+    predictor: Reader,
+    columns: Mapping[str, Any],
+  ) -> list[Finding]:
+    """Attributes that are read in what was rebuilt, all taken together."""
+    assert figures.attributes is not None
     read = figures.attributes
     _, what = self._hidden()
     clean = None
@@ -365,7 +378,8 @@ class Scene:
     if clean and clean["low"] <= GUESSING < ceiling.low:
       # Not even unprotected features give them away by this inverter.
       ceiling = Interval(clean["balanced"], clean["low"], clean["high"])
-    return Finding(
+    columns = {"predictor": predictor.name, "what": what, **columns}
+    balanced = Finding(
       subject=subject,
       claim=TOGETHER,
       wanted=wanted if what == "hidden" else finding.TOLD,
@@ -374,17 +388,23 @@ class Scene:
       value=read["balanced"],
       low=read["low"],
       high=read["high"],
-      hits=None,
       total=read["total"],
       floor=GUESSING,
       ceiling=ceiling,
-      where={
-        "predictor": predictor.name,
-        "what": what,
-        "read right": read["hits"],
-        **columns,
-      },
+      where=columns,
     )
+    right = statistics.proportion(read["hits"], read["total"])
+    accuracy = finding.of(
+      TOGETHER,
+      finding.TOLD,
+      "accuracy",
+      right,
+      subject=subject,
+      by=by,
+      floor=read["majority"],
+      where=columns,
+    )
+    return [balanced, accuracy]
 
 
 def _blocks(array: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:

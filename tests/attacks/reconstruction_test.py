@@ -56,21 +56,21 @@ def by_metric(findings):
 
 
 def test_hidden_attributes_are_read_in_what_was_rebuilt():
-  read = by_metric(scene().rebuilt("A5 unpaired", WHITE, "nothing"))
-  read = read["balanced accuracy"]
+  rows = by_metric(scene().rebuilt("A5 unpaired", WHITE, "nothing"))
+  read, right = rows["balanced accuracy"], rows["accuracy"]
   assert (read.wanted, read.where["what"]) == ("hidden", "hidden")
-  assert (read.where["read right"], read.total) == (3, 6)
+  assert (right.hits, right.total, right.wanted) == (3, 6, "told")
+  assert right.floor == 0.5
   assert read.value == read.floor == 0.5  # all are said to smile
   both = scene(kept=("Male", "Smiling")).rebuilt("A5", WHITE, "nothing")
   read = by_metric(both)["balanced accuracy"]
   assert (read.wanted, read.where["what"]) == ("told", "kept")
-  assert (read.where["read right"], read.total) == (5, 12)
+  right = by_metric(both)["accuracy"]
+  assert (right.hits, right.total) == (5, 12)
   # The task is who it is.
-  read = by_metric(scene(kept=()).rebuilt("A5", WHITE, "nothing"))
-  read = read["balanced accuracy"]
-  assert (read.wanted, read.where["read right"], read.total) == (
-    "hidden", 5, 12,
-  )  # fmt: skip
+  rows = by_metric(scene(kept=()).rebuilt("A5", WHITE, "nothing"))
+  assert rows["balanced accuracy"].wanted == "hidden"
+  assert (rows["accuracy"].hits, rows["accuracy"].total) == (5, 12)
   blind = scene(predictor=False).rebuilt("A5", WHITE, "nothing")
   assert "balanced accuracy" not in by_metric(blind)
 
@@ -103,8 +103,7 @@ def test_some_photographs_are_judged_by_themselves():
     scene().rebuilt("A6 leaked module", WHITE[:4], "the module", rows)
   )
   assert (few["SSIM"].total, few["rank-1"].floor) == (4, 0.5)
-  read = few["balanced accuracy"]
-  assert (read.where["read right"], read.total) == (3, 4)
+  assert (few["accuracy"].hits, few["accuracy"].total) == (3, 4)
 
 
 def test_people_keep_their_numbers_where_these_are_the_task(monkeypatch):
