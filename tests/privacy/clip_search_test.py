@@ -82,6 +82,12 @@ def program(network, devices, microbatch_size, clip_norm):
   return squares, mesh
 
 
+@functools.cache
+def parameters(network, positions, inputs):
+  x = jnp.zeros((positions, inputs))
+  return jax.jit(network.init)(jax.random.key(1), x)["params"]
+
+
 def examples(kind, positions, inputs, outputs, seed):
   """ROWS examples {x [T, N], w [T, O], by} that are hard to measure."""
   random = np.random.default_rng(seed)
@@ -133,13 +139,13 @@ def worst(network, positions, inputs, batch, devices, microbatch, clip_norm):
   fn, mesh = program(network, devices, microbatch, clip_norm)
   outputs = network.width if network.kind == "alone" else 3
   assert batch["w"].shape[-1] == outputs
-  params = network.init(jax.random.key(1), jnp.zeros((positions, inputs)))
+  params = parameters(network, positions, inputs)
   found, adding = 0.0, 0
   with jax.set_mesh(mesh):
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     for i in range(ROWS):
       one = {**batch, "padding": np.arange(ROWS) != i}
-      total, norms = fn(params["params"], jax.device_put(one, split))
+      total, norms = fn(params, jax.device_put(one, split))
       total = [np.asarray(x, np.float64) for x in jax.tree.leaves(total)]
       added = math.sqrt(sum(np.sum(x * x) for x in total))
       adding += added > 0
@@ -240,7 +246,7 @@ def test_a_value_is_rounded_once(mesh):
       return nn.Dense(4, dtype=jnp.bfloat16)(x)
 
   x = jax.random.normal(jax.random.key(1), (8, 8))
-  params = Net().init(jax.random.key(0), x)
+  params = jax.jit(Net().init)(jax.random.key(0), x)
 
   def loss(params, example):
     logits = Net().apply(params, example["x"][None])[0].astype(jnp.float32)
@@ -260,7 +266,9 @@ def test_other_platforms_compile_the_barrier_too(platform):
   network = Network("grouped", jnp.bfloat16, jnp.float32, 8, False)
   loss = functools.partial(loss_fn, network)
   batch = examples("normal", 4, 5, 3, 0)
-  params = network.init(jax.random.key(1), batch["x"][0])["params"]
+  params = jax.eval_shape(network.init, jax.random.key(1), batch["x"][0])[
+    "params"
+  ]
   traced = jax.jit(clipped_grad(loss, 1.0)).trace(params, batch)
   text = traced.lower(lowering_platforms=(platform,)).as_text()
   held = [x for x in text.splitlines() if "optimization_barrier" in x]

@@ -1,5 +1,6 @@
 """Clipped sums against a loop over examples in float64."""
 
+import functools
 import math
 
 import flax.linen as nn
@@ -36,7 +37,8 @@ NETWORK = Network()
 
 @pytest.fixture(scope="module")
 def params():
-  return NETWORK.init(jax.random.key(1), jnp.zeros((1, 12, 12, 3)))["params"]
+  init = jax.jit(NETWORK.init)
+  return init(jax.random.key(1), jnp.zeros((1, 12, 12, 3)))["params"]
 
 
 @pytest.fixture
@@ -58,6 +60,17 @@ def products_only(params, example):
   return -3 * jax.nn.log_softmax(logits)[example["label"]]
 
 
+@functools.cache
+def gradient_of(loss_fn):
+  return jax.jit(jax.grad(loss_fn))
+
+
+@functools.cache
+def clipped(loss_fn):
+  """One compilation for all tests of the same loss."""
+  return jax.jit(clipped_grad(loss_fn, CLIP))
+
+
 def loop(loss_fn, params, batch, clip_norms, group_of=lambda name: ""):
   """Algorithm 1 of Abadi et al., an example at a time."""
   paths = jax.tree_util.tree_leaves_with_path(params)
@@ -67,7 +80,7 @@ def loop(loss_fn, params, batch, clip_norms, group_of=lambda name: ""):
   ]
   total = [np.zeros(leaf.shape) for _, leaf in paths]
   norms = []
-  gradient = jax.jit(jax.grad(loss_fn))
+  gradient = gradient_of(loss_fn)
   for i in range(ROWS):
     example = jax.tree.map(lambda x, i=i: x[i], batch)
     grads = jax.tree.leaves(gradient(params, example))
@@ -96,7 +109,9 @@ def test_the_sum_is_that_of_a_loop_on_any_devices(
     params = {k: v for k, v in params.items() if k != "Conv_3"}
   expected, norms = loop(loss_fn, params, batch, {"": CLIP})
   assert (norms > 1.5 * CLIP).all()
-  fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatch_size=microbatch_size))
+  fn = clipped(loss_fn)
+  if microbatch_size:
+    fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatch_size=microbatch_size))
   found, found_norms = fn(params, batch)
   close(found, expected)
   shown = np.where(batch["padding"], 0, norms)
@@ -114,9 +129,7 @@ def test_examples_without_a_finite_gradient_add_nothing(params, batch, bad):
   image = batch["image"].at[2].set(bad).at[14].set(bad)
   without = {**batch, "padding": batch["padding"].at[2].set(True)}
   expected, _ = loop(loss_fn, params, without, {"": CLIP})
-  found, norms = jax.jit(clipped_grad(loss_fn, CLIP))(
-    params, {**batch, "image": image}
-  )
+  found, norms = clipped(loss_fn)(params, {**batch, "image": image})
   assert not np.isfinite(norms[2])
   close(found, expected)
 
@@ -137,10 +150,12 @@ def test_one_example_moves_the_sum_by_no_more_than_the_sensitivity(
   params, batch
 ):
   fn = clipped_grad(loss_fn, CLIP)
-  with_all = jax.jit(fn)(params, {**batch, "padding": jnp.zeros(ROWS, bool)})[0]
+  with_all = clipped(loss_fn)(
+    params, {**batch, "padding": jnp.zeros(ROWS, bool)}
+  )[0]
   for i in range(3):
     padding = jnp.zeros(ROWS, bool).at[i].set(True)
-    without = jax.jit(fn)(params, {**batch, "padding": padding})[0]
+    without = clipped(loss_fn)(params, {**batch, "padding": padding})[0]
     moved = jax.tree.map(jnp.subtract, with_all, without)
     squares = sum(float(jnp.sum(x * x)) for x in jax.tree.leaves(moved))
     assert CLIP * 0.99 < math.sqrt(squares) <= fn.sensitivity() * (1 + 1e-4)

@@ -24,8 +24,8 @@ def tapped(loss_fn, params, row, convolutions=True):
 
 
 def test_layers_that_hand_out_products_are_found():
-  params = clipping_test.NETWORK.init(
-    jax.random.key(1), jnp.zeros((1, 12, 12, 3))
+  params = jax.eval_shape(
+    clipping_test.NETWORK.init, jax.random.key(1), jnp.zeros((1, 12, 12, 3))
   )["params"]
   row = {"image": jnp.zeros((12, 12, 3)), "label": 0}
   # All but the convolution in groups.
@@ -230,8 +230,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_losses_of_all_kinds(name, mesh):
   net, loss_fn, handed_out = CASES[name]
-  check(net, loss_fn, mesh)
   params, batch = begin(net)
+  check(loss_fn, params, batch, mesh)
   row = jax.tree.map(lambda x: x[0], batch)
   assert tapped(loss_fn, params, row) == handed_out
 
@@ -239,12 +239,11 @@ def test_losses_of_all_kinds(name, mesh):
 def begin(net):
   keys = jax.random.split(jax.random.key(3), 2)
   x = jax.random.normal(keys[0], (8, SIDE, SIDE, 3))
-  params = net.init(keys[1], x[0])["params"]
+  params = jax.jit(net.init)(keys[1], x[0])["params"]
   return params, {"x": x, "padding": jnp.arange(8) >= ROWS}
 
 
-def check(net, loss_fn, mesh):
-  params, batch = begin(net)
+def check(loss_fn, params, batch, mesh):
   gradient = jax.jit(jax.grad(loss_fn))
   total, norms = None, []
   for i in range(ROWS):
@@ -281,8 +280,8 @@ def test_a_kernel_that_is_the_loss_itself_is_left_to_jax():
 
 def test_attention_is_products_but_for_the_scores(mesh):
   net = Attention()
-  check(net, output(net), mesh)
   params, batch = begin(net)
+  check(output(net), params, batch, mesh)
   found = tapped(output(net), params, jax.tree.map(lambda x: x[0], batch))
   assert len(found) == 6 and all(name.endswith("kernel") for name in found)
 
