@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxpriv.patches import patches
+from jaxpriv.im2col import im2col
 
 Dtype = Any
 
@@ -117,7 +117,7 @@ def conv_general_dilated(
     ]
     if math.prod(sizes) < math.prod(window):
       flat = kernel.reshape(-1, kernel.shape[-1])
-      return patches(x, window, strides, padding) @ flat
+      return im2col(x, window, strides, padding) @ flat
     if x.shape[-1] == 3:
       # By a literal zero, which `privacy.products` can see to be one.
       x, kernel = (
@@ -303,7 +303,7 @@ class StandardizedConv(nn.Module):
     if jax.default_backend() == "cpu":
       # Of examples one by one, as DP-SGD wants gradients, the fastest.
       flat = kernel.reshape(-1, self.features)
-      y = patches(x, self.kernel_size, strides, self.padding) @ flat
+      y = im2col(x, self.kernel_size, strides, self.padding) @ flat
     else:
       y = jax.lax.conv_general_dilated(
         x,

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxpriv.patches import patches
+from jaxpriv.im2col import im2col
 from jaxpriv.privacy import norms
 
 # float32 throughout: accelerators would round what norms are made of.
@@ -393,7 +393,7 @@ def _convolution(equation, kernel, leaves) -> Use | None:
     w = jnp.transpose(w, (*window, channels, features))
     last = first + shape[channels]
     x, w = x[..., first:last], w[..., first:last, :]
-    a = patches(
+    a = im2col(
       x,
       w.shape[:-2],
       params["window_strides"],
