@@ -49,11 +49,11 @@ def make(kind: str, **settings: Any) -> nn.Module:
       f"there is no network {kind!r}: choose of {', '.join(KINDS)}"
     )
   fields = [field.name for field in dataclasses.fields(KINDS[kind])]
-  known = [name for name in fields if name not in _OF_EVERY_MODULE]
-  unknown = [name for name in settings if name not in known]
+  names = [name for name in fields if name not in _OF_EVERY_MODULE]
+  unknown = [name for name in settings if name not in names]
   if unknown:
     raise ValueError(
       f"a network {kind!r} has no setting {', '.join(unknown)}; its settings"
-      f" are {', '.join(known)}"
+      f" are {', '.join(names)}"
     )
   return KINDS[kind](**settings)

@@ -121,8 +121,8 @@ def magface_loss(
   shifted = _add_angle(target, margin, easy_margin)
   losses = _cross_entropy(cosine, shifted, labels, scale)
   pull = norm / upper**2 + 1 / norm
-  known = (labels >= 0) & (labels < weight.shape[0])
-  return _reduce(losses + jnp.where(known, lambda_g * pull, 0), reduction)
+  labelled = (labels >= 0) & (labels < weight.shape[0])
+  return _reduce(losses + jnp.where(labelled, lambda_g * pull, 0), reduction)
 
 
 def cosine_logits(embeddings: jax.Array, weight: jax.Array) -> jax.Array:

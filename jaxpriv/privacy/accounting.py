@@ -200,7 +200,7 @@ def calibrate(
   _accountant(accountant)  # refuses what it does not know
   if accountant == "pld":
     logging.info("Finding the noise for epsilon = %g: some seconds", target)
-  found: dict[tuple[float, str], float] = {}
+  excesses: dict[tuple[float, str], float] = {}
 
   def excess(log_sigma, accountant):
     """The logarithm of what is spent over the target, computed once."""
@@ -210,10 +210,10 @@ def calibrate(
         " reckons: raise either"
       )
     key = (log_sigma, accountant)
-    if key not in found:
+    if key not in excesses:
       value = spent(math.exp(log_sigma), accountant)
-      found[key] = math.log(min(max(value, 1e-12), 1e12) / target)
-    return found[key]
+      excesses[key] = math.log(min(max(value, 1e-12), 1e12) / target)
+    return excesses[key]
 
   # In a moment, and near enough to begin from.
   start = math.log(SMALLEST_NOISE)
@@ -267,8 +267,8 @@ def _polish(excess, x, slope) -> float:
     move = -(here + 0.4 * tolerance) / slope
     x = max(x + min(max(move, -1.0), 1.0), smallest)
     # Where a grid makes steps of its own: halfway between what is known.
-    known = enough - too_little < math.inf
-    if not too_little < x < enough or (known and step % 4 == 0):
+    bracketed = enough - too_little < math.inf
+    if not too_little < x < enough or (bracketed and step % 4 == 0):
       x = (too_little + enough) / 2
   return enough
 
@@ -283,13 +283,13 @@ def _accountant(name):
 
   if name == QUICK:  # whole orders only: a bound from above, in a moment
     return rdp.RdpAccountant(orders=range(2, 128))
-  made = {
+  accountants = {
     "pld": pld.PLDAccountant,
     COARSE: pld.PLDAccountant,
     "rdp": rdp.RdpAccountant,
   }
-  if name not in made:
+  if name not in accountants:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"
     )
-  return made[name]()
+  return accountants[name]()

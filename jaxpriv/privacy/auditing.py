@@ -140,8 +140,8 @@ def epsilon_one_run(
       continue
     while high - low > 1e-3:
       middle = (low + high) / 2
-      found = _one_run_level(total, guesses, right, middle, delta)
-      low, high = (middle, high) if found < level else (low, middle)
+      likelihood = _one_run_level(total, guesses, right, middle, delta)
+      low, high = (middle, high) if likelihood < level else (low, middle)
     best = max(best, low)
   return best
 
@@ -189,26 +189,28 @@ class WhiteBox(NamedTuple):
   @property
   def faults(self) -> list[str]:
     """What is wrong, in words; empty if nothing was found."""
-    found = []
+    messages = []
     if self.epsilon > self.claimed:
-      found.append(
+      messages.append(
         f"canaries are told apart as no mechanism of epsilon {self.claimed:.3g}"
         f" allows: it is {self.epsilon:.3g} at least"
       )
     if not self.noise_low <= self.noise_ratio <= self.noise_high:
-      found.append(
+      messages.append(
         f"the noise is {self.noise_ratio:.3g} times what the plan says"
         f" (between {self.noise_low:.3f} and {self.noise_high:.3f} would be"
         " chance)"
       )
     if not self.clip_ratio <= self.clip_high:
-      found.append(
+      messages.append(
         f"an example moves the sum by {self.clip_ratio:.3g} clip norms, and"
         f" {self.clip_high:.3f} would be chance"
       )
     if not self.replicas_agree:
-      found.append("devices hold different gradients, each with its own noise")
-    return found
+      messages.append(
+        "devices hold different gradients, each with its own noise"
+      )
+    return messages
 
 
 def white_box(
@@ -272,9 +274,11 @@ def white_box(
   for step in range(steps):
     sign = 1.0 if step % 2 == 0 else -1.0
     signed = {**batch, "sign": jnp.full(canaries, sign)}
-    found = gradient(params, _sharded(signed), jax.random.fold_in(key, step))
-    agree &= _replicas_agree(found)
-    total += sign * np.asarray(found, np.float64)
+    gradients = gradient(
+      params, _sharded(signed), jax.random.fold_in(key, step)
+    )
+    agree &= _replicas_agree(gradients)
+    total += sign * np.asarray(gradients, np.float64)
   scores = total * plan.batch_size / (steps * plan.clip_norm)
   outside = scores[~included]
   planned = plan.noise_multiplier / math.sqrt(steps)

@@ -185,10 +185,10 @@ class ClippedGrad:
     # 0 * nan is nan: such rows are taken out first, where there are any.
     sums = jax.lax.cond(finite, lambda: total(True), lambda: total(False))
     # The same whether a microbatch of padding was run or not.
-    shown = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
+    aux_rows = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
     norms = products_lib.rows_where(keep, norms)
     result = jax.tree.unflatten(jax.tree.structure(params), sums), norms
-    return (*result, shown) if self.has_aux else result
+    return (*result, aux_rows) if self.has_aux else result
 
 
 def _as_varying(x, like):

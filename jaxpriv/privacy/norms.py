@@ -72,8 +72,8 @@ def lengths(x: jax.Array) -> jax.Array:
   def scaled():
     largest = jnp.max(jnp.abs(x), 1)
     unit = x / jnp.where(largest > 0, largest, 1)[:, None]
-    found = largest * jnp.sqrt(total(jnp.square(unit)))
-    return jnp.where(plain < enough, found, plain)
+    rescaled = largest * jnp.sqrt(total(jnp.square(unit)))
+    return jnp.where(plain < enough, rescaled, plain)
 
   return jax.lax.cond(jnp.any(plain < enough), scaled, lambda: plain)
 
@@ -100,9 +100,9 @@ def product_lengths(a: jax.Array, g: jax.Array) -> jax.Array:
   # Dot products of rows of length 1 neither under- nor overflow.
   like_a, like_g = _gram(_unit(a, size_a)), _gram(_unit(g, size_g))
   terms = share[:, :, None] * share[:, None, :] * like_a * like_g
-  found = total(terms.reshape(rows, -1))
+  square = total(terms.reshape(rows, -1))
   bound = slack(positions, a.shape[2], g.shape[2])
-  return size * jnp.sqrt(jnp.maximum(found, 0) + bound)
+  return size * jnp.sqrt(jnp.maximum(square, 0) + bound)
 
 
 def slack(positions: int, inputs: int, outputs: int) -> float:

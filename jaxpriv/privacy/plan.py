@@ -119,10 +119,10 @@ class Plan:
     # A group of no parameters, as one of another phase is, would cost noise.
     owned = {owner(name, self.group_clip_norms) for name in names} - {None}
     rest = [n for n in names if owner(n, self.group_clip_norms) is None]
-    found = sorted({group_of(name) for name in rest})
-    each = self.clip_norm / math.sqrt(max(len(found), 1))
+    group_names = sorted({group_of(name) for name in rest})
+    each = self.clip_norm / math.sqrt(max(len(group_names), 1))
     norms = {p: c for p, c in self.group_clip_norms.items() if p in owned}
-    return {**dict.fromkeys(found, each), **norms}, group_of
+    return {**dict.fromkeys(group_names, each), **norms}, group_of
 
   def clipped_grad(
     self, loss_fn: Callable, params: Any
@@ -204,7 +204,7 @@ class Plan:
 
   def _constants(self) -> dict[str, np.ndarray]:
     groups = sorted(self.group_clip_norms.items())
-    made: dict[str, Any] = {
+    constants: dict[str, Any] = {
       "units": np.int32(self.units),
       "rows_per_unit": np.int32(self.rows_per_unit),
       "batch_size": np.int32(self.batch_size),
@@ -216,7 +216,7 @@ class Plan:
       "per_layer": np.int32(self.per_layer),
       "by_dimension": np.int32(self.allocation == "dimension"),
     }
-    return {name: np.asarray(value) for name, value in made.items()}
+    return {name: np.asarray(value) for name, value in constants.items()}
 
 
 def make_plans(

@@ -215,29 +215,31 @@ def find(
   def walk(jaxpr: Jaxpr, kernels: dict, place: tuple[int, ...]):
     for i, equation in enumerate(jaxpr.eqns):
       here = (*place, i)
-      given = {
+      kernel_at = {
         k: kernels[x]
         for k, x in enumerate(equation.invars)
         if not isinstance(x, Literal) and x in kernels
       }
-      if not given:
+      if not kernel_at:
         continue
-      shown = _reshaped(equation, given)
-      use = None if shown else _use(equation, given, leaves, convolutions)
-      if shown:
-        kernels[equation.outvars[0]] = shown
+      reshaped = _reshaped(equation, kernel_at)
+      use = (
+        None if reshaped else _use(equation, kernel_at, leaves, convolutions)
+      )
+      if reshaped:
+        kernels[equation.outvars[0]] = reshaped
       elif use:
         uses[here] = use
       elif _is_jit(equation):
         inner = equation.params["jaxpr"].jaxpr
-        mine = {inner.invars[k]: kernel for k, kernel in given.items()}
+        mine = {inner.invars[k]: kernel for k, kernel in kernel_at.items()}
         for x, kernel in zip(
           equation.outvars, walk(inner, mine, here), strict=True
         ):
           if kernel:
             kernels[x] = kernel
       else:
-        spoiled.update(kernel.leaf for kernel in given.values())
+        spoiled.update(kernel.leaf for kernel in kernel_at.values())
     return [
       None if isinstance(x, Literal) else kernels.get(x) for x in jaxpr.outvars
     ]
@@ -285,10 +287,10 @@ def _convolves(jaxpr, uses, place) -> bool:
   return False
 
 
-def _reshaped(equation, given) -> Kernel | None:
+def _reshaped(equation, kernel_at) -> Kernel | None:
   """The kernel that an equation only reshapes, rounds or pads."""
-  kernel, name = given.get(0), equation.primitive.name
-  if kernel is None or len(given) > 1:
+  kernel, name = kernel_at.get(0), equation.primitive.name
+  if kernel is None or len(kernel_at) > 1:
     return None
   shape = equation.outvars[0].aval.shape
   if name in _NEUTRAL and jnp.issubdtype(
@@ -314,10 +316,10 @@ def _reshaped(equation, given) -> Kernel | None:
   return None
 
 
-def _use(equation, given, leaves, convolutions) -> Use | None:
-  if len(given) != 1:
+def _use(equation, kernel_at, leaves, convolutions) -> Use | None:
+  if len(kernel_at) != 1:
     return None
-  (side, kernel) = next(iter(given.items()))
+  (side, kernel) = next(iter(kernel_at.items()))
   name = equation.primitive.name
   if name == "dot_general" and not kernel.padded:
     return _dot(equation, side, kernel, leaves)
