@@ -1,4 +1,4 @@
-"""Networks by the names that configs call them by.
+"""Networks by their names in configs.
 
 | kind | network | output |
 |---|---|---|
@@ -41,8 +41,8 @@ def make(kind: str, **settings: Any) -> nn.Module:
     **settings: fields of the module.
 
   Raises:
-    ValueError: the kind, or a setting of it, is unknown; the message lists
-      those that are known.
+    ValueError: the kind, or a setting of it, is unknown; the message lists the
+      valid ones.
   """
   if kind not in KINDS:
     raise ValueError(
