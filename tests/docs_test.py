@@ -8,7 +8,6 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
@@ -69,7 +68,9 @@ def settings(text):
     for path in braces(match[1].lstrip(".")):
       # What is written in capitals stands for any name.
       path = path.split("=")[0]
-      if path not in ("py", "json") and not re.search(r"(^|\.)[A-Z_]+\b(?<!A\d)", path):
+      if path not in ("py", "json") and not re.search(
+        r"(^|\.)[A-Z_]+\b(?<!A\d)", path
+      ):
         yield path
 
 

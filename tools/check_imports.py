@@ -175,23 +175,23 @@ def check_file(
   )
   module = ".".join(parts)
   tree = ast.parse(path.read_text(), filename=str(relative))
-  found = [
+  errors = [
     (line, error)
     for name, line in imports(tree, module, is_package)
     for error in (direction_error(module, name), outside_error(name, declared))
     if error
   ]
   if layer(module) == "metrics":
-    found += [
+    errors += [
       (line, f"{name}: metrics hold no state")
       for name, line in state_errors(tree)
     ]
   if layer(module) in IGNORANT:
-    found += [
+    errors += [
       (line, error)
       for error, line in mechanism_errors(tree, mechanisms_of(root))
     ]
-  for line, error in sorted(set(found)):
+  for line, error in sorted(set(errors)):
     yield f"{relative}:{line}: {error}"
 
 

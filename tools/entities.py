@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
   sweep = entity_sweep.Sweep(
     base, workdir, mesh_lib.make_mesh(), _TEST_IMAGES.value
   )
-  made = []
+  results = []
   for number, row in enumerate(entity_sweep.ROWS, 1):
     logging.info(
       "row %d of %d: %s",
@@ -57,10 +57,10 @@ def main(argv: list[str]) -> None:
       len(entity_sweep.ROWS),
       entity_sweep.describe(row),
     )
-    made.append(
+    results.append(
       {"row": number, "what": entity_sweep.describe(row), **sweep.score(row)}
     )
-    entity_sweep.write(workdir, made, sweep.majority)
+    entity_sweep.write(workdir, results, sweep.majority)
   print((workdir / "entities.md").read_text())
 
 

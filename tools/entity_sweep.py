@@ -225,11 +225,11 @@ class Sweep:
     batches = pipeline.epoch(
       self.test, np.arange(len(self.test)), batch_size=128
     )
-    said = inference.predict(
+    predictions = inference.predict(
       need(phase.method.outputs.labels, "labels"), state, {}, batches, self.mesh
     )
-    known = self.labels >= 0
-    right = ((said == self.labels) & known).sum(1) / known.sum(1)
+    labelled = self.labels >= 0
+    right = ((predictions == self.labels) & labelled).sum(1) / labelled.sum(1)
     mean = statistics.mean_interval(right, self.test.identities)
     logging.info("%s: %s", workdir.name, wording.percent(mean.value))
     return {"accuracy": mean.value, "low": mean.low, "high": mean.high,
@@ -253,8 +253,8 @@ class _Part(Source):
 
   def batch(self, indices):
     batch = self._source.batch(self._indices[indices])
-    kept = batch["attributes"][:, self._columns]
-    return {**batch, "attributes": kept}
+    attributes = batch["attributes"][:, self._columns]
+    return {**batch, "attributes": attributes}
 
   def describe(self, index: int) -> str:
     return self._source.describe(self._indices[index])
@@ -285,9 +285,9 @@ def _blank(partial: epath.Path) -> None:
 
 
 def write(workdir, rows, majority: float) -> None:
-  made = {"majority": majority, "rows": rows}
+  table = {"majority": majority, "rows": rows}
   files.atomic_write(
-    workdir / "entities.json", json.dumps(made, indent=2) + "\n"
+    workdir / "entities.json", json.dumps(table, indent=2) + "\n"
   )
   lines = md.header("row", "who trains on what", "accuracy", "95% interval")
   for row in rows:

@@ -14,10 +14,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from jaxpriv.im2col import im2col
 from jaxpriv.metrics import identification, statistics
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
-from jaxpriv.patches import patches
 from jaxpriv.training import tasks
 from jaxpriv.training.method import Outputs, Phase
 
@@ -73,7 +73,7 @@ def _apply_linear(features, weight, window):
 
 def _windows(features, window):
   """Rows [N H W, window^2 C + 1] around each position, and a constant."""
-  x = patches(features.astype(jnp.float32), (window, window), (1, 1), "SAME")
+  x = im2col(features.astype(jnp.float32), (window, window), (1, 1), "SAME")
   x = x.reshape(-1, x.shape[-1])
   return jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
 

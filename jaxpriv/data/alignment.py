@@ -1,6 +1,6 @@
 """Frames faces: five-point similarity to the ArcFace template, or a box crop.
 
-Or whole pictures, scaled and padded, from which nobody is cropped.
+Whole pictures can also be scaled and padded, so that nobody is cropped.
 
 The similarity is the least-squares one of Umeyama, "Least-squares estimation of
 transformation parameters between two point patterns", TPAMI 1991; the template
@@ -38,7 +38,7 @@ _TEMPLATE_112 = np.array(
 
 # Bilinear sampling below this scale would skip pixels.
 _MIN_SCALE = 0.8
-# Pixels: a shift below what eight bits can show.
+# In pixels: a smaller shift does not show in eight bits.
 _NEGLIGIBLE = 0.01
 
 
@@ -70,8 +70,8 @@ def are_distinct(five: np.ndarray) -> np.ndarray:
 
   Points of a face that was not found are often written as zeros.
   """
-  known = np.isfinite(five).all((-2, -1))
-  return known & (np.ptp(five, axis=-2).max(-1) > 1)
+  finite = np.isfinite(five).all((-2, -1))
+  return finite & (np.ptp(five, axis=-2).max(-1) > 1)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def frame(photograph: Photograph, size: int, align: str) -> Record:
     size: side of the output in pixels.
     align: "landmarks" for the similarity to the template where the five points
       are known and the box otherwise, "box" for the box, "centre" for the
-      largest central square, which is also what is taken of an image without a
+      largest central square, which is also the fallback for images without a
       box, and "whole" for all of the image, centred between black bars.
 
   Returns:
@@ -205,14 +205,14 @@ def warp(
 ) -> np.ndarray:
   """Resamples an image under a similarity [2, 3]; black outside the image.
 
-  A photograph larger than needed is shrunk with a filter as wide as the
-  shrinking asks for, otherwise its fine detail would alias.
+  A photograph larger than needed is first shrunk with a filter of matching
+  width, otherwise its fine detail would alias.
 
   Args:
     image: an image of `images.open_image`, not decoded yet.
     matrix: takes pixels of the upright image to pixels of the output.
     size: side of the output.
-    name: what to call the image in an error.
+    name: names the image in errors.
 
   Returns:
     uint8 [size, size, 3].
@@ -272,7 +272,7 @@ def check(align: str) -> None:
 
 
 def framed_by(photograph: Photograph, align: str) -> str:
-  """By which of `ALIGNMENTS` a face is framed when `align` is asked for."""
+  """The one of `ALIGNMENTS` that frames a face when `align` is asked for."""
   check(align)
   if align == "landmarks" and are_distinct(_five(photograph)):
     return "landmarks"

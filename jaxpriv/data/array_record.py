@@ -57,7 +57,7 @@ def write(
     attribute_names: names of `record["attributes"]`.
     identity_names: the person behind each number of `record["identity"]`.
     image_format: "jpeg" (quality 95) or "png" (lossless).
-    framed: the images are face crops already, not to be cut again by their box.
+    framed: the images are face crops already; readers must not crop them again.
     records_per_shard: size of a file, in records.
 
   Returns:
@@ -96,7 +96,7 @@ def write(
 
 
 class ArrayRecordSource(Source):
-  """Reads what `write` wrote.
+  """Reads a packed set that `write` wrote.
 
   Attributes:
     attribute_names: names of the attributes.

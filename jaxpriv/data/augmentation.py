@@ -2,8 +2,8 @@
 
 An example's augmentation is a function of the key and of its row in the global
 batch, whatever devices the batch lies on. `augment` changes only pixels: a
-method that learns landmarks or boxes sets flip and shift to zero, and may take
-`mirror`, which moves those along.
+method that learns landmarks or boxes sets flip and shift to zero, and may use
+`mirror`, which moves them with the pixels.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Augmentation(NamedTuple):
   Attributes:
     flip: mirror half of the images.
     shift: largest shift as a share of the side, and largest relative change of
-      scale; what comes in from outside repeats the border.
-    brightness: largest change, of images in [0, 1].
+      scale; pixels from outside the image repeat its border.
+    brightness: largest change of pixels, which are in [0, 1].
     contrast: largest relative change.
     saturation: largest relative change.
   """
@@ -44,8 +44,8 @@ def mirror(
 ) -> dict[str, jax.Array]:
   """Mirrors some pictures, of faces or of scenes, with their geometry.
 
-  Landmarks are at centres of pixels, 0 to W - 1, boxes at edges, 0 to W. What
-  is left of a face in the image is right of it in the mirror, so points change
+  Landmarks are at centres of pixels, 0 to W - 1, boxes at edges, 0 to W. The
+  left eye of the image is the right eye of its mirror image, so points change
   their numbers too.
 
   Args:
@@ -73,12 +73,12 @@ def mirror(
     "box": boxes,
     "boxes": boxes,
   }
-  made = dict(batch)
+  mirrored = dict(batch)
   for name in mirrors.keys() & batch.keys():
     value = jnp.asarray(batch[name])
     which = flipped.reshape(-1, *[1] * (value.ndim - 1))
-    made[name] = jnp.where(which, mirrors[name](value), value)
-  return made
+    mirrored[name] = jnp.where(which, mirrors[name](value), value)
+  return mirrored
 
 
 def random_mirror(
@@ -96,7 +96,7 @@ def augment(
   """Varies each image of a batch on its own.
 
   Args:
-    key: of the step.
+    key: the key of the step.
     images: float32 [B, H, W, 3] in [0, 1].
     options: an `Augmentation`, or anything with its fields.
 

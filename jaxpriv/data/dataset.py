@@ -9,7 +9,7 @@ import numpy as np
 from jaxpriv.data import pipeline, splits
 from jaxpriv.data.records import Batch, DataError, Source
 
-# People to train mechanisms on, to train attackers on besides, and to score on.
+# People that mechanisms train on, that attackers train on, and to be scored.
 SPLITS = ("train", "attack", "test")
 
 
@@ -36,9 +36,9 @@ class Data(NamedTuple):
     return len(self._numbers(split))
 
   def hashes(self, split: str) -> set[str]:
-    """Hashes of who is in a split, alike in every run.
+    """Hashes of who is in a split, the same in every run.
 
-    Of the names of people, or of images where it is images that are split.
+    The names of people are hashed, or those of images if images are split.
     """
     if self.by == "image":
       rows = self.splits[split].tolist()
@@ -71,7 +71,7 @@ class Data(NamedTuple):
     return map(self._labelled, stream)
 
   def units(self, split: str, unit: str) -> list[np.ndarray]:
-    """The records of each unit of a split: of an "image", or of a "person".
+    """The records of each unit, "image" or "person", of a split.
 
     Images of unknown people belong to no person and are left out.
     """
@@ -100,7 +100,7 @@ class Data(NamedTuple):
   ) -> Iterator[Batch]:  # fmt: skip
     """The records of a split once, in order, identities as classes.
 
-    Each process gets its share of the rows, or, `everywhere`, all of them.
+    Each process gets its share of the rows, or all of them if `everywhere`.
     """
     stream = pipeline.epoch(
       self.source,
@@ -124,8 +124,8 @@ def split_data(
 ) -> Data:
   """Splits by person, or by image; people are numbered split after split.
 
-  By image, everybody may be in all splits, as the classes of ImageNet are: for
-  the task of telling known people apart, and no measurement of new ones.
+  With by="image" people may occur in every split (closed-set classification, as
+  on ImageNet); nothing measured then holds for unseen people.
 
   Raises:
     DataError: `by` is neither, or a split would be empty.

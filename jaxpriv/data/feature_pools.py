@@ -13,9 +13,9 @@ class FeaturePools(Source):
   """One's own images, and after them the records of pools.
 
   A record is that of an image, with `features` float16 [H, W, C], zero for an
-  image, and `pooled` bool []. A record of a pool has a black image, nobody's
-  identity and those of the attributes that its pool has; all else is unknown.
-  Fields of the images that `records.record` does not know are left out.
+  image, and `pooled` bool []. A record of a pool has a black image, no identity
+  and the attributes that its pool has; all else is unknown. Fields of the
+  images that `records.record` does not have are left out.
 
   It is `batched` if the images are; a damaged pool is an error.
 
@@ -25,7 +25,8 @@ class FeaturePools(Source):
     identities: int32 [N], -1 in pools.
     identity_names: those of the images.
     unreadable: those of the images.
-    max_bad_share: of images and pools: as many records as of the images alone.
+    max_bad_share: a share of images and pools together; it tolerates as many
+      unreadable records as the images' own share does.
   """
 
   def __init__(self, own: Source, pools: Sequence[Pool]):
@@ -107,7 +108,7 @@ class FeaturePools(Source):
     return batch
 
   def _blank(self, count: int) -> Batch:
-    """Rows of which nothing is known."""
+    """Rows whose fields are all unknown."""
     side, shape = self.image_size, self.pools[0].shape
     unknown = records_lib.record(
       np.zeros((), np.uint8), attributes=(-1,) * len(self.attribute_names)

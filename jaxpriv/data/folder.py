@@ -1,14 +1,14 @@
 """A folder of images, with labels.csv or one sub-folder per person.
 
 `jaxpriv.data.labels` lists the columns of labels.csv. Without that file a
-sub-folder is a person, whatever its name, and images that lie in the folder
-itself are of people unknown. Files and folders whose name begins with a dot are
-left alone: programs keep copies of photographs there.
+sub-folder is a person, whatever its name, and images directly in the folder
+show unknown people. Files and folders whose name begins with a dot are ignored:
+programs keep copies of photographs there.
 
 A face without a box takes the median box of the faces of its set whose images
 have the same size; failing that, the whole image. Data sets draw boxes
-differently (brows to chin, hair to neck), so how a box is to be framed is
-measured on the faces of the set that have both a box and five points.
+differently (brows to chin, hair to neck), so the framing of boxes is measured
+on the faces of the set that have both a box and five points.
 """
 
 import os
@@ -109,8 +109,8 @@ class FolderSource(Source):
     """Image size -> median box of the faces of a set that have one."""
     if set_name not in self._medians:
       boxes: dict[tuple[int, int], list[np.ndarray]] = {}
-      known = np.isfinite(self._labels.boxes).all(1)
-      for index in np.flatnonzero(known & _in_set(self._labels, set_name)):
+      boxed = np.isfinite(self._labels.boxes).all(1)
+      for index in np.flatnonzero(boxed & _in_set(self._labels, set_name)):
         try:
           image = images.open_image(self.describe(int(index)))
         except UnreadableImageError:
@@ -138,10 +138,10 @@ def _in_set(table: labels.Labels, name: str) -> np.ndarray:
 def _measure_framings(table: labels.Labels) -> dict[str, alignment.Framing]:
   """Set -> how its boxes are framed, where that can be measured."""
   five = table.landmarks[:, : len(ARCFACE_LANDMARKS)]
-  known = alignment.are_distinct(five) & np.isfinite(table.boxes).all(1)
+  complete = alignment.are_distinct(five) & np.isfinite(table.boxes).all(1)
   framings = {}
   for name in sorted(set(table.sets)):
-    faces = known & _in_set(table, name)
+    faces = complete & _in_set(table, name)
     if faces.sum() >= _MIN_MEASURED:
       framings[name] = alignment.measure_framing(
         table.boxes[faces], five[faces]
@@ -155,14 +155,14 @@ def _rows_of_tree(path: pathlib.Path, sets: Sequence[str]) -> list[labels.Row]:
       f"data.sets={tuple(sets)} needs a labels.csv with a column `set`, and"
       f" {path} has no labels.csv."
     )
-  found = (
+  paths = (
     file.relative_to(path)
     for file in path.rglob("*")
     if file.suffix.lower() in images.EXTENSIONS and file.is_file()
   )
   files = sorted(
     file
-    for file in found
+    for file in paths
     if not any(part.startswith(".") for part in file.parts)
   )
   if not files:
@@ -170,7 +170,7 @@ def _rows_of_tree(path: pathlib.Path, sets: Sequence[str]) -> list[labels.Row]:
       f"{path} holds neither labels.csv nor images, also not in its"
       f" sub-folders ({', '.join(images.EXTENSIONS)})."
     )
-  # Of domain human: then a folder called Cat or wild is a person, too.
+  # The domain is set to human so that a folder named Cat or wild is a person.
   return [
     dict(
       file=str(f),

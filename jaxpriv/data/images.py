@@ -68,9 +68,10 @@ def decode(
 
   Args:
     image: an image of `open_image`.
-    reduce: by how much the caller will shrink the image. A JPEG is then decoded
-      at 1/2, 1/4 or 1/8 of its size, never smaller than the caller needs.
-    name: what to call the image in an error.
+    reduce: the factor by which the caller will shrink the image. A JPEG is then
+      decoded at 1/2, 1/4 or 1/8 of its size, never smaller than the caller
+      needs.
+    name: names the image in errors.
 
   Returns:
     An RGB image; smaller than `upright_size(image)` where `reduce` allowed it.
@@ -100,7 +101,7 @@ def encode(pixels: np.ndarray, image_format: str = "jpeg") -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-  # Only formats with metadata are asked: getexif costs more than a header.
+  # Only formats with metadata are queried: getexif costs more than a header.
   if "exif" not in image.info and image.format not in ("TIFF", "MPO"):
     return 1
   return image.getexif().get(_ORIENTATION_TAG, 1)

@@ -13,9 +13,10 @@
 | n_points, points | "x,y;x,y;..." 5, 21, 26, 68 or 189 landmarks |
 
 Every other column of 0 and 1 is an attribute of that name. An empty cell, or
-NA, is unknown; -1 is so too, but in a column without a 0 it may as well say no
-and is refused. A person may be called Na, and cat in a row of domain human.
-CelebA draws no line for Young; 30 years is this project's.
+NA, is unknown. So is -1, except that in a column without a 0 it may as well
+mean no; such a column is refused. `identity` is exempt: a person may be named
+"Na", or "cat" if the row's domain is human. CelebA does not define an age limit
+for Young; 30 years is this project's.
 """
 
 import csv
@@ -40,7 +41,7 @@ _UNKNOWN = ("", "na", "nan")
 
 
 class Labels(NamedTuple):
-  """What is known of N faces.
+  """The labels of N faces.
 
   Attributes:
     files: paths below the folder [N].
@@ -70,7 +71,7 @@ class Labels(NamedTuple):
 
 
 def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
-  """The rows of a labels.csv that belong to the sets, or all.
+  """Reads the rows of a labels.csv that belong to the sets, or all rows.
 
   Raises:
     DataError: there is no column `file`, no row, or no such set.
@@ -101,7 +102,7 @@ def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
 
 
 def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
-  """Turns the cells of rows into arrays; `path` is named in errors.
+  """Turns the cells of rows into arrays; errors mention `path`.
 
   Raises:
     DataError: a cell cannot be understood.
@@ -132,10 +133,10 @@ def _cell(row: Row, column: str) -> str:
 
 def _people(rows, path):
   names = [(row.get("identity") or "").strip() for row in rows]
-  given = [_cell(row, "domain") for row in rows]
+  explicit = [_cell(row, "domain") for row in rows]
   domains = [
     domain or (name if name in DOMAINS else DOMAINS[0])
-    for domain, name in zip(given, names)
+    for domain, name in zip(explicit, names)
   ]
   for domain in domains:
     if domain not in DOMAINS:
@@ -144,7 +145,7 @@ def _people(rows, path):
       )
   names = [
     "" if name == "-1" or (name in DOMAINS and domain != DOMAINS[0]) else name
-    for name, domain in zip(names, given)
+    for name, domain in zip(names, explicit)
   ]
   people = tuple(sorted(set(names) - {""}))
   number = {name: i for i, name in enumerate(people)} | {"": -1}
@@ -174,7 +175,8 @@ def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
         raise DataError(f"{path}, column {column}: {error}.") from error
       logging.info("%s: column %s is no attribute: %s", path, column, error)
       continue
-    # CelebA's own tables say no by -1; taken for unknown, every no were lost.
+    # CelebA's own tables write -1 for no: read as unknown, every no would be
+    # lost.
     if read is _binary and "-1" in cells and "0" not in cells:
       raise DataError(
         f"{path}, column {column}: it holds -1 and no 0. Write 0 where -1 says"
@@ -191,10 +193,10 @@ def _binary(cell: str) -> int:
 
 
 def _male(cell: str) -> int:
-  known = {"": -1, "m": 1, "male": 1, "f": 0, "female": 0}
-  if cell.lower() not in known:
+  values = {"": -1, "m": 1, "male": 1, "f": 0, "female": 0}
+  if cell.lower() not in values:
     raise ValueError(f"{cell!r} is not M, F or empty")
-  return known[cell.lower()]
+  return values[cell.lower()]
 
 
 def _young(cell: str) -> int:

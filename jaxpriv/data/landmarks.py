@@ -1,8 +1,9 @@
 """Landmark markups of other data sets, and head pose from landmarks.
 
-Understood are 5 points (ArcFace order), 21 (AFLW), 26 (`records.LANDMARKS`),
-68 (iBUG, as dlib draws them) and 189 (the Face Research Lab template, whose
-points 0 and 1 are the pupils). Left and right are as seen in the image.
+The known markups have 5 points (ArcFace order), 21 (AFLW), 26
+(`records.LANDMARKS`), 68 (iBUG, as dlib draws them) and 189 (the Face Research
+Lab template, whose points 0 and 1 are the pupils). Left and right are as seen
+in the image.
 
 Pose is a weak-perspective fit (scaled orthographic projection, least squares,
 rotation by polar decomposition) of twelve of the 68 points to a generic head.
@@ -158,8 +159,8 @@ def mirrored(names: Sequence[str]) -> np.ndarray:
 def visibility_of(landmarks: np.ndarray, pose: np.ndarray) -> np.ndarray:
   """int8 [N, 26]: 1 where a point is known and cannot be hidden by the head.
 
-  A known point of the far half of a face turned by more than 30 degrees may
-  have been guessed by the annotator: -1, as for points that are not known.
+  Unknown points are -1. So are known points of the far half of a face turned by
+  more than 30 degrees: the annotator may have guessed them.
   """
   visible = np.where(np.isfinite(landmarks).all(-1), 1, -1).astype(np.int8)
   yaw = np.nan_to_num(pose[:, :1])

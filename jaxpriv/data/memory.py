@@ -27,8 +27,8 @@ class InMemory(Source):
   Attributes:
     arrays: field of a record -> [N, ...]; images uint8.
     attribute_names: the A names of arrays["attributes"].
-    origin: the source that they were read from, which names them; if any.
-    rows: [N], their numbers there.
+    origin: the source that the records were read from, if any; it names them.
+    rows: [N], their indices in `origin`.
     unreadable: descriptions of the images left out.
   """
 
@@ -78,8 +78,8 @@ class InMemory(Source):
   def take(self, rows: Any) -> "InMemory":
     """Some of the records: a slice or indices."""
     arrays = {name: array[rows] for name, array in self.arrays.items()}
-    kept = None if self.rows is None else self.rows[rows]
-    return InMemory(arrays, self.attribute_names, self.origin, kept)
+    numbers = None if self.rows is None else self.rows[rows]
+    return InMemory(arrays, self.attribute_names, self.origin, numbers)
 
   def describe(self, index: int) -> str:
     if self.origin is None or self.rows is None:
@@ -93,23 +93,24 @@ class InMemory(Source):
 
 
 class Gathering:
-  """Arrays put one behind the other, along the first axis.
+  """Concatenates arrays along the first axis as they arrive.
 
-  What takes more than `most_bytes` lies in an unnamed temporary file, of which
-  only what is read takes memory; None keeps everything in memory.
+  An array of more than `most_bytes` is mapped from an unnamed temporary file,
+  of which only the parts that are read take memory; None keeps every array in
+  memory.
   """
 
   def __init__(self, rows: int, most_bytes: int | None = None):
-    """`rows` is how many there will be, at most."""
+    """`rows` is the largest number of rows there will be."""
     self._rows, self._most = rows, most_bytes
     self._whole: np.ndarray | None = None
     self._filled = 0
 
   def add(self, part: np.ndarray) -> None:
-    """Puts [n, ...] behind what is there.
+    """Appends rows [n, ...].
 
     Raises:
-      ValueError: there are more rows than that.
+      ValueError: there are more rows than announced.
     """
     part = np.asarray(part)
     if self._whole is None:
@@ -122,10 +123,10 @@ class Gathering:
     self._filled = end
 
   def array(self) -> np.ndarray:
-    """All that was added, [rows, ...].
+    """All rows added so far, [rows, ...].
 
     Raises:
-      ValueError: nothing was.
+      ValueError: none was added.
     """
     if self._whole is None:
       raise ValueError("nothing was gathered: there is no record")
@@ -160,7 +161,7 @@ def in_memory(
 
   Args:
     source: the source; one already in memory is returned as it is.
-    max_bad_share: share of unreadable images that is tolerated; by default the
+    max_bad_share: the tolerated share of unreadable images; by default the
       source's own.
     progress: called with (images done, of how many).
 
@@ -192,10 +193,12 @@ def in_memory(
       progress(int(indices[-1]) + 1, len(source))
   unreadable = [failures[index] for index in sorted(failures)]
   check_bad_share(unreadable, len(source), max_bad_share)
-  kept = np.setdiff1d(np.arange(len(source)), list(failures)).astype(np.int64)
+  readable = np.setdiff1d(np.arange(len(source)), list(failures)).astype(
+    np.int64
+  )
   if failures:
-    arrays = {name: array[kept] for name, array in arrays.items()}
-  return InMemory(arrays, source.attribute_names, source, kept, unreadable)
+    arrays = {name: array[readable] for name, array in arrays.items()}
+  return InMemory(arrays, source.attribute_names, source, readable, unreadable)
 
 
 def check_bad_share(
@@ -223,7 +226,7 @@ def _rendered(source, indices, failures):
 
 
 def _decoded(source, indices, failures):
-  """Yields (index, record) of the readable; notes the others in failures."""
+  """Yields (index, record) of readable images; notes failures of the others."""
 
   def read(index):
     try:
@@ -231,7 +234,7 @@ def _decoded(source, indices, failures):
     except UnreadableImageError as error:
       return error
 
-  # Pillow lets go of the interpreter while it decodes.
+  # Pillow releases the interpreter lock while it decodes.
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     for index, result in zip(indices, pool.map(read, indices)):
       if isinstance(result, UnreadableImageError):

@@ -3,9 +3,10 @@
 Grain shuffles, repeats and cuts record numbers; rows are gathered afterwards,
 by one `take` where a source is in memory and one by one where images must be
 decoded. Process p of P then holds the p-th part of the rows of a batch whose
-order does not depend on P, and a run resumes at a step without replaying any.
+order does not depend on P, and a run resumes at a step without replaying
+earlier ones.
 
-Grain is imported where it is used: programs start without it.
+Grain is imported where it is used, so that programs start without it.
 """
 
 import os
@@ -39,12 +40,12 @@ def batches(
     source: where rows come from; all its records must have one size.
     indices: the records to draw, a split of the source.
     batch_size: rows over all processes.
-    seed: of the order.
-    first_step: the step whose batch comes first, at no cost.
+    seed: determines the order.
+    first_step: the step whose batch comes first; starting late costs nothing.
     num_workers: decoding processes; 0 decodes in threads. Without effect for a
       source in memory. Workers are spawned: the caller needs a __main__ guard.
-    process_index: which part of the rows to yield; of `jax` by default.
-    process_count: into how many parts batches are cut; of `jax` by default.
+    process_index: the part of the rows to yield; that of `jax` by default.
+    process_count: the number of parts of a batch; that of `jax` by default.
 
   Yields:
     Rows [batch_size / process_count, ...]. A row whose image is unreadable is
@@ -89,12 +90,12 @@ def drawn_batches(
 
   Args:
     source: see `batches`.
-    draw: step -> record numbers [rows], -1 for padding; picklable. As many rows
-      each time, over all processes.
-    first_step: see `batches`, as for all others.
-    num_workers: see there.
-    process_index: see there.
-    process_count: see there.
+    draw: step -> record numbers [rows], -1 for padding; picklable. The number
+      of rows, over all processes, must be the same at each step.
+    first_step: see `batches`.
+    num_workers: see `batches`.
+    process_index: see `batches`.
+    process_count: see `batches`.
   """
   process, count = _processes(process_index, process_count)
   rows = _rows_per_process(len(draw(0)), count)
@@ -204,7 +205,7 @@ def _read_rows(source, indices, padding) -> tuple[Batch, np.ndarray]:
 
 
 def _all_padding(source, count: int) -> Batch:
-  """The rows of a batch, or a process's part of one, without any example."""
+  """Rows of a batch, or of a process's part of one, that hold no example."""
   for index in range(len(source)):
     try:
       row = source[index]

@@ -1,12 +1,12 @@
-"""A pool of released features with labels, read where it lies.
+"""A pool of released features with labels, read from disk as needed.
 
 It is a folder:
 
-    index.json                              what is in it, labels, shards
+    index.json                              description, labels, shards
     features-00000-of-00002.array_record    group_size:1, uncompressed
 
 An entry is one feature map: float16 values, little endian, the last axis
-fastest, and nothing else. All that there is to know besides is in the index.
+fastest, and nothing else. Everything else is in the index.
 """
 
 import itertools
@@ -40,8 +40,8 @@ _FIELDS = dict(
 )
 # Noisy features do not compress, and a checksum guards them in any case.
 _OPTIONS = "group_size:1,uncompressed"
-# Read one at a time: the least processor time for a record, other threads run
-# meanwhile, and files may be as long as one likes.
+# Reading one record at a time takes the least processor time a record, lets
+# other threads run meanwhile, and sets no limit to the length of files.
 _READING = "readahead_buffer_size:0"
 _BUFFER = 32768  # bytes
 _LABELS = (0, 1, -1)
@@ -74,20 +74,21 @@ def write(
     records: dicts of features float16 [H, W, C] and attributes int8 [A].
     featurizer: SHA-256, in hexadecimal digits, of the parameters of the public
       network that made the features.
-    layer: where in that network the features are taken.
-    align: how faces were framed before, as `config.data.align` names it.
+    layer: the layer of that network whose output the features are.
+    align: how faces were framed beforehand, a value of `config.data.align`.
     attribute_names: the A names of the attributes.
     records_per_shard: size of a file, in records.
-    publish: the folder is new and appears only when it is complete. If not, it
-      is there, the caller publishes it, and files of a pool that are in it
-      already are replaced. The index comes last: with it the pool is whole.
+    publish: the folder is new and appears only when it is complete. If false,
+      it exists, the caller publishes it, and files of a pool in it are
+      replaced. The index is written last: with it the pool is complete.
 
   Returns:
     How many records were written.
 
   Raises:
     DataError: the folder to publish exists, there are no records, or one of
-      them is not of this kind, not of the shape of the first or not finite.
+      them has the wrong type, another shape than the first, or values that are
+      not finite.
   """
   path = pathlib.Path(path).expanduser()
   folder = path
@@ -126,13 +127,13 @@ def write(
 
 
 class Pool:
-  """Reads what `write` wrote, only the records that are asked for.
+  """Reads a pool that `write` wrote, only the records that are asked for.
 
   Attributes:
     path: the folder.
     featurizer: SHA-256 of the parameters of the network that made the features.
-    layer: where in that network they are taken.
-    align: how faces were framed before.
+    layer: the layer of that network whose output they are.
+    align: how faces were framed beforehand.
     shape: (H, W, C) of a feature map.
     attribute_names: names of the attributes.
     attributes: int8 [N, A], -1 unknown.
@@ -148,7 +149,7 @@ class Pool:
     index = _read_index(self.path)
     self.featurizer: str = index["featurizer"]
     self.layer: str = index["layer"]
-    # The central square was called "none" once.
+    # Older pools call the central square "none".
     align = index["align"]
     self.align: str = "centre" if align == "none" else align
     self.shape: tuple[int, ...] = tuple(index["shape"])
@@ -181,7 +182,7 @@ class Pool:
     return features
 
   def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-    """The same one by one, each [H, W, C] and not to be written to.
+    """Like `features`, but a list of read-only arrays [H, W, C].
 
     Raises:
       DataError: a record is damaged.
@@ -235,7 +236,7 @@ def check_alike(pools: Sequence[Pool]) -> None:
 
 
 def _entries(records, shape, names, labels) -> Iterator[bytes]:
-  """Checks and encodes records, and adds the attributes of each to `labels`."""
+  """Checks and encodes records, and appends their attributes to `labels`."""
   not_finite = []
   for number, record in enumerate(records):
     features = np.asarray(record["features"])
@@ -276,10 +277,10 @@ def _entries(records, shape, names, labels) -> Iterator[bytes]:
 
 
 def _write_shards(directory, entries, records_per_shard) -> list[dict]:
-  """Writes numbered files and names them when it is known how many there are.
+  """Writes numbered files and renames them once their number is known.
 
   Returns:
-    What the index says of them.
+    Their entries in the index.
   """
   counts: list[int] = []
   while first := list(itertools.islice(entries, 1)):

@@ -1,4 +1,4 @@
-"""What a source of face images yields, and the names every source shares.
+"""The records that a source of face images yields, and names all sources share.
 
 A record is a dict of numpy arrays for one image:
 
@@ -14,13 +14,14 @@ A record is a dict of numpy arrays for one image:
 | domain | int32 [] | index into `DOMAINS` |
 
 The record of a scene, a picture of several people, has room for N faces. All
-but the image has a leading axis [N], `box` is called `boxes`, and there are:
+fields but the image have a leading axis [N], `box` is called `boxes`, and these
+fields are added:
 
 | key | dtype and shape | meaning |
 |---|---|---|
 | boxes | float32 [N, 4] | x0, y0, x1, y1 in pixels, 0 where there is no face |
 | valid | bool [N] | true for faces, false for what fills the rows |
-| left_out | int32 [] | the smallest faces, for which there was no room |
+| left_out | int32 [] | how many faces, the smallest, did not fit |
 
 A batch is the same dict with a leading axis, plus `index` int64 [B], the
 position of each record in its source, and `padding` bool [B], true for rows
@@ -81,14 +82,14 @@ NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Photograph(NamedTuple):
-  """One image and what is known of it, before it is framed.
+  """One image and its record, before the image is framed.
 
   Attributes:
     image: opened, not yet decoded.
     fields: the record, with `NO_IMAGE` for its image.
     square: x0, y0, x1, y1 of the crop to take where the five points are not
       known; NaN where the box is not known either.
-    name: what to call it in an error.
+    name: names the image in errors.
   """
 
   image: Image.Image
@@ -100,28 +101,30 @@ class Photograph(NamedTuple):
 class Source:
   """A `grain.RandomAccessDataSource` of records, deterministic in the index.
 
-  A source inherits from this, sets or overrides the first two attributes,
-  `__len__`, `__getitem__` and `describe`, and of all else what it has.
+  A source inherits from this and must define the first two attributes,
+  `__len__`, `__getitem__` and `describe`; the other members have defaults, to
+  be overridden where the source knows more.
 
   Attributes:
     attribute_names: the A names of `record["attributes"]`, spelled as in CelebA
       ("Male", "Big_Nose") where CelebA has the attribute.
     identities: int32 [len(source)], the person of every record, known without
-      reading images, so that splits can be made by person; -1 unknown. Of
-      scenes it is the group of people: nobody is in scenes of two groups.
+      reading images, so that splits can be made by person; -1 unknown. In a
+      source of scenes it is the group of people: nobody is in scenes of two
+      groups.
     identity_names: the person or group behind each number of `identities`;
       empty where they have numbers only.
     attribute_values: int8 [faces, A], -1 unknown, where they are known without
       reading images; else None.
-    default_attributes: those to train on unless the config names others; empty
-      for all that vary.
+    default_attributes: the attributes to train on unless the config names
+      others; empty for all that vary.
     batched: `batch` is the fast way to read, and no image can be unreadable.
       Otherwise records are read one by one.
     unreadable: descriptions of the images found unreadable so far; a pipeline
       adds to them.
     max_bad_share: share of unreadable images above which a run stops.
     image_size: side of the images, where all have one size.
-    max_faces: faces that a scene has room for; 0: a record is of one face.
+    max_faces: the faces that a scene has room for; 0 if a record is one face.
   """
 
   attribute_names: tuple[str, ...]
@@ -133,7 +136,7 @@ class Source:
   max_bad_share: float = 0.05
   max_faces: int = 0
 
-  # Cached, and not a default: every source has a list of its own.
+  # Cached rather than a class attribute: every source has a list of its own.
   @functools.cached_property
   def unreadable(self) -> list[str]:
     return []
@@ -158,19 +161,20 @@ class Source:
     raise NotImplementedError
 
   def batch(self, indices: np.ndarray) -> Batch:
-    """Stacks records, whose images have one size."""
+    """Stacks records; their images must have one size."""
     rows = [self[int(index)] for index in indices]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
   def photograph(self, index: int) -> Photograph | None:
     """Opens the image of a record without decoding it.
 
-    None where the source makes its images, in the size and frame asked for.
+    Returns None where the source draws its images itself, in the size and
+    frame asked for.
     """
     return None
 
   def person(self, number: int) -> str:
-    """Names the person behind a number, alike in every source with them."""
+    """Names a person, the same in every source that contains them."""
     return self.identity_names[number] if self.identity_names else str(number)
 
 
@@ -193,10 +197,10 @@ def record(
   box: np.ndarray | None = None,
   domain: int = 0,
 ) -> Record:
-  """Builds a record in which everything that is not given is unknown."""
+  """Builds a record; fields that are not passed are unknown."""
   points = len(LANDMARKS)
 
-  def known(value, shape):
+  def floats(value, shape):
     value = np.full(shape, np.nan) if value is None else value
     return np.asarray(value, np.float32).reshape(shape)
 
@@ -204,30 +208,32 @@ def record(
     image=image,
     identity=np.int32(identity),
     attributes=np.asarray(attributes, np.int8),
-    landmarks=known(landmarks, (points, 2)),
+    landmarks=floats(landmarks, (points, 2)),
     visibility=(
       np.full(points, -1, np.int8)
       if visibility is None
       else np.asarray(visibility, np.int8)
     ),
-    pose=known(pose, 3),
-    box=known(box, 4),
+    pose=floats(pose, 3),
+    box=floats(box, 4),
     domain=np.int32(domain),
   )
 
 
 def scene(image: np.ndarray, faces: Batch, max_faces: int) -> Record:
-  """Builds the record of a picture of several faces, the largest if too many.
+  """Builds the record of a picture of several faces.
+
+  If there are more than `max_faces`, the largest are kept.
 
   Args:
     image: the picture.
     faces: fields of records with a leading axis, `box` and `attributes` among
-      them; what is not given is unknown.
+      them; fields that are not passed are unknown.
     max_faces: rows of the record.
   """
   boxes = np.asarray(faces["box"], np.float32)
   areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-  kept = np.sort(np.argsort(-areas, kind="stable")[:max_faces])
+  largest = np.sort(np.argsort(-areas, kind="stable")[:max_faces])
   blank = record(image, attributes=(-1,) * faces["attributes"].shape[1])
   del blank["image"]
   rows = {
@@ -235,13 +241,13 @@ def scene(image: np.ndarray, faces: Batch, max_faces: int) -> Record:
     for name, value in blank.items()
   }
   for name in rows.keys() & faces.keys():
-    rows[name][: len(kept)] = faces[name][kept]
+    rows[name][: len(largest)] = faces[name][largest]
   padded = rows.pop("box")
-  padded[len(kept) :] = 0
+  padded[len(largest) :] = 0
   return dict(
     rows,
     image=image,
     boxes=padded,
-    valid=np.arange(max_faces) < len(kept),
-    left_out=np.array(len(boxes) - len(kept), np.int32),
+    valid=np.arange(max_faces) < len(largest),
+    left_out=np.array(len(boxes) - len(largest), np.int32),
   )

@@ -1,4 +1,4 @@
-"""Square regions of photographs: drawn around faces and elsewhere, and cut out.
+"""Square regions of photographs, sampled around faces and elsewhere, and cut.
 
 A region is (x, y, side), centre and side in pixels, as landmarks are. For
 detection by region classification (Girshick et al., R-CNN, CVPR 2014) regions
@@ -35,8 +35,8 @@ def draw(
   """Random regions of one photograph, [near + anywhere, 3].
 
   Args:
-    key: of the photograph.
-    box: of its face [4]; if it is unknown all regions are anywhere.
+    key: the key of the photograph.
+    box: the box of its face [4]; if it is unknown all regions are anywhere.
     size: side of the photograph in pixels.
     near: regions moved from the face by at most a fifth, and grown or shrunk by
       at most a quarter.
@@ -77,7 +77,7 @@ def _weights(size, centre, length, side):
   position = centre[:, None, None] + middle * step
   pixel = jnp.arange(size, dtype=jnp.float32)
   position = jnp.clip(position, 0, size - 1)
-  # As wide a tent as the distance between outputs, where that is above 1.
+  # The tent is as wide as the distance between outputs, where that is above 1.
   width = jnp.maximum(step, 1)
   weights = jnp.maximum(0, 1 - jnp.abs(position - pixel) / width)
   return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)

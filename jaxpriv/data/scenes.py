@@ -1,8 +1,9 @@
 """A folder of pictures of several people each, with labels.csv.
 
-Its rows are those of `jaxpriv.data.labels`: as many rows name a file as there
-are faces in it. A row without a box says that the picture is there, and of no
-face. WIDER FACE and its like are read so, with columns file, x0, y0, x1, y1.
+Its rows are those of `jaxpriv.data.labels`, one row a face, so that several may
+name the same file. A row without a box only says that the picture exists; it
+describes no face. This reads WIDER FACE and similar sets, with columns file,
+x0, y0, x1, y1.
 """
 
 import os
@@ -37,8 +38,8 @@ class FolderScenes(Source):
     Args:
       path: the folder.
       sets: keep only rows whose `set` is one of these; all when empty.
-      max_faces: rows of a record. The largest faces are kept; a warning says
-        how many are not, and `left_out` of each record.
+      max_faces: rows of a record. The largest faces are kept; a warning, and
+        `left_out` of each record, say how many are not.
 
     Raises:
       DataError: the folder or labels.csv is missing, empty or malformed, a set
@@ -105,14 +106,14 @@ class FolderScenes(Source):
 def group(
   scenes: Iterable[np.ndarray],
 ) -> tuple[np.ndarray, list[list[int]]]:
-  """Joins scenes that somebody is in, directly or by way of other scenes.
+  """Groups scenes that share a person, directly or through other scenes.
 
   Args:
-    scenes: the people of each, -1 unknown.
+    scenes: the people of each scene, -1 unknown.
 
   Returns:
     int32 [scenes], the group of each, -1 where nobody is known; and the people
-    of each group, ascending. Nobody is in two.
+    of each group, ascending. Nobody is in two groups.
   """
   parent: dict[int, int] = {}
 
@@ -124,13 +125,13 @@ def group(
 
   firsts = []
   for people in scenes:
-    known = [int(person) for person in people if person >= 0]
-    for person in known:
+    numbers = [int(person) for person in people if person >= 0]
+    for person in numbers:
       parent.setdefault(person, person)
       # The smaller number stays: groups do not depend on the order of scenes.
-      low, high = sorted((root(known[0]), root(person)))
+      low, high = sorted((root(numbers[0]), root(person)))
       parent[high] = low
-    firsts.append(known[0] if known else -1)
+    firsts.append(numbers[0] if numbers else -1)
   members: dict[int, list[int]] = {}
   for person in sorted(parent):
     members.setdefault(root(person), []).append(person)

@@ -11,12 +11,12 @@ from jaxpriv.data.records import DataError
 
 
 class Kind(NamedTuple):
-  """What such folders hold.
+  """A kind of such folders: how it is named, made and repaired.
 
   Attributes:
     name: "a packed set".
-    format: as their index names it.
-    version: of the format.
+    format: the name of the format in the index.
+    version: the version of the format.
     make: a sentence: how to make one.
     again: what to do about a damaged one, an imperative without a full stop.
   """
@@ -31,10 +31,10 @@ class Kind(NamedTuple):
 def name(
   folder: pathlib.Path, stem: str, counts: Sequence[int]
 ) -> list[dict[str, Any]]:
-  """Names files stem-00000, ... when it is known how many there are.
+  """Renames files stem-00000, ... once their number is known.
 
   Returns:
-    what the index says of them: file and records of each.
+    their entries in the index: the file and its number of records.
   """
   shards = []
   for i, count in enumerate(counts):
@@ -75,7 +75,7 @@ def check(
   kind: Kind,
   open_file: Callable = array_record_module.ArrayRecordReader,
 ) -> tuple[list[str], list[int]]:
-  """The files of a folder, found whole, and how many records each holds.
+  """Checks that the files are complete; returns them and their record counts.
 
   Raises:
     DataError: there are none, or one is missing or truncated.

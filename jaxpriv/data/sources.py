@@ -1,9 +1,9 @@
 """Opens the source a config asks for, framed to one size, perhaps in memory.
 
 A source of photographs (folder, TFDS, ArrayRecord) opens images of any size by
-`photograph`, and `Framed` cuts the faces out. Whatever the source, what
-`open_source` returns holds images of `image_size` and the attributes asked for.
-The source feature_pools is another of these, `config.own`, and after it the
+`photograph`, and `Framed` cuts the faces out. `open_source` always returns a
+source with images of `image_size` and the attributes asked for. The source
+feature_pools holds the records of another source, `config.own`, followed by the
 features of `config.pools`, which stay on disk.
 """
 
@@ -25,8 +25,8 @@ def open_source(
 ) -> Source:
   """Opens the source of a data config.
 
-  Procedural faces are drawn at `image_size` in the frame that `align` asks for:
-  aligned to the template, or else loose.
+  Procedural faces are drawn at `image_size`: aligned to the template if
+  `config.align` is "landmarks", otherwise loosely framed.
 
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
@@ -38,11 +38,12 @@ def open_source(
 
   Returns:
     A source of records with image uint8 [image_size, image_size, 3] and with
-    `config.attributes`. Where that is empty: the source's `default_attributes`,
-    or every attribute that takes both values; where it is ("all",), the latter.
+    `config.attributes`. If that is empty, with the source's
+    `default_attributes`, or, if there are none, with every attribute that takes
+    both values; if it is ("all",), with the latter.
 
   Raises:
-    DataError: the data are not there or not as asked for.
+    DataError: the data do not exist or do not match the config.
   """
   if config.source == "feature_pools":
     return _open_pools(config, progress)
@@ -96,7 +97,7 @@ def open_unframed(config: Any) -> Source:
   """Opens a source with its images and attributes as they are stored."""
   if config.get("max_faces", 0):
     return _open_scenes(config)
-  # Imported where needed: a source's library need not be there for the others.
+  # Imported where needed: one source's library is not required by the others.
   if config.source == "procedural":
     from jaxpriv.data.procedural import ProceduralFaces
 

@@ -15,27 +15,27 @@ def split_groups(
   seed: int,
   names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-  """Deals groups of records to splits: those of a person, or each on its own.
+  """Deals groups of records to splits: all records of a person, or single ones.
 
-  People are ordered by a hash of (seed, name), which no library version
-  changes, and cut by the shares of people, not of images. The order of people
-  does not depend on who else is there, but shares are exact, also of few
-  people, so whoever comes or goes may push others next to a cut over it. That
-  nobody trained on is scored is for the caller to check.
+  People are ordered by a hash of (seed, name), which does not depend on library
+  versions, and cut by the shares of people, not of images. The order of two
+  people does not depend on who else is there. But shares are exact, even of few
+  people, so adding or removing somebody may move people near a cut to the other
+  side. The caller must check that nobody who was trained on is scored.
 
-  Images of unknown identity (-1) go to the first split, which is taken for the
-  training one. They can be no use to a measurement of identity; that one of
-  them shows a person of a later split cannot be ruled out, so they are counted
-  in no claim that needs disjoint people. Drop them first where that matters.
+  Images of unknown identity (-1) go to the first split, which is assumed to be
+  the training split. They are useless for measuring identity, and may show a
+  person of a later split, so a claim that needs disjoint people does not count
+  them. Drop them beforehand where that matters.
 
   Args:
-    identities: int [N], the person of each image, or of scenes the group, or
-      another number for each where images are dealt out; -1 unknown.
+    identities: int [N], the person of each image, the group of each scene, or a
+      number of its own for each image if single images are dealt; -1 unknown.
     shares: split -> share of the people, summing to 1; the first is training.
     seed: chooses who goes where.
-    names: the person behind each number of `identities`. Needed where a number
-      says how many others are there, as it does among sorted names; without
-      names the number itself is hashed.
+    names: the person behind each number of `identities`. Needed where the
+      number of a person depends on who else is there, as a rank among sorted
+      names does; without names the number itself is hashed.
 
   Returns:
     split -> int64 indices into `identities`, ascending.

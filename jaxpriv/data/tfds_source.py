@@ -1,8 +1,8 @@
 """CelebA and LFW as TensorFlow Datasets prepared them, without TensorFlow.
 
-Read are builders prepared in the array_record format. CelebA can be prepared
-without TensorFlow; the LFW builder needs it, so that without it LFW is read as
-a folder (folder = person), which `launch.pack` packs for training.
+It reads builders prepared in the array_record format. CelebA can be prepared
+without TensorFlow. The LFW builder needs TensorFlow; without it, read LFW as a
+folder (folder = person), which `launch.pack` packs for training.
 """
 
 import os
@@ -49,8 +49,9 @@ class TfdsSource(Source):
 
   Attributes:
     attribute_names: the 40 of CelebA; none for LFW.
-    default_attributes: those trained on unless the config names others.
-    identity_names: LFW: the people; CelebA has numbers only.
+    default_attributes: the attributes to train on unless the config names
+      others.
+    identity_names: the people of LFW; CelebA has numbers only.
   """
 
   def __init__(self, name: str, split: str, data_dir: str = ""):
@@ -95,10 +96,10 @@ class TfdsSource(Source):
     """Record `index` with its image opened but not decoded."""
     example = self._data[int(index)]
     image = images.open_image(example["image"], self.describe(index))
-    known: dict[str, Any] = dict(identity=self.identities[index])
+    values: dict[str, Any] = dict(identity=self.identities[index])
     if self._name == "celeb_a":
-      known.update(_celeb_a_fields(example, self.attribute_names))
-    fields = record(NO_IMAGE, **known)
+      values.update(_celeb_a_fields(example, self.attribute_names))
+    fields = record(NO_IMAGE, **values)
     square = np.full(4, np.nan)
     return Photograph(image, fields, square, self.describe(index))
 

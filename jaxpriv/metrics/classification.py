@@ -54,10 +54,10 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
     raise ValueError(
       f"predictions are {predicted.dtype}: pass class indices, not scores"
     )
-  known = labels >= 0
-  if not known.any():
+  labelled = labels >= 0
+  if not labelled.any():
     raise ValueError("no label is known, so there is no accuracy to speak of")
-  right, labels = (predicted == labels)[known], labels[known]
+  right, labels = (predicted == labels)[labelled], labels[labelled]
   classes, members, counts = np.unique(
     labels, return_inverse=True, return_counts=True
   )
@@ -81,8 +81,8 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
   Raises:
     ValueError: no label is 1.
   """
-  known = labels >= 0
-  scores, right = scores[known], labels[known] == 1
+  labelled = labels >= 0
+  scores, right = scores[labelled], labels[labelled] == 1
   if not right.any():
     raise ValueError("average precision without a positive is not defined")
   order = np.argsort(-scores, kind="stable")

@@ -25,8 +25,8 @@ def iou(a: Any, b: Any) -> Any:
   else:
     xp = np
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-  known = xp.isfinite(a).all(-1) & xp.isfinite(b).all(-1)
-  a, b = (xp.where(known[..., None], x, 0) for x in (a, b))
+  finite = xp.isfinite(a).all(-1) & xp.isfinite(b).all(-1)
+  a, b = (xp.where(finite[..., None], x, 0) for x in (a, b))
   low = xp.maximum(a[..., :2], b[..., :2])
   high = xp.minimum(a[..., 2:], b[..., 2:])
   area = lambda low, high: xp.maximum(high - low, 0).prod(-1)
@@ -58,7 +58,7 @@ def suppress(
   boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
   _check(boxes, scores)
   order = np.argsort(-scores, kind="stable")
-  kept = []
+  merged = []
   while len(order):
     shared = iou(boxes[order[0]], boxes[order])
     gone = shared > overlap
@@ -68,9 +68,9 @@ def suppress(
     votes = votes if len(votes) else order[:1]
     weight = np.maximum(scores[votes], 1e-12)
     mean = (boxes[votes] * weight[:, None]).sum(0) / weight.sum()
-    kept.append([*mean, scores[order[0]]])
+    merged.append([*mean, scores[order[0]]])
     order = order[~gone]
-  return np.array(kept).reshape(-1, 5)
+  return np.array(merged).reshape(-1, 5)
 
 
 def _check(boxes, scores, where=""):
@@ -107,20 +107,20 @@ def average_precision(
   if not faces:
     raise ValueError("average precision without a face is not defined")
   scores, right = [], []
-  for i, (found, boxes) in enumerate(
+  for i, (candidates, boxes) in enumerate(
     zip(detections, ground_truth, strict=True)
   ):
-    found = np.asarray(found, np.float64).reshape(-1, 5)
+    candidates = np.asarray(candidates, np.float64).reshape(-1, 5)
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    _check(found[:, :4], found[:, 4], f"image {i}, detections: ")
+    _check(candidates[:, :4], candidates[:, 4], f"image {i}, detections: ")
     _check(boxes, (), f"image {i}, faces: ")
-    shared = iou(found[:, None, :4], boxes[None])
+    shared = iou(candidates[:, None, :4], boxes[None])
     # Ties in score go by overlap, so that the order of rows does not matter.
     fit = shared.max(1, initial=0)
-    order = np.lexsort((-fit, -found[:, 4]))
-    found, shared = found[order], shared[order]
+    order = np.lexsort((-fit, -candidates[:, 4]))
+    candidates, shared = candidates[order], shared[order]
     taken = np.zeros(len(boxes), bool)
-    for row, score in zip(shared, found[:, 4], strict=True):
+    for row, score in zip(shared, candidates[:, 4], strict=True):
       best = int(row.argmax()) if len(row) else -1
       hit = best >= 0 and row[best] >= overlap and not taken[best]
       if hit:

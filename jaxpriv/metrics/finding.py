@@ -218,16 +218,16 @@ def _hidden(metric, sign, value, low, high, floor, ceiling) -> Verdict:
   if floor is None:
     return Verdict(UNCLEAR, "no figure of what knowing nothing scores")
   limit = floor + slack_of(metric, floor)
-  said = figure(sign * limit, metric)
+  limit_text = figure(sign * limit, metric)
   if low > (floor if metric.strict else limit):
-    worst = figure(sign * floor, metric) if metric.strict else said
+    worst = figure(sign * floor, metric) if metric.strict else limit_text
     return Verdict(BAD, f"the whole interval is better than {worst}")
   if ceiling is None:
     return Verdict(UNCLEAR, "no figure without protection to compare with")
   if ceiling.low <= limit:
     return Verdict(UNCLEAR, "the same reader fails without protection, too")
   if high > limit:
-    return Verdict(UNCLEAR, f"the interval spans the limit of {said}")
+    return Verdict(UNCLEAR, f"the interval spans the limit of {limit_text}")
   return Verdict(GOOD, "as good as knowing nothing")
 
 
@@ -241,8 +241,8 @@ def _kept(metric, sign, value, low, high, floor, ceiling) -> Verdict:
   if floor is not None and ceiling.value <= floor:
     return Verdict(UNCLEAR, "not read without protection, either")
   if value >= ceiling.value - metric.kept:
-    said = figure(metric.kept, metric)
-    return Verdict(GOOD, f"within {said} of what it is without protection")
+    margin = figure(metric.kept, metric)
+    return Verdict(GOOD, f"within {margin} of what it is without protection")
   if floor is not None and low <= floor:
     return Verdict(BAD, "no better than knowing nothing")
   return Verdict(UNCLEAR, "weaker, but still better than knowing nothing")

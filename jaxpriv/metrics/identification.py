@@ -120,15 +120,15 @@ def _rows(embeddings, ids, side):
 
 def _nearest(gallery, person, num_people, probes, seed):
   """Gallery row nearest to every probe, -1 for none; and the invalid rows."""
-  gallery, shown = _directions(gallery)
-  probes, seen = _directions(probes)
-  invalid = int((~shown).sum() + (~seen).sum())
-  if not shown.any():
+  gallery, gallery_valid = _directions(gallery)
+  probes, probes_valid = _directions(probes)
+  invalid = int((~gallery_valid).sum() + (~probes_valid).sum())
+  if not gallery_valid.any():
     return np.full(len(probes), -1), invalid
-  centre = gallery[shown].mean(0)
+  centre = gallery[gallery_valid].mean(0)
   gallery, probes = ((x - centre).astype(np.float32) for x in (gallery, probes))
   norms = np.einsum("gd,gd->g", gallery, gallery, dtype=np.float64) / 2
-  norms = np.where(shown, norms, np.inf).astype(np.float32)
+  norms = np.where(gallery_valid, norms, np.inf).astype(np.float32)
 
   rng = np.random.default_rng(seed)
   turns = rng.integers(num_people, size=len(probes))
@@ -142,7 +142,7 @@ def _nearest(gallery, person, num_people, probes, seed):
     # The last block overlaps the one before: one shape, compiled once.
     rows = slice(max(min(start, len(probes) - block), 0), start + block)
     index[rows] = _block(probes[rows], turns[rows], *fixed, num_people)
-  return np.where(seen, index, -1), invalid
+  return np.where(probes_valid, index, -1), invalid
 
 
 @jax.jit

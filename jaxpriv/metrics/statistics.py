@@ -87,11 +87,11 @@ def mean_interval(
     ValueError: no value is known.
   """
   values, groups = np.asarray(values, np.float64), np.asarray(groups)
-  known = np.isfinite(values)
-  if not known.any():
+  finite = np.isfinite(values)
+  if not finite.any():
     raise ValueError("the mean of no known value is not defined")
-  values = values[known]
-  _, groups = np.unique(groups[known], return_inverse=True)
+  values = values[finite]
+  _, groups = np.unique(groups[finite], return_inverse=True)
   mean = values.mean()
   sums = np.bincount(groups, values - mean)
   count = len(sums)

@@ -4,7 +4,8 @@ Liu et al., "Enhanced Embedded AutoEncoders: An Attribute-Preserving Face
 De-identification Framework", 2023, section III-A and Fig. 3. The paper states
 the numbers of layers and the shapes of x, r and y at 224 pixels; widths,
 kernels and strides, which it leaves open, are the fields below. Layers are 3x3
-convolutions with norm and ReLU unless said; numbers behind them are sides.
+convolutions with norm and ReLU unless noted; the numbers after them are sides
+of their outputs.
 
 | net | layers at 224 px | parameters |
 |---|---|---|
@@ -18,7 +19,7 @@ convolutions with norm and ReLU unless said; numbers behind them are sides.
 | decoder | (linear) | |
 
 c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2.
-The internal code, 7x7x64, is the bottleneck that everything released passes.
+The internal code, 7x7x64, is the bottleneck: all that is released passes it.
 """
 
 import math
@@ -37,7 +38,7 @@ class ExternalAutoEncoder(nn.Module):
 
   Attributes:
     widths: channels of the five encoder layers; the decoder mirrors them.
-    strides: of the encoder layers, 1 or 2.
+    strides: strides of the encoder layers, 1 or 2.
   """
 
   widths: tuple[int, ...] = (64, 128, 256, 512, 512)
@@ -94,8 +95,8 @@ class InternalAutoEncoder(nn.Module):
     features: C.
     widths: channels of the first five of the six encoder layers; the decoder
       mirrors them.
-    code: channels of the sixth, the bottleneck: what is released holds no more
-      than its s/2 * s/2 * code numbers.
+    code: channels of the sixth, the bottleneck: the output is a function of
+      only s/2 * s/2 * code numbers.
   """
 
   features: int = 512
@@ -117,7 +118,7 @@ class InternalAutoEncoder(nn.Module):
     self.decoder = [ConvBlock(n, **block) for n in w[:0:-1]] + [
       UpBlock(w[0], **block)
     ]
-    # y is compared with d, which takes both signs: no norm, no activation.
+    # No norm or activation: y is compared with d, which takes both signs.
     self.to_features = ConvBlock(
       self.features, norm="", activation=lambda x: x, dtype=self.dtype
     )

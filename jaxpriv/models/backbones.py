@@ -1,4 +1,4 @@
-"""Networks by the names that configs call them by.
+"""Networks by their names in configs.
 
 | kind | network | output |
 |---|---|---|
@@ -41,19 +41,19 @@ def make(kind: str, **settings: Any) -> nn.Module:
     **settings: fields of the module.
 
   Raises:
-    ValueError: the kind, or a setting of it, is unknown; the message lists
-      those that are known.
+    ValueError: the kind, or a setting of it, is unknown; the message lists the
+      valid ones.
   """
   if kind not in KINDS:
     raise ValueError(
       f"there is no network {kind!r}: choose of {', '.join(KINDS)}"
     )
   fields = [field.name for field in dataclasses.fields(KINDS[kind])]
-  known = [name for name in fields if name not in _OF_EVERY_MODULE]
-  unknown = [name for name in settings if name not in known]
+  names = [name for name in fields if name not in _OF_EVERY_MODULE]
+  unknown = [name for name in settings if name not in names]
   if unknown:
     raise ValueError(
       f"a network {kind!r} has no setting {', '.join(unknown)}; its settings"
-      f" are {', '.join(known)}"
+      f" are {', '.join(names)}"
     )
   return KINDS[kind](**settings)

@@ -26,9 +26,9 @@ class FeatureSelectionNetwork(nn.Module):
   Attributes:
     attributes: m, the number of FC groups.
     widths: channels of the trunk's six modules.
-    pool_strides: of their max pools; 2 has window 2, 1 has window 3.
+    pool_strides: strides of their max pools; 2 has window 2, 1 has window 3.
     group_units: units of the first two FC layers of each group.
-    dropout: before the second and third.
+    dropout: rate before the second and third.
   """
 
   attributes: int

@@ -1,4 +1,4 @@
-"""Backbones with what training puts on top of them.
+"""Backbones with the output layers that training needs.
 
 A backbone is any module `(images [B, S, S, 3] in [0, 1], train) -> [B, D]`.
 """
@@ -14,8 +14,8 @@ class MarginRecogniser(nn.Module):
   Attributes:
     backbone: images to embeddings.
     classes: people of the training set; weight holds one centre for each.
-    side: images are resized to this side first, antialiased, as 112 px
-      recognisers of 224 px images need; 0 leaves them.
+    side: images are first resized to this side, antialiased, for example for a
+      112 px recogniser of 224 px images; 0 leaves them unchanged.
   """
 
   backbone: nn.Module

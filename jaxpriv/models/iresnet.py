@@ -15,10 +15,10 @@ default stem:
 | head | norm, flatten, dropout, fc, norm with scale fixed at 1 | features |
 
 A block is norm, conv 3x3, norm, PReLU, conv 3x3 (stride), norm, added to its
-input, which passes a 1x1 conv and norm where the shape changes. Kernels begin
-by He's fan-out rule, as MagFace's, and not by N(0, .1), as arcface_torch's,
-which is tuned to 64 channels. At 112 px and width 64, STAGES[50] has 43.59 M
-parameters.
+input, which passes a 1x1 conv and norm where the shape changes. Kernels are
+initialised by He's fan-out rule, as in MagFace, not by N(0, .1), as in
+arcface_torch, which is tuned to 64 channels. At 112 px and width 64, STAGES[50]
+has 43.59 M parameters.
 """
 
 from collections.abc import Sequence
@@ -92,12 +92,12 @@ class IResNet(nn.Module):
     width: channels of the stem: 64 in the papers.
     features: size of the embedding.
     norm: "batch", or "group" for training with differential privacy. The norm
-      behind fc is batch or none: any norm within one example would fix the
-      length of the embedding, which MagFace reads quality from.
+      after fc is batch or none: any norm within one example would fix the
+      length of the embedding, from which MagFace reads quality.
     dropout: rate before fc: 0 in arcface_torch, .4 in MagFace.
     stem_stride: 1 in the papers, 2 for a quarter of the work.
-    dtype: computed in; fc and what follows are float32 always.
-    param_dtype: of convolutions and slopes.
+    dtype: compute precision; fc and later layers are always float32.
+    param_dtype: precision of convolutions and slopes.
   """
 
   depths: Sequence[int] = STAGES[50]

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxpriv.patches import patches
+from jaxpriv.im2col import im2col
 
 Dtype = Any
 
@@ -29,8 +29,8 @@ def norm(
 ) -> Callable[[jax.Array], jax.Array]:
   """BatchNorm ("batch") or GroupNorm ("group"), which DP training needs.
 
-  Statistics and parameters are float32 whatever `dtype` is computed in. Groups
-  are of eight channels, or of as many as divide both eight and all of them.
+  Statistics and parameters are float32 whatever the compute precision `dtype`.
+  The size of groups is the greatest common divisor of 8 and all channels.
   """
   if kind == "batch":
     return nn.BatchNorm(
@@ -56,8 +56,8 @@ def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
   """Max pooling, "SAME", as a maximum of shifted slices.
 
   The gradient of XLA's own pooling takes longer on a CPU than all convolutions
-  of a small network together; this one's is elementwise. Where values tie it is
-  shared among them.
+  of a small network together; the gradient of this one is elementwise. Values
+  that tie share it.
 
   Args:
     x: [B, H, W, C]; H and W divide by stride.
@@ -92,15 +92,15 @@ def conv_general_dilated(
 
   Where an image is smaller than the kernel, XLA swaps the two, for which the
   CPU has no fast code (`launch.benchmark layers`: more than ten times slower).
-  There the convolution is a matrix product of patches. Nor is it always fast
-  with three channels: a fourth, empty one helps.
+  There the convolution is computed as a matrix product of windows (`im2col`).
+  Nor is XLA always fast with three channels: a fourth, empty one helps.
 
   Args:
     x: [B, H, W, C].
     kernel: [h, w, C, features].
     strides: two numbers.
     padding: "SAME", "VALID" or ((low, high), (low, high)).
-    **options: of `lax.conv_general_dilated`.
+    **options: further arguments of `lax.conv_general_dilated`.
 
   Returns:
     [B, H', W', features]
@@ -117,9 +117,9 @@ def conv_general_dilated(
     ]
     if math.prod(sizes) < math.prod(window):
       flat = kernel.reshape(-1, kernel.shape[-1])
-      return patches(x, window, strides, padding) @ flat
+      return im2col(x, window, strides, padding) @ flat
     if x.shape[-1] == 3:
-      # By a literal zero, which `privacy.products` can see to be one.
+      # Padded by a literal zero, which `privacy.products` recognises as zero.
       x, kernel = (
         jax.lax.pad(
           a, a.dtype.type(0), [(0, int(i == axis), 0) for i in range(4)]
@@ -141,7 +141,7 @@ def _plain(x, options) -> bool:
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 
-# He's fan-out rule: gradients stay level at any width.
+# He's fan-out rule: gradients keep their scale at any width.
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -155,7 +155,7 @@ def residual_conv(
 ) -> nn.Module:
   """A convolution of residual networks: square, without bias.
 
-  Padded by number: "SAME" would pad strided convolutions unevenly.
+  The padding is explicit: "SAME" would pad strided convolutions unevenly.
   """
   return Conv(
     features,
@@ -203,9 +203,10 @@ class ConvBlock(nn.Module):
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """4x4 transposed convolution of stride 2, "SAME", as `lax.conv_transpose`.
 
-  On a CPU, where the gradient of a dilated convolution is slow, the four phases
-  of the output are the channels of one ordinary 3x3 convolution, with the same
-  parameters and the same result (`launch.benchmark layers` measures both).
+  On a CPU, where the gradient of a dilated convolution is slow, it is computed
+  as one ordinary 3x3 convolution whose channels are the four phases of the
+  output, with the same parameters and the same result (`launch.benchmark
+  layers` measures both).
 
   Args:
     x: [B, H, W, C].
@@ -301,9 +302,9 @@ class StandardizedConv(nn.Module):
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     strides = (self.strides, self.strides)
     if jax.default_backend() == "cpu":
-      # Of examples one by one, as DP-SGD wants gradients, the fastest.
+      # The fastest way to the per-example gradients that DP-SGD needs.
       flat = kernel.reshape(-1, self.features)
-      y = patches(x, self.kernel_size, strides, self.padding) @ flat
+      y = im2col(x, self.kernel_size, strides, self.padding) @ flat
     else:
       y = jax.lax.conv_general_dilated(
         x,

@@ -12,14 +12,14 @@ the other classes and
             g(a) = a / upper^2 + 1 / a
 
 Beyond theta_y + m = pi, where cos(theta + m) would rise again, ArcFace and
-MagFace go on as cos(theta_y) - m sin(m), which falls: insightface's branch for
-easy_margin=False. MagFace's authors train with easy_margin=True, no margin
-where cos(theta_y) <= 0; ask for it by name.
+MagFace continue as cos(theta_y) - m sin(m), which falls: insightface's branch
+for easy_margin=False. MagFace's authors train with easy_margin=True, that is
+without margin where cos(theta_y) <= 0; pass it explicitly if wanted.
 
 Everything is computed in float32 at least, whatever the inputs are. At
-cos(theta) = +-1, where d sin / d cos is infinite, sin counts as constant, so
-that gradients stay finite. A label outside [0, classes) is unknown and costs
-nothing. Label logits are picked by a masked sum, so class weights may be
+cos(theta) = +-1, where d sin / d cos is infinite, sin is treated as constant,
+so that gradients stay finite. A label outside [0, classes) is unknown and adds
+no loss. Label logits are picked by a masked sum, so class weights may be
 sharded over their first dimension.
 """
 
@@ -49,8 +49,8 @@ def arcface_loss(
     scale: s.
     margin: m, in radians.
     gradient: "exact", or "straight_through": the margin changes the value of
-      the label's logit but its derivative by cos(theta_y) is taken as s, not as
-      s sin(theta_y + m) / sin(theta_y). insightface's arcface_torch trains so.
+      the label's logit, but its derivative by cos(theta_y) is taken as s, not
+      as s sin(theta_y + m) / sin(theta_y), as in insightface's arcface_torch.
     reduction: "mean" over the batch, or "none".
 
   Returns:
@@ -114,15 +114,15 @@ def magface_loss(
   cosine = cosine_logits(embeddings, weight)
   target = _label_logit(cosine, labels)
   squared = jnp.sum(jnp.square(embeddings.astype(cosine.dtype)), -1)
-  # Clipped before the root, which has no gradient at 0.
+  # Clipped before the root, which has an infinite gradient at 0.
   norm = jnp.sqrt(jnp.clip(squared, lower**2, upper**2))
   slope = (upper_margin - lower_margin) / (upper - lower)
   margin = lower_margin + slope * (norm - lower)
   shifted = _add_angle(target, margin, easy_margin)
   losses = _cross_entropy(cosine, shifted, labels, scale)
   pull = norm / upper**2 + 1 / norm
-  known = (labels >= 0) & (labels < weight.shape[0])
-  return _reduce(losses + jnp.where(known, lambda_g * pull, 0), reduction)
+  labelled = (labels >= 0) & (labels < weight.shape[0])
+  return _reduce(losses + jnp.where(labelled, lambda_g * pull, 0), reduction)
 
 
 def cosine_logits(embeddings: jax.Array, weight: jax.Array) -> jax.Array:
@@ -149,7 +149,7 @@ def _label_logit(logits, labels):
 def _add_angle(cosine, margin, easy_margin=False):
   """cos(theta + margin) from cos(theta), falling over the whole of [0, pi]."""
   square = (1 - cosine) * (1 + cosine)
-  # where twice: the untaken branch must not put an infinity into the gradient.
+  # A second `where` keeps infinities of the untaken branch out of the gradient.
   inside = square > jnp.finfo(cosine.dtype).eps
   sine = jnp.where(inside, jnp.sqrt(jnp.where(inside, square, 1)), 0)
   shifted = cosine * jnp.cos(margin) - sine * jnp.sin(margin)

@@ -1,8 +1,8 @@
-"""Networks that read a region of a photograph for five tasks at once.
+"""Networks that solve five tasks at once on a region of a photograph.
 
 `HyperFace` is that of Ranjan et al., "HyperFace: A Deep Multi-Task Learning
-Framework", TPAMI 2019: AlexNet, with features of three depths fused, because
-landmarks and pose are seen best early and gender late.
+Framework", TPAMI 2019: AlexNet with fused features of three depths, because
+early layers are best for landmarks and pose, late ones for gender.
 
 | layer | what | output |
 |---|---|---|
@@ -16,7 +16,7 @@ landmarks and pose are seen best early and gender late.
 | fc_full | 3072 | 3072 |
 | heads | 512, then a task's outputs | 2, 42, 21, 3, 2 |
 
-33,821,318 parameters, no layer that sees two examples. `SmallMultiTask` does
+It has 33,821,318 parameters, and no layer mixes examples. `SmallMultiTask` does
 the same at small sides, with GroupNorm.
 """
 
@@ -45,14 +45,15 @@ TASKS = tuple(OUTPUTS)
 class MultiTask(nn.Module):
   """Regions [N, S, S, 3] in [0, 1] -> (task -> [N, outputs], [tasks]).
 
-  The second are the log-variances of Kendall, Gal and Cipolla, "Multi-Task
-  Learning Using Uncertainty to Weigh Losses", CVPR 2018: learned weights.
+  The second output are the log-variances of Kendall, Gal and Cipolla,
+  "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018: learned
+  weights of the tasks.
 
   Attributes:
     backbone: regions to features [N, F].
-    units: of the layer before each task's outputs; 0: there is none.
-    log_variances: their first values.
-    dropout: before the outputs and before `units`.
+    units: units of the layer before each task's outputs; 0 for no such layer.
+    log_variances: their initial values.
+    dropout: rate before the outputs and before `units`.
   """
 
   backbone: nn.Module
@@ -93,8 +94,9 @@ class HyperFace(nn.Module):
   """Regions [N, 227, 227, 3] in [0, 1] -> features [N, 3072].
 
   Attributes:
-    width: 96, of the first convolution; others in proportion.
-    features: of fc_full.
+    width: channels of the first convolution, 96 in the paper; the others are in
+      proportion.
+    features: units of fc_full.
   """
 
   width: int = 96
@@ -130,12 +132,12 @@ class HyperFace(nn.Module):
 
 
 def oriented_gradients(x: jax.Array, cell: int = 4, bins: int = 8) -> jax.Array:
-  """Histograms of oriented gradients, and colours, of cells; nothing learned.
+  """Histograms of oriented gradients, and mean colours, of cells.
 
   After Dalal and Triggs, "Histograms of Oriented Gradients for Human
-  Detection", CVPR 2005. What is not learned costs no privacy: Tramer and Boneh,
-  "Differentially Private Learning Needs Better Features (or Much More Data)",
-  ICLR 2021.
+  Detection", CVPR 2005. They are not learned and so cost no privacy: Tramer and
+  Boneh, "Differentially Private Learning Needs Better Features (or Much More
+  Data)", ICLR 2021.
 
   Args:
     x: [N, S, S, 3] in [0, 1], S a multiple of cell.
@@ -148,7 +150,7 @@ def oriented_gradients(x: jax.Array, cell: int = 4, bins: int = 8) -> jax.Array:
   """
   count, side, _, _ = x.shape
   cells = side // cell
-  # Channel by channel, and sums of slices: XLA on CPU is slow to reduce over
+  # Channel by channel, as sums of slices: XLA on CPU is slow to reduce over
   # short axes.
   colours = [x[..., i] for i in range(3)]
   grey = jnp.pad(sum(colours) / 3, ((0, 0), (1, 1), (1, 1)), "edge")
@@ -178,16 +180,17 @@ def oriented_gradients(x: jax.Array, cell: int = 4, bins: int = 8) -> jax.Array:
 class SmallMultiTask(nn.Module):
   """Regions [N, S, S, 3] in [0, 1] -> features [N, features].
 
-  Convolutions 3x3 with GroupNorm, the first of stride 1 and the others halving
-  the side; the second is brought to the last one's side by a convolution and
-  joined to it, as HyperFace does, if there are more than two.
+  3x3 convolutions with GroupNorm, the first of stride 1, the others halving the
+  side. If there are more than two, a further convolution brings the second to
+  the side of the last one, and both are joined, as in HyperFace.
 
   Attributes:
     widths: channels of the convolutions, divisible by 8; there may be none.
     features: units of the last layer.
-    gradients: side of the cells whose `oriented_gradients` are seen, and not
-      the pixels, less their mean over the region, which nearly all faces have
-      in common: steps of noise go furthest along what differs. 0: pixels.
+    gradients: side of the cells of `oriented_gradients`, which then are the
+      input in place of pixels, minus their mean over the region. Nearly all
+      faces share that mean, and noisy steps go furthest along features that
+      differ. 0 for pixels.
     standardize: weight standardisation (Qiao et al. 2019) of convolutions.
   """
 

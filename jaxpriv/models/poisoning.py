@@ -3,8 +3,8 @@
 Guo et al., "Deep Poisoning: Towards Robust Image Data Sharing against Visual
 Disclosure", WACV 2021, section 4. The module is "4 residual blocks from
 ResNet", of the shape of the features. Reconstructors are inverse bottlenecks
-(convolution, norm, convolution, norm, convolution, ReLU), so many before each
-enlargement; widths within them, which the paper leaves open, are chosen here.
+(convolution, norm, convolution, norm, convolution, ReLU), a number of them
+before each enlargement; the paper leaves the widths within them open.
 
 The reconstructor R0 that the module is trained against, at conv4_1:
 
@@ -39,14 +39,14 @@ class DeepPoisoningModule(nn.Module):
   Attributes:
     blocks: bottleneck blocks.
     code: length of a key [B, code] that scales and shifts the channels before
-      each block, so that every sample is poisoned in a way of its own; 0 is the
-      paper's module, one map for all.
-    spread: standard deviation of these scales (about 1) and shifts (about 0)
-      at first; training goes on from there.
+      each block, so that every sample is poisoned differently; 0 is the paper's
+      module, the same map for all.
+    spread: initial standard deviation of these scales (about 1) and shifts
+      (about 0); training changes it.
     norm: "batch" or "group".
-    dtype: computed in.
-    identity: at first it changes nothing. It then learns sooner, and stays
-      nearer to the features, which more inverters see through.
+    dtype: compute precision.
+    identity: start as the identity. The module then learns faster but stays
+      closer to the features, so that more inverters succeed.
   """
 
   blocks: int = 4
@@ -88,8 +88,8 @@ class LearnedNoise(nn.Module):
   trained with the network frozen.
 
   Attributes:
-    count: tensors.
-    scale: of the Laplace distribution.
+    count: number of tensors.
+    scale: scale of the Laplace distribution.
   """
 
   count: int = 8
@@ -110,13 +110,13 @@ class LearnedNoise(nn.Module):
 
 
 class FeatureNet(nn.Module):
-  """Features [B, H, W, C] -> [B, features], float32: what probes read with.
+  """Features [B, H, W, C] -> [B, features], float32: the network of probes.
 
   Attributes:
-    features: outputs.
+    features: number of outputs.
     hidden: channels of a convolution of stride 2 and units of a dense layer
       before the last one; 0 is a linear map.
-    norm: of the convolution.
+    norm: the norm of the convolution.
   """
 
   features: int = 128
@@ -134,14 +134,14 @@ class FeatureNet(nn.Module):
 
 
 def content_keys(images: jax.Array, secret: int) -> jax.Array:
-  """Random keys [B], a function of a secret and of an image's every bit.
+  """Random keys [B], a function of a secret and of every bit of an image.
 
-  What is drawn from them is new for each image and the same when the image
-  comes again, on whatever device and in whatever batch.
+  Different images get independent keys; the same image always gets the same
+  key, on any device and in any batch.
 
   Args:
     images: float32 [B, H, W, C].
-    secret: below 2^64; whoever has it and the image can draw the same.
+    secret: below 2^64; whoever has it and the image can compute the key.
   """
   root = jax.random.fold_in(
     jax.random.key(secret & 0xFFFFFFFF), (secret >> 32) & 0xFFFFFFFF
@@ -213,18 +213,18 @@ class Reconstructor(nn.Module):
   """Features [B, s, s, C] -> images [B, side, side, 3] in [0, 1], float32.
 
   Attributes:
-    side: of the images, a multiple of s.
+    side: side of the images, a multiple of s.
     blocks: inverse bottlenecks before each enlargement.
-    factor: of an enlargement (nearest neighbour), 2 or 4; as many times fewer
-      channels. The last is of what is left.
+    factor: factor of an enlargement (nearest neighbour), 2 or 4, by which it
+      also divides the channels. The last enlarges by whatever remains.
     residual: blocks are added to their input.
     output: "clamp", or "min_max": each image is stretched to [0, 1].
     norm: "batch" or "group".
-    dtype: computed in.
-    shuffle: the last enlargement is of the image, out of as many more channels
-      (Shi et al., CVPR 2016), so that nothing is computed at full size.
-    expansion: width within a block over its own: narrow blocks lose what a
-      small network's few channels hold.
+    dtype: compute precision.
+    shuffle: the last enlargement rearranges channels of the output into the
+      image (Shi et al., CVPR 2016), so that nothing is computed at full size.
+    expansion: width within a block over its own: narrow blocks lose information
+      that a small network's few channels hold.
   """
 
   side: int = 224
@@ -244,7 +244,7 @@ class Reconstructor(nn.Module):
     width = x.shape[-1]
     last = 1
     for stage, factor in enumerate(factors):
-      # The first stage halves, whatever the factor.
+      # The first stage halves the channels, whatever the factor.
       width = max(width // (factors[stage - 1] if stage else 2), 8)
       for _ in range(self.blocks):
         x = InverseBottleneck(
@@ -261,7 +261,7 @@ class Reconstructor(nn.Module):
     return _to_image(x, self.output)
 
   def _factors(self, side: int) -> list[int]:
-    """How much each stage enlarges; the last as much as is left."""
+    """The factor of each stage; the last enlarges by whatever remains."""
     ratio, left = divmod(self.side, side)
     factors = []
     while ratio > 1 and not left:
@@ -277,7 +277,7 @@ class Reconstructor(nn.Module):
 
 def _to_image(x, output):
   if output == "clamp":
-    # Around grey: dark and bright are as far away.
+    # Centred on grey, so that dark and bright are equally far away.
     return jnp.clip(x + 0.5, 0, 1)
   if output == "min_max":
     low = x.min((1, 2, 3), keepdims=True)

@@ -1,4 +1,4 @@
-"""ResNet, in the names of He et al., so that it can be cut where they say.
+"""ResNet with the layer names of He et al., at which it can be split.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1,
 with the stride in the 3x3 convolution. At 224 px and width 64:
@@ -37,12 +37,12 @@ class Bottleneck(nn.Module):
   1x1, 3x3 and 1x1 convolutions, a quarter as wide within, added to the input.
 
   Attributes:
-    features: channels.
-    stride: of the 3x3 convolution.
+    features: channels of the output.
+    stride: stride of the 3x3 convolution.
     norm: "batch" or "group".
-    dtype: computed in.
-    identity: at first it returns what is not negative as it is: the last norm
-      begins at scale 0.
+    dtype: compute precision.
+    identity: the block starts as the identity on non-negative inputs: the scale
+      of the last norm starts at 0.
   """
 
   features: int
@@ -69,14 +69,15 @@ class ResNet(nn.Module):
   """Images [B, S, S, 3] in [0, 1] -> logits [B, features], float32.
 
   Attributes:
-    depths: blocks of conv2_x to the last stage; of `DEPTHS`, or fewer stages.
+    depths: blocks of conv2_x to the last stage: one of `DEPTHS`, or fewer
+      stages.
     width: channels of conv1; conv2_x has four times as many.
-    features: outputs.
+    features: number of outputs.
     stem: side and stride of conv1, and whether it is pooled: (7, 2, True) in
       the paper, (3, 1, False) for small images.
     norm: "batch", or "group" for training with differential privacy.
-    dtype: computed in; the head is float32 always.
-    pooled: the head sees the mean over positions; if not, each of them, as of
+    dtype: compute precision; the head is always float32.
+    pooled: the head sees the mean over positions; if false, all positions, for
       small aligned faces.
   """
 

@@ -1,9 +1,9 @@
 """Cuts a network in two at a named layer: C = D o f.
 
 Guo et al., "Deep Poisoning: Towards Robust Image Data Sharing against Visual
-Disclosure", WACV 2021, equation (2): a featurizer f, up to and with that layer,
-and a decider D, the rest. No network is written for it: calls of the layer are
-intercepted.
+Disclosure", WACV 2021, equation (2): a featurizer f, up to and including that
+layer, and a decider D, the rest. It works on any network: calls of the layer
+are intercepted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ class Split(NamedTuple):
   """The two halves; both take the variables of the whole network.
 
   Attributes:
-    featurizer: (variables, images) -> features, what the layer gives.
+    featurizer: (variables, images) -> features, the output of the layer.
     decider: (variables, features, images) -> the network's output as if the
       layer had given `features`; it does not depend on the images' pixels.
   """
@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
 
 class _Reached(Exception):
-  """The layer was called: what comes after it is not wanted."""
+  """Raised when the layer was called, to skip the rest of the network."""
 
   def __init__(self, features):
     super().__init__()
@@ -36,20 +36,20 @@ class _Reached(Exception):
 
 
 def split(model: nn.Module, layer: str, **arguments: Any) -> Split:
-  """Cuts a network behind `layer`.
+  """Cuts a network after `layer`.
 
   Args:
-    model: its `__call__` takes images.
-    layer: the path of a module that gives one array, such as "conv4_1" or
+    model: a module whose `__call__` takes images.
+    layer: the path of a module that returns one array, such as "conv4_1" or
       "backbone/conv4_1"; it is called once.
-    **arguments: of `model.__call__`, such as train=False.
+    **arguments: further arguments of `model.__call__`, such as train=False.
 
   Returns:
-    a Split. Nothing before the layer is computed for the decider, once it is
-    compiled: its result is not used.
+    a Split. A compiled decider computes no layer before the cut: XLA removes
+    results that are not used.
 
   Raises:
-    ValueError: when called, if there is no such layer.
+    ValueError: there is no such layer (raised when the halves are called).
   """
 
   def featurizer(variables, images):
@@ -129,13 +129,13 @@ def _intercepted(module, layer, images, arguments, instead):
 def halves(
   model: nn.Module, layer: str, images: Any, **arguments: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """The names of the parameters of f and of D, as "conv1/kernel".
+  """The names of the parameters of f and of D, such as "conv1/kernel".
 
   Args:
-    model: as of `split`, like layer and arguments.
-    layer: see there.
-    images: of the shape to come, or a jax.ShapeDtypeStruct.
-    **arguments: see there.
+    model: see `split`.
+    layer: see `split`.
+    images: images of the shape to come, or a jax.ShapeDtypeStruct.
+    **arguments: see `split`.
 
   Raises:
     ValueError: there is no such layer.
@@ -156,11 +156,11 @@ def halves(
 
 
 def parameters(variables: Mapping[str, Any], names: Sequence[str]) -> dict:
-  """What of the variables belongs to some parameters: they, and statistics.
+  """The variables that belong to some parameters: these, and their statistics.
 
   Args:
-    variables: of a network: "params" and perhaps "batch_stats".
-    names: of parameters, as `halves` gives them.
+    variables: variables of a network: "params" and perhaps "batch_stats".
+    names: names of parameters, as from `halves`.
 
   Returns:
     "params/conv1/kernel" -> array.

@@ -1,10 +1,10 @@
-"""A plain convolutional network: the second opinion on what images show.
+"""A plain convolutional network: a second opinion on identity and attributes.
 
-In the image of VGG (Simonyan, Zisserman, ICLR 2015; Parkhi et al., BMVC 2015),
-with norms and a pooled head, and nothing in common with IResNet but the
-convolution. Attackers read identity and attributes with it, so that no figure
-rests on the architecture that a loss was computed with. For depths (d1, ...,
-dn), width w and an image of side s:
+Modelled on VGG (Simonyan, Zisserman, ICLR 2015; Parkhi et al., BMVC 2015), with
+norms and a pooled head, and nothing in common with IResNet but the convolution.
+Attackers read identity and attributes with it, so that no figure rests on the
+architecture that a loss was computed with. For depths (d1, ..., dn), width w
+and an image of side s:
 
 | layer | what | output |
 |---|---|---|
@@ -59,8 +59,8 @@ class VGGNet(nn.Module):
     features: outputs: an embedding's size, or the number of logits.
     norm: "batch", or "group" for training with differential privacy.
     dropout: rate before fc.
-    dtype: computed in; the head is float32 always.
-    param_dtype: of the convolutions.
+    dtype: compute precision; the head is always float32.
+    param_dtype: precision of the convolutions.
   """
 
   depths: Sequence[int] = (1, 1, 2, 2)

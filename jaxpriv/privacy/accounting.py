@@ -1,12 +1,12 @@
-"""What DP-SGD spends, by dp_accounting.
+"""The privacy budget that DP-SGD spends, computed by dp_accounting.
 
 Each step draws every unit (an image, or a person) independently with the
-sampling probability q, and adds Gaussian noise of sigma times the sensitivity:
-T times the Poisson-subsampled Gaussian mechanism, neighbours differing by one
-unit more or less.
+sampling probability q, and adds Gaussian noise of sigma times the sensitivity.
+That is the Poisson-subsampled Gaussian mechanism, composed T times;
+neighbouring data sets differ by adding or removing one unit.
 
-dp_accounting takes longer to import than JAX, and every program reads this
-module, so that it is imported where it is used.
+dp_accounting takes longer to import than JAX, and every program imports this
+module, so dp_accounting is imported where it is used.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
   import dp_accounting
 
 ACCOUNTANTS = ("pld", "rdp")
-# Bounds from above that only `calibrate` begins with.
+# Coarser upper bounds, with which only `calibrate` begins.
 QUICK, COARSE = "quick", "coarse"
 # Grid spacing of privacy losses, by accountant.
 GRIDS = {"pld": 1e-4, COARSE: 1e-3}
 
-# Of the standard deviation of the noise to the sensitivity; less hides nobody.
+# Smallest noise multiplier considered; below it the guarantee is vacuous.
 SMALLEST_NOISE = 0.2
 
 
@@ -66,16 +66,16 @@ def epsilon(
   """The epsilon of (epsilon, delta)-DP after `steps` steps.
 
   "pld" rounds privacy losses up to a grid of 1e-4. Above an epsilon of 100 the
-  grid is ten times coarser, above 1000 a hundred times, and so on: still a
-  bound from above, to about four digits. A loss above ten million in one step
-  counts as inf.
+  grid is ten times coarser, above 1000 a hundred times, and so on; the result
+  is still an upper bound, to about four digits. A loss above ten million in one
+  step counts as inf.
 
   Args:
     sampling_probability: q, in (0, 1].
     noise_multiplier: sigma, noise over sensitivity; 0 is no privacy.
     steps: T.
-    delta: in (0, 1); below one over the number of units to mean anything.
-    accountant: "pld", tighter, or "rdp", quicker.
+    delta: in (0, 1); it means little unless below 1 / number of units.
+    accountant: "pld" (tighter) or "rdp" (faster).
 
   Raises:
     ValueError: a number is outside its range.
@@ -87,7 +87,7 @@ def epsilon(
 def epsilon_of(
   events: Sequence[dp_accounting.DpEvent], delta: float, accountant: str = "pld"
 ) -> float:
-  """The epsilon of several events of `event` on the same data."""
+  """The epsilon of several events, from `event`, on the same data."""
   _check_delta(delta)
   total = _accountant(accountant)
   events = [e for e in events if e.count]
@@ -101,7 +101,7 @@ def epsilon_of(
 
 
 def _by_pld(events, delta, grid) -> float:
-  """Epsilon on a grid of that spacing; coarser where epsilon is above 100."""
+  """Epsilon on a grid of the given spacing; coarser if epsilon is above 100."""
   largest = max(_largest_loss(one) for one in events)
   if largest > 1e7:  # rounding would overflow
     return math.inf
@@ -119,7 +119,7 @@ def _by_pld(events, delta, grid) -> float:
 
 
 def _largest_loss(composed) -> float:
-  """Loss of one step (unsampled: of all) at ten standard deviations."""
+  """Loss of one step (of all steps if unsampled) at ten standard deviations."""
   import dp_accounting
 
   inner = composed.event
@@ -148,7 +148,7 @@ def calibrate_noise_multiplier(
   steps: int,
   accountant: str = "pld",
 ) -> float:
-  """The least noise multiplier that keeps to a budget.
+  """The smallest noise multiplier that keeps to a budget.
 
   Args:
     target_epsilon: above 0.
@@ -158,7 +158,7 @@ def calibrate_noise_multiplier(
     accountant: see `epsilon`.
 
   Returns:
-    sigma, to a relative 1e-4 and never less than the budget asks for.
+    sigma, to a relative 1e-4 and never less than the budget requires.
 
   Raises:
     ValueError: a number is outside its range.
@@ -171,7 +171,7 @@ def calibrate_noise_multiplier(
     )
   if steps < 1:
     raise ValueError(f"steps = {steps}: there is nothing to spend a budget on")
-  event(sampling_probability, 1.0, steps)  # refuses what is out of range
+  event(sampling_probability, 1.0, steps)  # raises if a number is out of range
 
   return calibrate(
     lambda sigma, accountant: epsilon(
@@ -185,7 +185,7 @@ def calibrate_noise_multiplier(
 def calibrate(
   spent: Callable[[float, str], float], target: float, accountant: str
 ) -> float:
-  """The least noise multiplier of any event, to a relative 1e-4.
+  """The smallest noise multiplier of any event, to a relative 1e-4.
 
   Args:
     spent: (noise multiplier, accountant) -> epsilon.
@@ -197,42 +197,42 @@ def calibrate(
   """
   from scipy import optimize
 
-  _accountant(accountant)  # refuses what it does not know
+  _accountant(accountant)  # raises if it is unknown
   if accountant == "pld":
     logging.info("Finding the noise for epsilon = %g: some seconds", target)
-  found: dict[tuple[float, str], float] = {}
+  excesses: dict[tuple[float, str], float] = {}
 
   def excess(log_sigma, accountant):
-    """The logarithm of what is spent over the target, computed once."""
+    """Logarithm of the spent epsilon over the target; each is computed once."""
     if log_sigma > 50:
       raise ValueError(
         f"no noise keeps to epsilon = {target} at this delta, as {accountant}"
         " reckons: raise either"
       )
     key = (log_sigma, accountant)
-    if key not in found:
+    if key not in excesses:
       value = spent(math.exp(log_sigma), accountant)
-      found[key] = math.log(min(max(value, 1e-12), 1e12) / target)
-    return found[key]
+      excesses[key] = math.log(min(max(value, 1e-12), 1e12) / target)
+    return excesses[key]
 
-  # In a moment, and near enough to begin from.
+  # A start that is computed in a moment and close enough.
   start = math.log(SMALLEST_NOISE)
   while excess(start, QUICK) > 0:
     start += math.log(2)
-  # A coarse grid is quick where the fine one is slow, at little noise, and
-  # there it agrees to three digits or more.
+  # At little noise the fine grid is slow; there the coarse one is fast and
+  # agrees to three digits or more.
   first = COARSE if accountant == "pld" and target >= 0.1 else accountant
   low, high = _bracket(lambda x: excess(x, first), start)
   if low < high:
     high = optimize.brentq(excess, low, high, (first,), xtol=1e-5)
   elif first == COARSE and excess(low, first) < -1e-3:
-    return SMALLEST_NOISE  # by a bound from above
+    return SMALLEST_NOISE  # an upper bound of epsilon already allows it
   slope = (excess(high + 0.01, first) - excess(high, first)) / 0.01
   return math.exp(_polish(lambda x: excess(x, accountant), high, slope))
 
 
 def _bracket(excess, start) -> tuple[float, float]:
-  """(too little, enough) noise near start; the same twice if any is enough."""
+  """(too little, enough) noise near start; equal if any noise is enough."""
   smallest = math.log(SMALLEST_NOISE)
   low = high = max(start, smallest)
   while excess(high) > 0:
@@ -245,7 +245,7 @@ def _bracket(excess, start) -> tuple[float, float]:
 
 
 def _polish(excess, x, slope) -> float:
-  """The least x, to 1e-4 and never below it, where excess(x) is 0 at most."""
+  """The least x where excess(x) <= 0, to 1e-4 and never below it."""
   smallest = math.log(SMALLEST_NOISE)
   too_little, enough = -math.inf, math.inf
   before = None
@@ -266,9 +266,10 @@ def _polish(excess, x, slope) -> float:
       break
     move = -(here + 0.4 * tolerance) / slope
     x = max(x + min(max(move, -1.0), 1.0), smallest)
-    # Where a grid makes steps of its own: halfway between what is known.
-    known = enough - too_little < math.inf
-    if not too_little < x < enough or (known and step % 4 == 0):
+    # The grid makes excess a step function, which misleads the secant method:
+    # bisect now and then.
+    bracketed = enough - too_little < math.inf
+    if not too_little < x < enough or (bracketed and step % 4 == 0):
       x = (too_little + enough) / 2
   return enough
 
@@ -281,15 +282,15 @@ def _check_delta(delta):
 def _accountant(name):
   from dp_accounting import pld, rdp
 
-  if name == QUICK:  # whole orders only: a bound from above, in a moment
+  if name == QUICK:  # integer orders only: a fast upper bound
     return rdp.RdpAccountant(orders=range(2, 128))
-  made = {
+  accountants = {
     "pld": pld.PLDAccountant,
     COARSE: pld.PLDAccountant,
     "rdp": rdp.RdpAccountant,
   }
-  if name not in made:
+  if name not in accountants:
     raise ValueError(
       f"accountant {name!r} is unknown; one of {', '.join(ACCOUNTANTS)}"
     )
-  return made[name]()
+  return accountants[name]()

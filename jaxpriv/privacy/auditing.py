@@ -1,7 +1,7 @@
-"""Lower bounds on epsilon from attacks: what a mechanism at least gives away.
+"""Lower bounds on epsilon from attacks: the least that a mechanism gives away.
 
-A bound above the claimed epsilon proves the claim wrong; one below proves
-nothing, but a mechanism whose noise is missing or too small is found out.
+A bound above the claimed epsilon proves the claim wrong. One below it proves
+nothing, but a mechanism whose noise is missing or too small is detected.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ def epsilon_lower_bound(
   delta: float,
   confidence: float = 0.95,
 ) -> float:
-  """Epsilon that independent trials of an attack rule out anything below.
+  """The lower bound on epsilon from independent trials of an attack.
 
-  Of an (epsilon, delta)-private mechanism every test has, with false positive
-  rate a and false negative rate b, 1 - b <= e^epsilon a + delta and
+  Every test of an (epsilon, delta)-private mechanism, with false positive rate
+  a and false negative rate b, satisfies 1 - b <= e^epsilon a + delta and
   1 - a <= e^epsilon b + delta (Kairouz, Oh and Viswanath 2015). Half of the
   trials choose the threshold; the rates of the other half are bounded by
-  Clopper and Pearson, one after the other at half the level.
+  Clopper and Pearson, each at half the level.
 
   Args:
     inside: [N] scores of trials with the canary; they should be higher.
@@ -107,9 +107,10 @@ def epsilon_one_run(
   Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run",
   NeurIPS 2023, theorem 5.2: each canary is in the data by a coin; the highest
   scores are guessed to be in, the lowest out, and that many right guesses are
-  unlikely at a small epsilon. How many are guessed is chosen among five shares,
-  whose number the level pays for. Scores that tie are guessed alike or, where a
-  share ends among them, not at all: the order of rows says nothing.
+  unlikely at a small epsilon. The number of guesses is chosen among five
+  shares, and the level is divided by five to pay for the choice. Tied scores
+  are guessed alike or, where a share ends among them, not at all, so that the
+  order of rows does not matter.
 
   Args:
     scores: [M], higher for what was more likely in.
@@ -130,7 +131,8 @@ def epsilon_one_run(
   best = 0.0
   for share in shares:
     each = max(int(share * total), 1)
-    # Above every score that is left out at the top, below at the bottom.
+    # Strictly beyond the best scores that are not guessed, so that ties with
+    # them are not guessed either.
     top = scores > ranked[-each - 1]
     bottom = scores < ranked[each]
     guesses = int(top.sum() + bottom.sum())
@@ -140,15 +142,15 @@ def epsilon_one_run(
       continue
     while high - low > 1e-3:
       middle = (low + high) / 2
-      found = _one_run_level(total, guesses, right, middle, delta)
-      low, high = (middle, high) if found < level else (low, middle)
+      likelihood = _one_run_level(total, guesses, right, middle, delta)
+      low, high = (middle, high) if likelihood < level else (low, middle)
     best = max(best, low)
   return best
 
 
 def _one_run_level(canaries, guesses, right, epsilon, delta) -> float:
-  """How likely so many right guesses are, at most, at (epsilon, delta)."""
-  # Each guess is right with at most this probability, whatever the others are.
+  """The largest probability of so many right guesses at (epsilon, delta)."""
+  # The largest probability that a guess is right, whatever the others are.
   chance = 1 / (1 + math.exp(-epsilon))
   likely = stats.binom.sf(right - 1, guesses, chance)
   just_below = np.cumsum(
@@ -160,18 +162,18 @@ def _one_run_level(canaries, guesses, right, epsilon, delta) -> float:
 
 
 class WhiteBox(NamedTuple):
-  """What gradient canaries found.
+  """The result of an audit by gradient canaries.
 
   Attributes:
     epsilon: lower bound.
-    claimed: epsilon of as many steps of all units.
-    delta: of both.
-    noise_ratio: noise as measured over noise as planned, standard deviations.
+    claimed: epsilon of as many steps in which all units take part.
+    delta: the delta of both.
+    noise_ratio: measured over planned standard deviation of the noise.
     noise_low, noise_high: interval in which that ratio should lie.
-    clip_ratio: what a canary adds to a sum, over the clip norm; at most
-      clip_high, but for chance.
+    clip_ratio: contribution of a canary to a sum, over the clip norm; at most
+      clip_high, except by chance.
     replicas_agree: every device holds the same gradient.
-    canaries, steps: how many.
+    canaries, steps: their numbers.
   """
 
   epsilon: float
@@ -188,27 +190,29 @@ class WhiteBox(NamedTuple):
 
   @property
   def faults(self) -> list[str]:
-    """What is wrong, in words; empty if nothing was found."""
-    found = []
+    """One sentence for each fault; empty if there is none."""
+    messages = []
     if self.epsilon > self.claimed:
-      found.append(
+      messages.append(
         f"canaries are told apart as no mechanism of epsilon {self.claimed:.3g}"
         f" allows: it is {self.epsilon:.3g} at least"
       )
     if not self.noise_low <= self.noise_ratio <= self.noise_high:
-      found.append(
+      messages.append(
         f"the noise is {self.noise_ratio:.3g} times what the plan says"
         f" (between {self.noise_low:.3f} and {self.noise_high:.3f} would be"
         " chance)"
       )
     if not self.clip_ratio <= self.clip_high:
-      found.append(
+      messages.append(
         f"an example moves the sum by {self.clip_ratio:.3g} clip norms, and"
         f" {self.clip_high:.3f} would be chance"
       )
     if not self.replicas_agree:
-      found.append("devices hold different gradients, each with its own noise")
-    return found
+      messages.append(
+        "devices hold different gradients, each with its own noise"
+      )
+    return messages
 
 
 def white_box(
@@ -227,24 +231,26 @@ def white_box(
   times longer than the clip norm, of alternating sign from step to step, so
   that noise which repeats cancels (Nasr et al., "Tight Auditing of
   Differentially Private Machine Learning", USENIX Security 2023). All units
-  take part in each step: what is claimed then is the same noise without
-  sampling. Who sees gradients may be as strong as that.
+  take part in each step, so the claim is that of the same noise without
+  sampling. An attacker who sees gradients may be as strong as that.
 
   Args:
-    plan: of a phase; its clip, noise and microbatches are audited.
+    plan: the plan of a phase; its clip, noise and microbatches are audited.
     private_grad: plan -> `grad` of `builders.supervised`.
-    canaries: independent trials, a multiple of the devices; 0 is enough for a
-      bound above the claim if nothing hides them, 16,384 at most.
-    steps: even.
-    delta: of the claim.
-    confidence: of the bound; the noise is held to one in ten thousand.
-    seed: of coins and noise.
+    canaries: independent trials, a multiple of the devices; 0 chooses as many
+      as give a bound above the claim if nothing hides them, at most 16,384.
+    steps: an even number.
+    delta: the delta of the claim.
+    confidence: the confidence of the bound; the interval of the noise ratio
+      misses by chance once in ten thousand audits.
+    seed: the seed of coins and noise.
   """
   if steps < 2 or steps % 2:
     raise ValueError(f"steps = {steps}: an even number, at least 2")
   claimed = accounting.epsilon(1.0, plan.noise_multiplier, steps, delta)
   if not canaries:
-    # Of a quarter of them, none is mistaken: e^-epsilon must exceed its limit.
+    # With no error among a quarter of the canaries, the limit of the error rate
+    # must fall below e^-epsilon.
     wanted = 40 * math.exp(min(claimed, 9.0))
     canaries = 2 ** math.ceil(math.log2(min(max(wanted, 2048), 16384)))
   plan = dataclasses.replace(
@@ -272,9 +278,11 @@ def white_box(
   for step in range(steps):
     sign = 1.0 if step % 2 == 0 else -1.0
     signed = {**batch, "sign": jnp.full(canaries, sign)}
-    found = gradient(params, _sharded(signed), jax.random.fold_in(key, step))
-    agree &= _replicas_agree(found)
-    total += sign * np.asarray(found, np.float64)
+    gradients = gradient(
+      params, _sharded(signed), jax.random.fold_in(key, step)
+    )
+    agree &= _replicas_agree(gradients)
+    total += sign * np.asarray(gradients, np.float64)
   scores = total * plan.batch_size / (steps * plan.clip_norm)
   outside = scores[~included]
   planned = plan.noise_multiplier / math.sqrt(steps)
@@ -309,7 +317,7 @@ def _sharded(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replicas_agree(x: jax.Array) -> bool:
-  """Whether the copies that devices hold of the same part are the same."""
+  """Whether all devices that hold a copy of the same part hold equal copies."""
   parts: dict[str, np.ndarray] = {}
   for shard in x.addressable_shards:
     mine = np.asarray(shard.data)

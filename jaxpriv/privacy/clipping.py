@@ -22,7 +22,7 @@ Batch = Mapping[str, Any]
 ADD_OR_REMOVE_ONE = "add_or_remove_one"
 REPLACE_ONE = "replace_one"
 
-# Of one group: the whole gradient.
+# The name of the only group when the whole gradient is clipped at once.
 _ALL = ""
 
 
@@ -38,7 +38,7 @@ class ClippedGrad:
   axis: str
 
   def sensitivity(self, relation: str = ADD_OR_REMOVE_ONE) -> float:
-    """How far one example can move the sum of the gradients, in norm."""
+    """The largest norm by which one example can change the sum of gradients."""
     one = math.sqrt(sum(c * c for c in self.clip_norms.values()))
     if relation == ADD_OR_REMOVE_ONE:
       return one
@@ -59,8 +59,8 @@ class ClippedGrad:
       return jax.lax.psum(total, self.axis), *rows
 
     rows = P(self.axis)
-    # Unchecked: else AD would add the devices' gradients up before they are
-    # clipped, and a loss with a scan would have to know of the mesh.
+    # Unchecked: otherwise AD would add up the devices' gradients before they
+    # are clipped, and a loss with a scan would have to know of the mesh.
     return jax.shard_map(
       local,
       in_specs=(P(), rows),
@@ -94,7 +94,7 @@ class ClippedGrad:
       return jax.tree.map(lambda x: _as_varying(x, like), zeros)
 
     def body(total, part):
-      # Of a Poisson batch the last microbatches are often padding only.
+      # The last microbatches of a Poisson batch are often padding only.
       one, *rest = jax.lax.cond(
         jnp.all(part["padding"]),
         nothing,
@@ -107,8 +107,8 @@ class ClippedGrad:
     return total, *rest
 
   def _microbatches(self, rows, convolves) -> int:
-    """How many microbatches rows are divided into, evenly."""
-    # XLA's convolutions crawl in a scan on CPU: there all at once is faster.
+    """The number of equal microbatches that rows are divided into."""
+    # XLA's convolutions crawl in a scan on CPU: one microbatch is faster there.
     slow = convolves and jax.default_backend() == "cpu"
     if self.microbatch_size is None or slow:
       return 1
@@ -144,8 +144,8 @@ class ClippedGrad:
       return grads, inputs, outputs, aux
 
     grads, inputs, outputs, aux = jax.vmap(lane)(batch)
-    # Else XLA may keep more digits of these in the norm than in the sum, or
-    # compute them twice, and what is clipped is not what was measured.
+    # Otherwise XLA may keep more digits of these in the norm than in the sum,
+    # or compute them twice, and would clip other values than it measured.
     grads, inputs, outputs = jax.lax.optimization_barrier(
       (grads, inputs, outputs)
     )
@@ -182,39 +182,39 @@ class ClippedGrad:
           sums.append(jnp.tensordot(scale, g, 1, precision=highest))
       return sums
 
-    # 0 * nan is nan: such rows are taken out first, where there are any.
+    # 0 * nan is nan: such rows are zeroed first, if there are any.
     sums = jax.lax.cond(finite, lambda: total(True), lambda: total(False))
-    # The same whether a microbatch of padding was run or not.
-    shown = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
+    # So that the result is the same whether a microbatch of padding ran or not.
+    aux_rows = jax.tree.map(lambda x: products_lib.rows_where(keep, x), aux)
     norms = products_lib.rows_where(keep, norms)
     result = jax.tree.unflatten(jax.tree.structure(params), sums), norms
-    return (*result, shown) if self.has_aux else result
+    return (*result, aux_rows) if self.has_aux else result
 
 
 def _as_varying(x, like):
-  """x, which inside `shard_map` differs between devices if `like` does."""
+  """Marks x as varying between devices inside `shard_map` if `like` is."""
   nothing = jnp.where(False, like.reshape(-1)[0], 0)
   return x + nothing.astype(x.dtype) if x.dtype != bool else x | (nothing > 0)
 
 
 def _scale(clip_norm, length):
-  """The factor that brings gradients of that length to clip_norm at most."""
+  """The factor that scales gradients of that length to clip_norm at most."""
   return jnp.minimum(1, clip_norm / length)
 
 
 def parameter_names(params: Tree) -> list[str]:
-  """Of each leaf "path/of/a/parameter", in the order of `jax.tree.leaves`."""
+  """The "path/of/a/parameter" of every leaf, in the order of tree.leaves."""
   paths = jax.tree_util.tree_leaves_with_path(params)
   return [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in paths]
 
 
 def layer_of(name: str) -> str:
-  """The layer of a parameter: to be `group_of` where each is clipped alone."""
+  """The layer of a parameter; pass it as `group_of` to clip layer by layer."""
   return name.rpartition("/")[0] or name
 
 
 def by_layer(params: Tree, clip_norm: float) -> dict[str, float]:
-  """Clip norms of all layers alike that together bound what one of all does."""
+  """Equal clip norms for all layers, of the same sensitivity as clip_norm."""
   layers = {layer_of(name): 0 for name in parameter_names(params)}
   return dict.fromkeys(layers, clip_norm / math.sqrt(len(layers)))
 
@@ -237,14 +237,15 @@ def clipped_grad(
     loss_fn: (params, example) -> scalar, or (scalar, aux) if has_aux; an
       example is a row of the batch without the leading axis. It must be a
       function of that row only: no BatchNorm.
-    clip_norm: of the gradient; or by group, each clipped on its own.
+    clip_norm: of the gradient; or group -> clip norm, each group being clipped
+      on its own.
     group_of: "path/of/a/parameter" -> name of its group, if there are groups.
     has_aux: see loss_fn.
-    microbatch_size: rows of each device that are worked on at once, at most;
-      the others wait, so that memory falls. A microbatch of padding only costs
-      nothing. Without effect on CPU where the loss has convolutions other than
-      those of `nn.Conv`: XLA is slow with them in a loop.
-    axis: of the mesh.
+    microbatch_size: the largest number of rows that a device works on at once,
+      which saves memory. A microbatch of nothing but padding costs nothing.
+      Without effect on CPU if the loss has convolutions other than those of
+      `nn.Conv`: XLA is slow with them in a loop.
+    axis: the axis of the mesh.
 
   Returns:
     (params, batch) -> (sum of clipped gradients, float32; norms [B] before

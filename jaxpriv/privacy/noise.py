@@ -1,4 +1,4 @@
-"""The noise of DP-SGD, once for a step on however many devices."""
+"""The noise of DP-SGD, drawn once a step on any number of devices."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 def gaussian(key: jax.Array, tree: Any, stddev: float | jax.Array) -> Any:
   """Normal noise of the shapes of `tree`, float32, every leaf by its own key.
 
-  Drawn outside `shard_map`, where it is one draw and not one for each device.
+  Call it outside `shard_map`: inside, each device would draw its own.
 
   Args:
-    key: of the step, used for nothing else.
+    key: the key of the step, used for nothing else.
     tree: arrays, or their shapes.
     stddev: noise multiplier times sensitivity.
   """

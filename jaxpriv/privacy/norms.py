@@ -1,9 +1,9 @@
 """Norms of gradients in float32 that are never below the true ones.
 
-A norm that comes out too small lets an example add more than the clip norm, and
-whoever places an example may choose one whose norm does. So sums are of a
+A norm that is computed too small lets an example add more than the clip norm,
+and whoever places an example may choose one with such a norm. So sums have a
 bounded depth, squares that would underflow are scaled, and where terms of both
-signs may cancel the bound of what rounding hides of them is added.
+signs may cancel, a bound of the rounding error is added.
 
 The bound is that of Higham, "Accuracy and Stability of Numerical Algorithms",
 2nd edition, equations (3.3) to (3.5): a sum of n terms, in whatever order, has
@@ -17,21 +17,21 @@ import math
 import jax
 import jax.numpy as jnp
 
-# 1 - n u is above 0.99 for all that is summed here.
+# 1 - n u is above 0.99 for all sums in this module.
 UNIT = 2.0**-24 / 0.99
 
-# Terms that are added up in an order which the compiler may choose, at most.
+# The largest number of terms whose order of addition is left to the compiler.
 _LAST = 32
 
-# Below it a square is, or may be flushed to, zero.
+# Smaller squares are subnormal and may be flushed to zero.
 _SMALLEST_SQUARE = 2.0**-126
 
-# float32 throughout: accelerators would round what norms are made of.
+# float32 throughout: by default, accelerators round the factors of a product.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def depth(terms: int) -> int:
-  """How many additions a term goes through in `total` of that many, at most."""
+  """The most additions that a term goes through in a `total` of so many."""
   halvings = 0
   while terms > _LAST:
     halvings, terms = halvings + 3, -(-terms // 8)
@@ -45,7 +45,7 @@ def total(x: jax.Array) -> jax.Array:
     if missing:
       x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
     x = _pairwise(jnp.split(x, 8, -1))
-    # Else XLA fuses all rounds into one, whose code grows as their product.
+    # Otherwise XLA fuses all rounds, and its code grows as their product.
     x = jax.lax.optimization_barrier(x)
   return x.sum(-1)
 
@@ -61,8 +61,8 @@ def _pairwise(parts):
 def lengths(x: jax.Array) -> jax.Array:
   """Euclidean norms [B] of the rows of x [B, ...], float32.
 
-  To a relative 1e-5 from 0 up to 1e19, where squares become infinite and so
-  does the norm. That of a row does not depend on the other rows.
+  The relative error is below 1e-5 for norms from 0 to 1e19; beyond, squares and
+  the norm become infinite. The norm of a row does not depend on other rows.
   """
   x = x.astype(jnp.float32).reshape(len(x), -1)
   plain = jnp.sqrt(total(jnp.square(x)))
@@ -72,8 +72,8 @@ def lengths(x: jax.Array) -> jax.Array:
   def scaled():
     largest = jnp.max(jnp.abs(x), 1)
     unit = x / jnp.where(largest > 0, largest, 1)[:, None]
-    found = largest * jnp.sqrt(total(jnp.square(unit)))
-    return jnp.where(plain < enough, found, plain)
+    rescaled = largest * jnp.sqrt(total(jnp.square(unit)))
+    return jnp.where(plain < enough, rescaled, plain)
 
   return jax.lax.cond(jnp.any(plain < enough), scaled, lambda: plain)
 
@@ -82,8 +82,8 @@ def product_lengths(a: jax.Array, g: jax.Array) -> jax.Array:
   """Norms [B] of a^T g without the products; too large rather than too small.
 
   The squared norm is the sum over positions t, s of (a_t . a_s) (g_t . g_s)
-  (Goodfellow 2015). Its terms may cancel, so that what rounding may hide, a
-  share of the square of sum_t |a_t| |g_t|, is added: `slack`.
+  (Goodfellow 2015). Its terms may cancel, so the largest possible rounding
+  error is added: the share `slack` of the square of sum_t |a_t| |g_t|.
 
   Args:
     a: [B, T, P] float32.
@@ -100,16 +100,17 @@ def product_lengths(a: jax.Array, g: jax.Array) -> jax.Array:
   # Dot products of rows of length 1 neither under- nor overflow.
   like_a, like_g = _gram(_unit(a, size_a)), _gram(_unit(g, size_g))
   terms = share[:, :, None] * share[:, None, :] * like_a * like_g
-  found = total(terms.reshape(rows, -1))
+  square = total(terms.reshape(rows, -1))
   bound = slack(positions, a.shape[2], g.shape[2])
-  return size * jnp.sqrt(jnp.maximum(found, 0) + bound)
+  return size * jnp.sqrt(jnp.maximum(square, 0) + bound)
 
 
 def slack(positions: int, inputs: int, outputs: int) -> float:
   """The share of (sum_t |a_t| |g_t|)^2 that `product_lengths` adds.
 
-  The errors of two dot products and of the sum of their products, relative to
-  the sizes of what is summed; and 16 for what is done to each term besides.
+  It covers the errors of two dot products and of the sum of their products,
+  relative to the sizes of the terms, and 16 roundings for all else that happens
+  to each term.
   """
   dots = _gram_depth(inputs) + _gram_depth(outputs)
   return UNIT * (dots + depth(positions**2) + 16)
@@ -120,7 +121,7 @@ def _unit(x, size):
 
 
 def _block(size) -> int:
-  """Length of the dot products that one of that length is the sum of."""
+  """The length of the blocks into which a dot product of that length is cut."""
   return max(64, -(-size // 32))
 
 

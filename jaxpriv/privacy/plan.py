@@ -1,8 +1,8 @@
-"""One plan of a private training run: sampler, clip, noise and what they spend.
+"""One plan of a private training run: sampler, clipping, noise and accounting.
 
-They are bound together so that none can be changed without the others: the
-batch is drawn with the q, and the noise drawn with the sigma, that are
-accounted for.
+They are bound together so that none can be changed without the others: batches
+are drawn with the same q, and noise with the same sigma, as the accountant
+uses.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ REST = "rest"
 
 
 class BudgetError(UserError, ValueError):
-  """The plan cannot be had, or another step would overspend it."""
+  """There is no such plan, or another step would overspend it."""
 
 
 def owner(name: str, prefixes: Iterable[str]) -> str | None:
@@ -39,22 +39,24 @@ class Plan:
   """How one phase is trained with differential privacy.
 
   Attributes:
-    units: n, of what is protected: images, or people.
+    units: n, the number of protected units: images, or people.
     unit: "image" or "person".
-    rows_per_unit: images of a unit in a batch, at most; 1 if it is the image.
-    batch_size: units expected in a batch; what sums are divided by.
+    rows_per_unit: the most images of a unit in a batch; 1 if the unit is an
+      image.
+    batch_size: the expected number of units in a batch, by which sums are
+      divided.
     noise_multiplier: sigma, noise over sensitivity.
-    steps: that are paid for.
-    clip_norm: of the gradient of a unit; with `group_clip_norms`, of the rest.
-    group_clip_norms: beginning of a parameter's name -> clip norm of the group
-      of such parameters, each clipped on its own. The longest beginning owns a
-      parameter.
+    steps: the steps that are paid for.
+    clip_norm: clip norm of the gradient of a unit; with `group_clip_norms`, of
+      the rest of it.
+    group_clip_norms: prefix of parameter names -> clip norm of the group of
+      these parameters, which is clipped on its own. The longest prefix wins.
     per_layer: each layer of the rest is clipped on its own, all together to
       clip_norm.
     allocation: "uniform" noise, the same on every parameter, or "dimension":
       groups get more or less, for the least noise at the same privacy.
     microbatch_size: units that a device works on at once.
-    seed: of the batches; secret, as the noise is.
+    seed: the seed of the batches; secret, as the noise is.
   """
 
   units: int
@@ -83,10 +85,10 @@ class Plan:
     return self.spent(self.steps)
 
   def spent(self, steps: int) -> Any:
-    """The event of the first steps.
+    """The event of the first `steps` steps.
 
     Raises:
-      BudgetError: so many are not paid for.
+      BudgetError: more steps than are paid for.
     """
     if steps > self.steps:
       raise BudgetError(
@@ -116,13 +118,13 @@ class Plan:
         return prefix
       return clipping.layer_of(name) if self.per_layer else REST
 
-    # A group of no parameters, as one of another phase is, would cost noise.
+    # A group without parameters, as of another phase, would cost noise.
     owned = {owner(name, self.group_clip_norms) for name in names} - {None}
     rest = [n for n in names if owner(n, self.group_clip_norms) is None]
-    found = sorted({group_of(name) for name in rest})
-    each = self.clip_norm / math.sqrt(max(len(found), 1))
+    group_names = sorted({group_of(name) for name in rest})
+    each = self.clip_norm / math.sqrt(max(len(group_names), 1))
     norms = {p: c for p, c in self.group_clip_norms.items() if p in owned}
-    return {**dict.fromkeys(found, each), **norms}, group_of
+    return {**dict.fromkeys(group_names, each), **norms}, group_of
 
   def clipped_grad(
     self, loss_fn: Callable, params: Any
@@ -138,12 +140,13 @@ class Plan:
     )
 
   def stddevs(self, params: Any) -> dict[str, float]:
-    """Standard deviation of the noise of each group, of a sum.
+    """Standard deviation of the noise on the gradient sum, for each group.
 
     A Gaussian of standard deviation s_g on groups of sensitivity C_g is as
     private as one of sigma on a sensitivity of 1 if sum C_g^2 / s_g^2 is
-    1 / sigma^2: only the sum of the shares is bound. "uniform" takes one s for
-    all; "dimension" the s_g that make the noise over all parameters smallest.
+    1 / sigma^2; how the sum is shared among groups is free. "uniform" takes one
+    s for all groups; "dimension" takes the s_g that minimise the noise over all
+    parameters.
     """
     norms, group_of = self.groups(params)
     sizes = dict.fromkeys(norms, 0)
@@ -164,7 +167,8 @@ class Plan:
   def privatise(self, key: jax.Array, total: Any, params: Any) -> Any:
     """The private mean gradient from a clipped sum: noised, then divided.
 
-    By the expected batch size, which is public; the drawn one is not.
+    The divisor is the expected batch size, which is public; the realised one is
+    not.
     """
     stddevs = self.stddevs(params)
     _, group_of = self.groups(params)
@@ -179,7 +183,7 @@ class Plan:
     return jax.tree.map(lambda x, z: (x + z) / self.batch_size, total, drawn)
 
   def ledger(self) -> dict[str, jax.Array]:
-    """What a checkpoint carries of the plan, and the steps spent: none yet."""
+    """The plan's state in a checkpoint: its settings, and 0 steps spent."""
     constants = {k: jnp.asarray(v) for k, v in self._constants().items()}
     return {**constants, "steps": jnp.zeros((), jnp.int32)}
 
@@ -187,7 +191,7 @@ class Plan:
     """Checks that a checkpoint was made by this plan.
 
     Raises:
-      BudgetError: it was not; what was spent there is not what this plan says.
+      BudgetError: it was not, so that the plan misstates the privacy spent.
     """
     mine = self._constants()
     changed = [
@@ -204,7 +208,7 @@ class Plan:
 
   def _constants(self) -> dict[str, np.ndarray]:
     groups = sorted(self.group_clip_norms.items())
-    made: dict[str, Any] = {
+    constants: dict[str, Any] = {
       "units": np.int32(self.units),
       "rows_per_unit": np.int32(self.rows_per_unit),
       "batch_size": np.int32(self.batch_size),
@@ -216,7 +220,7 @@ class Plan:
       "per_layer": np.int32(self.per_layer),
       "by_dimension": np.int32(self.allocation == "dimension"),
     }
-    return {name: np.asarray(value) for name, value in made.items()}
+    return {name: np.asarray(value) for name, value in constants.items()}
 
 
 def make_plans(
@@ -230,9 +234,9 @@ def make_plans(
     units: n.
 
   Returns:
-    name -> Plan. Where options.noise_multiplier is 0, it is the least that
-    keeps to the budget. Where it is given, phases are paid for one after the
-    other, and the steps of a plan may be fewer than asked for.
+    name -> Plan. If options.noise_multiplier is 0, plans get the smallest one
+    that keeps to the budget. Otherwise phases are paid for one after the other,
+    and a plan may have fewer steps than asked for.
 
   Raises:
     BudgetError: settings do not fit each other or the data.
@@ -278,7 +282,7 @@ def make_plans(
 def statement(
   plans: Mapping[str, Plan], steps: Mapping[str, int], options: Any
 ) -> dict[str, Any]:
-  """The guarantee of what was trained, with all that it rests on.
+  """The privacy guarantee of a trained model, with everything it rests on.
 
   Args:
     plans: phase -> its plan.
@@ -310,7 +314,7 @@ def statement(
 
 
 def _affordable(spent, steps, budget) -> list[int]:
-  """As many steps of each phase, in order, as the budget pays for."""
+  """The number of steps of each phase, in order, that the budget pays for."""
   if spent(steps) <= budget:
     return steps
   paid = [0] * len(steps)
@@ -333,7 +337,7 @@ def _affordable(spent, steps, budget) -> list[int]:
 
 
 def _microbatch_size(options) -> int:
-  """What was fastest in `launch.benchmark dp`."""
+  """The fastest microbatch size in `launch.benchmark dp`."""
   rows = 8 if jax.default_backend() == "cpu" else 64
   per_unit = options.images_per_person if options.unit == "person" else 1
   return max(rows // per_unit, 1)

@@ -1,17 +1,17 @@
-"""Layers whose gradients are products: what goes in times what comes back.
+"""Layers whose gradients are products: inputs times backpropagated gradients.
 
-The gradient of a Dense or convolution kernel for one example is a^T g, a [T, P]
-being what goes in and g [T, O] what comes back, T being 1 or the positions of
-an image. `Program` runs a loss so that kernels hand out both, and a gradient
-itself is only formed where that is less work than its norm without it; the
-clipped sum is one matrix product over all examples and positions (Goodfellow
-2015; Bu et al., "Differentially Private Optimization on Large Model at Small
-Cost", ICML 2023).
+The gradient of a Dense or convolution kernel for one example is a^T g, where a
+[T, P] is the layer's input, g [T, O] the gradient by its output, and T is 1 or
+the positions of an image. `Program` runs a loss so that kernels expose both. A
+gradient itself is only formed where that is less work than its norm without it;
+the clipped sum is one matrix product over all examples and positions
+(Goodfellow 2015; Bu et al., "Differentially Private Optimization on Large Model
+at Small Cost", ICML 2023).
 
-Kernels are found in the loss as JAX traces it, an equation at a time, not in
-the layers that it is written with. So whatever a layer, a vmap or a derivative
-inside the loss makes of a kernel counts, and a kernel with any use that is not
-a plain product (weight decay, a scan, a checkpoint) is left to JAX.
+Kernels are found in the jaxpr of the loss, equation by equation, not in the
+layers that it is written with. So all uses of a kernel count, whether a layer,
+a vmap or a derivative inside the loss makes them, and a kernel with any use
+that is not a plain product (weight decay, a scan, a checkpoint) is left to JAX.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxpriv.patches import patches
+from jaxpriv.im2col import im2col
 from jaxpriv.privacy import norms
 
-# float32 throughout: accelerators would round what norms are made of.
+# float32 throughout: by default, accelerators round the factors of a product.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
-# Operations that at most change the order of a kernel's elements, or round it.
+# Operations that do nothing but reorder a kernel's elements, or round them.
 _RESHAPING = ("reshape", "transpose", "squeeze")
 _NEUTRAL = ("convert_element_type", "pvary", "copy", "copy_p")
 
@@ -42,7 +42,7 @@ class Product:
     self.inputs, self.outputs, self._each = [], [], None
 
   def add(self, a, g):
-    """One use of the kernel: a [B, T, P] and g [B, T, O]."""
+    """Adds one use of the kernel: a [B, T, P] and g [B, T, O]."""
     self.inputs.append(a)
     self.outputs.append(g)
 
@@ -50,10 +50,10 @@ class Product:
     """Norms [B]; the products are formed where they are small."""
     a, g = self._all()
     positions, features = a.shape[1], a.shape[2] * g.shape[2]
-    # In a quarter of the time of forming them, and of the memory.
+    # Then this takes at most a quarter of the time and memory of forming them.
     if features > 4 * positions * (a.shape[2] + g.shape[2]):
       return norms.product_lengths(a, g)
-    # Summed below as it is measured here.
+    # So that `sum` adds up the same numbers that are measured here.
     self._each = jax.lax.optimization_barrier(_einsum("btp,bto->bpo", a, g))
     return norms.lengths(self._each)
 
@@ -76,7 +76,7 @@ class Product:
 
 
 def rows_where(good: jax.Array, x: jax.Array) -> jax.Array:
-  """x [B, ...] with zeros for the rows that are not good [B]."""
+  """x [B, ...] with zeros in the rows where `good` [B] is false."""
   good = good.reshape(-1, *(1,) * (x.ndim - 1))
   return jnp.where(good, x, jnp.zeros((), x.dtype))
 
@@ -88,7 +88,7 @@ class Kernel:
   Attributes:
     leaf: its index.
     reshaped: the (operation, parameters) that it went through, in order.
-    apply: does all of that, to any array of its shape.
+    apply: applies these operations to any array of its shape.
     padded: zeros at its edges, as `lax.pad` takes them, () if none.
   """
 
@@ -104,7 +104,7 @@ class Use:
 
   Attributes:
     leaf: index of the parameter.
-    layout: how [P, O] was made of it; uses add up where it is the same.
+    layout: how [P, O] was made from it; uses of equal layout add up.
     restore: [P, O] -> the shape of the parameter.
     output: shape [T, O] and dtype of the product, for one example.
     run: (operands of the equation, probe [T, O]) -> (a [T, P], result).
@@ -118,14 +118,14 @@ class Use:
 
 
 class Program(NamedTuple):
-  """A loss of one example, whose kernels hand out what their gradients are of.
+  """A loss of one example whose kernels expose the factors of their gradients.
 
   Attributes:
     closed: the loss as a function of the leaves of parameters and example.
-    structure: of what it returns.
-    uses: of kernels that are used in products only, by the place of their
+    structure: the tree structure of its result.
+    uses: the uses of kernels that occur in products only, by the place of their
       equation, (index, index within a compiled part, ...), in order.
-    convolves: there are convolutions besides.
+    convolves: whether there are other convolutions.
   """
 
   closed: ClosedJaxpr
@@ -139,10 +139,10 @@ class Program(NamedTuple):
     return {use.leaf: use.restore for use in self.uses.values()}
 
   def run(self, leaves: Sequence, row: Any, probes: Sequence):
-    """(what the loss returns, [a [T, P]] of each use).
+    """(result of the loss, [a [T, P]] of each use).
 
-    The gradient by a probe, which is added to a product, is that by the
-    product; the parameters that `uses` names enter as constants.
+    A probe is added to a product, so that the gradient by the probe is that by
+    the product; the parameters that `uses` names enter as constants.
 
     Args:
       leaves: the parameters.
@@ -192,8 +192,8 @@ def find(
     loss_fn: (params, row) -> a pytree.
     params: pytree of arrays.
     row: an example.
-    convolutions: also those of convolutions, which then are products of
-      patches: the fast way on a CPU.
+    convolutions: include convolutions, which are then computed as matrix
+      products of windows (`im2col`): the fast way on a CPU.
   """
   leaves, structure = jax.tree.flatten(params)
   row_leaves, row_structure = jax.tree.flatten(row)
@@ -215,29 +215,31 @@ def find(
   def walk(jaxpr: Jaxpr, kernels: dict, place: tuple[int, ...]):
     for i, equation in enumerate(jaxpr.eqns):
       here = (*place, i)
-      given = {
+      kernel_at = {
         k: kernels[x]
         for k, x in enumerate(equation.invars)
         if not isinstance(x, Literal) and x in kernels
       }
-      if not given:
+      if not kernel_at:
         continue
-      shown = _reshaped(equation, given)
-      use = None if shown else _use(equation, given, leaves, convolutions)
-      if shown:
-        kernels[equation.outvars[0]] = shown
+      reshaped = _reshaped(equation, kernel_at)
+      use = (
+        None if reshaped else _use(equation, kernel_at, leaves, convolutions)
+      )
+      if reshaped:
+        kernels[equation.outvars[0]] = reshaped
       elif use:
         uses[here] = use
       elif _is_jit(equation):
         inner = equation.params["jaxpr"].jaxpr
-        mine = {inner.invars[k]: kernel for k, kernel in given.items()}
+        mine = {inner.invars[k]: kernel for k, kernel in kernel_at.items()}
         for x, kernel in zip(
           equation.outvars, walk(inner, mine, here), strict=True
         ):
           if kernel:
             kernels[x] = kernel
       else:
-        spoiled.update(kernel.leaf for kernel in given.values())
+        spoiled.update(kernel.leaf for kernel in kernel_at.values())
     return [
       None if isinstance(x, Literal) else kernels.get(x) for x in jaxpr.outvars
     ]
@@ -252,7 +254,7 @@ def find(
   spoiled |= {kernel.leaf for kernel in returned_kernels if kernel}
   layouts: dict[int, Any] = {}
   for use in uses.values():
-    # Used in two ways, as by a layer and by its derivative.
+    # A kernel used in two ways, such as by a layer and by its derivative.
     if layouts.setdefault(use.leaf, use.layout) != use.layout:
       spoiled.add(use.leaf)
   uses = {k: use for k, use in uses.items() if use.leaf not in spoiled}
@@ -285,10 +287,10 @@ def _convolves(jaxpr, uses, place) -> bool:
   return False
 
 
-def _reshaped(equation, given) -> Kernel | None:
+def _reshaped(equation, kernel_at) -> Kernel | None:
   """The kernel that an equation only reshapes, rounds or pads."""
-  kernel, name = given.get(0), equation.primitive.name
-  if kernel is None or len(given) > 1:
+  kernel, name = kernel_at.get(0), equation.primitive.name
+  if kernel is None or len(kernel_at) > 1:
     return None
   shape = equation.outvars[0].aval.shape
   if name in _NEUTRAL and jnp.issubdtype(
@@ -314,10 +316,10 @@ def _reshaped(equation, given) -> Kernel | None:
   return None
 
 
-def _use(equation, given, leaves, convolutions) -> Use | None:
-  if len(given) != 1:
+def _use(equation, kernel_at, leaves, convolutions) -> Use | None:
+  if len(kernel_at) != 1:
     return None
-  (side, kernel) = next(iter(given.items()))
+  (side, kernel) = next(iter(kernel_at.items()))
   name = equation.primitive.name
   if name == "dot_general" and not kernel.padded:
     return _dot(equation, side, kernel, leaves)
@@ -336,7 +338,7 @@ def _restore(kernel, leaves, rows: tuple[int, ...], columns: tuple[int, ...]):
     return x.reshape(math.prod(x.shape[: len(rows)]), -1)
 
   def restore(x):
-    # Only changes the order: its transpose is its inverse.
+    # `matrix` only reorders elements, so its transpose is its inverse.
     return jax.vjp(matrix, leaf.astype(jnp.float32))[1](x)[0]
 
   return (kernel.reshaped, rows, columns), restore
@@ -377,7 +379,7 @@ def _convolution(equation, kernel, leaves) -> Use | None:
   shape = list(equation.invars[1].aval.shape)
   first = 0
   if kernel.padded:
-    # By channels of zeros: whatever the input has there, nothing comes of it.
+    # Channels of zeros: the input's values there do not matter.
     if any(any(e) for d, e in enumerate(kernel.padded) if d != channels):
       return None
     first, after, _ = kernel.padded[channels]
@@ -393,7 +395,7 @@ def _convolution(equation, kernel, leaves) -> Use | None:
     w = jnp.transpose(w, (*window, channels, features))
     last = first + shape[channels]
     x, w = x[..., first:last], w[..., first:last, :]
-    a = patches(
+    a = im2col(
       x,
       w.shape[:-2],
       params["window_strides"],

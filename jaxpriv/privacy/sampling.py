@@ -1,8 +1,8 @@
-"""Poisson sampling: what the accountant takes for granted of a batch.
+"""Poisson sampling of batches, as the accountant assumes.
 
-Every unit of the data is in the batch of a step with probability q, on its own.
-Batches that are shuffled and cut to a size have no such amplification. A batch
-is a function of (seed, step): nothing is remembered, a run resumes anywhere,
+Every unit of the data is in the batch of a step with probability q,
+independently. Shuffled batches of fixed size do not have this amplification. A
+batch is a function of (seed, step): there is no state, a run resumes anywhere,
 and all processes of a cluster draw the same batch and take their rows of it.
 """
 
@@ -19,9 +19,9 @@ class PoissonSampling(NamedTuple):
   Attributes:
     units: n, of the data set.
     probability: q, in (0, 1].
-    seed: of all batches.
-    rows: of a batch; the rest is padding. A larger draw is an error, see
-      `batch`: take `rows_for`, and it will not happen.
+    seed: the seed of all batches.
+    rows: rows of a batch; unused ones are padding. A larger draw is an error,
+      see `batch`; with `rows_for` rows it practically never happens.
   """
 
   units: int
@@ -33,17 +33,18 @@ class PoissonSampling(NamedTuple):
     """The units of a step: int64 [rows], ascending, -1 for padding.
 
     Raises:
-      OverflowError: more units were drawn than there are rows. To leave some
-        out in silence is another mechanism than the accounted one.
+      OverflowError: more units were drawn than there are rows. Leaving some out
+        silently would be another mechanism than the accounted one.
     """
     return self._draw(step)[0]
 
   def _draw(self, step):
     """(units, the generator after they were drawn)."""
-    # Philox: a generator for each step at no cost, and no two steps alike.
+    # Philox: a generator of its own for each step, at no cost.
     key = np.array([self.seed, step], np.uint64)
     random = np.random.Generator(np.random.Philox(key=key))
-    # So many units, and any so many of them: the same as a coin for each.
+    # A binomial number of units, and a uniform choice of so many, have the same
+    # distribution as a coin for each unit.
     count = int(random.binomial(self.units, self.probability))
     if count > self.rows:
       raise OverflowError(
@@ -61,10 +62,11 @@ class RecordDraw:
 
   Args:
     sampling: draws the units.
-    records: of each unit, the numbers of its records.
-    rows_per_unit: of a unit with more records, so many are drawn at random.
-    devices: units are dealt out among so many, one by one, so that each has as
-      many as another, and its padding last.
+    records: the record numbers of each unit.
+    rows_per_unit: the number of records drawn at random from a unit that has
+      more.
+    devices: units are dealt to so many devices in turn, so that their numbers
+      differ by one at most, and the padding of each comes last.
   """
 
   def __init__(
@@ -100,10 +102,10 @@ class RecordDraw:
 
 
 def rows_for(units: int, probability: float, multiple: int = 1) -> int:
-  """Rows enough for every batch that anybody will ever see drawn.
+  """Rows that suffice for every batch, but with probability below 1e-9 a step.
 
-  Eight standard deviations and eight units above the mean: at any n and q a
-  draw is larger less than once in 10^9 steps.
+  They are eight standard deviations and eight units above the mean, at any n
+  and q.
 
   Args:
     units: n.

@@ -59,11 +59,13 @@ def identity_probe(
   shots = train + test
   source = ProceduralFaces(people, shots, 64, seed)
   numbers = np.arange(len(source)) % shots
-  known = np.flatnonzero(numbers < train)
-  unknown = np.flatnonzero(numbers >= train)
-  targets = np.eye(people)[source.identities[known]]
-  scores = ridge_scores(pixels(source, known), targets, pixels(source, unknown))
-  truth = source.identities[unknown]
+  train_rows = np.flatnonzero(numbers < train)
+  test_rows = np.flatnonzero(numbers >= train)
+  targets = np.eye(people)[source.identities[train_rows]]
+  scores = ridge_scores(
+    pixels(source, train_rows), targets, pixels(source, test_rows)
+  )
+  truth = source.identities[test_rows]
   best = max(np.mean(score.argmax(1) == truth) for score in scores)
   return Probe(float(best), 1.0 / people)
 
@@ -73,13 +75,15 @@ def attribute_probes(
 ) -> dict[str, Probe]:
   """Linear readings of every attribute on people not seen in training."""
   source = ProceduralFaces(people, shots, 64, seed)
-  known = np.flatnonzero(source.identities < 0.75 * people)
-  unknown = np.flatnonzero(source.identities >= 0.75 * people)
+  train_rows = np.flatnonzero(source.identities < 0.75 * people)
+  test_rows = np.flatnonzero(source.identities >= 0.75 * people)
   labels = source.batch(np.arange(len(source)))["attributes"]
   scores = ridge_scores(
-    pixels(source, known), 2.0 * labels[known] - 1.0, pixels(source, unknown)
+    pixels(source, train_rows),
+    2.0 * labels[train_rows] - 1.0,
+    pixels(source, test_rows),
   )
-  truth = labels[unknown] > 0
+  truth = labels[test_rows] > 0
   best = np.max([np.mean((s > 0) == truth, 0) for s in scores], 0)
   share = truth.mean(0)
   return {

@@ -1,6 +1,7 @@
-"""What the outputs of a convolution are made of: it is then a product.
+"""Gathers the input window of every output of a convolution (im2col).
 
-Below everything, since networks (on CPU) and per-example gradients need it.
+The convolution is then a matrix product. The module stands below the packages,
+since both networks (on CPU) and per-example gradients need it.
 """
 
 import itertools
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 
-def patches(
+def im2col(
   x: jax.Array,
   window: Sequence[int],
   strides: Sequence[int],
@@ -18,17 +19,18 @@ def patches(
   input_dilation: Sequence[int] | None = None,
   kernel_dilation: Sequence[int] | None = None,
 ) -> jax.Array:
-  """The inputs of each output of a convolution.
+  """The input window of each output of a convolution, as one vector.
 
   Args:
     x: [..., H, W, C], or any other number of spatial dimensions, as many as
       window has.
     window: (h, w).
     strides: two numbers.
-    padding: "SAME", "VALID" or ((low, high), (low, high)); negative numbers cut
-      away.
+    padding: "SAME", "VALID" or ((low, high), (low, high)); negative numbers
+      crop.
     input_dilation: two numbers, 1 more than the zeros between two inputs.
-    kernel_dilation: two numbers, the distance of two inputs of one output.
+    kernel_dilation: two numbers, the distance between neighbouring inputs of
+      one output.
 
   Returns:
     [..., H', W', h * w * C], in the order of a kernel [h, w, C, features].
