@@ -3,6 +3,8 @@
 import io
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from PIL import Image
@@ -55,3 +57,20 @@ def save_grid(
   path: epath.PathLike, columns: Mapping[str, np.ndarray], max_rows: int = 16
 ) -> None:
   save_png(path, grid(columns, max_rows))
+
+
+def dotted(images: jax.Array, points: jax.Array) -> jax.Array:
+  """Images [B, S, S, 3] with green dots on them.
+
+  Args:
+    images: in [0, 1].
+    points: [B, K, 2], x and y from the middle, as shares of the side; NaN is
+      not drawn.
+  """
+  side = images.shape[1]
+  place = (jnp.arange(side, dtype=jnp.float32) + 0.5) / side - 0.5
+  x = place[None, None] - points[..., 0, None]
+  y = place[None, None] - points[..., 1, None]
+  near = jnp.square(x)[:, :, None, :] + jnp.square(y)[:, :, :, None]
+  dot = (jnp.nan_to_num(near, nan=1.0).min(1) < (1.5 / side) ** 2)[..., None]
+  return jnp.where(dot, jnp.array([0.1, 1.0, 0.2]), images)
