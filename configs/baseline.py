@@ -12,15 +12,15 @@ from configs import common
 
 STRENGTHS = dict(black_box=0.25, gaussian_blur=0.08, pixelation=0.125)
 K_SAME = dict(k_same="pixel", k_same_eigen="eigen", k_same_select="select")
+OPTIONS = (*STRENGTHS, *K_SAME)
 
 
 def get_config(argument: str = "demo,gaussian_blur") -> ConfigDict:
-  scale, options = common.parse(argument)
-  kinds = [*STRENGTHS, *K_SAME]
-  if len(options) != 1 or not options <= set(kinds):
+  scale, options = common.parse(argument, OPTIONS)
+  if len(options) != 1:
     raise ValueError(
-      f"name one baseline behind the scale, as in {scale},{kinds[0]}; there are"
-      f" {', '.join(kinds)}"
+      f"name one baseline behind the scale, as in {scale},{OPTIONS[0]}; there"
+      f" are {', '.join(OPTIONS)}"
     )
   (kind,) = options
   config = common.base("k_same" if kind in K_SAME else "baselines", kind)

@@ -1,6 +1,7 @@
 """Settings that every config shares, with their defaults and meanings."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -8,13 +9,24 @@ from ml_collections import ConfigDict
 SCALES = ("demo", "gpu", "paper")
 
 
-def parse(argument: str) -> tuple[str, set[str]]:
-  """Reads "demo" or "demo,option,..." after the colon of --config=file:..."""
+def parse(argument: str, known: Collection[str]) -> tuple[str, set[str]]:
+  """Reads "demo" or "demo,option,..." after the colon of --config=file:...
+
+  Args:
+    argument: what is read.
+    known: the options that there are.
+  """
   scale, *options = (argument or "demo").split(",")
   if scale not in SCALES:
     raise ValueError(
       f"unknown scale {scale!r}: use one of {', '.join(SCALES)}, as in"
       " --config=configs/embedded_autoencoder.py:demo"
+    )
+  unknown = sorted(set(options) - set(known))
+  if unknown:
+    raise ValueError(
+      f"unknown option {', '.join(unknown)}: there is"
+      f" {', '.join(known) or 'none'}"
     )
   return scale, set(options)
 

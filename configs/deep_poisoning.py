@@ -26,12 +26,7 @@ OPTIONS = ("distilled", "refreshed", "keyed", *AFTER, "bare", *INSTEAD, "vgg")
 
 
 def get_config(argument: str = "demo") -> ConfigDict:
-  scale, options = common.parse(argument)
-  if options - set(OPTIONS):
-    raise ValueError(
-      f"unknown option {sorted(options - set(OPTIONS))}: there are"
-      f" {', '.join(OPTIONS)}"
-    )
+  scale, options = common.parse(argument, OPTIONS)
   chosen = [name for name in OPTIONS if name in options and name != "vgg"]
   config = common.base("deep_poisoning", "_".join(chosen) or "deep_poisoning")
   config.model = _model()

@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+OPTIONS: tuple[str, ...] = ()
+
 
 def get_config(argument: str = "demo") -> ConfigDict:
-  scale, options = common.parse(argument)
-  if options:
-    raise ValueError(f"unknown option {sorted(options)}: there is none")
+  scale, _ = common.parse(argument, OPTIONS)
   config = common.base("dp_multitask")
   # Photographs as they are: the face is to be found.
   config.data.align = "centre"

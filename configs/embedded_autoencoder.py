@@ -10,15 +10,11 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-OPTIONS = {"sprn"}
+OPTIONS = ("sprn",)
 
 
 def get_config(argument: str = "demo") -> ConfigDict:
-  scale, options = common.parse(argument)
-  if options - OPTIONS:
-    raise ValueError(
-      f"unknown option {sorted(options - OPTIONS)}: there is {sorted(OPTIONS)}"
-    )
+  scale, options = common.parse(argument, OPTIONS)
   config = common.base("embedded_autoencoder")
   config.model = _model()
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
@@ -99,9 +95,17 @@ def _gpu(config: ConfigDict) -> None:
   config.data.splits = dict(train=0.7, attack=0.2, test=0.1)
   model = config.model
   model.cosine_floor = 0.0
-  model.fsn.update(widths=(32, 64, 128, 256, 256, 256), group_units=(256, 256))
+  # Of half the paper's side: strides of 8 give r its 14 x 14 cells and the code
+  # its 7 x 7. Those of 16 would leave 7, which the code cannot halve.
+  model.fsn.update(
+    widths=(32, 64, 128, 256, 256, 256),
+    pool_strides=(2, 2, 2, 1, 1, 1),
+    group_units=(256, 256),
+  )
   model.pen.update(depths=(2, 2, 2, 2))
-  model.external.widths = (64, 128, 256, 256, 256)
+  model.external.update(
+    widths=(64, 128, 256, 256, 256), strides=(2, 2, 2, 1, 1)
+  )
   model.code.update(widths=(256, 128, 128, 64, 64), code=32)
   config.phases.fsn = common.phase(5000, 256)
   config.phases.pen = common.phase(

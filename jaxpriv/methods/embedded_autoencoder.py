@@ -54,7 +54,8 @@ def phases(config: ConfigDict) -> list[Phase]:
       data.num_people (people in the training split).
 
   Raises:
-    DataError: the data has no attributes to keep.
+    DataError: the data has no attributes to keep, or images are of a side that
+      the autoencoders cannot halve as often as they do.
   """
   if not config.data.attributes:
     raise DataError(
@@ -92,6 +93,16 @@ def _networks(config: ConfigDict) -> dict[str, Any]:
       "y is compared with d, so config.model.fsn and config.model.external must"
       f" end alike: strides multiply to {d[0]} in the first and {r[0]} in the"
       f" second, last widths are {d[1]} and {r[1]}"
+    )
+  # Before hours of training: the internal one halves r once more.
+  multiple = r[0] * (2 if model.internal else 1)
+  side = config.data.image_size
+  if side % multiple:
+    raise DataError(
+      f"config.data.image_size = {side}: the strides of config.model.external"
+      f" multiply to {r[0]}"
+      + (", and the internal autoencoder halves that" if model.internal else "")
+      + f"; take a multiple of {multiple}, or other strides"
     )
   dtype = jnp.dtype(config.dtype)
   return {

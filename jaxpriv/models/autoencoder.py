@@ -91,6 +91,8 @@ def _up(stride: int) -> type[nn.Module]:
 class InternalAutoEncoder(nn.Module):
   """r [B, s, s, C] -> y [B, s, s, C] through a code [B, s/2, s/2, code].
 
+  s is even.
+
   Attributes:
     features: C.
     widths: channels of the first five of the six encoder layers; the decoder

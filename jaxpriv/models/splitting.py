@@ -6,6 +6,7 @@ layer, and a decider D, the rest. It works on any network: calls of the layer
 are intercepted.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ def split(model: nn.Module, layer: str, **arguments: Any) -> Split:
   return Split(featurizer, decider)
 
 
+@functools.cache
 def featurize(layer: str) -> Callable[..., jax.Array]:
   """(module, images, **arguments) -> features: a `method` of `Module.apply`."""
 
@@ -79,6 +81,7 @@ def featurize(layer: str) -> Callable[..., jax.Array]:
   return method
 
 
+@functools.cache
 def decide(layer: str) -> Callable[..., Any]:
   """(module, features, images, **arguments) -> output, as `featurize`."""
 
@@ -88,6 +91,7 @@ def decide(layer: str) -> Callable[..., Any]:
   return method
 
 
+@functools.cache
 def observe(layer: str) -> Callable[..., tuple[jax.Array, Any]]:
   """(module, images, **arguments) -> (features, output), as `featurize`."""
 

@@ -166,3 +166,13 @@ def test_networks_that_do_not_fit_are_refused():
   config.model.external.strides = (2, 2, 1, 1, 1)
   with pytest.raises(ValueError, match="must end alike"):
     eeae.phases(config)
+
+
+@pytest.mark.parametrize("argument,multiple", [("demo", 32), ("demo,sprn", 16)])
+def test_sides_that_cannot_be_halved_are_refused(argument, multiple):
+  config = tiny.embedded_autoencoder(argument)
+  config.data.image_size = 3 * multiple
+  eeae.phases(config)
+  config.data.image_size += multiple // 2
+  with pytest.raises(DataError, match=f"image_size.*multiple of {multiple}"):
+    eeae.phases(config)
