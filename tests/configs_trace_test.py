@@ -17,7 +17,7 @@ from PIL import Image
 
 from configs import common
 from jaxpriv.data import images, tfds_source
-from jaxpriv.training import budget, inference
+from jaxpriv.training import budget, inference, mechanism
 from jaxpriv.training import run as run_lib
 
 CONFIGS = sorted(
@@ -136,11 +136,6 @@ def networks_once(monkeypatch, compiled_networks):
     monkeypatch.setattr(nn.Module, kind, once(kind, getattr(nn.Module, kind)))
 
 
-def phases_of(config):
-  module = importlib.import_module(f"jaxpriv.methods.{config.method}")
-  return module.phases(config)
-
-
 def begin(argument, monkeypatch, opened):
   """(config, its data) of NAME:ARGUMENT, on the machine that it is for."""
   name, argument = argument.split(":")
@@ -204,9 +199,12 @@ def trace(phases, config, data, mesh):
       state = {name: value for name, value in state.items() if name != "opt"}
       finished[phase.name] = state
 
-      for name, fn in method.predict.items():
+      functions = method.outputs.given()
+      if method.cross_example:
+        functions["cross_example"] = method.cross_example
+      for name, fn in functions.items():
         said = f"{where}: {name}"
-        whole = name == "protect" and not config.release.batch_size
+        whole = name == "image" and not config.release.batch_size
         rows = len(data.splits["test"]) if whole else count
         batch = rows_of(record, rows, **released)
         output = jax.eval_shape(
@@ -218,11 +216,11 @@ def trace(phases, config, data, mesh):
         leaves = jax.tree.leaves(output)
         assert leaves and all(x.shape[0] == rows for x in leaves), said
         images = batch["image"].shape
-        if name == "protect":
+        if name == "image":
           assert (output.shape, output.dtype) == (images, jnp.float32), said
         if name == "sample":
           assert all(x.shape[0::3] == (rows, 3) for x in leaves), said
-        if name == "features":
+        if name in ("features", "clean_features"):
           assert output.dtype == jnp.float32, said
           # As they are kept and given away, and read again by other outputs.
           released["features"] = (output.shape[1:], jnp.float16)
@@ -237,7 +235,7 @@ def test_every_config_can_be_traced(
   argument, monkeypatch, networks_once, opened, mesh
 ):
   config, data = begin(argument, monkeypatch, opened)
-  trace(phases_of(config), config, data, mesh)
+  trace(mechanism.phases(config), config, data, mesh)
 
 
 @pytest.mark.parametrize("unit", ["image", "person"])
@@ -246,7 +244,7 @@ def test_every_scale_can_be_private(scale, unit, monkeypatch, opened, mesh):
   config, data = begin(f"dp_multitask:{scale}", monkeypatch, opened)
   # Given, it need not be found.
   config.dp.update(noise_multiplier=1.0, unit=unit)
-  phases = budget.privatise(phases_of(config), config, data)
+  phases, config = budget.privatise(mechanism.phases(config), config, data)
   assert all(phase.plan for phase in phases)
   states = trace(phases, config, data, mesh)
   assert all("privacy" in state for state in states.values())

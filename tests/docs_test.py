@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
-# A setting, which ends before a comma, a bracket or the full stop of a sentence.
+# A setting, up to a comma, a bracket or the full stop of a sentence.
 SETTING = re.compile(r"\bconfig((?:\.(?:[A-Za-z_]\w*|\{[^}]*\}))+)")
 CONFIG = re.compile(r"--config=(configs/\w+\.py)(?::([\w,]+))?")
 # Each config with all that it offers, to look for a setting without a command.
