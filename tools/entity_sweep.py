@@ -1,6 +1,7 @@
 """Measures how well entities learn from each other's features.
 
-Used by `tools.entities`."""
+Used by `tools.entities`.
+"""
 
 import json
 import math
