@@ -1,4 +1,4 @@
-"""CelebA and LFW: mocked, and a CelebA prepared from made-up files."""
+"""CelebA and LFW from mocks, and a CelebA prepared from generated files."""
 
 import importlib.resources
 import importlib.resources.abc  # noqa: F401  (TFDS asks for its members)
@@ -94,7 +94,7 @@ def test_mocked_lfw_has_people():
 
 @pytest.fixture(scope="module")
 def celeb_a(tmp_path_factory) -> pathlib.Path:
-  """A CelebA of six made-up pictures, prepared by its TFDS builder."""
+  """A CelebA of six generated pictures, prepared by its TFDS builder."""
   folder = tmp_path_factory.mktemp("celeb_a")
   builder = tfds.builder(
     "celeb_a", data_dir=str(folder / "data"), file_format="array_record"

@@ -1,7 +1,7 @@
 """A search for an example that adds more than the clip norm.
 
-Each case is one example of one network: what it alone adds to the sum, its norm
-taken in float64, may exceed the clip norm by a factor of 1e-5 at most.
+Each case is one example of one network: the float64 norm of what it alone adds
+to the sum may exceed the clip norm by a relative 1e-5 at most.
 """
 
 import functools
@@ -23,14 +23,14 @@ DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 
 
 class Network(nn.Module):
-  """[T, N] -> scalar; one layer of a kind, used once or twice, and a head.
+  """[T, N] -> scalar; one layer of some kind, used once or twice, and a head.
 
   Attributes:
     kind: "dense", "conv" (over T as an image of one row), "grouped",
       "checkpointed" or "alone", where the loss is a sum of outputs.
-    dtype: of what is computed.
-    param_dtype: of parameters.
-    width: outputs of the layer.
+    dtype: compute precision.
+    param_dtype: precision of parameters.
+    width: number of outputs of the layer.
     shared: the layer is applied twice.
   """
 
@@ -112,8 +112,8 @@ def examples(kind, positions, inputs, outputs, seed):
   elif kind == "mixed":
     x = x * 10.0 ** random.uniform(-20, 15, (ROWS, positions, 1))
     w = w * 10.0 ** random.uniform(-15, 15, (ROWS, positions, 1))
-  made = {"x": x, "w": w, "by": by}
-  return {k: np.asarray(v, np.float32) for k, v in made.items()}
+  example = {"x": x, "w": w, "by": by}
+  return {k: np.asarray(v, np.float32) for k, v in example.items()}
 
 
 KINDS = (
@@ -129,12 +129,12 @@ KINDS = (
 
 
 def worst(network, positions, inputs, batch, devices, microbatch, clip_norm):
-  """The largest norm that one of the examples adds, over the clip norm."""
+  """The largest norm that one example adds, over the clip norm."""
   fn, mesh = program(network, devices, microbatch, clip_norm)
   outputs = network.width if network.kind == "alone" else 3
   assert batch["w"].shape[-1] == outputs
   params = network.init(jax.random.key(1), jnp.zeros((positions, inputs)))
-  found, adding = 0.0, 0
+  ratio, adding = 0.0, 0
   with jax.set_mesh(mesh):
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     for i in range(ROWS):
@@ -143,10 +143,10 @@ def worst(network, positions, inputs, batch, devices, microbatch, clip_norm):
       total = [np.asarray(x, np.float64) for x in jax.tree.leaves(total)]
       added = math.sqrt(sum(np.sum(x * x) for x in total))
       adding += added > 0
-      found = max(found, added / clip_norm)
+      ratio = max(ratio, added / clip_norm)
       # A norm that is dropped is not finite, and adds nothing at all.
       assert added == 0 or np.isfinite(norms[i])
-  return found, adding
+  return ratio, adding
 
 
 NETWORKS = st.builds(
@@ -160,7 +160,7 @@ NETWORKS = st.builds(
 
 
 def search(counts=None):
-  """A property of all that can be drawn; counts examples in `counts`."""
+  """A property of all cases that can be drawn; counts examples in `counts`."""
 
   @hypothesis.given(
     network=NETWORKS,
@@ -178,12 +178,12 @@ def search(counts=None):
     outputs = network.width if network.kind == "alone" else 3
     for kind in kinds if counts is not None else kinds[:2]:
       batch = examples(kind, positions, inputs, outputs, seed)
-      found, adding = worst(
+      ratio, adding = worst(
         network, positions, inputs, batch, devices, microbatch, clip_norm
       )
-      assert found <= ALLOWED, f"{kind}: {found}"
+      assert ratio <= ALLOWED, f"{kind}: {ratio}"
       if counts is not None:
-        counts.append((kind, found, adding))
+        counts.append((kind, ratio, adding))
 
   return property_
 
@@ -214,7 +214,7 @@ def test_no_example_of_ten_thousand_adds_more_than_the_clip_norm():
       f"{kind}: {len(mine) * ROWS} examples, {added} add something,"
       f" at most {max(c[1] for c in mine):.7f} clip norms"
     )
-    # What is dropped proves nothing.
+    # An example that is dropped proves nothing.
     assert added > 0.3 * len(mine) * ROWS
   assert len(counts) * ROWS >= 10_000
 
@@ -225,12 +225,12 @@ def test_the_worst_known_inputs(dtype, positions, inputs):
   network = Network("alone", dtype, jnp.float32, 96, False)
   for kind in ("cancelling", "alike", "constant"):
     batch = examples(kind, positions, inputs, 96, 0)
-    found, adding = worst(network, positions, inputs, batch, 1, None, 1e-3)
-    assert found <= ALLOWED and adding > 0
+    ratio, adding = worst(network, positions, inputs, batch, 1, None, 1e-3)
+    assert ratio <= ALLOWED and adding > 0
 
 
 def test_a_value_is_rounded_once(mesh):
-  """bfloat16 under jit: XLA keeps more digits where nothing forbids it."""
+  """Under jit, XLA keeps more digits of bfloat16 unless it is prevented."""
 
   class Net(nn.Module):
     @nn.compact
@@ -256,7 +256,7 @@ def test_a_value_is_rounded_once(mesh):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_other_platforms_compile_the_barrier_too(platform):
-  """What is measured and summed is held back as it was rounded, in bfloat16."""
+  """A barrier keeps the measured and summed values rounded to bfloat16."""
   network = Network("grouped", jnp.bfloat16, jnp.float32, 8, False)
   loss = functools.partial(loss_fn, network)
   batch = examples("normal", 4, 5, 3, 0)
@@ -264,5 +264,5 @@ def test_other_platforms_compile_the_barrier_too(platform):
   traced = jax.jit(clipped_grad(loss, 1.0)).trace(params, batch)
   text = traced.lower(lowering_platforms=(platform,)).as_text()
   held = [x for x in text.splitlines() if "optimization_barrier" in x]
-  # What goes in and comes out of the two layers, before it becomes float32.
+  # The inputs and outputs of the two layers, before conversion to float32.
   assert any(x.count(f"tensor<{ROWS}x4x") >= 4 and "bf16" in x for x in held)

@@ -97,16 +97,16 @@ def test_the_sum_is_that_of_a_loop_on_any_devices(
   expected, norms = loop(loss_fn, params, batch, {"": CLIP})
   assert (norms > 1.5 * CLIP).all()
   fn = jax.jit(clipped_grad(loss_fn, CLIP, microbatch_size=microbatch_size))
-  found, found_norms = fn(params, batch)
-  close(found, expected)
-  shown = np.where(batch["padding"], 0, norms)
-  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
+  total, lengths = fn(params, batch)
+  close(total, expected)
+  expected_norms = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(lengths, expected_norms, rtol=1e-5)
   with jax.set_mesh(mesh):
     sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
-    found, found_norms = fn(params, sharded)
-  close(found, expected)
-  shown = np.where(batch["padding"], 0, norms)
-  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
+    total, lengths = fn(params, sharded)
+  close(total, expected)
+  expected_norms = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(lengths, expected_norms, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, 1e30])
@@ -114,11 +114,11 @@ def test_examples_without_a_finite_gradient_add_nothing(params, batch, bad):
   image = batch["image"].at[2].set(bad).at[14].set(bad)
   without = {**batch, "padding": batch["padding"].at[2].set(True)}
   expected, _ = loop(loss_fn, params, without, {"": CLIP})
-  found, norms = jax.jit(clipped_grad(loss_fn, CLIP))(
+  total, norms = jax.jit(clipped_grad(loss_fn, CLIP))(
     params, {**batch, "image": image}
   )
   assert not np.isfinite(norms[2])
-  close(found, expected)
+  close(total, expected)
 
 
 def test_groups_are_clipped_on_their_own(params, batch):
@@ -159,10 +159,10 @@ def test_kernels_used_elsewhere_and_other_networks_of_the_same_names(
     return value + loss_fn(params, twice) + 0.3 * jnp.sum(kernel**2)
 
   expected, norms = loop(decayed, params, batch, {"": CLIP})
-  found, found_norms = jax.jit(clipped_grad(decayed, CLIP))(params, batch)
-  close(found, expected)
-  shown = np.where(batch["padding"], 0, norms)
-  np.testing.assert_allclose(found_norms, shown, rtol=1e-5)
+  total, lengths = jax.jit(clipped_grad(decayed, CLIP))(params, batch)
+  close(total, expected)
+  expected_norms = np.where(batch["padding"], 0, norms)
+  np.testing.assert_allclose(lengths, expected_norms, rtol=1e-5)
 
 
 def test_aux_is_of_each_row(params, batch, mesh):
@@ -202,7 +202,7 @@ def test_microbatches_are_even_and_no_larger_than_asked_for(size, count):
 
 
 def test_microbatches_of_padding_cost_nothing(params, batch):
-  """Not run: nan in them would show in the norms."""
+  """They do not run: nan in them would show in the norms."""
   params = {k: v for k, v in params.items() if k != "Conv_3"}
   image = batch["image"].at[12:].set(jnp.nan)
   batch = {**batch, "image": image, "padding": jnp.arange(ROWS) >= 12}

@@ -1,4 +1,4 @@
-"""Kernels found in losses of all kinds; sums against a loop in float64."""
+"""Kernels in losses of all kinds; sums against a loop in float64."""
 
 import functools
 import math
@@ -28,12 +28,12 @@ def test_layers_that_hand_out_products_are_found():
     jax.random.key(1), jnp.zeros((1, 12, 12, 3))
   )["params"]
   row = {"image": jnp.zeros((12, 12, 3)), "label": 0}
-  # All but the convolution in groups.
+  # All but the grouped convolution.
   kernels = [f"{x}/kernel" for x in ("Conv_0", "Conv_1", "Conv_2")]
   dense = ["Dense_0/kernel", "Dense_1/kernel"]
-  found = functools.partial(tapped, clipping_test.loss_fn, params, row)
-  assert found() == kernels + dense
-  assert found(convolutions=False) == dense
+  tap = functools.partial(tapped, clipping_test.loss_fn, params, row)
+  assert tap() == kernels + dense
+  assert tap(convolutions=False) == dense
 
 
 def test_both_ways_to_a_norm_are_taken_and_agree():
@@ -43,16 +43,16 @@ def test_both_ways_to_a_norm_are_taken_and_agree():
     a = jax.random.normal(keys[0], (5, positions, features))
     g = jax.random.normal(keys[1], (5, positions, features))
     product.add(a, g)
-    found = product.lengths()
+    lengths = product.lengths()
     assert (product._each is None) == (positions == 4)
     each = np.einsum("btp,bto->bpo", *np.asarray([a, g], np.float64))
     true = np.sqrt((each**2).sum((1, 2)))
-    np.testing.assert_allclose(found, true, rtol=5e-5)
-    assert (np.asarray(found, np.float64) >= true * (1 - 1e-6)).all()
+    np.testing.assert_allclose(lengths, true, rtol=5e-5)
+    assert (np.asarray(lengths, np.float64) >= true * (1 - 1e-6)).all()
 
 
 class Net(nn.Module):
-  """[SIDE, SIDE, 3] -> [4], of the layers that a case wants."""
+  """[SIDE, SIDE, 3] -> [4], with the layers that a case needs."""
 
   conv: nn.Module = nn.Conv(5, (3, 3))
   dense: nn.Module = nn.Dense(4)
@@ -88,8 +88,8 @@ BOTH = ["conv/kernel", "dense/kernel"]
 
 def views(params, example):
   """Augmentation multiplicity: the mean over views of one example."""
-  shown = jnp.stack([example["x"], example["x"][:, ::-1], 0.5 * example["x"]])
-  each = jax.vmap(lambda x: NET.apply({"params": params}, x))(shown)
+  images = jnp.stack([example["x"], example["x"][:, ::-1], 0.5 * example["x"]])
+  each = jax.vmap(lambda x: NET.apply({"params": params}, x))(images)
   return jnp.mean(jnp.sum(jnp.sin(each), -1))
 
 
@@ -101,8 +101,8 @@ def scanned(params, example):
 
 
 def mapped(params, example):
-  shown = jnp.stack([example["x"], 0.5 * example["x"]])
-  each = jax.lax.map(lambda x: NET.apply({"params": params}, x), shown)
+  images = jnp.stack([example["x"], 0.5 * example["x"]])
+  each = jax.lax.map(lambda x: NET.apply({"params": params}, x), images)
   return jnp.sum(jnp.sin(each))
 
 
@@ -142,7 +142,7 @@ def returned(params, example):
 
 
 def stopped(params, example):
-  """The kernel of the convolution is held still in one of its two uses."""
+  """The kernel of the convolution is constant in one of its two uses."""
   still = jax.lax.stop_gradient(params["conv"])
   return output(NET)(params, example) + output(NET)(
     {**params, "conv": still}, {"x": 2 * example["x"]}
@@ -158,7 +158,7 @@ rounding.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (3 * g,))
 
 
 def straight_through(params, example):
-  """A derivative that JAX would not have found."""
+  """A custom derivative, which differs from JAX's own."""
   return jnp.sum(rounding(5 * NET.apply({"params": params}, example["x"])))
 
 
@@ -185,7 +185,7 @@ def net_loss(**parts):
 
 MASK = jnp.ones((3, 3, 3, 5)).at[1].set(0)
 
-# Name of the case -> (network, loss, parameters that are handed out).
+# Name of the case -> (network, loss, parameters whose factors are exposed).
 CASES = {
   "vmap": (NET, views, BOTH),
   "scan": (NET, scanned, []),
@@ -257,14 +257,14 @@ def check(net, loss_fn, mesh):
   fn = jax.jit(clipped_grad(loss_fn, CLIP))
   for devices in (None, mesh):
     if devices is None:
-      found, lengths = fn(params, batch)
+      clipped, lengths = fn(params, batch)
     else:
       split = jax.sharding.PartitionSpec("data")
       with jax.set_mesh(mesh):
         here = jax.sharding.NamedSharding(mesh, split)
-        found, lengths = fn(params, jax.device_put(batch, here))
+        clipped, lengths = fn(params, jax.device_put(batch, here))
     np.testing.assert_allclose(lengths[:ROWS], norms, rtol=5e-5)
-    for a, b in zip(jax.tree.leaves(found), total, strict=True):
+    for a, b in zip(jax.tree.leaves(clipped), total, strict=True):
       np.testing.assert_allclose(a, b, atol=5e-5 * max(np.abs(b).max(), 1e-4))
 
 
@@ -275,16 +275,16 @@ def test_a_kernel_that_is_the_loss_itself_is_left_to_jax():
 
   params, x = {"w": jnp.ones((1, 1))}, jnp.ones((4, 2, 1))
   assert tapped(loss_fn, params, {"x": x[0]}) == []
-  found, norms = jax.jit(clipped_grad(loss_fn, 0.5))(params, {"x": x})
-  assert found["w"] == pytest.approx(4 * 0.5) and (norms == 1).all()
+  gradient, norms = jax.jit(clipped_grad(loss_fn, 0.5))(params, {"x": x})
+  assert gradient["w"] == pytest.approx(4 * 0.5) and (norms == 1).all()
 
 
 def test_attention_is_products_but_for_the_scores(mesh):
   net = Attention()
   check(net, output(net), mesh)
   params, batch = begin(net)
-  found = tapped(output(net), params, jax.tree.map(lambda x: x[0], batch))
-  assert len(found) == 6 and all(name.endswith("kernel") for name in found)
+  names = tapped(output(net), params, jax.tree.map(lambda x: x[0], batch))
+  assert len(names) == 6 and all(name.endswith("kernel") for name in names)
 
 
 def test_a_compiled_part_that_serves_two_kernels():
@@ -302,9 +302,9 @@ def test_a_compiled_part_that_serves_two_kernels():
   x = jax.random.normal(jax.random.key(1), (3, 6, 4))
   one = lambda i: jax.grad(loss_fn)(params, {"x": x[i]})
   expected = jax.tree.map(lambda *g: sum(g), *(one(i) for i in range(3)))
-  found, _ = jax.jit(clipped_grad(loss_fn, 1e6))(params, {"x": x})
+  gradient, _ = jax.jit(clipped_grad(loss_fn, 1e6))(params, {"x": x})
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-    found,
+    gradient,
     expected,
   )
