@@ -104,7 +104,7 @@ class Sweep:
     per_person = data.images_per_identity
     data.num_identities = math.ceil(test_images / per_person)
     self.test = sources.open_source(data)
-    # Of the test set: a rare attribute may be constant in a small entity.
+    # Chosen on the test set, as a rare attribute may be constant in an entity.
     self.names = names = tuple(self.test.attribute_names)
     with (resolved := base.copy_and_resolve_references()).unlocked():
       resolved.data.attributes = names

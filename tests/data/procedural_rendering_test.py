@@ -233,8 +233,8 @@ def test_people_differ_in_many_visible_ways():
       for value in (low, high)
     ]
     change = np.abs(pictures[0] - pictures[1]).max(-1)
-    # A level counts as visible if it changes a dozen pixels by a twentieth of the
-    # range in most people.
+    # A visible factor changes a dozen pixels by a twentieth of the range, in
+    # most people.
     if np.median((change > 0.05).sum((1, 2))) >= 12:
       visible.append(name)
   assert len(visible) >= 30, sorted(set(factors.PERSON) - set(visible))

@@ -74,9 +74,9 @@ def test_the_attributes_of_celeb_a_are_halved_as_deep_poisoning_does(
   run = deep_poisoning_config.get_config("paper")
   with run.unlocked():
     run.data.attributes = opened.attribute_names
-  kept, hidden = deep_poisoning.split_attributes(run)
-  assert len(kept) == len(hidden) == 20
-  assert (kept[0], kept[-1]) == ("5_o_Clock_Shadow", "High_Cheekbones")
+  task, hidden = deep_poisoning.split_attributes(run)
+  assert len(task) == len(hidden) == 20
+  assert (task[0], task[-1]) == ("5_o_Clock_Shadow", "High_Cheekbones")
   assert (hidden[0], hidden[-1]) == ("Male", "Young")
 
 

@@ -163,16 +163,16 @@ def test_detections_that_tie_count_together():
 def test_infinite_scores_tie_too(score):
   truth = [np.array([FACE])]
   for rows in ([FACE, FAR], [FAR, FACE]):
-    found = [np.array([[*box, score] for box in rows])]
-    assert detection.average_precision(found, truth) == 0.5
+    detections = [np.array([[*box, score] for box in rows])]
+    assert detection.average_precision(detections, truth) == 0.5
 
 
 def test_the_better_place_of_a_tie_takes_the_face():
   near, far = [*moved(FACE, 1), 0.5], [*moved(FACE, 5), 0.5]
   truth = [np.array([FACE])]
   for rows in ([near, far], [far, near]):
-    found = [np.array([*rows, [*FAR, 0.1]])]
-    assert detection.average_precision(found, truth) == 0.5
+    detections = [np.array([*rows, [*FAR, 0.1]])]
+    assert detection.average_precision(detections, truth) == 0.5
 
 
 def test_what_is_no_number_is_refused():

@@ -155,13 +155,13 @@ def locate(
   human = domain == "human"
   surface = _human_points(p) if human else _animal_points(p)
   x, y, facing = _placed(p, surface, domain)
-  known = np.isfinite(x)
-  x0, y0 = np.where(known, x, 0.0), np.where(known, y, 0.0)
+  finite = np.isfinite(x)
+  x0, y0 = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
   hidden = _covered(p, x0, y0, size, domain)
   points = geometry.to_pixels(p, x, y, size, np).astype(np.float32)
   inside = np.all((points >= -0.5) & (points <= size - 0.5), -1)
   seen = inside & (facing > _FACING) & (hidden < _COVERED)
-  visibility = np.where(known, seen, -1).astype(np.int8)
+  visibility = np.where(finite, seen, -1).astype(np.int8)
   return SimpleNamespace(
     landmarks=points, visibility=visibility, box=_box(p, size, domain)
   )
