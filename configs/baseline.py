@@ -1,9 +1,9 @@
-"""What people use without training: attacked and released by the same programs.
+"""Baselines without training, attacked and released by the same programs.
 
   --config=configs/baseline.py:demo,gaussian_blur
 
-Others are black_box, pixelation, k_same, k_same_eigen and k_same_select. k-Same
-protects a closed set: evaluation and release give it everybody at once.
+The others are black_box, pixelation, k_same, k_same_eigen and k_same_select.
+k-Same protects a closed set: evaluation and release pass it all images at once.
 """
 
 from ml_collections import ConfigDict

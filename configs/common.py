@@ -1,4 +1,4 @@
-"""Settings that every config shares, with their defaults and meanings."""
+"""Settings that all configs share, with their defaults and meanings."""
 
 import math
 from collections.abc import Collection
@@ -32,34 +32,34 @@ def parse(argument: str, known: Collection[str]) -> tuple[str, set[str]]:
 
 
 def base(method: str, mechanism: str = "") -> ConfigDict:
-  """A config with everything but model and phases."""
+  """A config with all settings but model and phases."""
   config = ConfigDict()
   config.method = method
-  # Its name in tables, where one method is several mechanisms.
+  # The mechanism's name in tables, if one method serves several mechanisms.
   config.mechanism = mechanism or method
   config.seed = 0
   # Compute precision; parameters, statistics and losses are float32.
   config.dtype = "float32"
-  # A finished run directory of the same method to take parameters from. What
-  # has 0 steps here is taken as it is.
+  # A finished run directory of the same method to take parameters from. Phases
+  # with 0 steps here are used as they are there.
   config.pretrained = ""
-  config.pretrained_phases = ()  # of it; () is all
+  config.pretrained_phases = ()  # its phases to take; () is all
   config.data = data()
   config.phases = ConfigDict()
   config.dp = dp()
   config.train = train()
   config.evaluation = evaluation()
-  # Who attacks: name -> type, a module of jaxpriv.attacks; controls, which of
-  # the controls face it, too ("all", or names); and the attack's own options.
+  # Attacks: name -> type, a module of jaxpriv.attacks; controls, the controls
+  # that it also attacks ("all", or names); and the attack's own options.
   config.attacks = attacks()
-  # What else may be done in its place: name -> changes of this config.
+  # Alternatives to the mechanism: name -> changes of this config.
   config.controls = controls()
   config.release = release()
   return config
 
 
 def data() -> ConfigDict:
-  """Where faces come from; see jaxpriv.data.sources."""
+  """The source of faces; see jaxpriv.data.sources."""
   return ConfigDict(
     dict(
       source="procedural",  # or folder, tfds, array_record, feature_pools
@@ -69,17 +69,17 @@ def data() -> ConfigDict:
       name="",  # TFDS: celeb_a or lfw
       split="",  # TFDS: one split; "" is all
       sets=(),  # folder: values of the column "set"; () is all
-      attributes=(),  # () is the source's own choice, ("all",) every one
-      num_people=0,  # found in the data
+      attributes=(),  # () is the source's own choice, ("all",) all of them
+      num_people=0,  # filled in from the data
       image_size=64,
       align="landmarks",  # or box, centre, whole
-      max_faces=0,  # of scenes, which are framed whole; 0: a face a record
+      max_faces=0,  # of a scene, which is framed whole; 0: one face per record
       cache=True,  # decode once and keep in memory
       num_workers=0,  # decoding processes when not cached
       max_bad_share=0.01,  # stop when more images are unreadable
-      # Shares of people. attack trains the attackers, test scores them.
+      # Shares of people. Attackers train on "attack", "test" is for scoring.
       splits=dict(train=0.6, attack=0.2, test=0.2),
-      split_by="person",  # or image: everybody is in all splits
+      split_by="person",  # or image: people may occur in every split
       num_identities=2000,  # procedural
       images_per_identity=10,
       seed=0,
@@ -117,7 +117,7 @@ def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
       clip_norm=0.0,  # of the whole gradient; 0 is off
       accumulate=1,  # microbatches a step
       ema=0.0,  # decay of averaged parameters; 0 is off
-      trainable=(),  # how names of parameters to train begin; () is all
+      trainable=(),  # prefixes of names of parameters to train; () is all
       augment=True,
       augmentation=augmentation(),
     )
@@ -140,24 +140,24 @@ def augmentation() -> ConfigDict:
 
 
 def dp() -> ConfigDict:
-  """Differential privacy of what is trained; see jaxpriv.privacy.plan.
+  """Differentially private training; see jaxpriv.privacy.plan.
 
-  A phase so trained takes its batch_size for the number of units expected in a
-  Poisson batch.
+  The batch_size of a private phase is the expected number of units in a Poisson
+  batch.
   """
   return ConfigDict(
     dict(
       epsilon=math.inf,  # budget of the whole run; inf is no privacy
       delta=1e-5,  # below 1 / number of units
-      noise_multiplier=0.0,  # 0: the least that keeps to the budget
+      noise_multiplier=0.0,  # 0: the smallest that keeps to the budget
       accountant="pld",  # or rdp
-      phases=(),  # which are private; () is all
-      unit="image",  # what is protected: an image, or a person
-      images_per_person=4,  # in a batch, where the unit is the person
+      phases=(),  # the private phases; () is all
+      unit="image",  # the protected unit: image, or person
+      images_per_person=4,  # in a batch, if the unit is the person
       clip_norm=1.0,  # of the gradient of a unit
-      # Parameters to clip on their own: beginning of their names -> norm.
+      # Groups of parameters to clip separately: prefix of names -> clip norm.
       group_clip_norms=ConfigDict(),
-      per_layer=False,  # each layer is clipped on its own
+      per_layer=False,  # clip each layer separately
       allocation="uniform",  # of noise to groups, or "dimension"
       microbatch_size=0,  # units a device works on at once; 0: the fastest
     )
@@ -165,17 +165,17 @@ def dp() -> ConfigDict:
 
 
 def evaluation() -> ConfigDict:
-  """Who attackers are and how they learn; see jaxpriv.attacks.evaluation."""
+  """The attackers and their training; see jaxpriv.attacks.evaluation."""
   options = ConfigDict()
   options.batch_size = 128
   # People the attackers learn on; the test people are never among them.
   options.attacker_splits = ("train", "attack")
   options.max_attacker_images = 50_000
   options.max_test_images = 20_000
-  # Bytes of a field of the records in memory; what is larger lies in a file.
+  # Largest field of the records, in bytes, to hold in memory and not in a file.
   options.memory = 2**31
   options.attacks = ()  # names in config.attacks; () is all
-  # Names in config.controls of what is attacked beside the mechanism.
+  # The names in config.controls to attack in addition to the mechanism.
   options.controls = tuple(controls())
   # A recogniser that no loss has used, and its margin loss.
   options.recogniser = dict(
@@ -207,8 +207,8 @@ def attacks() -> ConfigDict:
   return ConfigDict(
     dict(
       reidentification=dict(type="reidentification", controls=("all",)),
-      # It learns from protected images, which takes long: name those controls
-      # that it shall face, too.
+      # It learns from protected images of each target, which takes long: name
+      # the controls that it should also attack.
       parrot=dict(type="parrot", controls=()),
       attributes_of_loss=dict(
         type="attribute_inference", by="loss", controls=("all",)
@@ -221,7 +221,7 @@ def attacks() -> ConfigDict:
 
 
 def controls() -> ConfigDict:
-  """What people use without training, beside a mechanism that gives images."""
+  """Training-free baselines, compared with a mechanism that releases images."""
   plain = lambda kind, strength: dict(
     method="baselines",
     model=dict(kind=kind, strength=strength),
@@ -246,14 +246,14 @@ def controls() -> ConfigDict:
 
 
 def release() -> ConfigDict:
-  """What launch.release writes; see there."""
+  """The output of launch.release; see there."""
   return ConfigDict(
     dict(
       batch_size=128,
-      # Attributes that go into labels.csv; () is those the mechanism keeps.
+      # Attributes written to labels.csv; () for those the mechanism keeps.
       attributes=(),
-      # Settings that nobody may see, such as model.secret: they are zero or
-      # empty in whatever is published or reported.
+      # Secret settings, such as model.secret: zero or empty in everything that
+      # is published or reported.
       withheld=(),
       terms="",  # one sentence for the card: who may use this, how
     )

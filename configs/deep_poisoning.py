@@ -1,16 +1,16 @@
-"""Deep poisoning of features, and what else is done to features.
+"""Deep poisoning of features, and alternative protections of features.
 
 --config=configs/deep_poisoning.py:demo     64 px, minutes on a CPU
 --config=configs/deep_poisoning.py:gpu      128 px, ResNet-50, one accelerator
 --config=configs/deep_poisoning.py:paper    224 px, ResNet-101, as published
 --config=configs/deep_poisoning.py:demo,refreshed,noise   variants, combined:
 
-distilled   other deciders are to agree, too (of paper; others do it anyway)
-refreshed   an inverter goes on learning while the module does
+distilled   add a KL term so that other deciders agree (on in demo and gpu)
+refreshed   an inverter keeps learning while the module does
 keyed       each image draws a secret key
-noise, gaussian, mean   behind the module
-bare        no module: what is behind it alone, or clean features
-shredder, nopeek, obfuscator   what others have proposed instead
+noise, gaussian, mean   applied after the module
+bare        no module: only what follows it, or clean features
+shredder, nopeek, obfuscator   alternatives from the literature
 vgg         VGG in place of ResNet
 """
 
@@ -41,9 +41,9 @@ def _model() -> ConfigDict:
   return ConfigDict(
     dict(
       task="attributes",  # or identity, with data.split_by=image
-      kept=(),  # attributes that are the task; () is the first half
+      kept=(),  # attributes that form the task; () is the first half
       backbone="resnet",  # or vgg
-      layer="conv4_1",  # conv3_1, conv2_3; of vgg block2
+      layer="conv4_1",  # or conv3_1, conv2_3; block2 for vgg
       resnet=dict(
         depths=(3, 4, 6, 3),
         width=64,
@@ -73,7 +73,7 @@ def _model() -> ConfigDict:
       distillation=0.0,  # weight of KL(D(z) || D(P(z)))
       refreshed=False,
       after=dict(noise=0.0, gaussian=0.0, mean=0),
-      # Keys and noise are drawn from it and the image: choose your own.
+      # Keys and noise are functions of it and the image: choose your own.
       secret=0,
     )
   )
@@ -87,28 +87,28 @@ def _evaluation(config: ConfigDict) -> None:
     decider=dict(type="decision", controls=("all",)),
     A0=dict(
       type="unseen_inverters",
-      unseen=5,  # reconstructors that the module has not met
+      unseen=5,  # reconstructors that the module was not trained against
       controls=("all",),
     ),
     A1=dict(
       type="known_pairs",
       pairs=(1, 4, 16, 64, 256, 1024, 4096, 16384),
-      fewest_pairs=16,  # an inverter is trained on; least squares do less
+      fewest_pairs=16,  # for training an inverter; below, least squares only
       controls=("all",),
     ),
     A2=dict(type="chosen_photographs"),
-    A3=dict(type="own_modules", modules=3),  # how many the attacker trains
+    A3=dict(type="own_modules", modules=3),  # modules the attacker trains
     A4=dict(type="colluding_modules"),
     A5=dict(type="unpaired"),
     A6=dict(type="leaked_module", searched=64),  # photographs
     A7=dict(type="probing"),
     A8=dict(type="linkage", linked=1000),  # photographs
-    scores=dict(type="scores"),  # of a decider that is trained on pools
+    scores=dict(type="scores"),  # for a decider that is trained on pools
   )
   # Other defences of the same features.
   config.controls = {f"{name}_alone": _alone(name) for name in AFTER}
   options.controls = tuple(config.controls)
-  options.threshold_ssim = 0.4  # at which known pairs are counted
+  options.threshold_ssim = 0.4  # report the number of known pairs it takes
   options.colluders = ()  # A4: run directories of other entities
   steps = lambda count, rate, **other: common.phase(
     count, 32, learning_rate=rate, warmup_steps=20, augment=False, **other
@@ -119,7 +119,7 @@ def _evaluation(config: ConfigDict) -> None:
 
 
 def _alone(name: str) -> dict[str, Any]:
-  """No module, and one thing behind it."""
+  """No module, only the one named operation after it."""
   after = {kind: type(value)(0) for kind, value in AFTER.items()}
   return dict(
     model=dict(
@@ -141,7 +141,7 @@ def _choose(config: ConfigDict, options: set[str]) -> None:
     model.dpm.code = 16
   if "refreshed" in options:
     model.refreshed = True
-    # Players keep no statistics.
+    # Players of the game keep no batch statistics.
     model.dpm.norm = model.reconstructor.norm = "group"
   if "shredder" in options:
     model.module = "shredder"
@@ -165,7 +165,7 @@ def _demo(config: ConfigDict) -> None:
   config.evaluation.max_attacker_images = 17000
   config.evaluation.max_test_images = 1600
   model = config.model
-  # Of so few channels, those of conv3_1 are too few to see a face by.
+  # At this width, conv3_1 has too few channels to show a face.
   model.layer = "conv2_1"
   model.resnet.update(
     depths=(1, 1, 1), width=8, stem=(3, 2, False), pooled=False
@@ -186,7 +186,7 @@ def _demo(config: ConfigDict) -> None:
 
 
 def _not_as_published(model: ConfigDict) -> None:
-  """It loses less accuracy, and negatives are no way out."""
+  """Departs from the paper, to lose less accuracy and make no negatives."""
   model.distillation = 4.0
   model.absolute = True
 
@@ -208,8 +208,8 @@ def _gpu(config: ConfigDict) -> None:
 def _paper(config: ConfigDict) -> None:
   """CelebA's first 20 attributes are the task, its last 20 hidden.
 
-  The paper states neither lambda nor rates, batch sizes or steps: these are
-  ours.
+  The paper states neither lambda nor rates, batch sizes or steps: these values
+  are ours.
   """
   config.dtype = "bfloat16"
   config.data.update(source="tfds", name="celeb_a", image_size=224, align="box")
@@ -228,10 +228,10 @@ def _paper(config: ConfigDict) -> None:
 
 
 def _as_strong_as_the_owner(config: ConfigDict) -> None:
-  """Attackers train as long as the owner does."""
+  """Lets attackers train as long as the owner does."""
   attackers = config.evaluation.phases
   for name, own in (("inverter", "reconstructor"), ("module", "poisoning")):
     attackers[name] = config.phases[own].copy_and_resolve_references()
     attackers[name].augment = False
-  for name in ("recogniser", "vgg"):  # who read what is rebuilt
+  for name in ("recogniser", "vgg"):  # readers of reconstructions
     attackers[name].steps = config.phases.classifier.steps

@@ -4,7 +4,7 @@
 --config=configs/dp_multitask.py:gpu    128 px, one accelerator
 --config=configs/dp_multitask.py:paper  HyperFace at 227 px
 
-Not private unless there is a budget: --config.dp.epsilon=8
+Training is private only with a budget: --config.dp.epsilon=8
 """
 
 from ml_collections import ConfigDict
@@ -17,14 +17,14 @@ OPTIONS: tuple[str, ...] = ()
 def get_config(argument: str = "demo") -> ConfigDict:
   scale, _ = common.parse(argument, OPTIONS)
   config = common.base("dp_multitask")
-  # Photographs as they are: the face is to be found.
+  # Photographs are not aligned: finding the face is a task.
   config.data.align = "centre"
   config.data.attributes = ("Male",)
   config.model = _model()
   config.dp.group_clip_norms = {"log_variances": 0.3}
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
   for phase in config.phases.values():
-    # Regions are moved, scaled and mirrored with their labels by the method.
+    # The method itself moves, scales and mirrors regions with their labels.
     phase.augmentation.update(flip=False, shift=0.0)
   return config
 
@@ -34,15 +34,15 @@ def _model() -> ConfigDict:
     dict(
       architecture="small",  # or hyperface
       tasks=("detection", "landmarks", "visibility", "pose", "gender"),
-      side=40,  # of a region as the network sees it
-      context=1.5,  # of a region so much is seen, the face being 1
+      side=40,  # side of a region as input of the network
+      context=1.5,  # side of the crop the network sees, over that of the face
       near=1,  # regions of a photograph in training: around the face
       anywhere=1,  # and anywhere
-      units=32,  # of a layer before each task's outputs; 0: none
+      units=32,  # units of a layer before each task's outputs; 0: no layer
       dropout=0.0,
-      # First values, in the order of the tasks: squared errors are small.
+      # Initial values, in the order of the tasks; low for small squared errors.
       log_variances=(0.0, -3.0, -2.0, -3.0, 0.0),
-      log_variance_range=3.0,  # how far from those they may be learned to be
+      log_variance_range=3.0,  # largest distance of learned values from these
       small=dict(
         widths=(16, 32, 48, 64),
         features=128,
@@ -50,7 +50,7 @@ def _model() -> ConfigDict:
         standardize=False,
       ),
       hyperface=dict(width=96, features=3072),
-      # Windows of detection, in shares of the photograph's side.
+      # Windows of detection, as shares of the photograph's side.
       pyramid=dict(smallest=0.35, growth=1.3, stride=0.2, keep=20),
     )
   )
@@ -61,10 +61,10 @@ def _demo(config: ConfigDict) -> None:
   config.data.num_identities = 20000
   config.data.images_per_identity = 1
   config.data.splits = dict(train=0.8, attack=0.02, test=0.18)
-  # Few parameters and features that are not learned: noise grows with both.
+  # Few parameters, and fixed features: each learned parameter adds noise.
   config.model.small.update(widths=(), features=64, gradients=8)
   config.model.update(units=0, near=2)
-  # Free to move, they favour the tasks that are easy: gender is lost in noise.
+  # Learned freely, they favour the easy tasks, and gender is lost in noise.
   config.model.log_variances = (0.0, -5.5, -2.0, -3.0, -0.5)
   config.model.log_variance_range = 0.3
   config.phases.multi_task = common.phase(

@@ -61,18 +61,18 @@ def _demo(config: ConfigDict) -> None:
   model = config.model
   model.cosine_floor = 0.0
   model.pen_head.update(scale=32.0, margin=0.3)
-  # Strides of 16, as at 224 pixels, would leave four cells across a face, which
-  # is too coarse to tell a smile in: here it is eight.
+  # A total stride of 16, as at 224 pixels, would leave four cells across a
+  # face, too coarse to recognise a smile; here there are eight.
   model.fsn.update(
     widths=(8, 16, 32, 64, 64, 48),
     pool_strides=(2, 2, 2, 1, 1, 1),
     group_units=(128, 64),
-    dropout=0.1,  # of so few units, half is too much to drop
+    dropout=0.1,  # half is too much for so few units
   )
   model.pen.update(depths=(1, 1, 1, 1), width=24, features=128, stem_stride=2)
   model.external.update(widths=(16, 32, 64, 96, 48), strides=(2, 2, 2, 1, 1))
   model.code.update(widths=(96, 96, 96, 48, 48), code=4)
-  # High rates, after a warm-up: without one they stall.
+  # High rates need a warm-up; without it, training stalls.
   phase = lambda steps, rate: common.phase(
     steps, 64, learning_rate=rate, warmup_steps=100
   )
@@ -81,8 +81,8 @@ def _demo(config: ConfigDict) -> None:
   config.phases.external = phase(800, 4e-3)
   config.phases.internal = phase(1000, 2e-3)
   config.phases.sprn = phase(1000, 2e-3)
-  # Mirrored only: nothing sees an image more than five times, and what varies
-  # less is learned sooner.
+  # Mirrored only: no network sees an image more than five times, and with less
+  # variation it learns faster.
   for phase in (*config.phases.values(), *config.evaluation.phases.values()):
     phase.augmentation.update(shift=0, brightness=0, contrast=0, saturation=0)
 
@@ -118,12 +118,12 @@ def _gpu(config: ConfigDict) -> None:
 
 
 def _paper(config: ConfigDict) -> None:
-  """SGD and rates as stated; batch sizes and epochs are not, and are ours."""
+  """SGD and rates as stated; batch sizes and epochs are not stated but ours."""
   config.dtype = "bfloat16"
   config.data.update(source="tfds", name="celeb_a", image_size=224, align="box")
   config.data.cache = False
   config.data.num_workers = 8
-  # The paper deals CelebA's people 8 to 2; attackers get their share here.
+  # The paper splits CelebA's people 8 to 2; here attackers get a share, too.
   config.data.splits = dict(train=0.6, attack=0.2, test=0.2)
   config.model.pen_side = 112
   sgd = dict(optimizer="sgd", learning_rate=1e-3)

@@ -14,7 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("jaxpriv", "configs", "launch")
 
-# What Starlark shares with Python and BUILD files use; no def, import or class.
+# The Python syntax that BUILD files use: no def, import or class.
 STARLARK = (
   ast.Module,
   ast.Expr,
@@ -38,14 +38,14 @@ STARLARK = (
 
 def files(pattern):
   """Returns the paths below the root that match, as Bazel's glob would."""
-  found = (p.relative_to(ROOT) for p in ROOT.glob(pattern) if p.is_file())
-  return {str(p) for p in found if "__pycache__" not in p.parts}
+  paths = (p.relative_to(ROOT) for p in ROOT.glob(pattern) if p.is_file())
+  return {str(p) for p in paths if "__pycache__" not in p.parts}
 
 
 def glob(include, exclude=()):
-  found = set().union(*map(files, include))
-  assert found, f"{include} matches nothing"
-  return sorted(found - set().union(*map(files, exclude)))
+  names = set().union(*map(files, include))
+  assert names, f"{include} matches nothing"
+  return sorted(names - set().union(*map(files, exclude)))
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def targets():
   tree = ast.parse((ROOT / "BUILD").read_text())
   foreign = [n for n in ast.walk(tree) if not isinstance(n, STARLARK)]
   assert not foreign, f"not Starlark: {[ast.unparse(n) for n in foreign]}"
-  found, settings = {}, []
+  targets, settings = {}, []
 
   def rule(kind):
     def note(name, **attributes):
-      assert name not in found, f"{name} is defined twice"
-      found[name] = (kind, attributes)
+      assert name not in targets, f"{name} is defined twice"
+      targets[name] = (kind, attributes)
 
     return note
 
@@ -70,7 +70,7 @@ def targets():
   scope |= {"glob": glob, "len": len, "True": True, "__builtins__": {}}
   exec(compile(tree, "BUILD", "exec"), scope)
   assert "licenses" in settings
-  return found
+  return targets
 
 
 def of_kind(targets, kind):

@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     else "--xla_backend_optimization_level=1",
   )
 )
-# What one process compiles, no other and no second run need compile again: set
+# Processes and runs share compiled programs through a cache on disk: set
 # here, before JAX is read, and inherited by every process that a test starts.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
   pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache/jax"

@@ -16,14 +16,14 @@ from tools import entity_sweep as entities
 
 
 def test_the_rows_are_those_of_the_paper_and_the_controls():
-  said = [entities.describe(row) for row in entities.ROWS]
-  assert len(said) == len(set(said)) == 16
-  assert said[0] == "entity 1: own photographs"
-  assert said[4] == "all people: own photographs"
-  assert said[11] == (
+  names = [entities.describe(row) for row in entities.ROWS]
+  assert len(names) == len(set(names)) == 16
+  assert names[0] == "entity 1: own photographs"
+  assert names[4] == "all people: own photographs"
+  assert names[11] == (
     "entity 4: own photographs, poisoned features of 1 and 2 and 3"
   )
-  assert said[12] == "entity 4: the network of entity 1, as it is"
+  assert names[12] == "entity 4: the network of entity 1, as it is"
 
 
 @pytest.fixture
@@ -55,12 +55,14 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
     entities.Row(2, (1,), "labels"),
     entities.Row(2, (), "unchanged"),
   ]
-  made = [{"row": i, "what": "", **sweep.score(r)} for i, r in enumerate(rows)]
-  for row in made:
+  results = [
+    {"row": i, "what": "", **sweep.score(r)} for i, r in enumerate(rows)
+  ]
+  for row in results:
     assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
     assert row["total"] == 24
   # Entity 1's network, as it is, is entity 1's.
-  assert made[3]["accuracy"] == made[0]["accuracy"]
+  assert results[3]["accuracy"] == results[0]["accuracy"]
   poisoned = Pool(sweep.workdir / "pool_2_poisoned")
   assert len(poisoned) == 20 * 2  # a quarter of the people
   assert poisoned.attribute_names == sweep.kept == ("Male", "Smiling")
@@ -82,9 +84,9 @@ def test_an_entity_learns_from_the_pool_of_another(sweep, monkeypatch, caplog):
   # A module of one's own begins from nothing.
   log = caplog.text
   assert "poisoning: parameters taken over" not in log
-  entities.write(sweep.workdir, made, sweep.majority)
-  found = json.loads((sweep.workdir / "entities.json").read_text())
-  assert [row["row"] for row in found["rows"]] == [0, 1, 2, 3]
+  entities.write(sweep.workdir, results, sweep.majority)
+  report = json.loads((sweep.workdir / "entities.json").read_text())
+  assert [row["row"] for row in report["rows"]] == [0, 1, 2, 3]
   assert (
     "always the commoner label" in (sweep.workdir / "entities.md").read_text()
   )

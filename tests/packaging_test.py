@@ -1,4 +1,4 @@
-"""What is installed is what was meant: the ranges, the lock, the checks."""
+"""The installed packages match the ranges, the lock file and the checks."""
 
 import pathlib
 import re

@@ -36,7 +36,7 @@ def embedded_autoencoder(argument="demo", **model):
 def batch(rows=16, seed=0, side=SIDE, attributes=2):
   """A labelled batch as a pipeline gives it; one attribute is unknown."""
   rng = np.random.default_rng(seed)
-  made = {
+  result = {
     "image": rng.integers(0, 256, (rows, side, side, 3), np.uint8),
     "identity": rng.integers(0, PEOPLE, rows).astype(np.int32),
     "attributes": rng.integers(0, 2, (rows, attributes)).astype(np.int8),
@@ -44,8 +44,8 @@ def batch(rows=16, seed=0, side=SIDE, attributes=2):
     "index": np.arange(rows),
     "padding": np.zeros(rows, bool),
   }
-  made["attributes"][0, 0] = -1
-  return made
+  result["attributes"][0, 0] = -1
+  return result
 
 
 def dp_multitask(**model):
@@ -67,11 +67,11 @@ def dp_multitask(**model):
 def faces(rows=16, seed=0, size=SIDE):
   """A batch of drawn photographs, with all labels, of one attribute."""
   source = ProceduralFaces(rows, 1, size, seed)
-  made = dict(source.batch(np.arange(rows)))
+  result = dict(source.batch(np.arange(rows)))
   male = source.attribute_names.index("Male")
-  made["attributes"] = made["attributes"][:, [male]].copy()
-  made |= {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
-  return made
+  result["attributes"] = result["attributes"][:, [male]].copy()
+  result |= {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
+  return result
 
 
 def deep_poisoning(argument="demo", **model):
@@ -94,8 +94,8 @@ def feature_batch(shape, rows=16, seed=0):
   Its codes are the keys that an attacker would suppose.
   """
   rng = np.random.default_rng(seed)
-  made = batch(rows, seed, attributes=3)
-  made["features"] = rng.random((rows, *shape), np.float32).astype(np.float16)
-  made["pooled"] = np.arange(rows) % 2 == 1
-  made["code"] = rng.normal(size=(rows, 16)).astype(np.float32)
-  return made
+  result = batch(rows, seed, attributes=3)
+  result["features"] = rng.random((rows, *shape), np.float32).astype(np.float16)
+  result["pooled"] = np.arange(rows) % 2 == 1
+  result["code"] = rng.normal(size=(rows, 16)).astype(np.float32)
+  return result

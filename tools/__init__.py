@@ -1,1 +1,1 @@
-"""Programs for working on jaxpriv itself; not part of what is installed."""
+"""Programs for working on jaxpriv itself; they are not installed."""

@@ -3,9 +3,9 @@
   python -m tools.calibrate_faces --steps=3000
 
 trains a small network on other people, then prints a table: how many of 200
-unseen people it, and a linear probe, know again, and how well each reads the
-attributes of unseen people. The identity probe is given 8 photographs of each
-person to learn from, the network one.
+unseen people the network and a linear probe recognise, and how well each reads
+the attributes of unseen people. The identity probe learns from 8 photographs of
+each person, the network sees one.
 """
 
 import functools
@@ -32,7 +32,7 @@ _BATCH = flags.DEFINE_integer("batch", 128, "Photographs a step.")
 _SEED = flags.DEFINE_integer("seed", 1, "Seed of people and network.")
 
 _PROBE_PEOPLE = 200
-_SCALE = 20.0  # of the cosines in the softmax over people
+_SCALE = 20.0  # scale of the cosines in the softmax over people
 
 
 class Network(nn.Module):

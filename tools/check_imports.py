@@ -36,7 +36,7 @@ BELOW = {
 # These serve any mechanism, and know none.
 IGNORANT = frozenset({"training", "reports", "release", "launch"})
 FORBIDDEN = frozenset({"tensorflow", "torch", "torchvision", "clu"})
-# Where the name that is imported is not the name that is installed.
+# Imported name -> installed name, where they differ.
 DISTRIBUTIONS = {
   "absl": "absl-py",
   "PIL": "pillow",
@@ -45,7 +45,7 @@ DISTRIBUTIONS = {
 
 
 class Import(NamedTuple):
-  """One imported dotted name and the line that does it."""
+  """One imported dotted name and the line that imports it."""
 
   name: str
   line: int
@@ -54,7 +54,7 @@ class Import(NamedTuple):
 def imports(
   tree: ast.Module, module: str, is_package: bool
 ) -> Iterator[Import]:
-  """Yields every imported name, absolute, also those inside functions.
+  """Yields every imported name, made absolute, including those in functions.
 
   `from a import b` yields a.b, which may be a module or something in one.
   """
@@ -71,7 +71,7 @@ def imports(
 
 
 def layer(name: str) -> str | None:
-  """Returns the layer of a name, "" for the root package, None if not ours."""
+  """Returns the layer of a name, "" for the root package, None if foreign."""
   root, *rest = name.split(".")
   if root in ("configs", "launch"):
     return root
@@ -81,7 +81,7 @@ def layer(name: str) -> str | None:
 
 
 def direction_error(module: str, name: str) -> str | None:
-  """Says what is wrong with `module` importing our own `name`, if anything."""
+  """The error in `module` importing our own `name`, or None."""
   here, there = layer(module), layer(name)
   if there is None or there == "":
     return None
@@ -98,7 +98,7 @@ def direction_error(module: str, name: str) -> str | None:
 
 
 def outside_error(name: str, declared: frozenset[str]) -> str | None:
-  """Says what is wrong with importing `name` from outside, if anything."""
+  """The error in importing `name` from outside, or None."""
   root = name.split(".")[0]
   if root in FORBIDDEN:
     return f"imports {root}: not needed at run time, and not to be"
@@ -110,7 +110,7 @@ def outside_error(name: str, declared: frozenset[str]) -> str | None:
 
 
 def state_errors(tree: ast.Module) -> Iterator[Import]:
-  """Yields what holds state: `global`, and classes that are not tuples."""
+  """Yields code that holds state: `global`, and classes that are no tuples."""
   for node in ast.walk(tree):
     if isinstance(node, (ast.Global, ast.Nonlocal)):
       yield Import("rebinds an outer name", node.lineno)
@@ -167,7 +167,7 @@ def dependencies(root: pathlib.Path) -> frozenset[str]:
 def check_file(
   root: pathlib.Path, path: pathlib.Path, declared: frozenset[str]
 ) -> Iterator[str]:
-  """Yields one line per thing wrong in one file."""
+  """Yields one line per error in one file."""
   relative = path.relative_to(root)
   is_package = path.name == "__init__.py"
   parts = (

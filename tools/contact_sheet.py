@@ -1,4 +1,4 @@
-"""Writes a contact sheet of procedural faces: a row a person, as one PNG.
+"""Writes a contact sheet of procedural faces, one person per row, as one PNG.
 
   python -m tools.contact_sheet --output=docs/procedural_faces.png
 
@@ -34,7 +34,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the people.")
 def rows(
   domain: str, people: int, photographs: int, size: int, seed: int
 ) -> np.ndarray:
-  """uint8 [people * size, photographs * size, 3], a row a person."""
+  """uint8 [people * size, photographs * size, 3], one person per row."""
   source = ProceduralFaces(people, photographs, size, seed, domain)
   images = source.batch(np.arange(len(source)))["image"]
   grid = images.reshape(people, photographs, size, size, 3)
@@ -42,7 +42,7 @@ def rows(
 
 
 def varied(domain: str, photographs: int, size: int, seed: int) -> np.ndarray:
-  """uint8 [size, photographs * size, 3], one photograph of each of a row."""
+  """uint8 [size, photographs * size, 3], one photograph each of many people."""
   return (
     rows(domain, photographs, 1, size, seed)
     .reshape(photographs, size, size, 3)

@@ -5,11 +5,12 @@
 Entities 1, 2 and 3 have a tenth of the people each, entity 4 a hundredth. All
 use the featurizer of entity 1; each trains a module of its own, and goes on
 with the decider of entity 1 on its own photographs and the pools of others.
-Everybody is scored on the same people, whom nobody has trained on. Written are
-entities.json and entities.md, with controls that the paper lacks: entity 1's
-network as it is and trained on, the others' labels without their features, and
-clean features. Interrupted, the same command goes on. It trains on drawn faces;
---config and --config.data.num_identities say how many and how large.
+All entities are scored on the same people, whom nobody has trained on. The
+results are entities.json and entities.md, with controls that the paper lacks:
+entity 1's network unchanged and fine-tuned, the others' labels without their
+features, and clean features. If interrupted, the same command continues. It
+trains on drawn faces; --config and --config.data.num_identities set their size
+and number.
 """
 
 import jax

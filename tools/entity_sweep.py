@@ -1,4 +1,7 @@
-"""How well entities learn from each other's features, for `tools.entities`."""
+"""Measures how well entities learn from each other's features.
+
+Used by `tools.entities`.
+"""
 
 import json
 import math
@@ -25,20 +28,21 @@ from launch import common
 
 SHARES = {1: 0.1, 2: 0.1, 3: 0.1, 4: 0.01}
 EVERYBODY = 5
-# Of an entity's people; the others are never used, as all share a test set.
+# Shares of an entity's people. Only "train" is used, as all entities share one
+# test set.
 SPLITS = dict(train=0.8, attack=0.1, test=0.1)
 TEST_SEED = 1000
 
 
 class Row(NamedTuple):
-  """Who trains, and on what.
+  """One row of the table: who trains, and on which data.
 
   Attributes:
-    entity: whose photographs they are, or EVERYBODY.
-    pools: of which other entities.
-    kind: "raw" (its own network, from nothing); "poisoned", "clean" or "labels"
-      (noise in place of features), which go on with entity 1's decider;
-      "unchanged" or "tuned" (entity 1's network, as it is or trained on).
+    entity: the owner of the photographs, or EVERYBODY.
+    pools: the other entities whose pools are used.
+    kind: "raw" (its own network, from scratch); "poisoned", "clean" or "labels"
+      (noise in place of features), which fine-tune entity 1's decider;
+      "unchanged" or "tuned" (entity 1's network, as it is or fine-tuned).
   """
 
   entity: int
@@ -46,7 +50,7 @@ class Row(NamedTuple):
   kind: str
 
 
-# Rows 7 to 12 are labelled as far as the text of the paper tells.
+# The paper's text leaves the labels of rows 7 to 12 partly open.
 ROWS = (
   Row(1, (), "raw"),
   Row(2, (), "raw"),
@@ -60,7 +64,7 @@ ROWS = (
   Row(3, (1, 2, 4), "poisoned"),
   Row(4, (1, 2), "poisoned"),
   Row(4, (1, 2, 3), "poisoned"),
-  # What the paper lacks.
+  # Controls that the paper lacks.
   Row(4, (), "unchanged"),
   Row(4, (), "tuned"),
   Row(4, (1, 2, 3), "labels"),
@@ -86,7 +90,7 @@ def describe(row: Row) -> str:
 
 
 class Sweep:
-  """The runs and pools of all entities, made when they are first asked for."""
+  """The runs and pools of all entities, each created on first use."""
 
   def __init__(self, base, workdir: epath.Path, mesh, test_images: int):
     self.base, self.workdir, self.mesh = base, workdir, mesh
@@ -100,7 +104,7 @@ class Sweep:
     per_person = data.images_per_identity
     data.num_identities = math.ceil(test_images / per_person)
     self.test = sources.open_source(data)
-    # An attribute that few people share may be all alike in a small entity.
+    # Chosen on the test set, as a rare attribute may be constant in an entity.
     self.names = names = tuple(self.test.attribute_names)
     with (resolved := base.copy_and_resolve_references()).unlocked():
       resolved.data.attributes = names
@@ -120,7 +124,7 @@ class Sweep:
     return batch
 
   def config(self, entity: int):
-    """Own people, dealt out by a seed of their own."""
+    """The config of an entity, whose own seed gives it its own people."""
     config = self.base.copy_and_resolve_references()
     share = SHARES.get(entity, 1.0)
     with config.unlocked():
@@ -138,7 +142,7 @@ class Sweep:
     return config
 
   def _only(self, config, *names: str) -> None:
-    """Trains some phases; the others are taken over."""
+    """Trains only the named phases; the others are reused untrained."""
     for name, options in config.phases.items():
       if name not in names:
         options.steps = 0
@@ -149,7 +153,7 @@ class Sweep:
     return path
 
   def alone(self, entity: int) -> epath.Path:
-    """A network of one's own; entity 1, whose all use, trains R0 besides."""
+    """An entity's own network; for entity 1, whose network all use, also R0."""
     config = self.config(entity)
     self._only(
       config, "classifier", *(["reconstructor"] if entity == 1 else [])
@@ -164,7 +168,7 @@ class Sweep:
     return self.train(f"module_{entity}", config)
 
   def pool(self, entity: int, kind: str) -> epath.Path:
-    """What an entity hands out of the photographs it trains on."""
+    """The pool that an entity publishes from its training photographs."""
     path = self.workdir / f"pool_{entity}_{kind}"
     if path.exists():
       return path
@@ -184,7 +188,8 @@ class Sweep:
     source = _Part(data.source, data.splits["train"], self.kept)
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    # The order is that of training on it: the same in every sweep.
+    # The order decides the batches of those who train on the pool: it is the
+    # same in every sweep.
     order = secret_order(f"{config.seed} {kind}", len(source))
     features.write_pool(partial, target, self.mesh, source, order)
     if kind == "labels":
@@ -193,7 +198,7 @@ class Sweep:
     return path
 
   def score(self, row: Row) -> dict:
-    """Accuracy over the kept attributes on everybody's test people."""
+    """Accuracy over the kept attributes on the shared test people."""
     if row.kind == "raw":
       workdir = self.alone(row.entity)
     elif row.kind == "unchanged":
@@ -261,7 +266,7 @@ class _Part(Source):
 
 
 def _blank(partial: epath.Path) -> None:
-  """Leaves the labels of a pool, and noise of its channels' size."""
+  """Keeps the labels of a pool and replaces its features by similar noise."""
   pool = pool_lib.Pool(partial)
   few = pool.features(range(min(len(pool), 256))).astype(np.float32)
   mean, spread = few.mean((0, 1, 2)), few.std((0, 1, 2))

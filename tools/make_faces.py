@@ -1,9 +1,9 @@
-"""Writes a folder of procedural faces, such as a user's own photographs.
+"""Writes a folder of procedural faces that stands in for a user's photographs.
 
   python -m tools.make_faces --output=runs/demo/input
 
-The people are not those of training: another seed draws others. labels.csv says
-who is who, what they wear and where their eyes, nose and mouth are, with the
+The people are not those of training, as the seed differs. labels.csv lists
+their identities, attributes and the positions of eyes, nose and mouth, in the
 columns of `jaxpriv.data.labels`.
 """
 

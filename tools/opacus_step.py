@@ -1,6 +1,6 @@
 """Times a private step of Opacus on the network of `launch.benchmark dp`.
 
-Run by that program with the Python of an environment of its own:
+That program runs it with the Python of a separate environment:
 
   python -m venv torch && torch/bin/pip install torch opacus
   python -m launch.benchmark dp --torch_python=torch/bin/python
@@ -59,7 +59,7 @@ def sampled(mode, at_once=None):
       for start in starts:
         rows = slice(start, start + size)
         nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
-        # As Opacus's BatchMemoryManager does it.
+        # As in Opacus's BatchMemoryManager.
         optimizer.signal_skip_step(start != starts[-1])
         optimizer.pre_step()
         optimizer.zero_grad()

@@ -166,7 +166,7 @@ class ArrayRecordSource(Source):
 
 
 def _write_shards(folder, records, image_format, records_per_shard):
-  """Writes numbered files; returns their sizes and what the index lists."""
+  """Writes numbered files; returns their sizes, identities and attributes."""
   counts: list[int] = []
   identities, attributes = [], []
   remaining = iter(records)

@@ -219,7 +219,7 @@ def check_bad_share(
 
 
 def _rendered(source, indices, failures):
-  del failures  # what is rendered cannot be unreadable
+  del failures  # rendered images cannot be unreadable
   rows = source.batch(indices)
   for i, index in enumerate(indices):
     yield index, {name: value[i] for name, value in rows.items()}

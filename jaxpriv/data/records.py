@@ -179,7 +179,7 @@ class Source:
 
 
 class DataError(UserError, ValueError):
-  """The data are not what the config asks for; the message says what to do."""
+  """The data do not match the config; the message says what to do."""
 
 
 class UnreadableImageError(DataError):

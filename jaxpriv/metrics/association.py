@@ -1,4 +1,4 @@
-"""How much two things depend on each other."""
+"""Statistical dependence of two quantities."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ import jax.numpy as jnp
 def distance_correlation(
   a: jax.Array, b: jax.Array, padding: jax.Array
 ) -> jax.Array:
-  """Of the rows of two [B, ...], a scalar in [0, 1]; padding [B] is left out.
+  """Distance correlation of the rows of two arrays [B, ...], in [0, 1].
 
   Szekely, Rizzo, Bakirov, "Measuring and testing dependence by correlation of
-  distances", 2007, biased estimate.
+  distances", 2007, biased estimate. Rows where padding [B] is true are ignored.
   """
   keep = jnp.logical_not(padding).astype(jnp.float32)
   count = jnp.maximum(keep.sum(), 1)
@@ -19,15 +19,15 @@ def distance_correlation(
   def centred(x):
     x = x.astype(jnp.float32).reshape(len(x), -1)
     squares = jnp.sum(x * x, axis=1)
-    # Small differences of large numbers: no place for bfloat16.
+    # Small differences of large numbers: bfloat16 is too coarse.
     products = jnp.matmul(x, x.T, precision="highest")
     gram = squares[:, None] + squares[None] - 2 * products
-    # The root has no gradient at 0, where the diagonal is.
+    # The diagonal is 0, where the root has no finite gradient.
     distance = jnp.sqrt(jnp.maximum(gram, 0) + 1e-6) * pairs
     rows = distance.sum(1) / count
     return (distance - rows[:, None] - rows[None] + rows @ keep / count) * pairs
 
   x, y = centred(a), centred(b)
-  # A product of roots: that of two variances may be too small for float32.
+  # A product of roots: the product of variances may underflow in float32.
   scale = jnp.sqrt(jnp.sum(x * x)) * jnp.sqrt(jnp.sum(y * y))
   return jnp.sqrt(jnp.maximum(jnp.sum(x * y), 0) / jnp.maximum(scale, 1e-12))

@@ -1,4 +1,4 @@
-"""How well an attribute is predicted, beside what a constant answer scores."""
+"""Accuracy of predicted attributes, beside the score of a constant answer."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ class Accuracy(NamedTuple):
     rate: hits / total.
     low: lower end of the 95% Wilson interval.
     high: upper end.
-    majority: share of the most frequent label: what a constant answer scores.
+    majority: share of the most frequent label, the score of the best constant
+      answer.
     balanced: mean over the labels of the rate among rows of that label; a
       constant answer scores 1 / number of labels.
   """
@@ -70,12 +71,13 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-  """Area under precision over recall, in steps; a constant scores the share.
+  """Area under the precision-recall step function.
 
-  Rows of equal score are found together, so that their order does not matter.
+  A constant score yields the share of positives. Rows of equal score count
+  together, so that their order does not matter.
 
   Args:
-    scores: [N], the higher the surer.
+    scores: [N], higher for more confident positives.
     labels: [N], 1 or 0; negative is unknown, and ignored.
 
   Raises:

@@ -11,9 +11,9 @@ import numpy as np
 def iou(a: Any, b: Any) -> Any:
   """Intersection over union [...] of boxes [..., 4], x0 y0 x1 y1.
 
-  Leading axes are broadcast: a[:, None], b[None] gives those of all pairs.
-  Arrays of JAX, traced ones too, are computed in their precision, all else by
-  NumPy in float64.
+  Leading axes are broadcast: pass a[:, None], b[None] for all pairs. JAX arrays
+  (also traced ones) are computed in their own precision, all others by NumPy in
+  float64.
 
   Returns:
     0 where neither box has an area, or one is not finite. Sides may be from
@@ -38,16 +38,17 @@ def iou(a: Any, b: Any) -> Any:
 def suppress(
   boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.3
 ) -> np.ndarray:
-  """Non-maximum suppression; those that give way move the box that stays.
+  """Non-maximum suppression with box voting.
 
-  The box that stays is the mean of itself and those it suppresses, each as much
-  as it scores ("box voting"; Gidaris and Komodakis, ICCV 2015), which is finer
-  than the windows of a pyramid.
+  A box that stays becomes the mean, weighted by scores, of itself and the boxes
+  it suppresses (Gidaris and Komodakis, ICCV 2015), which is finer than the
+  windows of a pyramid.
 
   Args:
     boxes: [N, 4], x0 y0 x1 y1.
     scores: [N], not negative.
-    overlap: intersection over union above which the lower score gives way.
+    overlap: intersection over union above which the box with the lower score is
+      suppressed.
 
   Returns:
     [K, 5], boxes and scores, best first.
@@ -63,7 +64,7 @@ def suppress(
     shared = iou(boxes[order[0]], boxes[order])
     gone = shared > overlap
     gone[0] = True
-    # Only boxes of about the same place and size have a say.
+    # Only boxes of about the same place and size vote.
     votes = order[shared >= max(overlap, 0.5)] if len(order) > 1 else order
     votes = votes if len(votes) else order[:1]
     weight = np.maximum(scores[votes], 1e-12)
@@ -85,15 +86,16 @@ def average_precision(
 ) -> float:
   """Area under the precision-recall curve, precision made monotone.
 
-  As PASCAL VOC counts since 2010 (Everingham et al., IJCV 2010): detections of
-  all images by descending score, each right if it is the first to overlap a
-  face by so much; the rest are false.
+  As in PASCAL VOC since 2010 (Everingham et al., IJCV 2010): detections of all
+  images are visited by descending score; each is right if it is the first to
+  overlap a face by at least `overlap`, and false otherwise.
 
   Args:
-    detections: of each image [N, 5], boxes x0 y0 x1 y1 and scores. Those of
-      one score, over all images, count together: their order says nothing.
-    ground_truth: of each image the boxes of faces [M, 4].
-    overlap: intersection over union of a right one, at least.
+    detections: for each image [N, 5], boxes x0 y0 x1 y1 and scores. Detections
+      of equal score, over all images, count together, so that their order does
+      not matter.
+    ground_truth: for each image the boxes of faces [M, 4].
+    overlap: smallest intersection over union of a right detection.
 
   Raises:
     ValueError: there is no face, the lists differ in length, a box is not
@@ -115,7 +117,7 @@ def average_precision(
     _check(candidates[:, :4], candidates[:, 4], f"image {i}, detections: ")
     _check(boxes, (), f"image {i}, faces: ")
     shared = iou(candidates[:, None, :4], boxes[None])
-    # Ties in score go by overlap, so that the order of rows does not matter.
+    # Ties in score are broken by overlap, so that row order does not matter.
     fit = shared.max(1, initial=0)
     order = np.lexsort((-fit, -candidates[:, 4]))
     candidates, shared = candidates[order], shared[order]

@@ -1,4 +1,4 @@
-"""Finding: the one record of what was measured, and the one judge of it.
+"""Finding: the one record of a measured figure, and the one judge of it.
 
 Every figure is one sentence: whose output, read by whom and with what
 knowledge, scores how much, where knowing nothing scores `floor` and the same
@@ -6,12 +6,12 @@ reader without protection scores `ceiling`; and it should be low (hidden) or
 high (kept), or is told for information.
 
 A claim that is wanted hidden is good if the interval lies within `Metric.slack`
-of the floor while the ceiling lies above that, bad if the interval lies above
-it, and unclear otherwise. A claim that is wanted kept is good within
-`Metric.kept` of the ceiling, bad if the interval reaches down to the floor, and
-unclear otherwise; where there is no ceiling, it is good above the floor.
+of the floor while the ceiling lies above that limit, bad if the interval lies
+above the limit, and unclear otherwise. A claim that is wanted kept is good
+within `Metric.kept` of the ceiling, bad if the interval reaches down to the
+floor, and unclear otherwise; without a ceiling, it is good above the floor.
 
-A metric of one's own is a key of METRICS, added by the module that yields it.
+To add a metric, a module that yields it adds a key to METRICS.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 HIDDEN, KEPT, TOLD = "hidden", "kept", "told"
 GOOD, UNCLEAR, BAD = "good", "unclear", "bad"
 SEVERITY = {GOOD: 0, TOLD: 0, UNCLEAR: 1, BAD: 2}
-NOBODY = "none"  # the subject of what is measured without any protection
+NOBODY = "none"  # the subject of figures measured without any protection
 
 
 class Interval(NamedTuple):
@@ -36,8 +36,8 @@ class Finding(NamedTuple):
 
   Attributes:
     subject: whose output is read: a mechanism, a control, or NOBODY.
-    claim: what it speaks of ("identity", "appearance", "attribute Smiling"):
-      the findings of one claim have one verdict.
+    claim: its topic ("identity", "appearance", "attribute Smiling"): the
+      findings of one claim share one verdict.
     wanted: HIDDEN, KEPT or TOLD.
     by: the attack or the reader.
     metric: a key of METRICS.
@@ -46,8 +46,8 @@ class Finding(NamedTuple):
     high: upper end.
     hits: right answers, where it is a rate.
     total: trials: images, people, labels.
-    floor: what knowing nothing scores (chance, the majority, the mean image).
-    ceiling: what the same reader scores without protection.
+    floor: the score of knowing nothing (chance, the majority, the mean image).
+    ceiling: the score of the same reader without protection.
     where: further columns, such as recogniser, gallery, pairs, knows.
   """
 
@@ -89,25 +89,26 @@ class Metric(NamedTuple):
     unit: "share" (written in percent), "degrees", "dB", "px", "count", or ""
       for a plain number.
     less: whether less is nearer to the truth, as with errors.
-    slack: (floor) -> how far above the floor still counts as knowing nothing.
-    strict: whether an interval above the floor itself already gives away.
-    kept: how far below the ceiling still counts as kept.
+    slack: distance above the floor that still counts as knowing nothing; None
+      for the slack of a share, see `slack_of`.
+    strict: whether an interval above the floor itself is already a leak.
+    kept: distance below the ceiling that still counts as kept.
     about: one sentence for the report.
   """
 
   unit: str = ""
   less: bool = False
-  slack: float | None = 0.0  # None: that of a share, see `slack_of`
+  slack: float | None = 0.0
   strict: bool = False
   kept: float = 0.02
   about: str = ""
 
 
 def slack_of(metric: Metric, floor: float) -> float:
-  """How far above the floor still counts as knowing nothing.
+  """The distance above the floor that still counts as knowing nothing.
 
-  A share may reach three times the floor; but where that would be a lot, as in
-  a small gallery, five points above it.
+  A share may reach three times the floor, but at most five points above it,
+  which is less in a small gallery.
   """
   if metric.slack is None:
     return min(2 * floor, 0.05)
@@ -171,7 +172,7 @@ class Verdict(NamedTuple):
 
 
 def figure(value: float, metric: Metric) -> str:
-  """A value of a metric as a sentence has it."""
+  """A value of a metric, formatted for a sentence."""
   if metric.unit == "share":
     return f"{100 * value:.1f}%"
   unit = {"degrees": "°", "dB": " dB", "px": " px"}.get(metric.unit, "")
@@ -182,11 +183,11 @@ def judge(finding: Finding, metric: Metric | None = None) -> Verdict:
   """The verdict on one finding; see the module.
 
   Args:
-    finding: to judge.
-    metric: how to read it; METRICS knows unless given.
+    finding: the finding to judge.
+    metric: how to read it; by default its entry in METRICS.
 
   Raises:
-    ValueError: nobody has said how to read its metric.
+    ValueError: its metric is not in METRICS.
   """
   metric = metric or METRICS.get(finding.metric)
   if metric is None:
@@ -200,7 +201,7 @@ def judge(finding: Finding, metric: Metric | None = None) -> Verdict:
     raise ValueError(
       f"wanted is {HIDDEN}, {KEPT} or {TOLD}, not {finding.wanted!r}"
     )
-  # Errors are turned, so that more is always nearer to the truth.
+  # Errors change sign, so that more is always nearer to the truth.
   sign = -1 if metric.less else 1
   low, high = sorted((sign * finding.low, sign * finding.high))
   value = sign * finding.value
@@ -249,7 +250,7 @@ def _kept(metric, sign, value, low, high, floor, ceiling) -> Verdict:
 
 
 def excess(finding: Finding, metric: Metric | None = None) -> float:
-  """How far a value is on its way from the floor to the ceiling, or above.
+  """The position of a value between the floor (0) and the ceiling (1).
 
   It orders findings of one claim; without a floor it is the value itself.
   """
@@ -265,10 +266,10 @@ def excess(finding: Finding, metric: Metric | None = None) -> float:
 def worst(
   findings: Iterable[Finding], metrics: Mapping[str, Metric] = METRICS
 ) -> Finding | None:
-  """The finding that says the worst of its subject, of those that are judged.
+  """The finding with the worst verdict, among those that are judged.
 
-  Among equals it is what is read best of what should be hidden, and worst of
-  what should be kept.
+  Among equal verdicts it is the one read best if hidden is wanted, and the one
+  read worst if kept is wanted.
   """
 
   def key(finding: Finding):
@@ -293,9 +294,9 @@ def of(
   by: str,
   **fields: Any,
 ) -> Finding:
-  """A finding of a `statistics.Proportion` or `statistics.Mean` or alike.
+  """A finding from a `statistics.Proportion`, `statistics.Mean` or the like.
 
-  `figures` has low, high and total, and value or rate, and maybe hits.
+  `figures` has low, high and total, either value or rate, and perhaps hits.
   """
   value = figures.rate if hasattr(figures, "rate") else figures.value
   return Finding(

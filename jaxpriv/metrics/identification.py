@@ -1,18 +1,18 @@
-"""Closed-set identification: whose gallery photograph is nearest to a probe.
+"""Closed-set identification by the gallery photograph nearest to a probe.
 
 Cosine similarity of embeddings, as in the rank-1 rate of Phillips et al., "The
 FERET evaluation methodology", TPAMI 22(10), 2000. Three things keep a privacy
 figure honest:
 
 * Nearly equal outputs stay distinguishable. With unit u and v and the gallery
-  mean c, the nearest v is where (u - c).(v - c) - |v - c|^2 / 2 is greatest,
-  the same v as for u.v; but in float32 u.v is 1 for every v of a tight cluster,
-  and an identity that leaks in its last digits would be missed.
+  mean c, the v that maximises (u - c).(v - c) - |v - c|^2 / 2 is the one that
+  maximises u.v; but in float32 u.v is 1 for every v of a tight cluster, and an
+  identity that leaks in its last digits would be missed.
 * Equal outputs score chance. Among exact ties the winner is a person drawn per
   probe from `seed`, not the first row, who may own more than a fair share of
   the probes.
 * A failed embedding (zero, or not finite) is never a hit, and is counted: a
-  recogniser that fails on all of them has shown nothing.
+  recogniser that fails on all of them proves nothing.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxpriv.metrics import statistics
 
-# Similarities held at once; the gallery itself is on the device besides.
+# Similarities on the device at once, in addition to the gallery itself.
 BLOCK = 2**25
 LAST = np.iinfo(np.int32).max
 
@@ -32,7 +32,7 @@ class Rank1(NamedTuple):
   """How many probes are nearest to a photograph of their own person.
 
   Attributes:
-    hits: probes so identified.
+    hits: the number of these probes.
     total: probes.
     rate: hits / total.
     low: lower end of the 95% Wilson interval.
@@ -53,7 +53,7 @@ class Rank1(NamedTuple):
   nearest: np.ndarray
 
   def figures(self) -> dict[str, int | float]:
-    """All but `nearest`, as it goes to JSON."""
+    """All fields but `nearest`, ready for JSON."""
     figures = self._asdict()
     del figures["nearest"]
     return figures
@@ -72,7 +72,7 @@ def rank1(
     gallery: [G, D] embeddings, any number of rows per person.
     gallery_ids: [G] integers.
     probes: [P, D].
-    probe_ids: [P]; everyone must be in the gallery.
+    probe_ids: [P]; all must be in the gallery.
     seed: decides exact ties.
 
   Returns:
@@ -119,7 +119,7 @@ def _rows(embeddings, ids, side):
 
 
 def _nearest(gallery, person, num_people, probes, seed):
-  """Gallery row nearest to every probe, -1 for none; and the invalid rows."""
+  """The nearest gallery row of each probe, -1 for none; and invalid rows."""
   gallery, gallery_valid = _directions(gallery)
   probes, probes_valid = _directions(probes)
   invalid = int((~gallery_valid).sum() + (~probes_valid).sum())
@@ -132,14 +132,14 @@ def _nearest(gallery, person, num_people, probes, seed):
 
   rng = np.random.default_rng(seed)
   turns = rng.integers(num_people, size=len(probes))
-  # Turns run through the people in an order that has nothing to do with data.
+  # Ties go to the next person in an order that is independent of the data.
   person = rng.permutation(num_people)[person]
   fixed = [jnp.asarray(x) for x in (gallery, norms, person)]
 
   block = min(max(BLOCK // len(gallery), 1), len(probes))
   index = np.empty(len(probes), np.int64)
   for start in range(0, len(probes), block):
-    # The last block overlaps the one before: one shape, compiled once.
+    # The last block overlaps the one before, so that one shape is compiled.
     rows = slice(max(min(start, len(probes) - block), 0), start + block)
     index[rows] = _block(probes[rows], turns[rows], *fixed, num_people)
   return np.where(probes_valid, index, -1), invalid
@@ -150,16 +150,16 @@ def _block(probes, turns, gallery, norms, person, num_people):
   score = jnp.matmul(probes, gallery.T, precision="highest") - norms
   tied = score == score.max(1, keepdims=True)
   turn = person - turns[:, None]
-  # Not %, and not argmin: on a CPU both take longer than the product above.
+  # No % or argmin: on a CPU both take longer than the product above.
   turn = jnp.where(tied, jnp.where(turn < 0, turn + num_people, turn), LAST)
   chosen = turn == turn.min(1, keepdims=True)
   return jnp.where(chosen, jnp.arange(len(gallery)), LAST).min(1)
 
 
 def _directions(x):
-  """Rows of unit norm in float64, and which of them have a direction."""
+  """Rows of unit norm in float64, and a mask of those that have a direction."""
   x = x.astype(np.float64)
-  # Scaled first, so that neither huge nor tiny rows are lost to the squares.
+  # Scaled first, so that squares of huge and tiny rows stay finite and above 0.
   largest = np.abs(x).max(1, keepdims=True)
   valid = np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)
   x = np.where(valid[:, None], x, 1) / np.where(valid[:, None], largest, 1)

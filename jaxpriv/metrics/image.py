@@ -1,13 +1,13 @@
-"""How alike images are.
+"""Similarity of images.
 
 SSIM: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004, as in `dm_pix`.
 MS-SSIM: Wang, Simoncelli, Bovik, Asilomar 2003, equation (7).
 
-The negative trap: SSIM is a correlation, and runs from 1 to about -1. A
+The negative trap: SSIM is a correlation, and ranges from 1 to about -1. A
 photographic negative of a face scores near -1 though anybody recognises it, so
 a mechanism that *minimises* SSIM is rewarded for making negatives. As a privacy
-loss or figure take max(ssim, 0) or |ssim|, never ssim itself. `ms_ssim` is
-clipped at 0 at every scale, so it has no such sign, but it calls a negative as
+loss or figure use max(ssim, 0) or |ssim|, never ssim itself. `ms_ssim` is
+clipped at 0 at every scale, so it is never negative, but it rates a negative as
 dissimilar as noise: report |ssim| beside it.
 """
 
@@ -47,16 +47,16 @@ def ssim(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
 def _ssim_map(a, b, max_val, k1=0.01, k2=0.03):
   """SSIM at each position of a window, [N, C, H - 10, W - 10]."""
   a, b = (jnp.moveaxis(x, 3, 1) for x in (a, b))
-  grey = max_val / 2  # around which squares lose fewer digits
+  grey = max_val / 2  # subtracted, so that squares lose fewer digits
   a, b = a - grey, b - grey
   windows = jnp.stack([a, b, a * a, b * b, a * b])
-  # Products with band matrices: as a convolution, and more so its gradient, it
+  # Products with band matrices: a convolution, and even more its gradient,
   # takes a CPU ten times as long (`launch.benchmark layers`).
   rows, columns = (_band(size) for size in a.shape[-2:])
   windows = jnp.einsum("ih,...hw->...iw", rows, windows, precision="highest")
   windows = jnp.einsum("jw,...iw->...ij", columns, windows, precision="highest")
   mean_a, mean_b, square_a, square_b, product = windows
-  # Rounding makes variances of flat parts negative.
+  # Rounding can make variances of flat regions negative.
   variance_a = jnp.maximum(square_a - mean_a**2, 0)
   variance_b = jnp.maximum(square_b - mean_b**2, 0)
   covariance = product - mean_a * mean_b
@@ -82,7 +82,7 @@ def _band(size: int) -> np.ndarray:
 def psnr(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
   """Peak signal-to-noise ratio in dB, [..., H, W, C] -> [...]; inf if equal."""
   a, b, leading = _pair(a, b)
-  # Subtracted before it is divided: equal images have no error left.
+  # Subtracted before dividing, so that equal images have exactly no error.
   error = jnp.mean(jnp.square((a - b) / max_val), (1, 2, 3))
   return (-10 * jnp.log10(error)).reshape(leading)
 
@@ -102,7 +102,7 @@ def ms_ssim(
     max_val: the largest value a pixel can have.
     scales: how many of the five scales to use, weights renormalised; by default
       as many as fit: all from 176 pixels, four at 112, three at 64. Figures at
-      different numbers of scales do not compare.
+      different numbers of scales are not comparable.
 
   Returns:
     [...] in [0, 1].
@@ -123,9 +123,10 @@ def ms_ssim(
   for scale, weight in enumerate(weights):
     _require_window(a.shape, f" at scale {scale + 1} of {scales}")
     last = scale == scales - 1
-    # Luminance counts at the coarsest scale alone; a huge k1 makes it 1.
+    # Luminance counts only at the coarsest scale; elsewhere a huge k1 makes it
+    # 1.
     similarity = _ssim_map(a, b, max_val, k1=0.01 if last else 1e4).mean((2, 3))
-    # where twice: the power has no gradient at 0.
+    # `where` twice: the power has no finite gradient at 0.
     positive = jnp.logical_not(similarity <= 0)  # nan stays nan
     power = jnp.where(positive, similarity, 1.0) ** weight
     product = product * jnp.where(positive, power, 0.0)
@@ -134,10 +135,10 @@ def ms_ssim(
 
 
 def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
-  """How many different images there are among N.
+  """The number of different images among N.
 
-  Few outputs for many people are a picture code of what the outputs keep; as
-  many outputs as people leave room for an identity in each.
+  Few outputs for many people can only encode what the outputs keep; as many
+  outputs as people leave room for an identity in each.
 
   Args:
     images: [N, H, W, C], uint8, or floats in [0, 1], which are rounded to uint8
@@ -162,8 +163,8 @@ def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
   left = images[list(first.values())]
   if tolerance <= 0 or not len(left):
     return len(left)
-  # Differences of block sums bound the difference from below, so most pairs
-  # are told apart on a few numbers and only the rest are compared in full.
+  # Differences of block sums are lower bounds of the difference, so that most
+  # pairs differ in a few numbers and only the rest are compared in full.
   blocks = [np.array_split(np.arange(n), min(n, 8)) for n in left.shape[1:3]]
   sums = np.stack(
     [
@@ -191,7 +192,7 @@ def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
 def pairs_needed(
   points: Sequence[tuple[int, float]], threshold: float
 ) -> int | None:
-  """How many known pairs reach an SSIM, on a line between points in log N.
+  """The number of known pairs that reach an SSIM, interpolated in log N.
 
   Args:
     points: (pairs, SSIM), ascending in pairs.
@@ -213,7 +214,7 @@ def pairs_needed(
 
 
 def _pair(a, b):
-  """Both as float32 [N, H, W, C], and the shape of what leads them."""
+  """Both as float32 [N, H, W, C], and the shape of their leading axes."""
   a, b = jnp.asarray(a), jnp.asarray(b)
   if a.shape != b.shape or a.ndim < 3:
     raise ValueError(

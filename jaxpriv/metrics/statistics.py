@@ -23,12 +23,12 @@ def wilson_interval(
 ) -> tuple[float, float]:
   """Score interval of a binomial proportion (Wilson, JASA 22, 1927).
 
-  Unlike the normal approximation it says something at zero hits: 0 of 1143
+  Unlike the normal approximation it is informative at zero hits: 0 of 1143
   still allows a rate of .0034.
 
   Args:
     k: hits.
-    n: trials; with none, nothing is known and the interval is (0, 1).
+    n: trials; without any, the interval is (0, 1).
     confidence: two-sided coverage, in (0, 1).
 
   Returns:
@@ -46,14 +46,14 @@ def wilson_interval(
   z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
   centre = (k + z2 / 2) / (n + z2)
   half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
-  # The ends are exact where every or no trial hits; rounding would miss them.
+  # The ends are set exactly where all or no trials hit; rounding would miss.
   low = 0.0 if k == 0 else max(centre - half, 0.0)
   high = 1.0 if k == n else min(centre + half, 1.0)
   return float(low), float(high)
 
 
 def proportion(k: int, n: int, confidence: float = 0.95) -> Proportion:
-  """Counts with their rate and interval; the rate of no trial is an error."""
+  """Counts with their rate and interval; without trials it is an error."""
   if n == 0:
     raise ValueError("a rate over no trial is not defined")
   low, high = wilson_interval(k, n, confidence)
@@ -74,13 +74,13 @@ def mean_interval(
 ) -> Mean:
   """The mean of known values, with an interval by groups.
 
-  Values of one group, as of the photographs of one person, are not independent:
-  the variance is that of sums over groups (the cluster-robust one), and the
-  interval the normal one.
+  Values of one group, such as the photographs of one person, are not
+  independent: the variance is that of sums over groups (the cluster-robust
+  one), and the interval is the normal one.
 
   Args:
     values: [N]; NaN is unknown and left out.
-    groups: [N], who each is of.
+    groups: [N], the group, such as the person, of each value.
     confidence: two-sided coverage, in (0, 1).
 
   Raises:
@@ -111,11 +111,11 @@ def bootstrap_interval(
   """Percentile interval (Efron 1979) of a statistic of numbered items.
 
   Args:
-    statistic: indices [count], some twice and some not at all -> a number.
-    count: items.
+    statistic: indices [count], with repetitions -> a number.
+    count: number of items.
     confidence: two-sided coverage.
-    resamples: how often items are drawn anew, with replacement.
-    seed: of the draws.
+    resamples: number of draws of all items, with replacement.
+    seed: the seed of the draws.
   """
   rng = np.random.default_rng(seed)
   drawn = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]

@@ -1,7 +1,7 @@
 """Same person or not: the LFW protocol, and TAR at a fixed FAR.
 
-View 2 of LFW (Huang et al., technical report 07-49, 2007): for each of ten
-folds the threshold that is best on the other nine decides the fold.
+View 2 of LFW (Huang et al., technical report 07-49, 2007): each of ten folds is
+decided by the threshold that is best on the other nine.
 """
 
 import math
@@ -40,10 +40,10 @@ def evaluate_pairs(
     same: [N] booleans, the pair shows one person. Folds are contiguous, in the
       order given; where N does not divide, the first folds have one pair more.
     num_folds: at least 2.
-    thresholds: candidates; by default those that can matter: midpoints between
-      the neighbouring distinct similarities of the training folds, and one
-      beyond each end. Among the best in training the first wins: the lowest, or
-      the first given.
+    thresholds: candidates; by default all that can matter: midpoints between
+      neighbouring distinct similarities of the training folds, and one beyond
+      each end. Among equally good ones the first wins: the lowest, or the first
+      passed.
 
   Returns:
     a `Verification`.
@@ -90,7 +90,7 @@ def threshold_at_far(
   negatives = np.sort(similarity[~same])[::-1]
   if not len(negatives):
     raise ValueError("no pair shows two people: there is no false accept rate")
-  # 0.29 * 100 is 28.999999999999996: the slack makes it the 29 that was meant.
+  # 0.29 * 100 is 28.999999999999996: the slack makes it the intended 29.
   allowed = math.floor(far * len(negatives) + 1e-9)
   return float(negatives[allowed]) if allowed < len(negatives) else -math.inf
 
@@ -130,17 +130,17 @@ def _pairs(similarity, same):
 
 
 def _between(similarity):
-  """Thresholds that part `similarity` in every possible way, ascending."""
+  """Thresholds that split `similarity` in every possible way, ascending."""
   values = np.unique(similarity)
   low, high = values[:-1], values[1:]
   middle = low / 2 + high / 2
-  # Between neighbouring floats there is no middle, and low itself parts them.
+  # Neighbouring floats have no midpoint; then the lower one splits them.
   middle = np.where(middle < high, middle, low)
   return np.concatenate([[values[0] - 1], middle, [values[-1] + 1]])
 
 
 def _right(thresholds, similarity, same):
-  """How many pairs each threshold decides rightly."""
+  """The number of pairs that each threshold decides correctly."""
   positives = np.sort(similarity[same])
   negatives = np.sort(similarity[~same])
   accepted = len(positives) - np.searchsorted(positives, thresholds, "right")

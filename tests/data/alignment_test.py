@@ -1,4 +1,4 @@
-"""Similarities against scikit-image, and where warped pixels land."""
+"""Similarities against scikit-image, and the positions of warped pixels."""
 
 import io
 
@@ -106,8 +106,8 @@ def test_points_of_the_warped_pixels_land_on_the_template(scale, image_format):
   np.testing.assert_allclose(framed["pose"], (0.1, 0.2, 0), atol=1e-6)
   gray = framed["image"][..., 0].astype(float)
   for point in template:
-    found = _centroid(gray, point, radius=6)
-    assert np.abs(found - point).max() < 0.5
+    centroid = _centroid(gray, point, radius=6)
+    assert np.abs(centroid - point).max() < 0.5
 
 
 def test_box_moves_and_grows_with_the_face():

@@ -1,4 +1,4 @@
-"""Packed sets: what is written is read, and damage is noticed."""
+"""Packed sets: reading returns what was written, and damage is noticed."""
 
 import json
 import pickle
@@ -82,7 +82,7 @@ def test_a_packed_set_is_a_source_for_training(
   )
   source = sources.open_source(config)
   assert len(source) == 7
-  # Young is never known, so that it is not chosen.
+  # Young is unknown throughout, so it is not chosen.
   assert source.attribute_names == ("Male",)
 
 

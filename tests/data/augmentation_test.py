@@ -1,4 +1,4 @@
-"""Augmentation: bounded, a function of the row, and really there."""
+"""Augmentation is bounded, a function of the row, and not the identity."""
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +50,8 @@ def test_a_flip_mirrors(images):
   flipped = np.array(
     [np.array_equal(r, x[:, ::-1]) for r, x in zip(result, images)]
   )
-  kept = np.array([np.array_equal(r, x) for r, x in zip(result, images)])
-  assert (flipped ^ kept).all() and 2 < flipped.sum() < 14
+  unchanged = np.array([np.array_equal(r, x) for r, x in zip(result, images)])
+  assert (flipped ^ unchanged).all() and 2 < flipped.sum() < 14
 
 
 def test_a_shift_moves_a_blob_by_no_more_than_asked():
@@ -134,25 +134,25 @@ def test_geometry_goes_with_the_pixels_of_a_mirror():
     visibility=visibility,
     pose=np.array([[[0.1, 0.2, 0.3], [np.nan] * 3]]),
   )
-  made = augmentation.mirror(batch, jnp.array([True]))
+  result = augmentation.mirror(batch, jnp.array([True]))
   right = LANDMARKS.index("right_eye")
-  x, y = np.asarray(made["landmarks"][0, 0, right]).astype(int)
-  assert made["image"][0, y, x, 0] == 1
-  assert np.isnan(made["landmarks"][0, 0, left]).all()
-  assert made["visibility"][0, 0, right] == 1
-  x0, y0, x1, y1 = np.asarray(made["boxes"][0, 0]).astype(int)
-  assert (made["image"][0, y0:y1, x0:x1] > 0).all()
+  x, y = np.asarray(result["landmarks"][0, 0, right]).astype(int)
+  assert result["image"][0, y, x, 0] == 1
+  assert np.isnan(result["landmarks"][0, 0, left]).all()
+  assert result["visibility"][0, 0, right] == 1
+  x0, y0, x1, y1 = np.asarray(result["boxes"][0, 0]).astype(int)
+  assert (result["image"][0, y0:y1, x0:x1] > 0).all()
   assert (x1 - x0, y1 - y0) == (3, 5)
-  np.testing.assert_array_equal(made["boxes"][0, 1], 0)
-  np.testing.assert_allclose(made["pose"][0, 0], [-0.1, 0.2, -0.3])
+  np.testing.assert_array_equal(result["boxes"][0, 1], 0)
+  np.testing.assert_allclose(result["pose"][0, 0], [-0.1, 0.2, -0.3])
 
 
 def test_half_of_a_batch_is_mirrored_by_row():
   images = jnp.arange(64.0)[:, None, None, None] + jnp.arange(2.0)[:, None]
   mirrored = lambda key, x: augmentation.random_mirror(key, {"image": x})
-  made = np.asarray(mirrored(jax.random.key(0), images)["image"])
-  turned = made[:, 0, 0, 0] > made[:, 0, 1, 0]
+  result = np.asarray(mirrored(jax.random.key(0), images)["image"])
+  turned = result[:, 0, 0, 0] > result[:, 0, 1, 0]
   assert 16 < turned.sum() < 48
-  # A row's does not depend on how many follow it.
+  # The augmentation of a row does not depend on the number of rows after it.
   part = np.asarray(mirrored(jax.random.key(0), images[:8])["image"])
-  np.testing.assert_array_equal(part, made[:8])
+  np.testing.assert_array_equal(part, result[:8])

@@ -1,4 +1,4 @@
-"""Real photographs: counts, people, and faces where they should be."""
+"""Real photographs: counts, people, and the positions of faces."""
 
 import numpy as np
 import pytest
@@ -40,9 +40,9 @@ def test_aligned_points_are_near_the_template(faces, name):
   landmarks = np.array(
     [source[i]["landmarks"][:5] for i in range(0, len(source), 7)]
   )
-  known = landmarks[np.isfinite(landmarks).all((1, 2))]
-  assert len(known) > 4
-  error = np.linalg.norm(known - TEMPLATE, axis=-1).mean(1)
+  complete = landmarks[np.isfinite(landmarks).all((1, 2))]
+  assert len(complete) > 4
+  error = np.linalg.norm(complete - TEMPLATE, axis=-1).mean(1)
   assert np.median(error) < 5
 
 
@@ -52,8 +52,8 @@ def test_box_crops_frame_like_the_template(faces, name):
   landmarks = np.array(
     [source[i]["landmarks"][:5] for i in range(0, len(source), 7)]
   )
-  known = landmarks[np.isfinite(landmarks).all((1, 2))]
-  assert np.abs(np.median(known, axis=0) - TEMPLATE).max() < 6
+  complete = landmarks[np.isfinite(landmarks).all((1, 2))]
+  assert np.abs(np.median(complete, axis=0) - TEMPLATE).max() < 6
 
 
 def test_smiling_photographs_are_framed_like_neutral_ones(faces):

@@ -54,7 +54,7 @@ def test_images_come_first_and_pools_after_them(own, path, tmp_path):
   expected = list(_records(3, 1))[1]
   np.testing.assert_array_equal(feature["features"], expected["features"])
   assert feature["pooled"] and not feature["image"].any()
-  # Bald is nobody else's, and of Young the pool says nothing.
+  # The images have no Bald, and the pool has no Young.
   np.testing.assert_array_equal(feature["attributes"], (-1, -1))
   np.testing.assert_array_equal(source[25]["attributes"], (1, -1))
   assert feature["identity"] == -1 and np.isnan(feature["landmarks"]).all()
@@ -155,7 +155,7 @@ def test_pools_survive_pickling(own, path):
 @pytest.mark.parametrize(
   "options, message",
   [
-    # The last digit counts as well.
+    # A difference in the last digit counts, too.
     (dict(featurizer=SHA[:-1] + "0"), f"their featurizer is 0.*0 and {SHA}"),
     (dict(layer="conv3"), "their layer is conv3 and conv2"),
     (dict(align="box"), "their align is box and landmarks"),

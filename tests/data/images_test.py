@@ -22,7 +22,7 @@ def test_exif_orientation_is_honoured(orientation):
   upright[:8, :8] = (255, 0, 0)
   upright[:8, 16:] = (0, 255, 0)
   stored = Image.fromarray(upright)
-  # How a camera that was turned would have stored it.
+  # The pixels as a turned camera would have stored them.
   undo = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM",
           5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE",
           8: "ROTATE_270"}  # fmt: skip

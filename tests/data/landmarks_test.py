@@ -1,4 +1,4 @@
-"""Markups, and pose against rotations made with SciPy."""
+"""Landmark markups, and pose against rotations by SciPy."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ def _turned(yaw, pitch, roll):
              (0.4, -0.3, 0.7), (-0.9, 0.2, -0.2)]
 )  # fmt: skip
 def test_pose_of_the_turned_head_is_found(pose):
-  found = landmarks.pose_of_68(_turned(*pose)[None])[0]
-  np.testing.assert_allclose(found, pose, atol=1e-5)
+  result = landmarks.pose_of_68(_turned(*pose)[None])[0]
+  np.testing.assert_allclose(result, pose, atol=1e-5)
 
 
 def test_signs_of_pose_are_those_of_the_docstring():
@@ -75,8 +75,8 @@ def test_other_markups():
 
 def test_points_a_turned_head_may_hide_are_not_called_visible():
   points = np.stack([_turned(0, 0, 0), _turned(0.8, 0, 0), _turned(-0.8, 0, 0)])
-  known = landmarks.standard_landmarks(points)
-  visible = landmarks.visibility_of(known, landmarks.pose_of_68(points))
+  standard = landmarks.standard_landmarks(points)
+  visible = landmarks.visibility_of(standard, landmarks.pose_of_68(points))
   names = list(LANDMARKS)
   left, right = names.index("left_eye_left"), names.index("right_mouth")
   # Looking to the right of the image hides the right side of the face in it.

@@ -1,4 +1,4 @@
-"""A batch is a function of (seed, step), whoever reads it and wherefrom."""
+"""A batch is a function of (seed, step), however and wherever it is read."""
 
 import itertools
 
@@ -53,7 +53,7 @@ def test_processes_together_read_the_batch_of_one(source, count):
 def test_a_run_resumes_at_a_step(source):
   whole = _take(source, 7)
   _assert_equal(_take(source, 3, first_step=4), whole[4:])
-  # Another number of processes than before the interruption.
+  # The number of processes differs from that before the interruption.
   half = _take(source, 3, first_step=4, process_index=1, process_count=2)
   np.testing.assert_array_equal(half[0]["index"], whole[4]["index"][4:])
 

@@ -1,4 +1,4 @@
-"""What is read of a pool is what was written, and damage is named."""
+"""Reading a pool returns what was written, and damage is reported."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_an_entry_is_the_bytes_of_a_map_and_no_more(path):
 
 
 def test_only_what_is_asked_for_is_read(tmp_path):
-  """Every other record is damaged, which nobody notices who does not ask."""
+  """Every other record is damaged; reading the others does not notice."""
   path = tmp_path / "pool"
   features = [r["features"] for r in _records(40)]
   _write(path, _records(40), records_per_shard=15)

@@ -1,4 +1,4 @@
-"""The faces are no task for a linear eye. Networks are judged elsewhere."""
+"""Linear probes fail on the faces. Networks are judged elsewhere."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_ridge_scores_are_those_of_the_normal_equations():
 
 
 def test_the_probe_reads_what_is_linear():
-  """Blond hair is plain in the pixels: the probe itself is no straw man."""
+  """Blond hair is linear in the pixels: the probe itself works."""
   blond = calibration.attribute_probes(people=240, shots=2)["Blond_Hair"]
   assert blond.accuracy > blond.baseline
   assert 0.5 <= blond.baseline < 0.9

@@ -1,4 +1,4 @@
-"""The renderer: one picture over numpy and JAX, true to its factors."""
+"""The renderer draws the same picture in numpy and JAX, true to its factors."""
 
 import jax
 import jax.numpy as jnp
@@ -233,14 +233,15 @@ def test_people_differ_in_many_visible_ways():
       for value in (low, high)
     ]
     change = np.abs(pictures[0] - pictures[1]).max(-1)
-    # A dozen pixels by a twentieth of the range, in most people.
+    # A visible factor changes a dozen pixels by a twentieth of the range, in
+    # most people.
     if np.median((change > 0.05).sum((1, 2))) >= 12:
       visible.append(name)
   assert len(visible) >= 30, sorted(set(factors.PERSON) - set(visible))
 
 
 def test_no_two_of_many_people_look_the_same():
-  """Under the same light, before the same wall, in the same pose."""
+  """Compared under the same light, with the same background and pose."""
   ids = np.arange(1500)
   params = sampling.sample_people(0, ids)
   params |= sampling.sample_photographs(0, 0 * ids, 0 * ids)

@@ -1,4 +1,4 @@
-"""Factors: functions of seed, person and photograph, and independent."""
+"""Factors are functions of seed, person and photograph, and independent."""
 
 import itertools
 
@@ -103,7 +103,7 @@ def test_a_correlation_asked_for_is_the_one_obtained(pair, r):
   changed = {n for n in drawn if not np.array_equal(drawn[n], free[n])}
   assert len(changed & set(pair)) == 1
   assert changed <= set(pair)
-  # What follows keeps its own distribution.
+  # Followers keep their own distribution.
   (follower,) = changed
   assert drawn[follower].mean() == pytest.approx(
     free[follower].mean(), abs=float(0.03 * np.ptp(free[follower]))

@@ -1,4 +1,4 @@
-"""Drawn scenes: the contract of scene records, and what a picture shows."""
+"""Drawn scenes: the contract of scene records, and the content of pictures."""
 
 import pickle
 
@@ -72,17 +72,17 @@ def test_eyes_nose_and_mouth_are_in_the_box(drawn):
 
 
 def test_a_face_is_drawn_where_it_is_labelled():
-  """Apart from it, a picture without somebody is the same picture."""
+  """Removing a person changes a picture only around that person."""
   source = ProceduralScenes(40, 1, 96, seed=2, max_faces=4)
   place = np.array([0.15, 0.1, -0.1])
   shared = source._shared(3)
   face = source._face(7, 0, place, shared)
   behind = np.zeros((96, 96, 3), np.float32)
-  shown = source._paint(behind.copy(), [face])
+  picture = source._paint(behind.copy(), [face])
   x0, y0, x1, y1 = source._labels(*face)["box"].round().astype(int)
-  changed = (shown != behind).any(-1)
+  changed = (picture != behind).any(-1)
   assert changed[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].mean() > 0.95
-  # Hair, ears and shoulders are near it, and there is nothing above.
+  # Hair, ears and shoulders are near the face; nothing changes above.
   assert not changed[: y0 - (y1 - y0)].any()
   assert not changed[:y1, : x0 - (x1 - x0)].any()
   # The body reaches the bottom.

@@ -1,4 +1,4 @@
-"""What a source has without saying so."""
+"""The defaults of the members of a source."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Regions against formulas in NumPy, and what must hold of random ones."""
+"""Regions against formulas in NumPy, and properties of random ones."""
 
 import jax
 import jax.numpy as jnp
@@ -23,24 +23,24 @@ def test_drawn_regions_are_where_they_should_be():
   box = jnp.array([20.0, 22, 56, 60])
   face = np.asarray(regions.square_of(box))
   keys = jax.random.split(jax.random.key(0), 500)
-  found = jax.vmap(lambda k: regions.draw(k, box, 64, 2, 3))(keys)
-  assert found.shape == (500, 5, 3)
-  near, other = np.asarray(found[:, :2]), np.asarray(found[:, 2:])
+  drawn = jax.vmap(lambda k: regions.draw(k, box, 64, 2, 3))(keys)
+  assert drawn.shape == (500, 5, 3)
+  near, other = np.asarray(drawn[:, :2]), np.asarray(drawn[:, 2:])
   shift = (near[..., :2] - face[:2]) / face[2]
   assert 0.19 < np.abs(shift).max() <= 0.2
   scale = near[..., 2] / face[2]
   assert np.exp(-0.25) <= scale.min() < 0.8 and 1.25 < scale.max() < 1.285
-  # Three in four show the face by half; of the others one in ten.
-  shows = np.asarray(detection.iou(regions.box_of(found), box)) >= 0.5
+  # Three in four near regions overlap the face by half, one in ten of the rest.
+  shows = np.asarray(detection.iou(regions.box_of(drawn), box)) >= 0.5
   assert shows[:, :2].mean() > 0.75 and 0.02 < shows[:, 2:].mean() < 0.3
   assert (other[..., 2] >= 16 - 1e-3).all()
-  # No two of them alike.
-  assert len(np.unique(np.asarray(found).reshape(-1, 3), axis=0)) == 2500
+  # All regions differ.
+  assert len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) == 2500
 
 
 def test_without_a_box_regions_are_anywhere():
-  found = regions.draw(jax.random.key(0), jnp.full(4, jnp.nan), 64, 2, 1)
-  assert np.isfinite(found).all()
+  drawn = regions.draw(jax.random.key(0), jnp.full(4, jnp.nan), 64, 2, 1)
+  assert np.isfinite(drawn).all()
 
 
 def test_whole_pixels_are_cut_out_as_they_are():
@@ -54,11 +54,11 @@ def test_whole_pixels_are_cut_out_as_they_are():
 def test_shrinking_averages_as_pillow_does():
   image = np.random.default_rng(0).random((64, 64)).astype(np.float32)
   stacked = np.repeat(image[..., None], 3, -1)
-  found = regions.cut(stacked, jnp.array([[31.5, 31.5, 64.0]]), 16)[0, ..., 0]
+  pixels = regions.cut(stacked, jnp.array([[31.5, 31.5, 64.0]]), 16)[0, ..., 0]
   resized = Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR)
   inner = (slice(1, -1),) * 2  # at the border Pillow leaves weights out
   np.testing.assert_allclose(
-    np.asarray(found)[inner], np.asarray(resized)[inner], atol=1e-5
+    np.asarray(pixels)[inner], np.asarray(resized)[inner], atol=1e-5
   )
 
 

@@ -63,7 +63,7 @@ def test_a_picture_is_a_record_of_all_its_faces(scenes_folder):
   np.testing.assert_array_equal(record["attributes"], [[1], [0], [1], [-1]])
   assert not source[2]["valid"].any() and source[2]["left_out"] == 0
   assert "tall.png" in source.describe(1)
-  # By group of people; a picture of nobody known is of no group.
+  # Identities are groups of people; a picture of unknown people has none.
   np.testing.assert_array_equal(source.identities, [0, 1, -1])
   assert source.identity_names == ("ann, bob", "eve")
   assert source.person(1) == "eve"
@@ -104,7 +104,7 @@ def test_pictures_of_all_sizes_are_batched_whole(
   assert batch["boxes"].shape == (4, 4, 4)
   np.testing.assert_array_equal(batch["valid"].sum(1), [3, 2, 0, 0])
   np.testing.assert_array_equal(batch["padding"], [False, False, False, True])
-  # Nobody is cropped, and white is where the boxes are.
+  # Nobody is cropped, and the white squares are where the boxes are.
   valid = batch["valid"]
   boxes = batch["boxes"][valid]
   assert (boxes >= 0).all() and (boxes <= 64).all()
@@ -154,10 +154,10 @@ def test_whole_and_its_inverse_give_the_geometry_back(
   photograph = records.Photograph(image, fields, np.full(4, np.nan), "it")
   record = alignment.frame(photograph, size, "whole")
   assert record["image"].shape == (size, size, 3)
-  kept = record["boxes"][:3]
+  moved = record["boxes"][:3]
   scale = size / max(width, height)
   np.testing.assert_allclose(
-    kept[:, 2:] - kept[:, :2], (boxes[:, 2:] - low) * scale, rtol=1e-3
+    moved[:, 2:] - moved[:, :2], (boxes[:, 2:] - low) * scale, rtol=1e-3
   )
   back = alignment.invert(alignment.placement(photograph, size, "whole"))
   again = alignment.move_geometry(record, back)
@@ -177,10 +177,10 @@ def test_nobody_is_in_two_groups(scenes):
   assert len(everyone) == len(set(everyone))
   assert set(everyone) == {p for people in scenes for p in people if p >= 0}
   for number, people in zip(groups, scenes, strict=True):
-    known = {person for person in people if person >= 0}
-    assert (number < 0) == (not known)
-    assert not known or known <= set(members[number])
-  # Whatever the order of the scenes.
+    present = {person for person in people if person >= 0}
+    assert (number < 0) == (not present)
+    assert not present or present <= set(members[number])
+  # The order of the scenes does not matter.
   turned, same = group(np.array(people, int) for people in scenes[::-1])
   assert same == members
   np.testing.assert_array_equal(turned[::-1], groups)
@@ -189,8 +189,10 @@ def test_nobody_is_in_two_groups(scenes):
 def test_scenes_are_split_by_group(scenes_folder):
   source = FolderScenes(scenes_folder, max_faces=4)
   data = dataset.split_data(source, dict(train=0.5, test=0.5), seed=0)
-  known = [set(source.identities[rows]) - {-1} for rows in data.splits.values()]
-  assert all(known) and not known[0] & known[1]
+  people = [
+    set(source.identities[rows]) - {-1} for rows in data.splits.values()
+  ]
+  assert all(people) and not people[0] & people[1]
   framed = sources.Framed(source, 32, "whole")
   for by in ("person", "image"):
     data = dataset.split_data(framed, dict(train=0.5, test=0.5), seed=0, by=by)

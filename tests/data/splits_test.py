@@ -50,7 +50,7 @@ def test_names_keep_people_where_they_are(seed, newcomer):
     splits = split_groups(np.arange(len(people)), SHARES, seed, people)
     return {name: {people[i] for i in rows} for name, rows in splits.items()}
 
-  # A name that sorts first gives everybody else another number.
+  # A new name that sorts first changes everybody else's number.
   people = [f"person {i}" for i in range(40)]
   before, after = dealt(people), dealt([newcomer, *people])
   for name in SHARES:

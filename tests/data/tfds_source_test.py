@@ -1,4 +1,4 @@
-"""CelebA and LFW: mocked, and a CelebA prepared from made-up files."""
+"""CelebA and LFW from mocks, and a CelebA prepared from generated files."""
 
 import importlib.resources
 import importlib.resources.abc  # noqa: F401  (TFDS asks for its members)
@@ -74,9 +74,9 @@ def test_the_attributes_of_celeb_a_are_halved_as_deep_poisoning_does(
   run = deep_poisoning_config.get_config("paper")
   with run.unlocked():
     run.data.attributes = opened.attribute_names
-  kept, hidden = deep_poisoning.split_attributes(run)
-  assert len(kept) == len(hidden) == 20
-  assert (kept[0], kept[-1]) == ("5_o_Clock_Shadow", "High_Cheekbones")
+  task, hidden = deep_poisoning.split_attributes(run)
+  assert len(task) == len(hidden) == 20
+  assert (task[0], task[-1]) == ("5_o_Clock_Shadow", "High_Cheekbones")
   assert (hidden[0], hidden[-1]) == ("Male", "Young")
 
 
@@ -94,7 +94,7 @@ def test_mocked_lfw_has_people():
 
 @pytest.fixture(scope="module")
 def celeb_a(tmp_path_factory) -> pathlib.Path:
-  """A CelebA of six made-up pictures, prepared by its TFDS builder."""
+  """A CelebA of six generated pictures, prepared by its TFDS builder."""
   folder = tmp_path_factory.mktemp("celeb_a")
   builder = tfds.builder(
     "celeb_a", data_dir=str(folder / "data"), file_format="array_record"

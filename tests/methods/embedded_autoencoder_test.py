@@ -38,7 +38,8 @@ def prepared(argument="demo"):
 
 def predicted(last, name, states, batch):
   frozen = {name: states[name] for name in last.needs}
-  return jax.jit(getattr(last.method.outputs, name))(states[last.name], frozen, batch)
+  output = jax.jit(getattr(last.method.outputs, name))
+  return output(states[last.name], frozen, batch)
 
 
 def applied(network, variables, x, **arguments):

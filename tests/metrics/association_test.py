@@ -6,7 +6,7 @@ from jaxpriv.metrics import association
 
 
 def by_definition(a, b):
-  """In float64, pair by pair."""
+  """Distance correlation by definition, in float64, pair by pair."""
 
   def centred(x):
     x = np.float64(x).reshape(len(x), -1)

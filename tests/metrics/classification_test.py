@@ -21,7 +21,7 @@ def test_by_hand():
 
 
 def test_minus_one_is_never_a_hit():
-  # A predictor that answers "unknown" must not be right about the unknown.
+  # A prediction of "unknown" must not count as right for an unknown label.
   got = classification.accuracy(np.array([-1, -1, 1]), np.array([-1, -1, 0]))
   assert (got.hits, got.total) == (0, 1)
 
@@ -30,11 +30,11 @@ def test_minus_one_is_never_a_hit():
 def test_a_constant_scores_majority_and_chance(labels):
   if (labels < 0).all():
     labels[0] = 0
-  known = labels[labels >= 0]
-  most = np.bincount(known).argmax()
+  labelled = labels[labels >= 0]
+  most = np.bincount(labelled).argmax()
   got = classification.accuracy(np.full(len(labels), most), labels)
   assert got.rate == pytest.approx(got.majority)
-  assert got.balanced == pytest.approx(1 / len(set(known.tolist())))
+  assert got.balanced == pytest.approx(1 / len(set(labelled.tolist())))
 
 
 def test_booleans_are_classes():
@@ -57,13 +57,13 @@ def test_rejects(predicted, labels, message):
 
 def precision_at_thresholds(scores, labels):
   """Average precision by its definition, threshold by threshold."""
-  known = [(s, y) for s, y in zip(scores, labels, strict=True) if y >= 0]
-  positives = sum(y for _, y in known)
+  labelled = [(s, y) for s, y in zip(scores, labels, strict=True) if y >= 0]
+  positives = sum(y for _, y in labelled)
   area = before = 0
-  for threshold in sorted({s for s, _ in known}, reverse=True):
-    found = [y for s, y in known if s >= threshold]
-    area += (sum(found) - before) / positives * sum(found) / len(found)
-    before = sum(found)
+  for threshold in sorted({s for s, _ in labelled}, reverse=True):
+    hits = [y for s, y in labelled if s >= threshold]
+    area += (sum(hits) - before) / positives * sum(hits) / len(hits)
+    before = sum(hits)
   return area
 
 

@@ -23,9 +23,9 @@ def _pairs(a, b, xp=np):
 
 
 def test_overlaps_of_all_pairs():
-  found = _pairs([FACE], [FACE, FAR, moved(FACE, 10)])
-  np.testing.assert_allclose(found, [[1, 0, 1 / 3]])
-  assert found.dtype == np.float64
+  overlaps = _pairs([FACE], [FACE, FAR, moved(FACE, 10)])
+  np.testing.assert_allclose(overlaps, [[1, 0, 1 / 3]])
+  assert overlaps.dtype == np.float64
   assert detection.iou(FACE, moved(FACE, 10)) == pytest.approx(1 / 3)
 
 
@@ -49,8 +49,8 @@ def test_overlap_by_counting_pixels(xp):
       mask[y0:y1, x0:x1] = True
     union = (inside[0] | inside[1]).sum()
     expected = (inside[0] & inside[1]).sum() / max(union, 1)
-    found = detection.iou(xp.asarray(a), xp.asarray(b))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    overlaps = detection.iou(xp.asarray(a), xp.asarray(b))
+    np.testing.assert_allclose(overlaps, expected, atol=1e-6)
 
 
 @hypothesis.given(
@@ -58,19 +58,19 @@ def test_overlap_by_counting_pixels(xp):
 )
 @hypothesis.settings(deadline=None, max_examples=30)
 def test_overlap_is_symmetric_bounded_and_alike_in_both(boxes):
-  found = _pairs(boxes, boxes)
-  assert ((found >= 0) & (found <= 1 + 1e-12)).all()
-  np.testing.assert_array_equal(found, found.T)
+  overlaps = _pairs(boxes, boxes)
+  assert ((overlaps >= 0) & (overlaps <= 1 + 1e-12)).all()
+  np.testing.assert_array_equal(overlaps, overlaps.T)
   area = (boxes[:, 2:] > boxes[:, :2]).all(1)
   big = area & ((boxes[:, 2:] - boxes[:, :2]).min(1) > 1e-6)
-  np.testing.assert_allclose(np.diag(found)[big], 1)
+  np.testing.assert_allclose(np.diag(overlaps)[big], 1)
   # Padding has no area, and overlaps nothing.
   assert (_pairs(boxes, np.zeros((1, 4)))[~area] == 0).all()
   large = (boxes[:, 2:] - boxes[:, :2]).min(1) > 0.1
   other = _pairs(boxes[large], boxes[large], jnp)
   assert isinstance(other, jax.Array)
   traced = jax.jit(detection.iou)(boxes[large, None], boxes[None, large])
-  np.testing.assert_allclose(other, found[large][:, large], atol=1e-3)
+  np.testing.assert_allclose(other, overlaps[large][:, large], atol=1e-3)
   np.testing.assert_allclose(traced, other, atol=1e-6)
 
 
@@ -84,12 +84,13 @@ def test_what_is_unknown_overlaps_nothing(xp, what):
 
 def test_suppression_keeps_the_best_of_each_place():
   boxes = [moved(FACE, 2), FACE, FAR, moved(FACE, 9)]
-  kept = detection.suppress(boxes, [0.3, 0.9, 0.5, 0.2], overlap=0.3)
-  np.testing.assert_allclose(kept[:, 4], [0.9, 0.5])
-  # Moved by the one that overlaps by more than half, by its share of scores.
+  result = detection.suppress(boxes, [0.3, 0.9, 0.5, 0.2], overlap=0.3)
+  np.testing.assert_allclose(result[:, 4], [0.9, 0.5])
+  # The box moves towards the one that overlaps it by more than half, weighted
+  # by their scores.
   x0 = (0.9 * 10 + 0.3 * 12) / 1.2
-  np.testing.assert_allclose(kept[0, :4], [x0, 10, x0 + 20, 30])
-  np.testing.assert_allclose(kept[1, :4], FAR)
+  np.testing.assert_allclose(result[0, :4], [x0, 10, x0 + 20, 30])
+  np.testing.assert_allclose(result[1, :4], FAR)
 
 
 def test_nothing_is_kept_of_nothing():
@@ -98,17 +99,17 @@ def test_nothing_is_kept_of_nothing():
 
 def test_average_precision_by_hand():
   """Right, wrong, right, of three faces: (1 + 2/3) / 3."""
-  found = [
+  detections = [
     np.array([[*FACE, 0.9], [*moved(FAR, 15), 0.8]]),
     np.array([[*FAR, 0.7]]),
   ]
   truth = [np.array([FACE]), np.array([FAR, FACE])]
-  assert detection.average_precision(found, truth) == pytest.approx(5 / 9)
+  assert detection.average_precision(detections, truth) == pytest.approx(5 / 9)
 
 
 def test_a_face_counts_once():
-  found = [np.array([[*FACE, 0.9], [*moved(FACE, 1), 0.8]])]
-  assert detection.average_precision(found, [np.array([FACE])]) == 1
+  detections = [np.array([[*FACE, 0.9], [*moved(FACE, 1), 0.8]])]
+  assert detection.average_precision(detections, [np.array([FACE])]) == 1
   twice = [np.array([[*FACE, 0.9], [*moved(FACE, 1), 0.95]])]
   assert detection.average_precision(twice, [np.array([FACE])]) == 1
   late = [np.array([[*FAR, 0.9], [*FACE, 0.8]])]
@@ -123,31 +124,35 @@ def test_overlap_decides():
 
 
 def test_images_without_faces_or_detections():
-  found = [np.zeros((0, 5)), np.array([[*FACE, 0.9]]), np.array([[*FAR, 0.5]])]
+  detections = [
+    np.zeros((0, 5)),
+    np.array([[*FACE, 0.9]]),
+    np.array([[*FAR, 0.5]]),
+  ]
   truth = [np.array([FACE]), np.zeros((0, 4)), np.array([FAR])]
-  assert detection.average_precision(found, truth) == pytest.approx(0.25)
+  assert detection.average_precision(detections, truth) == pytest.approx(0.25)
   with pytest.raises(ValueError, match="without a face"):
-    detection.average_precision(found[:1], [np.zeros((0, 4))])
+    detection.average_precision(detections[:1], [np.zeros((0, 4))])
   with pytest.raises(ValueError, match="3 images of detections, 1 of faces"):
-    detection.average_precision(found, truth[:1])
+    detection.average_precision(detections, truth[:1])
 
 
 def test_precision_is_the_best_at_that_recall_or_more():
   """Wrong, right, right of two faces: 2/3 at both, not 1/2 and 2/3."""
-  found = [np.array([[*moved(FAR, 30), 0.9], [*FACE, 0.8], [*FAR, 0.7]])]
+  detections = [np.array([[*moved(FAR, 30), 0.9], [*FACE, 0.8], [*FAR, 0.7]])]
   truth = [np.array([FACE, FAR])]
-  assert detection.average_precision(found, truth) == pytest.approx(2 / 3)
+  assert detection.average_precision(detections, truth) == pytest.approx(2 / 3)
 
 
 def test_detections_that_tie_count_together():
-  """Half of four are right, whichever stands first."""
+  """Two of four are right, whatever their order."""
   rows = [[*FACE, 0.5], [*FAR, 0.5], [*moved(FACE, 40), 0.5], [*FAR, 0.5]]
   rows[3][1] += 30
   truth = [np.array([FACE, FAR])]
   for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
-    found = [np.array(rows)[order]]
-    assert detection.average_precision(found, truth) == 0.5
-    # Of one image each, in any order of images.
+    detections = [np.array(rows)[order]]
+    assert detection.average_precision(detections, truth) == 0.5
+    # One detection per image, in any order of images.
     apart = [np.array([rows[i]]) for i in order]
     faces = [np.array([[FACE, FAR, FACE, FACE][i]]) for i in order]
     faces = [f if i < 2 else f + 200 for f, i in zip(faces, order, strict=True)]
@@ -158,16 +163,16 @@ def test_detections_that_tie_count_together():
 def test_infinite_scores_tie_too(score):
   truth = [np.array([FACE])]
   for rows in ([FACE, FAR], [FAR, FACE]):
-    found = [np.array([[*box, score] for box in rows])]
-    assert detection.average_precision(found, truth) == 0.5
+    detections = [np.array([[*box, score] for box in rows])]
+    assert detection.average_precision(detections, truth) == 0.5
 
 
 def test_the_better_place_of_a_tie_takes_the_face():
   near, far = [*moved(FACE, 1), 0.5], [*moved(FACE, 5), 0.5]
   truth = [np.array([FACE])]
   for rows in ([near, far], [far, near]):
-    found = [np.array([*rows, [*FAR, 0.1]])]
-    assert detection.average_precision(found, truth) == 0.5
+    detections = [np.array([*rows, [*FAR, 0.1]])]
+    assert detection.average_precision(detections, truth) == 0.5
 
 
 def test_what_is_no_number_is_refused():

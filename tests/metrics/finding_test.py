@@ -1,4 +1,4 @@
-"""The one rule by which everything measured is judged."""
+"""The one rule by which all figures are judged."""
 
 import json
 
@@ -45,7 +45,8 @@ def level(*args, **kwargs):
     (0.0, 0.02, {"ceiling": Interval(0.05, 0.031, 0.07)}, GOOD),
     (0.0, 0.02, {"floor": None}, UNCLEAR),
     (0.031, 0.2, {"ceiling": None}, BAD),  # identified is identified
-    # Three times a chance of a fifth would be a lot: five points it is.
+    # Three times a chance of a fifth would be too much: the slack is five
+    # points.
     (0.1, 0.24, {"floor": 0.2}, GOOD),
     (0.1, 0.26, {"floor": 0.2}, UNCLEAR),
     (0.26, 0.3, {"floor": 0.2}, BAD),
@@ -152,7 +153,8 @@ def test_the_worst_is_what_is_read_best_of_what_should_be_hidden():
   assert finding.worst([held, told, most, some, spans]) is most
   assert finding.worst([held, spans, told]) is spans
   assert finding.worst([told]) is None
-  # By different metrics: by how far it is on the way to the ceiling.
+  # Findings of different metrics are compared by their share of the way from
+  # floor to ceiling.
   seen = row(0.86, 0.85, 0.87, "SSIM", floor=0.2)
   assert finding.worst([some, seen]) is seen
   lost = row(0.6, 0.5, 0.7, "accuracy", KEPT, floor=0.55)

@@ -45,7 +45,7 @@ def test_ssim_equals_dm_pix_and_scikit_image():
   assert got.shape == (2, 3)
   exact = [ssim_in_float64(*pair) for pair in zip(a[1], b[1])]
   np.testing.assert_allclose(got[1], exact, atol=5e-7)
-  # Its own rounding is more than that.
+  # The peer's own rounding error is larger.
   np.testing.assert_allclose(dm_pix.ssim(a[1], b[1]), exact, atol=2e-6)
   expected = structural_similarity(
     a[1, 2].astype(float),
@@ -115,12 +115,12 @@ def reference_ms_ssim(a, b, weights):
 )
 def test_ms_ssim_equals_the_paper(side, scales):
   a = pictures(3, side, side, 3)
-  # Darker too: luminance counts, at the coarsest scale alone.
+  # Darker, too: luminance counts, but only at the coarsest scale.
   b = 0.6 * noisy(a, 0.15)
   weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
   weights /= weights.sum()
-  given = scales if side == 64 else None
-  got = float(image.ms_ssim(a, b, scales=given))
+  chosen = scales if side == 64 else None
+  got = float(image.ms_ssim(a, b, scales=chosen))
   assert got == pytest.approx(reference_ms_ssim(a, b, weights), abs=2e-4)
   assert 0.05 < got < 0.999
 
@@ -197,8 +197,8 @@ def test_psnr_of_equal_images_is_infinite_at_any_range(max_val):
 
 def test_ms_ssim_of_nan_is_nan():
   x = jax.random.uniform(jax.random.key(0), (3, 64, 64, 3))
-  found = image.ms_ssim(x.at[1, 0, 0, 0].set(jnp.nan), x)
-  np.testing.assert_array_equal(np.isnan(found), [False, True, False])
+  result = image.ms_ssim(x.at[1, 0, 0, 0].set(jnp.nan), x)
+  np.testing.assert_array_equal(np.isnan(result), [False, True, False])
 
 
 def test_pairs_needed():

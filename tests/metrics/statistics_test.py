@@ -49,7 +49,7 @@ def test_proportion_is_plain_python():
 
 
 def test_an_interval_of_a_mean_by_people():
-  """Ten copies of each person's value tell no more than one of each."""
+  """Ten copies of each person's value are as informative as one."""
   rng = np.random.default_rng(0)
   values = rng.normal(3, 2, 50)
   one = statistics.mean_interval(values, np.arange(50))
@@ -69,7 +69,7 @@ def test_an_interval_of_a_mean_by_people():
 
 
 def test_an_interval_by_resampling():
-  """Of a mean it is the normal one, about."""
+  """The bootstrap interval of a mean is about the normal one."""
   values = np.random.default_rng(1).normal(0, 1, 400)
   low, high = statistics.bootstrap_interval(
     lambda rows: values[rows].mean(), 400, resamples=2000

@@ -71,7 +71,7 @@ def test_grid_equals_brute_force(seed, levels):
 
 
 def test_threshold_is_learnt_on_the_other_folds():
-  # Each half parts perfectly, at places that are wrong for the other half.
+  # Each half has a perfect threshold, which is wrong for the other half.
   similarity = np.array([0.1, 0.2, 0.3, 0.4, 5.1, 5.2, 5.3, 5.4])
   same = np.array([0, 0, 1, 1, 0, 0, 1, 1], bool)
   got = verification.evaluate_pairs(similarity, same, 2)

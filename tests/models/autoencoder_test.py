@@ -1,4 +1,4 @@
-"""Every shape the paper states holds at 224 pixels, by abstract evaluation."""
+"""All shapes that the paper states for 224 pixels, by abstract evaluation."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Networks by name are those made by hand; what is unknown is named."""
+"""Networks by name equal their modules; unknown names are reported."""
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +37,14 @@ def test_every_kind_reads_images(kind):
 )
 def test_parameters_are_those_of_the_network_made_by_hand(kind, by_hand):
   images = jnp.zeros((1, 16, 16, 3))
-  made, expected = (
+  variables, expected = (
     network.init(jax.random.key(3), images, train=False)
     for network in (
       backbones.make(kind, **SETTINGS[kind]),
       by_hand(**SETTINGS[kind]),
     )
   )
-  jax.tree.map(np.testing.assert_array_equal, made, expected)
+  jax.tree.map(np.testing.assert_array_equal, variables, expected)
 
 
 def test_what_is_unknown_is_named():

@@ -55,7 +55,7 @@ def test_parameter_counts(depth, millions):
   variables = shapes(IResNet(STAGES[depth]), 112)
   count = size(variables["params"])
   assert count == expected_parameters(STAGES[depth], 64, 112, 512)
-  # What arcface_torch's models are known to hold.
+  # The parameter counts of arcface_torch's models.
   assert round(count / 1e6, 2) == millions
   # The name counts two layers per block, the stem and fc.
   assert 2 * sum(STAGES[depth]) + 2 == depth
@@ -118,7 +118,7 @@ def test_training_updates_statistics_and_drops(small):
   before = variables["batch_stats"]["embedding_norm"]["mean"]
   after = stats["batch_stats"]["embedding_norm"]["mean"]
   assert not np.allclose(before, after)
-  # One batch normalised: mean 0 and variance 1, as the scale is fixed at 1.
+  # A batch is normalised to mean 0 and variance 1, as the scale is fixed at 1.
   np.testing.assert_allclose(a.mean(0), 0, atol=1e-5)
   np.testing.assert_allclose(a.std(0), 1, atol=1e-3)
   assert set(variables["params"]["embedding_norm"]) == {"bias"}
@@ -134,7 +134,7 @@ def test_group_norm_sees_one_example_at_a_time():
 
 
 def test_block_by_hand():
-  """A block with its norms at rest, against float64 correlations."""
+  """A block with identity norms, against float64 correlations."""
   block = iresnet.Block(features=3, stride=2)
   rng = np.random.default_rng(0)
   x = rng.normal(size=(1, 6, 6, 2))

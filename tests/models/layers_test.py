@@ -17,7 +17,7 @@ def test_max_pool_equals_xla_and_its_gradient(window, stride):
   np.testing.assert_array_equal(ours(x), reference(x))
   weight = jax.random.normal(jax.random.key(1), reference(x).shape)
   gradient = lambda f: jax.grad(lambda x: jnp.sum(f(x) * weight))(x)
-  # Up to nine outputs are added, in another order.
+  # Sums of up to nine terms are added in another order.
   np.testing.assert_allclose(gradient(ours), gradient(reference), atol=1e-6)
 
 
@@ -106,8 +106,8 @@ def test_norms_are_named_and_others_refused():
     assert y.shape == (2, 4, 4, channels)
     scaled = layers.norm("group", True, jnp.float32)
     z = jax.random.normal(jax.random.key(1), (2, 4, 4, channels))
-    found, _ = nn.Sequential([scaled]).init_with_output(jax.random.key(0), z)
-    parts = np.asarray(found).reshape(2, 16, groups, -1)
+    result, _ = nn.Sequential([scaled]).init_with_output(jax.random.key(0), z)
+    parts = np.asarray(result).reshape(2, 16, groups, -1)
     np.testing.assert_allclose(parts.mean((1, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(parts.std((1, 3)), 1, atol=1e-3)
   with pytest.raises(ValueError, match="'batch' or 'group', got 'layer'"):

@@ -16,7 +16,7 @@ def problem(seed=0, batch=8, classes=16, dim=12):
   weight = rng.normal(size=(classes, dim))
   labels = rng.integers(classes, size=batch)
   embeddings = weight[labels] + 1.5 * rng.normal(size=(batch, dim))
-  # Lengths on both sides of the range [10, 110] of MagFace, and inside.
+  # Lengths below, inside and above the range [10, 110] of MagFace.
   lengths = np.geomspace(3, 300, batch)[:, None]
   embeddings *= lengths / np.linalg.norm(embeddings, axis=1, keepdims=True)
   return embeddings, weight, labels
@@ -34,7 +34,7 @@ def cross_entropy(logits, labels):
 
 
 def golden(embeddings, weight, labels, scale, target_of):
-  """Per-example losses from the definition, by way of the angle itself."""
+  """Per-example losses by definition, computed with the angle itself."""
   logits = cosines(embeddings, weight)
   rows = np.arange(len(labels))
   logits[rows, labels] = target_of(np.arccos(logits[rows, labels]))
@@ -99,7 +99,7 @@ def test_arcface_falls_beyond_pi():
   )
   expected = golden(*line(theta), 4.0, lambda theta: angular(theta, 0.5))
   np.testing.assert_allclose(losses, expected, atol=1e-3)
-  # cos(theta + m) would turn back there, and reward turning away.
+  # There cos(theta + m) would rise again, and reward larger angles.
   plain = golden(*line(theta), 4.0, lambda theta: np.cos(theta + 0.5))
   assert losses[-1] > plain[-1] + 0.3
 
@@ -127,7 +127,7 @@ def test_exact_gradients(loss):
 
 
 def straight_through_gradient(embeddings, weight, labels, scale, m):
-  """By hand: softmax of the shifted logits, through d logit = s d cos."""
+  """The gradient by hand: softmax of shifted logits, and d logit = s d cos."""
   logits = cosines(embeddings, weight)
   rows = np.arange(len(labels))
   cosine = logits.copy()

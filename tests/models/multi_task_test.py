@@ -11,13 +11,13 @@ from jaxpriv.models import layers, multi_task
 
 def shapes(module, shape, **arguments):
   x = jax.ShapeDtypeStruct(shape, jnp.float32)
-  made = jax.eval_shape(
+  result = jax.eval_shape(
     lambda x: module.init_with_output(
       jax.random.key(0), x, train=False, mutable=True, **arguments
     ),
     x,
   )
-  return made
+  return result
 
 
 def count(variables):
@@ -30,9 +30,9 @@ def test_hyperface_is_that_of_the_paper():
   model = multi_task.MultiTask(multi_task.HyperFace())
   (outputs, logs), variables = shapes(model, (2, 227, 227, 3))
   assert count(variables) - 5 == 33_821_318
-  assert set(variables) == {"params"}  # nothing is kept of batches
-  found = {task: y.shape for task, y in outputs.items()}
-  assert found == {
+  assert set(variables) == {"params"}  # no batch statistics
+  sizes = {task: y.shape for task, y in outputs.items()}
+  assert sizes == {
     "detection": (2, 2),
     "landmarks": (2, 42),
     "visibility": (2, 21),
@@ -70,11 +70,11 @@ def test_small_networks_see_one_region_at_a_time(side, options, units):
 
 def test_local_response_normalisation_by_its_formula():
   x = np.random.default_rng(0).normal(0, 30, (2, 3, 3, 9)).astype(np.float32)
-  found = multi_task.local_response_norm(jnp.asarray(x))
+  result = multi_task.local_response_norm(jnp.asarray(x))
   for c in range(9):
     near = x[..., max(c - 2, 0) : c + 3].astype(np.float64)
     scale = (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
-    np.testing.assert_allclose(found[..., c], x[..., c] / scale, rtol=1e-5)
+    np.testing.assert_allclose(result[..., c], x[..., c] / scale, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_gradients_of_an_edge_point_across_it():
   """Dark left of a line, bright right of it: direction 0, and no other."""
   image = np.zeros((1, 16, 16, 3), np.float32)
   image[:, :, 6:] = 0.8
-  found = np.asarray(multi_task.oriented_gradients(jnp.asarray(image)))
-  assert found.shape == (1, 4, 4, 11)
-  histogram, colour = found[0, :, :, :8], found[0, :, :, 8:]
+  histograms = np.asarray(multi_task.oriented_gradients(jnp.asarray(image)))
+  assert histograms.shape == (1, 4, 4, 11)
+  histogram, colour = histograms[0, :, :, :8], histograms[0, :, :, 8:]
   assert (histogram[:, 1].argmax(-1) == 0).all()
   assert (histogram[:, 1, 0] > 0.5).all()
-  # Half a bin away there is still a share, across there is none.
+  # Neighbouring bins, half a bin away, get a share, perpendicular ones none.
   assert (histogram[:, 1, 1] < 0.5 * histogram[:, 1, 0]).all()
   assert not histogram[:, 1, 2:7].max() > 1e-3
   assert not histogram[:, 3].max() > 1e-3
@@ -119,13 +119,13 @@ def test_gradients_of_an_edge_point_across_it():
   np.testing.assert_allclose(colour[:, 3], 0.6, atol=1e-6)
   turned = multi_task.oriented_gradients(jnp.asarray(image.swapaxes(1, 2)))
   assert (np.asarray(turned)[0, 1, :, :8].argmax(-1) == 2).all()
-  # Histograms do not tell how bright a photograph is.
+  # Histograms do not depend on the brightness of a photograph.
   dim = np.asarray(multi_task.oriented_gradients(jnp.asarray(image / 4)))
-  np.testing.assert_allclose(dim[..., :8], found[..., :8], atol=0.1)
+  np.testing.assert_allclose(dim[..., :8], histograms[..., :8], atol=0.1)
 
 
 def test_fixed_features_leave_out_what_all_of_a_region_has_in_common():
-  """Another colour all over, within what can be shown, changes nothing."""
+  """A constant shift of colour, without saturation, changes nothing."""
   network = multi_task.SmallMultiTask(widths=(), features=8, gradients=8)
   x = jax.random.uniform(jax.random.key(0), (2, 40, 40, 3)) * 0.5
   variables = network.init(jax.random.key(1), x, train=False)

@@ -27,8 +27,8 @@ def shape_and_count(model, shape):
 )
 def test_modules_of_four_bottlenecks(side, channels, count):
   shape = (2, side, side, channels)
-  found = shape_and_count(poisoning.DeepPoisoningModule(), shape)
-  assert found == (shape, count)
+  result = shape_and_count(poisoning.DeepPoisoningModule(), shape)
+  assert result == (shape, count)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_an_inverse_bottleneck_is_that_of_the_paper(residual, channels):
   y = convolved(y, kernels[2])
   if residual:
     y += convolved(x, kernels[3]) if channels != 16 else x
-  found = block.apply(variables, images, train=False)
-  np.testing.assert_allclose(found, np.maximum(y, 0), atol=1e-4)
+  result = block.apply(variables, images, train=False)
+  np.testing.assert_allclose(result, np.maximum(y, 0), atol=1e-4)
 
 
 def test_the_module_is_residual_blocks_one_after_the_other():
@@ -76,8 +76,8 @@ def test_the_module_is_residual_blocks_one_after_the_other():
   for name in ("Bottleneck_0", "Bottleneck_1"):
     own = {kind: tree[name] for kind, tree in variables.items()}
     y = resnet.Bottleneck(8).apply(own, y, train=False)
-  found = model.apply(variables, x, train=False)
-  np.testing.assert_allclose(found, y, atol=1e-6)
+  result = model.apply(variables, x, train=False)
+  np.testing.assert_allclose(result, y, atol=1e-6)
 
 
 @pytest.mark.parametrize("output", ["clamp", "min_max"])
@@ -104,8 +104,8 @@ def test_the_module_changes_nothing_at_first():
   z = jax.random.uniform(jax.random.key(0), (2, 4, 4, 16))
   for norm in ("batch", "group"):
     model = poisoning.DeepPoisoningModule(2, norm=norm, identity=True)
-    found, _ = model.init_with_output(jax.random.key(1), z, train=False)
-    np.testing.assert_allclose(found, z, atol=1e-6)
+    result, _ = model.init_with_output(jax.random.key(1), z, train=False)
+    np.testing.assert_allclose(result, z, atol=1e-6)
 
 
 def test_a_shuffled_reconstructor_computes_nothing_at_full_size():
@@ -124,13 +124,13 @@ def test_filters_against_their_sums():
   for i in range(3):
     for j in range(3):
       expected += padded[:, i : i + 5, j : j + 6] / 9
-  found = poisoning.mean_filter(jnp.asarray(z), 3)
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  result = poisoning.mean_filter(jnp.asarray(z), 3)
+  np.testing.assert_allclose(result, expected, atol=1e-6)
   expected = gaussian_filter(
     z.astype(float), (0, 0.8, 0.8, 0), mode="nearest", truncate=2.5
   )
-  found = poisoning.gaussian_filter(jnp.asarray(z), 0.8)
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  result = poisoning.gaussian_filter(jnp.asarray(z), 0.8)
+  np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_content_keys_differ_for_images_that_hardly_do():

@@ -76,8 +76,8 @@ def test_a_block_is_that_of_the_paper(stride, channels):
   if len(kernels) == 4:
     x = normed(convolved(x, kernels[3], stride), 1.5)
   assert (len(kernels) == 4) == (stride == 2 or channels == 4)
-  found = block.apply(variables, images, train=False)
-  np.testing.assert_allclose(found, np.maximum(x + y, 0), atol=1e-4)
+  result = block.apply(variables, images, train=False)
+  np.testing.assert_allclose(result, np.maximum(x + y, 0), atol=1e-4)
 
 
 def test_group_norm_leaves_each_image_alone():

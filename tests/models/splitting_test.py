@@ -1,4 +1,4 @@
-"""Two halves of a network do what the whole does, and no more."""
+"""The two halves of a network compute the same as the whole, and no more."""
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ RESNET = resnet.ResNet((2, 1), 8, 5, (3, 1, False))
 VGG = vggnet.VGGNet((1, 1), 8, 5)
 
 
-def made(model, seed=0):
+def initialised(model, seed=0):
   x = jax.random.uniform(jax.random.key(seed), (4, 16, 16, 3))
   variables = model.init(jax.random.key(1), x, train=False)
-  # Statistics that are not their first values.
+  # Statistics that differ from their initial values.
   _, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
   return {**variables, **updated}, x
 
@@ -30,12 +30,12 @@ def made(model, seed=0):
   ],
 )
 def test_halves_make_the_whole(model, layer, shape):
-  variables, x = made(model)
+  variables, x = initialised(model)
   halves = splitting.split(model, layer, train=False)
   features = halves.featurizer(variables, x)
   assert features.shape == shape
   whole = model.apply(variables, x, train=False)
-  # Other images: the decider must not look at them.
+  # Other images: the decider must not use them.
   decided = jax.jit(halves.decider)(variables, features, x + 1)
   np.testing.assert_allclose(decided, whole, rtol=1e-5, atol=1e-6)
   other = halves.decider(variables, features * 1.5 + 0.1, x)
@@ -43,7 +43,7 @@ def test_halves_make_the_whole(model, layer, shape):
 
 
 def test_the_decider_computes_nothing_before_the_cut():
-  variables, x = made(RESNET)
+  variables, x = initialised(RESNET)
   halves = splitting.split(RESNET, "conv3_1", train=False)
   features = halves.featurizer(variables, x)
   flops = lambda fn, *a: (
@@ -54,23 +54,23 @@ def test_the_decider_computes_nothing_before_the_cut():
 
 
 def test_gradients_pass_the_cut():
-  variables, x = made(RESNET)
+  variables, x = initialised(RESNET)
   halves = splitting.split(RESNET, "conv2_2", train=False)
   features = halves.featurizer(variables, x)
 
   def loss(z):
     return jnp.sum(jnp.square(halves.decider(variables, z, x)))
 
-  found = jax.grad(loss)(features)
-  length = jnp.linalg.norm(found)
-  # Uphill, where the change is largest beside rounding and kinks.
-  step = 0.02 * found / length
+  gradient = jax.grad(loss)(features)
+  length = jnp.linalg.norm(gradient)
+  # Along the gradient, where the change is largest relative to rounding.
+  step = 0.02 * gradient / length
   slope = (loss(features + step) - loss(features - step)) / 0.04
   np.testing.assert_allclose(slope, length, rtol=3e-2)
 
 
 def test_a_layer_that_is_not_there_is_named_with_those_that_are():
-  variables, x = made(RESNET)
+  variables, x = initialised(RESNET)
   halves = splitting.split(RESNET, "conv9_1", train=False)
   with pytest.raises(ValueError, match="conv9_1.*conv1, norm1.*conv3_1"):
     halves.featurizer(variables, x)
@@ -79,7 +79,7 @@ def test_a_layer_that_is_not_there_is_named_with_those_that_are():
 
 
 def test_the_halves_share_the_parameters_of_the_whole():
-  variables, x = made(RESNET)
+  variables, x = initialised(RESNET)
   before, after = splitting.halves(RESNET, "conv2_2", x, train=False)
   assert set(before) | set(after) == set(
     flatten_dict(variables["params"], sep="/")

@@ -19,27 +19,27 @@ from jaxpriv.privacy import accounting
   ],
 )
 def test_known_settings(q, sigma, steps, delta, by_rdp, by_pld):
-  found = accounting.epsilon(q, sigma, steps, delta, "rdp")
-  assert found == pytest.approx(by_rdp, rel=1e-4)
-  found = accounting.epsilon(q, sigma, steps, delta)
-  assert found == pytest.approx(by_pld, rel=1e-3)
+  result = accounting.epsilon(q, sigma, steps, delta, "rdp")
+  assert result == pytest.approx(by_rdp, rel=1e-4)
+  result = accounting.epsilon(q, sigma, steps, delta)
+  assert result == pytest.approx(by_pld, rel=1e-3)
 
 
 def test_the_unsampled_gaussian_is_the_analytic_one():
   """Balle and Wang 2018, theorem 8, at mu = sqrt(T) / sigma = 1."""
-  found = accounting.epsilon(1.0, 10.0, 100, 1e-5)
+  result = accounting.epsilon(1.0, 10.0, 100, 1e-5)
   normal = lambda x: 0.5 * math.erfc(-x / math.sqrt(2))
-  delta = normal(0.5 - found) - math.exp(found) * normal(-0.5 - found)
+  delta = normal(0.5 - result) - math.exp(result) * normal(-0.5 - result)
   assert delta == pytest.approx(1e-5, rel=1e-3)
 
 
 @pytest.mark.parametrize("accountant", ["rdp", "pld"])
 def test_calibration_is_that_of_dp_accounting(accountant):
   q, steps, delta, target = 1024 / 20000, 1000, 1e-5, 3.0
-  found = accounting.calibrate_noise_multiplier(
+  sigma = accounting.calibrate_noise_multiplier(
     target, delta, q, steps, accountant
   )
-  spent = accounting.epsilon(q, found, steps, delta, accountant)
+  spent = accounting.epsilon(q, sigma, steps, delta, accountant)
   assert spent <= target < spent * (1 + 1e-3)
   make = dict(rdp=rdp.RdpAccountant, pld=pld.PLDAccountant)[accountant]
   theirs = dp_accounting.calibrate_dp_mechanism(
@@ -50,7 +50,7 @@ def test_calibration_is_that_of_dp_accounting(accountant):
     dp_accounting.ExplicitBracketInterval(1.0, 4.0),
     tol=1e-4,
   )
-  assert found == pytest.approx(theirs, rel=1e-3)
+  assert sigma == pytest.approx(theirs, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_calibration_is_that_of_dp_accounting(accountant):
    (50.0, 512, 3)],
 )  # fmt: skip
 def test_calibration_asks_little_and_nothing_twice(target, steps, fine, caplog):
-  """Each question to the fine grid is seconds, where there is little noise."""
+  """At little noise, each evaluation on the fine grid takes seconds."""
   asked = []
 
   def spent(sigma, accountant):
@@ -79,10 +79,10 @@ def test_calibration_asks_little_and_nothing_twice(target, steps, fine, caplog):
 
 @pytest.mark.parametrize("jump", [0.3, 1.0, 7.3])
 def test_calibration_ends_where_epsilon_jumps(jump):
-  """No noise multiplier spends the target itself."""
+  """No noise multiplier spends exactly the target."""
   spent = lambda sigma, accountant: 9.0 if sigma < jump else 0.5
-  found = accounting.calibrate(spent, 3.0, "pld")
-  assert jump <= found <= jump * (1 + 1.1e-4)
+  sigma = accounting.calibrate(spent, 3.0, "pld")
+  assert jump <= sigma <= jump * (1 + 1.1e-4)
 
 
 def test_noise_that_nobody_has_is_refused():
@@ -95,19 +95,19 @@ def test_noise_that_nobody_has_is_refused():
 
 
 def test_little_noise_fits_in_memory():
-  """Its losses on the fine grid do not. Nearly mu^2 / 2 + 4.265 mu."""
+  """On the fine grid it would not; epsilon is nearly mu^2 / 2 + 4.265 mu."""
   mu = math.sqrt(1000) / 0.25
-  found = accounting.epsilon(1.0, 0.25, 1000, 1e-5)
-  assert found == pytest.approx(mu**2 / 2 + 4.265 * mu, rel=1e-3)
+  result = accounting.epsilon(1.0, 0.25, 1000, 1e-5)
+  assert result == pytest.approx(mu**2 / 2 + 4.265 * mu, rel=1e-3)
   assert accounting.epsilon(0.1, 1e-4, 100, 1e-5) == math.inf
 
 
 def test_a_coarser_grid_above_100_is_a_bound_as_good():
   total = pld.PLDAccountant().compose(accounting.event(0.1, 0.42, 512))
   fine = total.get_epsilon(1e-6)
-  found = accounting.epsilon(0.1, 0.42, 512, 1e-6)
+  result = accounting.epsilon(0.1, 0.42, 512, 1e-6)
   assert fine > 100
-  assert fine <= found <= fine * (1 + 1e-4)
+  assert fine <= result <= fine * (1 + 1e-4)
 
 
 def test_the_ends():

@@ -1,4 +1,4 @@
-"""Bounds hold where the truth is known, and each planted fault is found."""
+"""Bounds hold against known epsilons, and each planted fault is detected."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from jaxpriv.privacy import accounting, auditing, clipping, noise
 from jaxpriv.privacy import plan as plan_lib
 from jaxpriv.training import private
 
-# Of N(mu, 1) against N(0, 1) at delta 1e-5: mu -> epsilon, by dp_accounting.
+# mu -> epsilon of N(mu, 1) against N(0, 1) at delta 1e-5, by dp_accounting.
 DELTA = 1e-5
 
 
@@ -23,7 +23,7 @@ def gaussian_epsilon(mu):
 
 @pytest.mark.parametrize("mu", [0.0, 0.5, 1.0, 3.0])
 def test_bounds_are_below_the_truth_and_not_far(mu):
-  """In nineteen runs of twenty at least; of 40 no more than 6 may be above."""
+  """At least 19 of 20 bounds are right, so at most 6 of 40 may be above."""
   truth = gaussian_epsilon(mu) if mu else 0.0
   above, bounds = 0, []
   for seed in range(40):
@@ -37,39 +37,39 @@ def test_bounds_are_below_the_truth_and_not_far(mu):
 
 
 def test_scores_that_never_cross_give_all_that_counts_allow():
-  """0 of 500 wrong, at one level in 80: the rate is below 0.0087."""
+  """With 0 errors of 500, at level 1 / 80, the rate is below 0.0087."""
   inside, outside = np.full(1000, 5.0), np.zeros(1000)
-  found = auditing.epsilon_lower_bound(inside, outside, DELTA)
+  bound = auditing.epsilon_lower_bound(inside, outside, DELTA)
   upper = 1 - (0.05 / 4) ** (1 / 500)
-  assert found == pytest.approx(np.log((1 - upper - DELTA) / upper), rel=1e-6)
-  # The other way round is as telling: the inequality goes both ways.
+  assert bound == pytest.approx(np.log((1 - upper - DELTA) / upper), rel=1e-6)
+  # Scores that are lower with the canary give no bound.
   assert auditing.epsilon_lower_bound(-inside, outside, DELTA) == 0
 
 
 def test_one_run_equals_its_formula_by_hand():
-  """18 of 20 guesses right: the least epsilon that this is not unlikely at."""
+  """18 of 20 right guesses: the smallest epsilon at which they are likely."""
   scores = np.arange(20.0)[::-1]
   included = np.array([True] * 9 + [False, True] + [False] * 9)
-  found = auditing.epsilon_one_run(scores, included, 0.0)
-  # Of the five shares the half is best: p such that P(Bin(20, p) >= 18) = .01.
+  bound = auditing.epsilon_one_run(scores, included, 0.0)
+  # The best of the five shares is one half: P(Bin(20, p) >= 18) = .01 gives p.
   low, high = 0.0, 20.0
   for _ in range(60):
     middle = (low + high) / 2
     tail = stats.binom.sf(17, 20, 1 / (1 + np.exp(-middle)))
     low, high = (middle, high) if tail < 0.01 else (low, middle)
-  assert found == pytest.approx(low, abs=2e-3)
-  assert auditing.epsilon_one_run(scores, included, 1e-3) < found
+  assert bound == pytest.approx(low, abs=2e-3)
+  assert auditing.epsilon_one_run(scores, included, 1e-3) < bound
 
 
 @pytest.mark.parametrize("guesses,right", [(40, 33), (200, 150), (10, 10)])
 def test_one_run_has_the_level_of_jax_privacy(guesses, right):
   for epsilon in (0.0, 0.5, 1.0, 3.0):
     for delta in (1e-9, 1e-5, 1e-3):
-      found = auditing._one_run_level(500, guesses, right, epsilon, delta)
+      level = auditing._one_run_level(500, guesses, right, epsilon, delta)
       peer = jax_privacy_auditing._one_run_p_value(
         500, guesses, right, epsilon, delta
       )
-      assert found == pytest.approx(peer, rel=1e-9, abs=1e-12)
+      assert level == pytest.approx(peer, rel=1e-9, abs=1e-12)
 
 
 def test_one_run_is_below_the_truth():
@@ -77,24 +77,24 @@ def test_one_run_is_below_the_truth():
     rng = np.random.default_rng(seed)
     included = rng.random(1000) < 0.5
     scores = rng.normal(0, 1, 1000) + 2.0 * included
-    found = auditing.epsilon_one_run(scores, included, DELTA)
-    assert 1 < found < gaussian_epsilon(2.0)
+    bound = auditing.epsilon_one_run(scores, included, DELTA)
+    assert 1 < bound < gaussian_epsilon(2.0)
     assert auditing.epsilon_one_run(scores, ~included, DELTA) == 0
 
 
 def test_the_order_of_scores_that_tie_says_nothing():
   included = np.arange(1000) < 500
   assert auditing.epsilon_one_run(np.zeros(1000), included, DELTA) == 0
-  # Two values: those of the higher are guessed in where a share ends at them.
+  # Only two values: the higher ones are guessed in if a share ends at them.
   scores = np.where(np.arange(1000) % 500 < 100, 1.0, 0.0)
   for order in (np.arange(1000), np.random.default_rng(0).permutation(1000)):
-    found = auditing.epsilon_one_run(scores[order], included[order], DELTA)
-    assert found == 0
+    bound = auditing.epsilon_one_run(scores[order], included[order], DELTA)
+    assert bound == 0
   telling = np.where(included, 1.0, 0.0)
-  found = auditing.epsilon_one_run(telling, included, 0.0)
+  bound = auditing.epsilon_one_run(telling, included, 0.0)
   shuffled = np.random.default_rng(0).permutation(1000)
   again = auditing.epsilon_one_run(telling[shuffled], included[shuffled], 0.0)
-  assert found == again > 4
+  assert bound == again > 4
 
 
 @pytest.mark.parametrize("function", ["epsilon_one_run", "epsilon_lower_bound"])
@@ -135,10 +135,10 @@ def audit(mesh, grad=private.private_grad, seed=0, plan=PLAN):
 
 def test_the_mechanism_passes(mesh):
   for seed in range(3):
-    found = audit(mesh, seed=seed)
-    assert not found.faults
-    assert 0 < found.epsilon < found.claimed
-    assert found.claimed == accounting.epsilon(1.0, 2.0, 2, DELTA)
+    result = audit(mesh, seed=seed)
+    assert not result.faults
+    assert 0 < result.epsilon < result.claimed
+    assert result.claimed == accounting.epsilon(1.0, 2.0, 2, DELTA)
 
 
 def test_it_passes_with_groups_layers_and_little_noise(mesh):
@@ -146,8 +146,8 @@ def test_it_passes_with_groups_layers_and_little_noise(mesh):
     PLAN, noise_multiplier=0.5, per_layer=True, allocation="dimension",
     group_clip_norms={"log": 0.1}, clip_norm=3.0,
   )  # fmt: skip
-  found = audit(mesh, plan=plan)
-  assert not found.faults and found.epsilon > 3
+  result = audit(mesh, plan=plan)
+  assert not result.faults and result.epsilon > 3
 
 
 def test_no_noise_is_found(mesh, monkeypatch):
@@ -155,8 +155,8 @@ def test_no_noise_is_found(mesh, monkeypatch):
     lambda x: jnp.zeros(x.shape), tree
   )
   monkeypatch.setattr(noise, "gaussian", silent)
-  found = audit(mesh)
-  assert found.epsilon > found.claimed and len(found.faults) == 2
+  result = audit(mesh)
+  assert result.epsilon > result.claimed and len(result.faults) == 2
 
 
 def test_noise_divided_by_the_batch_size_twice_is_found(mesh, monkeypatch):
@@ -166,21 +166,21 @@ def test_noise_divided_by_the_batch_size_twice_is_found(mesh, monkeypatch):
     return jax.tree.map(lambda z: z / 100, right(key, tree, stddev))
 
   monkeypatch.setattr(noise, "gaussian", small)
-  found = audit(mesh)
-  assert found.epsilon > found.claimed
-  assert found.noise_ratio == pytest.approx(0.01, rel=0.2)
+  result = audit(mesh)
+  assert result.epsilon > result.claimed
+  assert result.noise_ratio == pytest.approx(0.01, rel=0.2)
 
 
 def test_no_clipping_is_found(mesh, monkeypatch):
   monkeypatch.setattr(clipping, "_scale", lambda clip_norm, length: 1.0)
-  found = audit(mesh)
-  assert found.epsilon > found.claimed
-  assert found.noise_low < found.noise_ratio < found.noise_high
-  assert len(found.faults) == 2
+  result = audit(mesh)
+  assert result.epsilon > result.claimed
+  assert result.noise_low < result.noise_ratio < result.noise_high
+  assert len(result.faults) == 2
 
 
 def test_noise_for_each_device_is_found(mesh, monkeypatch):
-  """Added before the sum over devices: eight draws in place of one."""
+  """Noise added before the sum over devices is drawn eight times, not once."""
   right = noise.gaussian
 
   def each(key, tree, stddev):
@@ -188,9 +188,9 @@ def test_noise_for_each_device_is_found(mesh, monkeypatch):
     return jax.tree.map(lambda *z: sum(z), *draws)
 
   monkeypatch.setattr(noise, "gaussian", each)
-  found = audit(mesh)
-  assert found.noise_ratio == pytest.approx(np.sqrt(8), rel=0.1)
-  assert found.faults
+  result = audit(mesh)
+  assert result.noise_ratio == pytest.approx(np.sqrt(8), rel=0.1)
+  assert result.faults
 
 
 def test_noise_that_differs_between_replicas_is_found(mesh, monkeypatch):
@@ -208,18 +208,18 @@ def test_noise_that_differs_between_replicas_is_found(mesh, monkeypatch):
     )
 
   monkeypatch.setattr(noise, "gaussian", different)
-  found = audit(mesh)
-  assert not found.replicas_agree and found.faults
+  result = audit(mesh)
+  assert not result.replicas_agree and result.faults
 
 
 def test_a_key_used_for_all_steps_is_found(mesh, monkeypatch):
-  """Each step's noise is right, and half of it is no secret in the next."""
+  """The noise of each step is right, but the same in all steps."""
   right = noise.gaussian
   monkeypatch.setattr(
     noise, "gaussian", lambda key, tree, s: right(jax.random.key(9), tree, s)
   )
-  found = audit(mesh)
-  assert found.epsilon > found.claimed
+  result = audit(mesh)
+  assert result.epsilon > result.claimed
 
 
 def test_steps_are_even(mesh):

@@ -1,4 +1,4 @@
-"""Noise is normal, of the size asked for, and new wherever it must be."""
+"""Noise is normal, of the right size, and independent where it must be."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Norms against float64, where rounding is at its worst."""
+"""Norms against float64, on inputs with the worst rounding errors."""
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,15 @@ def exact_product(a, g):
 def test_lengths_of_any_size(size):
   rows = np.random.default_rng(0).normal(size=(3, size)).astype(np.float32)
   rows[1] = 1.1  # added up one after the other, all errors have one sign
-  found = jax.jit(norms.lengths)(rows)
-  np.testing.assert_allclose(found, exact(rows), rtol=2e-6)
+  result = jax.jit(norms.lengths)(rows)
+  np.testing.assert_allclose(result, exact(rows), rtol=2e-6)
 
 
 @pytest.mark.parametrize(
   "size,rounds,last", [(1, 0, 1), (32, 0, 32), (33, 1, 5), (10**6, 5, 31)]
 )
 def test_depth_is_that_of_total(size, rounds, last):
-  """Rounds of three additions, each an eighth of the one before."""
+  """Each round of three additions leaves an eighth of the terms."""
   assert norms.depth(size) == 3 * rounds + last
   trace = str(jax.make_jaxpr(norms.total)(jnp.ones((2, size))))
   assert trace.count("= optimization_barrier") == rounds
@@ -46,9 +46,9 @@ def test_lengths_of_any_magnitude(value, size):
   mixed[1, :] = 0
   mixed[2, 0] = 1
   mixed[3, ::2] *= -1e-3
-  found = jax.jit(norms.lengths)(mixed)
-  np.testing.assert_allclose(found, exact(mixed), rtol=CLOSE, atol=1e-37)
-  assert found[1] == 0
+  result = jax.jit(norms.lengths)(mixed)
+  np.testing.assert_allclose(result, exact(mixed), rtol=CLOSE, atol=1e-37)
+  assert result[1] == 0
 
 
 def test_a_row_is_measured_as_if_it_were_alone():
@@ -64,7 +64,7 @@ def test_a_row_is_measured_as_if_it_were_alone():
 
 
 def hard_products(rows, positions, inputs, outputs):
-  """Products whose terms cancel, as views that are nearly alike do."""
+  """Products whose terms cancel, as those of nearly equal views do."""
   random = np.random.default_rng(0)
   a = np.repeat(random.normal(size=(rows, 1, inputs)), positions, 1)
   apart = 10.0 ** random.uniform(-7, 0, (rows, 1, 1))
@@ -87,10 +87,10 @@ def hard_products(rows, positions, inputs, outputs):
 )  # fmt: skip
 def test_product_lengths_are_never_too_small(positions, inputs, outputs):
   a, g = hard_products(24, positions, inputs, outputs)
-  found = np.asarray(jax.jit(norms.product_lengths)(a, g), np.float64)
+  result = np.asarray(jax.jit(norms.product_lengths)(a, g), np.float64)
   true = exact_product(a, g)
-  assert (true <= found * (1 + CLOSE)).all()
-  # Nor larger than what is said.
+  assert (true <= result * (1 + CLOSE)).all()
+  # Nor larger than the documented bound.
   size = np.sum(
     np.linalg.norm(a.astype(np.float64), axis=2)
     * np.linalg.norm(g.astype(np.float64), axis=2),
@@ -99,13 +99,13 @@ def test_product_lengths_are_never_too_small(positions, inputs, outputs):
   hidden = norms.slack(positions, inputs, outputs) * size**2
   if positions == 1:
     hidden = 0
-  assert (found <= np.sqrt(true**2 + 2 * hidden) * (1 + CLOSE)).all()
+  assert (result <= np.sqrt(true**2 + 2 * hidden) * (1 + CLOSE)).all()
 
 
 def test_the_slack_is_small_where_nothing_cancels():
   a, g = np.random.default_rng(0).normal(size=(2, 8, 16, 512))
-  found = jax.jit(norms.product_lengths)(a, g)
-  np.testing.assert_allclose(found, exact_product(a, g), rtol=2e-4)
+  result = jax.jit(norms.product_lengths)(a, g)
+  np.testing.assert_allclose(result, exact_product(a, g), rtol=2e-4)
 
 
 @pytest.mark.parametrize("tiny,huge", [(1e-19, 1e17), (1e-30, 1e17), (1, 1e17)])
@@ -114,8 +114,8 @@ def test_product_lengths_of_any_magnitude(tiny, huge, positions):
   random = np.random.default_rng(0)
   a = (tiny * random.normal(size=(4, positions, 600))).astype(np.float32)
   g = (huge * random.normal(size=(4, positions, 300))).astype(np.float32)
-  # Positions of very different sizes, each large in another factor.
+  # Positions of very different sizes, each large in only one factor.
   a[1, 0], g[1, 0] = a[1, 0] * 1e-5, g[1, 0] * np.float32(1e-12)
   a[2, 0], a[3] = 0, 0
-  found = jax.jit(norms.product_lengths)(a, g)
-  np.testing.assert_allclose(found, exact_product(a, g), rtol=3e-4)
+  result = jax.jit(norms.product_lengths)(a, g)
+  np.testing.assert_allclose(result, exact_product(a, g), rtol=3e-4)

@@ -26,9 +26,9 @@ def test_it_is_that_of_jax_privacy(clip_norm):
   )
   ours = clipped_grad(loss_fn, clip_norm)
   expected = jax.jit(theirs)(params, batch, is_padding_example=padding)
-  found, _ = jax.jit(ours)(params, {**batch, "padding": padding})
+  total, _ = jax.jit(ours)(params, {**batch, "padding": padding})
   for a, b in zip(
-    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+    jax.tree.leaves(total), jax.tree.leaves(expected), strict=True
   ):
     scale = max(float(np.abs(b).max()), 1e-3)
     np.testing.assert_allclose(a, b, atol=1e-5 * scale)

@@ -1,4 +1,4 @@
-"""The plan: what is spent, what is refused, and the noise of each group."""
+"""Plans: their budget, refused settings, and the noise of each group."""
 
 import dataclasses
 import math
@@ -18,19 +18,19 @@ PARAMS = {
 
 
 def make(**changes):
-  made = plan.Plan(
+  result = plan.Plan(
     units=1000, unit="image", rows_per_unit=1, batch_size=50,
     noise_multiplier=1.5, steps=20, group_clip_norms={"log": 0.5},
   )  # fmt: skip
-  return dataclasses.replace(made, **changes)
+  return dataclasses.replace(result, **changes)
 
 
 def options(**changes):
-  made = common.dp()
-  made.epsilon = 3.0
-  made.accountant = "rdp"  # in a moment
-  made.update(changes)
-  return made
+  result = common.dp()
+  result.epsilon = 3.0
+  result.accountant = "rdp"  # in a moment
+  result.update(changes)
+  return result
 
 
 PHASES = [("one", 50, 20), ("two", 100, 30)]
@@ -47,9 +47,9 @@ def test_phases_share_one_budget():
 
 
 def test_given_noise_pays_for_fewer_steps():
-  """As many as keep to the budget, and not one fewer."""
-  given = options(noise_multiplier=1.05, epsilon=3.0)
-  plans = plan.make_plans(given, PHASES, 1000)
+  """As many steps as keep to the budget, and not one fewer."""
+  dp = options(noise_multiplier=1.05, epsilon=3.0)
+  plans = plan.make_plans(dp, PHASES, 1000)
   one, two = plans["one"], plans["two"]
   assert one.steps == 20 and 0 < two.steps < 30
   spent = lambda steps: accounting.epsilon_of(
@@ -122,7 +122,7 @@ def test_groups_and_layers_bound_the_whole():
   for one in (make(), make(per_layer=True)):
     clipped = one.clipped_grad(loss, PARAMS)
     assert clipped.sensitivity() == pytest.approx(math.sqrt(1.25))
-  # A group that is not there, as of parameters that are not trained.
+  # A group without parameters, as when they are not trained.
   other = make(group_clip_norms={"logs": 1.0})
   assert other.groups(PARAMS)[0] == {"rest": 1.0}
   assert other.clipped_grad(loss, PARAMS).sensitivity() == 1
@@ -133,10 +133,10 @@ def test_the_longest_beginning_owns_a_parameter(allocation):
   both = {"net": 1.0, "net/b": 0.5}
   for norms in (both, dict(reversed(both.items()))):
     one = make(group_clip_norms=norms, allocation=allocation)
-    found, group_of = one.groups(PARAMS)
-    assert found == {**both, "rest": 1.0}
+    clip_norms, group_of = one.groups(PARAMS)
+    assert clip_norms == {**both, "rest": 1.0}
     assert group_of("net/a/w") == "net" and group_of("net/b/w") == "net/b"
-  # All of "net/" is owned by others: it is no group, and costs no noise.
+  # All of "net/" belongs to other groups: it is none itself, costs no noise.
   all_of_it = {"net/": 3.0, "net/a": 1.0, "net/b": 0.5}
   one = make(group_clip_norms=all_of_it, allocation=allocation)
   assert one.groups(PARAMS)[0] == {"net/a": 1.0, "net/b": 0.5, "rest": 1.0}
@@ -199,12 +199,16 @@ def test_a_ledger_of_another_plan_is_refused():
 
 
 def test_a_statement_carries_all_it_rests_on():
-  given = options()
-  plans = plan.make_plans(given, PHASES, 1000)
-  said = plan.statement(plans, {"one": 20, "two": 30}, given)
-  assert 2.99 < said["epsilon"] <= 3
-  assert said["relation"] == "add_or_remove_one"
-  assert (said["unit"], said["units"], said["delta"]) == ("image", 1000, 1e-5)
-  assert [p["sampling_probability"] for p in said["phases"]] == [0.05, 0.1]
-  early = plan.statement(plans, {"one": 20, "two": 10}, given)
-  assert early["epsilon"] < said["epsilon"]
+  dp = options()
+  plans = plan.make_plans(dp, PHASES, 1000)
+  statement = plan.statement(plans, {"one": 20, "two": 30}, dp)
+  assert 2.99 < statement["epsilon"] <= 3
+  assert statement["relation"] == "add_or_remove_one"
+  assert (statement["unit"], statement["units"], statement["delta"]) == (
+    "image",
+    1000,
+    1e-5,
+  )
+  assert [p["sampling_probability"] for p in statement["phases"]] == [0.05, 0.1]
+  early = plan.statement(plans, {"one": 20, "two": 10}, dp)
+  assert early["epsilon"] < statement["epsilon"]

@@ -1,4 +1,4 @@
-"""Draws have the distribution that is accounted for."""
+"""Draws have the distribution that the accountant assumes."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ UNITS, Q, STEPS = 200, 0.1, 4000
 
 @pytest.fixture(scope="module")
 def drawn():
-  """bool [STEPS, UNITS]: who is in which batch."""
+  """bool [STEPS, UNITS]: the units in each batch."""
   sampling = PoissonSampling(UNITS, Q, 7, rows_for(UNITS, Q))
-  found = np.zeros((STEPS, UNITS), bool)
+  drawn_units = np.zeros((STEPS, UNITS), bool)
   for step in range(STEPS):
     batch = sampling.batch(step)
-    found[step, batch[batch >= 0]] = True
+    drawn_units[step, batch[batch >= 0]] = True
     assert len(batch) == sampling.rows
     assert (np.diff(batch[batch >= 0]) > 0).all()
-  return found
+  return drawn_units
 
 
 def test_everybody_is_drawn_equally_often(drawn):
@@ -88,7 +88,7 @@ def rows_of(draw, step, rows_per_unit):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_records_of_units_are_drawn_together(devices):
-  """A unit's rows are its own records, no record twice, at most so many."""
+  """A unit's rows are distinct records of its own, up to rows_per_unit."""
   lengths = [1, 2, 3, 5, 9] * 8
   numbers = np.random.default_rng(0).permutation(sum(lengths))
   records = np.split(numbers, np.cumsum(lengths)[:-1])

@@ -1,11 +1,11 @@
-"""How hard the faces are for a linear eye: ridge classifiers on raw pixels.
+"""How hard the faces are for linear probes: ridge classifiers on raw pixels.
 
 The generator promises that people and attributes cannot be read off pixels
 linearly, while a network can learn both: a linear probe identifies other
 photographs of at most 30% of 200 people and reads no attribute but Male above
 90%. The probe is one-against-all ridge regression on centred pixels, solved in
 its dual form, with the penalty that does best on the test photographs
-themselves: the most favourable probe there is.
+themselves, which is the choice most favourable to the probe.
 """
 
 from typing import NamedTuple

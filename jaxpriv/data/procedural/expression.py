@@ -1,4 +1,4 @@
-"""From factors to what is drawn: how attributes act on shapes and colours."""
+"""From factors to shapes and colours, and how attributes change them."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +19,8 @@ def _when(condition: Array) -> Array:
 def express(params: dict[str, Array], xp) -> SimpleNamespace:
   """Factors [B] of people and photographs to shapes [B, 1], for drawing.
 
-  An attribute moves a shape by more than one person differs from the next, yet
-  less than the shape's whole range, so that no single pixel tells it.
+  An attribute changes a shape by more than people differ from each other, yet
+  by less than the shape's whole range, so that no single pixel reveals it.
   """
   p = SimpleNamespace(**{k: v.reshape(-1, 1) for k, v in params.items()})
   male, old = p.Male, 1.0 - p.Young

@@ -1,4 +1,4 @@
-"""Photographs framed as recognisers want them: the camera moved, not the image.
+"""Frames photographs for recognisers by moving the camera, not the image.
 
 The five points of a face are brought to the ArcFace template by the similarity
 that fits them best (least squares; Umeyama, TPAMI 1991, in the plane as one
@@ -11,7 +11,7 @@ import numpy as np
 from jaxpriv.data import alignment
 from jaxpriv.data.procedural.landmarks import locate
 
-_SIZE = 112  # any: the fit is in shares of the side
+_SIZE = 112  # an arbitrary size: the fit is in shares of the side
 
 
 def aligned(

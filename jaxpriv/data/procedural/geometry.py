@@ -49,7 +49,7 @@ class View(NamedTuple):
   sharp: Array
 
   def on_face(self, xp) -> "View":
-    """The same view with all that is beyond the outline moved far away."""
+    """The same view with points beyond the outline moved far away."""
     away = xp.clip(self.inside * -1e5 - 2e3, 0.0, 99.0)
     return self._replace(Y=self.Y + away)
 

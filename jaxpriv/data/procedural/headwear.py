@@ -1,4 +1,4 @@
-"""Hair, hats, glasses, and what else lies over a face or behind it."""
+"""Hair, hats, glasses, and other things in front of a face or behind it."""
 
 from types import SimpleNamespace
 from typing import Any

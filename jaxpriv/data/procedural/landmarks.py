@@ -1,8 +1,8 @@
-"""Where the landmarks of a drawn face lie, which are seen, and the face box.
+"""The landmarks of a drawn face, their visibility, and the face box.
 
 Points on the surface are projected by the geometry that draws the features.
-Whether something covers a point is asked of the masks that draw the coverings,
-evaluated at that one point.
+The masks that draw coverings, evaluated at a single point, decide whether it is
+covered.
 """
 
 from types import SimpleNamespace
@@ -117,7 +117,7 @@ def _placed(p, surface: Points, domain: str) -> tuple[Array, Array, Array]:
 
 
 def _covered(p, x: Array, y: Array, size: int, domain: str) -> Array:
-  """How far each point is hidden by things before it, [B, K]."""
+  """The degree to which things in front hide each point, [B, K]."""
   v = geometry.view(p, x, y, size, np)
   c = expression.palette(p, np)
   before = headwear.objects(p, c, v, np)
@@ -155,13 +155,13 @@ def locate(
   human = domain == "human"
   surface = _human_points(p) if human else _animal_points(p)
   x, y, facing = _placed(p, surface, domain)
-  known = np.isfinite(x)
-  x0, y0 = np.where(known, x, 0.0), np.where(known, y, 0.0)
+  finite = np.isfinite(x)
+  x0, y0 = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
   hidden = _covered(p, x0, y0, size, domain)
   points = geometry.to_pixels(p, x, y, size, np).astype(np.float32)
   inside = np.all((points >= -0.5) & (points <= size - 0.5), -1)
   seen = inside & (facing > _FACING) & (hidden < _COVERED)
-  visibility = np.where(known, seen, -1).astype(np.int8)
+  visibility = np.where(finite, seen, -1).astype(np.int8)
   return SimpleNamespace(
     landmarks=points, visibility=visibility, box=_box(p, size, domain)
   )

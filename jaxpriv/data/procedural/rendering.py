@@ -1,7 +1,7 @@
 """The renderer: a pure function from factors to images, over numpy or JAX.
 
 `render(params, size, xp=jax.numpy)` may be jitted (size and xp are static) and
-vmapped; it gives the image that numpy gives, to a grey level or two.
+vmapped; its image equals that of numpy to a grey level or two.
 """
 
 from collections.abc import Iterator
@@ -86,11 +86,12 @@ def _draw(params: dict[str, Array], size: int, domain: str, xp) -> Array:
 def cut_out(
   params: dict[str, Array], size: int, domain: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Draws people without what is behind them or grain of the film.
+  """Draws people without background or film grain.
 
   Returns:
-    their colours [B, size, size, 3], 0 beside them, and how much of what is
-    behind shows [B, size, size, 1]: a picture becomes rest * picture + colours.
+    their colours [B, size, size, 3], 0 outside of them, and the remaining
+    transparency `rest` [B, size, size, 1]: a picture becomes
+    rest * picture + colours.
   """
   p = expression.express(params, np)
   c = expression.palette(p, np)
@@ -110,7 +111,7 @@ def cut_out(
 
 
 def backdrop(params: dict[str, Array], size: int) -> np.ndarray:
-  """Draws what is behind people: [B, size, size, 3]."""
+  """Draws the background behind people, [B, size, size, 3]."""
   p = expression.express(params, np)
   c = expression.palette(p, np)
   x, y = geometry.pixel_grid(p, size, np)

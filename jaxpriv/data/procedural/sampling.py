@@ -19,7 +19,7 @@ Correlations = Mapping[tuple[str, str], float]
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-  """A bijection of uint32 that leaves no visible pattern (lowbias32)."""
+  """A bijection of uint32 without visible patterns (lowbias32)."""
   x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
   x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
   return x ^ (x >> np.uint32(16))
@@ -118,7 +118,7 @@ def _scale(u: Factors, table: tables.Table, chances: Mapping) -> Factors:
 
 
 def _keys(names: Sequence[str], domain: str) -> list[str]:
-  """Cat 7 shall not have the eyes, nor the walls, of person 7."""
+  """Keys with the domain, so that cat 7 shares no factors with person 7."""
   return [f"{domain} {name}" for name in names]
 
 

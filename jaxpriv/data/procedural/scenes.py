@@ -1,7 +1,7 @@
 """ProceduralScenes: pictures of several drawn people, each seen whole.
 
-Everyone is drawn in a window of the picture and laid over those further up, who
-stand further back; below the window the body goes on as it is. Heads do not
+Each person is drawn in a window of the picture, over those further up, who
+stand further back; below the window the body continues unchanged. Heads do not
 overlap, so nobody hides a face.
 """
 
@@ -16,14 +16,14 @@ MIN_SIZE, MAX_SIZE = 32, 2048
 
 # Half a head, as a share of the picture's side.
 _SCALES = (0.055, 0.24)
-# What a head and its hair or hat take up: half the width, above and below the
-# middle between the eyes, in half heads.
+# The extent of a head with hair or hat, in half heads: half its width, and
+# above and below the middle between the eyes.
 _HEAD = (1.15, 1.45, 1.2)
 _WINDOW = 4.0  # side of the window, in half heads
 _TRIES = 12  # places tried for a face
-# A photograph of each person that `ProceduralFaces` does not show.
+# Photograph numbers from here on are not used by `ProceduralFaces`.
 _FIRST_PHOTOGRAPH = 1_000_000
-# Light, film and background are those of the picture, not of each person in it.
+# Light, film and background belong to the picture, not to each person in it.
 _SHARED = tuple(
   name
   for name in tables.PHOTOGRAPH
@@ -133,7 +133,7 @@ class ProceduralScenes(records.Source):
     return sampling.uniform(self._seed, names, np.array([index]))[0]
 
   def _places(self, index: int, wanted: int) -> np.ndarray:
-    """Where heads are, scale, x and y: up to `wanted`, as far as they fit."""
+    """Scale, x and y of up to `wanted` heads, as many as fit."""
     drawn = self._draw(index, "place", wanted * _TRIES * 3)
     side, above, below = _HEAD
     places: list[tuple[float, float, float]] = []
@@ -154,7 +154,7 @@ class ProceduralScenes(records.Source):
     return np.array(places)
 
   def _shared(self, index: int) -> sampling.Factors:
-    """Factors of a picture; all others, at rest, so that it can be drawn."""
+    """The shared factors of a picture; the others have neutral values."""
     person = sampling.sample_people(self._seed, np.array([0]))
     factors = person | sampling.sample_photographs(
       self._seed, np.array([0]), np.array([0])
@@ -177,7 +177,7 @@ class ProceduralScenes(records.Source):
     return person, domain, drawn
 
   def _paint(self, picture: np.ndarray, faces) -> np.ndarray:
-    """Lays everybody over the picture, those further down later."""
+    """Draws all people over the picture, from top to bottom."""
     size = self.image_size
     depth = [float(factors["shift_y"][0] + factors["scale"][0])
              for _, _, factors in faces]  # fmt: skip
@@ -195,7 +195,7 @@ class ProceduralScenes(records.Source):
       colours, rest = rendering.cut_out(
         factors | _as_factors(moved), window, domain
       )
-      # To the bottom of the picture by the last row of the window.
+      # The last row of the window is repeated to the bottom of the picture.
       below = max(0, size - corner[1] - window)
       colours, rest = (
         np.pad(x[0], ((0, below), (0, 0), (0, 0)), mode="edge")

@@ -1,7 +1,7 @@
 """Soft masks, and the composition of layers of flat colour.
 
-A picture is a list of layers, front to back. What a layer adds to a point is
-its colour times its mask times what the layers before it let through.
+A picture is a list of layers, front to back. A layer adds to a point its colour
+times its mask times the transparency left by the layers before it.
 """
 
 from collections.abc import Callable, Iterable
@@ -66,21 +66,22 @@ def hue_colour(hue: Array, colourful: Array, light: Array, xp) -> Array:
 def composite(
   groups: Iterable[list[Layer]], shade: Array, tint: Callable, xp
 ) -> tuple[Array, Array]:
-  """Layers, front to back in groups: an image [B, 3, P] and what shows behind.
+  """Composites layers, front to back in groups, to an image [B, 3, P].
 
-  The latter [B, P] is 0 where a layer is opaque. `shade` [B, P] multiplies what
-  is lit, `tint` maps the colours [B, 3, K]. A group is painted before the next
-  is drawn, so a generator of groups keeps few pixels in memory at a time.
+  Also returns the remaining transparency [B, P], 0 where a layer is opaque.
+  `shade` [B, P] multiplies lit layers, `tint` maps the colours [B, 3, K]. A
+  group is painted before the next is drawn, so a generator of groups keeps few
+  pixels in memory at a time.
   """
   batch, points = shade.shape
   rest = xp.ones((batch, points), xp.float32)
-  # What is not lit, and what is.
+  # The image of unlit layers, and that of lit ones.
   images = [xp.zeros((batch, 3, points), xp.float32) for _ in range(2)]
   for layers in groups:
     colours = tint(xp.stack([layer.colour for layer in layers], -1))
     for k, layer in enumerate(layers):
       weight = layer.mask * rest
       rest = rest - weight
-      # In place in numpy; JAX arrays are replaced.
+      # This updates numpy arrays in place and replaces JAX arrays.
       images[layer.lit] += colours[:, :, k, None] * weight[:, None, :]
   return images[True] * shade[:, None, :] + images[False], rest

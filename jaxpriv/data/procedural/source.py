@@ -1,4 +1,4 @@
-"""ProceduralFaces: a record source that draws every face when it is asked."""
+"""ProceduralFaces: a record source that draws faces on demand."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class ProceduralFaces(records.Source):
   photographs a person.
 
   With `aligned` the five points of a face lie on the ArcFace template, as
-  recognisers want their images; see `framing`.
+  recognisers expect; see `framing`.
 
   With domain "all", person k is of domain k % 4. Attributes of animals are
   unknown (-1).
@@ -81,7 +81,7 @@ class ProceduralFaces(records.Source):
     return f"{self.person(number)}, photograph {photograph}"
 
   def person(self, number: int) -> str:
-    """All that says who somebody is, whatever the image size and alignment."""
+    """Names a person independently of the image size and alignment."""
     domain = self._domains[number % len(self._domains)]
     return f"procedural {domain} {number}, seed {self._seed}"
 
@@ -92,7 +92,7 @@ class ProceduralFaces(records.Source):
     return {name: value[0] for name, value in batch.items()}
 
   def _getitems(self, indices: Sequence[int]) -> list[records.Record]:
-    """What Grain calls to read a batch at once."""
+    """Grain calls this to read a whole batch at once."""
     batch = self.batch(indices)
     return [
       {name: value[i] for name, value in batch.items()}
@@ -109,7 +109,7 @@ class ProceduralFaces(records.Source):
     return align_params(params, domain) if self._aligned else params
 
   def batch(self, indices: Sequence[int] | np.ndarray) -> records.Batch:
-    """Records drawn together: the fast way. Arrays with a leading axis."""
+    """Draws several records at once, which is faster than one by one."""
     indices = np.asarray(indices, np.int64)
     which = indices // self.images_per_identity % len(self._domains)
     out: records.Batch = {}
