@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
-from jaxpriv.methods.deep_poisoning import classifier, module
+from jaxpriv.methods.deep_poisoning import classifier, poisoning, release
 from jaxpriv.methods.deep_poisoning import parts as parts_lib
 from jaxpriv.methods.deep_poisoning.classifier import (
   baseline,
@@ -119,7 +119,7 @@ def phases(config: ConfigDict) -> list[Phase]:
       features=lambda batch, frozen: parts.features(batch["image"], frozen),
       needs=(CLASSIFIER,),
     ),
-    module.of_secret(
-      module.phase(parts, options[POISONING]), config.model.secret
+    release.seeded(
+      poisoning.phase(parts, options[POISONING]), config.model.secret
     ),
   ]
