@@ -25,11 +25,13 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import attribute_inference, inversion, reidentification
+from jaxpriv.attacks import inversion, reidentification
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data import memory
 from jaxpriv.data.memory import InMemory
-from jaxpriv.metrics import finding
+from jaxpriv.metrics import attributes, finding
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.metrics.attributes import Together
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.metrics.statistics import Mean
 from jaxpriv.training import published
@@ -68,14 +70,15 @@ class Figures(NamedTuple):
   Attributes:
     likeness: metric -> its mean, with an interval by person.
     identity: naive recognition of them by an independent recogniser.
-    attributes: what a predictor reads, as `attribute_inference.overall`, or
-      None.
+    attributes: what a predictor reads in them, if there is one.
+    undisguised: balanced accuracy of the same predictor on the photographs.
     rows: of the test photographs, those that were rebuilt.
   """
 
   likeness: Mapping[str, Mean]
   identity: reidentification.Rank
-  attributes: Mapping[str, Any] | None
+  attributes: Together | None
+  undisguised: Interval | None
   rows: Any
 
 
@@ -256,17 +259,25 @@ class Scene:
       recogniser.read(shown),
       test.identities,
     )[0]
-    read = None
+    read = original = None
     if predictor is not None:
       columns, _ = self._hidden()
-      read = attribute_inference.overall(
-        predictor.read(shown)[:, columns],
-        self.people.read(predictor)[rows][:, columns],
-        shown.arrays["attributes"][:, columns],
-        shown.identities,
+      read, original = (
+        attributes.together(
+          predicted[:, columns],
+          shown.arrays["attributes"][:, columns],
+          shown.identities,
+        )
+        for predicted in (
+          predictor.read(shown),
+          self.people.read(predictor)[rows],
+        )
       )
-    likeness = inversion.likeness(test.arrays["image"], images, test.identities)
-    return Figures(likeness, naive, read, rows)
+    likeness = image_metrics.likeness(
+      test.arrays["image"], images, test.identities
+    )
+    undisguised = original and original.balanced
+    return Figures(likeness, naive, read, undisguised, rows)
 
   def _gather(self, parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
     return memory.gather(parts, rows, self.options.memory)
@@ -361,27 +372,25 @@ class Scene:
     clean = None
     if by not in BOUNDS:
       clean = self.bounds()[CLEAN].attributes
-    ceiling = Interval(*read["undisguised"])
-    if clean and clean["low"] <= GUESSING < ceiling.low:
+    ceiling = figures.undisguised
+    if clean and clean.balanced.low <= GUESSING < ceiling.low:
       # Not even unprotected features give them away by this inverter.
-      ceiling = Interval(clean["balanced"], clean["low"], clean["high"])
+      ceiling = clean.balanced
     return Finding(
       subject=subject,
       claim=TOGETHER,
       wanted=wanted if what == "hidden" else finding.TOLD,
       by=by,
       metric="balanced accuracy",
-      value=read["balanced"],
-      low=read["low"],
-      high=read["high"],
+      **read.balanced._asdict(),
       hits=None,
-      total=read["total"],
+      total=read.total,
       floor=GUESSING,
       ceiling=ceiling,
       where={
         "predictor": predictor.name,
         "what": what,
-        "read right": read["hits"],
+        "read right": read.hits,
         **columns,
       },
     )
