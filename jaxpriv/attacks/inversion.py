@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxpriv.metrics import identification, statistics
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.method import Outputs, Phase
 
 BLOCK = 128
@@ -40,11 +40,11 @@ def inverter(
   features: Callable | None = None,
   **changes: Any,
 ) -> Phase:
-  """An attacker's inverter; see `tasks.reconstruction`."""
+  """An attacker's inverter; see `recipes.reconstruction`."""
   model = Reconstructor(side, **{**network, **changes})
   if features is None:
-    return tasks.reconstruction(name, model, options)
-  return tasks.reconstruction(name, model, options, features=features)
+    return recipes.reconstruction(name, model, options)
+  return recipes.reconstruction(name, model, options, features=features)
 
 
 def aligner(
@@ -100,7 +100,7 @@ def aligner(
   def align(apply, batch, frozen):
     return apply(batch["features"].astype(jnp.float32))
 
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     name,
     model,
     loss,

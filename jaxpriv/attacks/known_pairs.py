@@ -45,9 +45,9 @@ def attack(
     best[count] = mapped
     if count < fewest_pairs:
       continue
-    longer = scene.longer(count)
-    own = scene.inverter(f"known_{count}", options=longer)
-    images = scene.reconstruct(own, scene.train(own, some, longer), released)
+    schedule = scene.longer_schedule(count)
+    own = scene.inverter(f"known_{count}", options=schedule)
+    images = scene.reconstruct(own, scene.train(own, some, schedule), released)
     learned = scene.rebuilt("A1 inverter", images, KNOWS, pairs=count)
     yield from learned
     if learned[0].value > fitted[0].value:

@@ -136,7 +136,7 @@ class Scene:
       **{"options": self.options.phases.inverter, **arguments},
     )
 
-  def longer(self, pairs: int, **changes: Any) -> ConfigDict:
+  def longer_schedule(self, pairs: int, **changes: Any) -> ConfigDict:
     """Options of an inverter that sees each of its pairs twice at least."""
     options = self.options.phases.inverter.copy_and_resolve_references()
     options.steps = max(options.steps, 2 * pairs // options.batch_size)
@@ -171,7 +171,7 @@ class Scene:
     """An inverter of clean features, trained on those of the attackers."""
 
     def make():
-      options = self.longer(len(self.people.known))
+      options = self.longer_schedule(len(self.people.known))
       phase = self.inverter("clean", options=options)
       known = self.known()
       known = known.replace(features=known.arrays["clean"])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxpriv.methods.deep_poisoning.parts import visible
+from jaxpriv.methods.deep_poisoning.split import visible
 from jaxpriv.models.poisoning import DeepPoisoningModule, LearnedNoise
 
 Metrics = dict[str, jax.Array]

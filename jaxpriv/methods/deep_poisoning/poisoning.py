@@ -9,15 +9,15 @@ from ml_collections import ConfigDict
 
 from jaxpriv.methods.deep_poisoning import modules
 from jaxpriv.methods.deep_poisoning.modules import Module, Poisoned
-from jaxpriv.methods.deep_poisoning.parts import (
+from jaxpriv.methods.deep_poisoning.release import Release
+from jaxpriv.methods.deep_poisoning.split import (
   CLASSIFIER,
   POISONING,
   RECONSTRUCTOR,
-  Parts,
+  SplitClassifier,
   reconstructor,
 )
-from jaxpriv.methods.deep_poisoning.release import Release
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.builders import Move, Player, masked_mean, variables
 from jaxpriv.training.method import Outputs, Phase, untrained
 from jaxpriv.training.optimizers import make_optimizer
@@ -25,14 +25,14 @@ from jaxpriv.training.optimizers import make_optimizer
 NEEDS = (CLASSIFIER, RECONSTRUCTOR)
 
 
-def phase(parts: Parts, options: ConfigDict) -> Phase:
+def phase(split: SplitClassifier, options: ConfigDict) -> Phase:
   """P by (4) to (6), or learned noise, or nothing; see `phases`."""
-  module = modules.make(parts.config)
-  release = Release(module, parts.config.model)
-  poisoner = _Poisoner(parts, module, release, reconstructor(parts.config))
+  module = modules.make(split.config)
+  release = Release(module, split.config.model)
+  poisoner = _Poisoner(split, module, release, reconstructor(split.config))
   if module.net is None:
     return poisoner.untrained()
-  if parts.config.model.refreshed:
+  if split.config.model.refreshed:
     return poisoner.against_rival(options)
   return poisoner.against_reconstructor(options)
 
@@ -44,7 +44,7 @@ class _Poisoner(NamedTuple):
   features.
   """
 
-  parts: Parts
+  split: SplitClassifier
   module: Module
   release: Release
   inverter: Any
@@ -64,7 +64,7 @@ class _Poisoner(NamedTuple):
       inverters = {"ssim": self.reconstructor(frozen)}
       return self.losses(apply, batch, frozen, inverters)
 
-    return tasks.supervised_phase(
+    return recipes.supervised_phase(
       POISONING,
       self.module.net,
       loss,
@@ -103,7 +103,7 @@ class _Poisoner(NamedTuple):
         lambda applies, batch, frozen: fn(applies["dpm"], batch, frozen)
       )
     )
-    return tasks.adversarial_phase(
+    return recipes.adversarial_phase(
       POISONING,
       {"dpm": player(self.module.net), "rival": player(self.inverter)},
       {"dpm": Move(("dpm",), poison), "rival": Move(("rival",), invert)},
@@ -126,10 +126,10 @@ class _Poisoner(NamedTuple):
     images = batch["image"]
     clean = self.clean(batch, frozen)
     features = self.release(apply, clean, images)
-    decide = lambda z: self.parts.decide(z, images, frozen)
-    logits, labels = decide(features), self.parts.task(batch)
-    losses = tasks.attribute_losses(logits, labels)
-    accuracy = tasks.attribute_accuracy(logits, labels)
+    decide = lambda z: self.split.decide(z, images, frozen)
+    logits, labels = decide(features), self.split.task(batch)
+    losses = recipes.attribute_losses(logits, labels)
+    accuracy = recipes.attribute_accuracy(logits, labels)
     losses, metrics = self.module.penalty(
       losses, Poisoned(images, clean, features, logits, decide, inverters)
     )
@@ -147,7 +147,7 @@ class _Poisoner(NamedTuple):
 
     def logits(apply, batch, frozen):
       z = batch["features"].astype(jnp.float32)
-      return self.parts.decide(z, batch["image"], frozen)
+      return self.split.decide(z, batch["image"], frozen)
 
     def sample(apply, batch, frozen):
       images, invert = batch["image"], self.reconstructor(frozen)
@@ -166,7 +166,7 @@ class _Poisoner(NamedTuple):
     )
 
   def clean(self, batch, frozen) -> jax.Array:
-    return self.parts.features(batch["image"], frozen)
+    return self.split.features(batch["image"], frozen)
 
   def reconstructor(self, frozen) -> Callable[[jax.Array], jax.Array]:
     """R0, as it was trained: features -> images."""
