@@ -26,10 +26,10 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     return fn(held.state(held.last), held.frozen(held.last), batch)
 
   # Mirrored, they are as many photographs again.
-  longer = scene.longer(len(people.known), augment=True)
-  phase = scene.inverter("chosen", options=longer, features=features)
+  schedule = scene.longer_schedule(len(people.known), augment=True)
+  phase = scene.inverter("chosen", options=schedule, features=features)
   state = scene.train(
-    phase, scene.known(), longer, frozen={"target": dict(trained.states)}
+    phase, scene.known(), schedule, frozen={"target": dict(trained.states)}
   )
   released = scene.test().arrays["features"]
   images = scene.reconstruct(phase, state, released)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxpriv.attacks import attribute_inference
 from jaxpriv.attacks.reconstruction import TOGETHER, Scene
 from jaxpriv.attacks.threat import People
-from jaxpriv.metrics import finding
+from jaxpriv.metrics import attributes, finding
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.training.mechanism import Target
 
@@ -74,10 +74,13 @@ def precision(
   """
   if not labels.size:
     return
-  figures = attribute_inference.precision(
-    logits["features"], logits["clean"], labels, people.test.identities
+  released, clean = (
+    attributes.mean_average_precision(
+      logits[field], labels, people.test.identities
+    )
+    for field in ("features", "clean")
   )
-  if figures is None:
+  if released is None or clean is None:
     return
   yield Finding(
     subject=target.name,
@@ -85,9 +88,9 @@ def precision(
     wanted=finding.TOLD,
     by=by,
     metric="mAP",
-    **figures["released"]._asdict(),
+    **released.figures._asdict(),
     total=len(labels),
-    floor=figures["constant"],
-    ceiling=figures["original"],
-    where={"what": what, "count": figures["count"]},
+    floor=released.constant,
+    ceiling=clean.figures,
+    where={"what": what, "count": released.varied},
   )

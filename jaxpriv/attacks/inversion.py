@@ -1,12 +1,12 @@
-"""How features are inverted: networks, least squares, search, alignment.
+"""How features are inverted: networks, alignment, search; least squares are in
+`linear`.
 
 Who knows what, and what they do with these, is in `reconstruction`. Whatever
 learns is a `Method`, trained by the engine on people whom it is not scored on.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from jaxpriv.im2col import im2col
 from jaxpriv.metrics import identification, statistics
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.method import Outputs, Phase
 
 BLOCK = 128
@@ -41,126 +40,11 @@ def inverter(
   features: Callable | None = None,
   **changes: Any,
 ) -> Phase:
-  """An attacker's inverter; see `tasks.reconstruction`."""
+  """An attacker's inverter; see `recipes.reconstruction`."""
   model = Reconstructor(side, **{**network, **changes})
   if features is None:
-    return tasks.reconstruction(name, model, options)
-  return tasks.reconstruction(name, model, options, features=features)
-
-
-class Linear(NamedTuple):
-  """A map of features by least squares; see `least_squares`."""
-
-  weight: np.ndarray
-  window: int
-
-  def __call__(self, features: np.ndarray) -> np.ndarray:
-    """[N, H, W, C] -> [N, H, W, D], float16."""
-    parts = [
-      np.asarray(_apply_linear(features[i : i + BLOCK], *self))
-      for i in range(0, len(features), BLOCK)
-    ]
-    return np.concatenate(parts)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _apply_linear(features, weight, window):
-  mapped = _windows(features, window) @ weight
-  largest = float(np.finfo(np.float16).max)
-  mapped = jnp.clip(mapped, -largest, largest)
-  return mapped.reshape(*features.shape[:3], -1).astype(jnp.float16)
-
-
-def _windows(features, window):
-  """Rows [N H W, window^2 C + 1] around each position, and a constant."""
-  x = im2col(features.astype(jnp.float32), (window, window), (1, 1), "SAME")
-  x = x.reshape(-1, x.shape[-1])
-  return jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
-
-
-class _Moments(NamedTuple):
-  """Sums over rows of inputs x and outputs y: what least squares needs."""
-
-  gram: np.ndarray  # x^T x
-  cross: np.ndarray  # x^T y
-  square: float  # of all y
-
-  def plus(self, other: "_Moments") -> "_Moments":
-    return _Moments(
-      self.gram + other.gram,
-      self.cross + other.cross,
-      self.square + other.square,
-    )
-
-  def solve(self, ridge: float) -> np.ndarray:
-    scale = ridge * np.trace(self.gram) / len(self.gram)
-    return np.linalg.solve(
-      self.gram + scale * np.eye(len(self.gram)), self.cross
-    )
-
-  def error(self, weight: np.ndarray) -> float:
-    """Sum of squared differences of x @ weight and y."""
-    explained = np.sum(weight * (2 * self.cross - self.gram @ weight))
-    return float(self.square - explained)
-
-
-def least_squares(
-  released: np.ndarray,
-  clean: np.ndarray,
-  windows: Sequence[int] = (1, 3),
-  ridges: Sequence[float] = (1e-6, 1e-4, 1e-2),
-) -> Linear:
-  """Maps released features to clean ones by ridge regression.
-
-  A module of convolutions does the same at every position, so that one pair of
-  maps is as many examples as it has positions. Window and ridge are those that
-  serve the lower halves of the maps best when fitted to the upper ones, and the
-  other way round.
-
-  Args:
-    released: [N, H, W, C].
-    clean: f(x), [N, H, W, D].
-    windows: positions on a side that are looked at.
-    ridges: shares of the mean square of the inputs that are added.
-  """
-  middle = released.shape[1] // 2
-  tried = []
-  for window in windows:
-    halves = [
-      _moments(released, clean, window, *ends)
-      for ends in ((0, middle), (middle, released.shape[1]))
-    ]
-    whole = halves[0].plus(halves[1])
-    for ridge in ridges:
-      error = sum(
-        there.error(here.solve(ridge)) for here, there in (halves, halves[::-1])
-      )
-      tried.append((error, window, ridge, whole))
-  _, window, ridge, whole = min(tried, key=lambda found: found[0])
-  return Linear(whole.solve(ridge).astype(np.float32), window)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _products(z, y, window, first, end):
-  # Windows of all the map, so that those at the seam see what is beyond it.
-  rows = _windows(z, window).reshape(*z.shape[:3], -1)[:, first:end]
-  rows = rows.reshape(-1, rows.shape[-1])
-  y = y[:, first:end].astype(jnp.float32).reshape(len(rows), -1)
-  dot = functools.partial(jnp.matmul, precision="highest")
-  return dot(rows.T, rows), dot(rows.T, y), jnp.sum(jnp.square(y))
-
-
-def _moments(
-  released: np.ndarray, clean: np.ndarray, window: int, first: int, end: int
-) -> _Moments:
-  """Of the rows first to end of the maps."""
-  parts = []
-  for i in range(0, len(released), BLOCK):
-    some = slice(i, i + BLOCK)
-    made = _products(released[some], clean[some], window, first, end)
-    gram, cross, square = (np.asarray(part, np.float64) for part in made)
-    parts.append(_Moments(gram, cross, float(square)))
-  return functools.reduce(_Moments.plus, parts)
+    return recipes.reconstruction(name, model, options)
+  return recipes.reconstruction(name, model, options, features=features)
 
 
 def aligner(
@@ -216,7 +100,7 @@ def aligner(
   def align(apply, batch, frozen):
     return apply(batch["features"].astype(jnp.float32))
 
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     name,
     model,
     loss,
@@ -327,58 +211,6 @@ def smoothest(
     if seen(made) > best:
       best, chosen = seen(made), smoothness
   return chosen
-
-
-def likeness(
-  images: np.ndarray, reconstructed: np.ndarray, people: np.ndarray
-) -> dict[str, statistics.Mean]:
-  """How much of the photographs is seen: metric -> its mean.
-
-  "aligned SSIM" lets the attacker choose brightness and contrast for each image
-  afterwards, with either sign, to come nearest to the photograph: a negative
-  counts in full.
-
-  Args:
-    images: uint8 [N, S, S, 3].
-    reconstructed: float32 [N, S, S, 3] in [0, 1].
-    people: int [N], for the interval.
-  """
-  values: dict[str, list] = {}
-  for i in range(0, len(images), BLOCK):
-    photograph = images[i : i + BLOCK].astype(np.float32) / 255
-    for name, value in _compared(
-      photograph, reconstructed[i : i + BLOCK]
-    ).items():
-      values.setdefault(name, []).append(np.asarray(value))
-  each = {name: np.concatenate(parts) for name, parts in values.items()}
-  return {
-    name: statistics.mean_interval(value, people)
-    for name, value in each.items()
-    if np.isfinite(value).any()  # the PSNR of equal images is not
-  }
-
-
-@jax.jit
-def _compared(photograph, image):
-  ssim = image_metrics.ssim(photograph, image)
-  return {
-    "SSIM": ssim,
-    "aligned SSIM": jnp.maximum(
-      ssim, image_metrics.ssim(photograph, _aligned(photograph, image))
-    ),
-    "|SSIM|": jnp.abs(ssim),
-    "L1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
-    "PSNR": image_metrics.psnr(photograph, image),
-  }
-
-
-def _aligned(photograph, image):
-  """a image + b nearest to the photograph, clipped, of each pair."""
-  axes = (1, 2, 3)
-  mean = lambda x: x.mean(axes, keepdims=True)
-  x = image - mean(image)
-  slope = mean(x * photograph) / (mean(x * x) + 1e-8)
-  return jnp.clip(slope * x + mean(photograph), 0, 1)
 
 
 def linked(gallery: np.ndarray, probes: np.ndarray) -> statistics.Proportion:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jaxpriv.attacks import inversion
+from jaxpriv.attacks import linear
 from jaxpriv.attacks.reconstruction import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
@@ -36,21 +36,21 @@ def attack(
   best: dict[int, np.ndarray] = {}
   for count in numbers[-1:] if target.control else numbers:
     some = known.take(np.sort(order[:count]))
-    to_clean = inversion.least_squares(
+    to_clean = linear.least_squares(
       some.arrays["features"], some.arrays["clean"]
     )
     mapped = scene.reconstruct(phase, state, to_clean(released))
-    linear = scene.rebuilt("A1 least squares", mapped, KNOWS, pairs=count)
-    yield from linear
+    fitted = scene.rebuilt("A1 least squares", mapped, KNOWS, pairs=count)
+    yield from fitted
     best[count] = mapped
     if count < fewest_pairs:
       continue
-    longer = scene.longer(count)
-    own = scene.inverter(f"known_{count}", options=longer)
-    images = scene.reconstruct(own, scene.train(own, some, longer), released)
+    schedule = scene.longer_schedule(count)
+    own = scene.inverter(f"known_{count}", options=schedule)
+    images = scene.reconstruct(own, scene.train(own, some, schedule), released)
     learned = scene.rebuilt("A1 inverter", images, KNOWS, pairs=count)
     yield from learned
-    if learned[0].value > linear[0].value:
+    if learned[0].value > fitted[0].value:
       best[count] = images
   numbers = list(best)
   for count in sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]}):

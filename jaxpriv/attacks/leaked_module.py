@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import logging
 
-from jaxpriv.attacks import inversion
+from jaxpriv.attacks import inversion, linear
 from jaxpriv.attacks.reconstruction import Scene, finite, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
@@ -46,9 +46,7 @@ def attack(
     pairs = scene.apply(
       fn, state, plain(some), frozen, finish=published.features
     )
-  to_clean = inversion.least_squares(
-    pairs[tried:], some.arrays["clean"][tried:]
-  )
+  to_clean = linear.least_squares(pairs[tried:], some.arrays["clean"][tried:])
   inverter, weights = scene.clean_inverter()
 
   def begin(photographs, features):

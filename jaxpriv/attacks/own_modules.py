@@ -66,8 +66,8 @@ def invert_all(
     )
     for field in parts[0].arrays
   }
-  longer = scene.longer(count)
-  phase = scene.inverter(name, options=longer)
+  schedule = scene.longer_schedule(count)
+  phase = scene.inverter(name, options=schedule)
   known = InMemory(arrays, parts[0].attribute_names)
-  state = scene.train(phase, known, longer)
+  state = scene.train(phase, known, schedule)
   return scene.reconstruct(phase, state, scene.test().arrays["features"])

@@ -13,7 +13,7 @@ from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.poisoning import FeatureNet
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("features",)
@@ -76,7 +76,7 @@ def _features(batch):
 def _probe(scene, kind, units, field, known, shown, hidden) -> np.ndarray:
   """Logits [N, A, 2] of hidden attributes."""
   options = scene.options.phases.probe
-  phase = tasks.attribute_prediction(
+  phase = recipes.attribute_prediction(
     f"probe_{kind}_{field}_{scene.target.name}",
     AttributePredictor(FeatureNet(128, units), len(hidden)),
     options,
@@ -91,7 +91,7 @@ def _identity(scene, field, known, shown, units) -> reidentification.Rank:
   """A recogniser of features, on other photographs of people."""
   options = scene.options.phases.recogniser.copy_and_resolve_references()
   options.augment = False  # which is for photographs
-  phase = tasks.recognition(
+  phase = recipes.recognition(
     f"identity_{field}_{scene.target.name}",
     FeatureNet(128, units),
     len(np.unique(known.identities)),

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.models import backbones
 from jaxpriv.models.heads import AttributePredictor
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.method import Phase
 
 
@@ -15,7 +15,7 @@ def recogniser(
   """An attacker's recogniser; `network.architecture` is a kind of backbone."""
   settings = {k: v for k, v in network.items() if k != "architecture"}
   backbone = backbones.make(network.architecture, **settings)
-  return tasks.recognition(name, backbone, people, options, head=head)
+  return recipes.recognition(name, backbone, people, options, head=head)
 
 
 def predictor(
@@ -28,4 +28,4 @@ def predictor(
     model = backbones.make(kind, attributes=attributes, **settings)
   else:
     model = AttributePredictor(backbones.make(kind, **settings), attributes)
-  return tasks.attribute_prediction(name, model, options)
+  return recipes.attribute_prediction(name, model, options)

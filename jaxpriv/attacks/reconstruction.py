@@ -25,11 +25,13 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import attribute_inference, inversion, reidentification
+from jaxpriv.attacks import inversion, reidentification
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data import memory
 from jaxpriv.data.memory import InMemory
-from jaxpriv.metrics import finding, statistics
+from jaxpriv.metrics import attributes, finding, statistics
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.metrics.attributes import Together
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.metrics.statistics import Mean
 from jaxpriv.training import published
@@ -69,14 +71,15 @@ class Figures(NamedTuple):
   Attributes:
     likeness: metric -> its mean, with an interval by person.
     identity: naive recognition of them by an independent recogniser.
-    attributes: what a predictor reads, as `attribute_inference.overall`, or
-      None.
+    attributes: what a predictor reads in them, if there is one.
+    undisguised: balanced accuracy of the same predictor on the photographs.
     rows: of the test photographs, those that were rebuilt.
   """
 
   likeness: Mapping[str, Mean]
   identity: reidentification.Rank
-  attributes: Mapping[str, Any] | None
+  attributes: Together | None
+  undisguised: Interval | None
   rows: Any
 
 
@@ -134,7 +137,7 @@ class Scene:
       **{"options": self.options.phases.inverter, **arguments},
     )
 
-  def longer(self, pairs: int, **changes: Any) -> ConfigDict:
+  def longer_schedule(self, pairs: int, **changes: Any) -> ConfigDict:
     """Options of an inverter that sees each of its pairs twice at least."""
     options = self.options.phases.inverter.copy_and_resolve_references()
     options.steps = max(options.steps, 2 * pairs // options.batch_size)
@@ -169,7 +172,7 @@ class Scene:
     """An inverter of clean features, trained on those of the attackers."""
 
     def make():
-      options = self.longer(len(self.people.known))
+      options = self.longer_schedule(len(self.people.known))
       phase = self.inverter("clean", options=options)
       known = self.known()
       known = known.replace(features=known.arrays["clean"])
@@ -257,17 +260,25 @@ class Scene:
       recogniser.read(shown),
       test.identities,
     )[0]
-    read = None
+    read = original = None
     if predictor is not None:
       columns, _ = self._hidden()
-      read = attribute_inference.overall(
-        predictor.read(shown)[:, columns],
-        self.people.read(predictor)[rows][:, columns],
-        shown.arrays["attributes"][:, columns],
-        shown.identities,
+      read, original = (
+        attributes.together(
+          predicted[:, columns],
+          shown.arrays["attributes"][:, columns],
+          shown.identities,
+        )
+        for predicted in (
+          predictor.read(shown),
+          self.people.read(predictor)[rows],
+        )
       )
-    likeness = inversion.likeness(test.arrays["image"], images, test.identities)
-    return Figures(likeness, naive, read, rows)
+    likeness = image_metrics.likeness(
+      test.arrays["image"], images, test.identities
+    )
+    undisguised = original and original.balanced
+    return Figures(likeness, naive, read, undisguised, rows)
 
   def _gather(self, parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
     return memory.gather(parts, rows, self.options.memory)
@@ -369,15 +380,16 @@ class Scene:
   ) -> list[Finding]:
     """Attributes that are read in what was rebuilt, all taken together."""
     assert figures.attributes is not None
+    assert figures.undisguised is not None
     read = figures.attributes
     _, what = self._hidden()
     clean = None
     if by not in BOUNDS:
       clean = self.bounds()[CLEAN].attributes
-    ceiling = Interval(*read["undisguised"])
-    if clean and clean["low"] <= GUESSING < ceiling.low:
+    ceiling = figures.undisguised
+    if clean and clean.balanced.low <= GUESSING < ceiling.low:
       # Not even unprotected features give them away by this inverter.
-      ceiling = Interval(clean["balanced"], clean["low"], clean["high"])
+      ceiling = clean.balanced
     columns = {"predictor": predictor.name, "what": what, **columns}
     balanced = Finding(
       subject=subject,
@@ -385,15 +397,13 @@ class Scene:
       wanted=wanted if what == "hidden" else finding.TOLD,
       by=by,
       metric="balanced accuracy",
-      value=read["balanced"],
-      low=read["low"],
-      high=read["high"],
-      total=read["total"],
+      **read.balanced._asdict(),
+      total=read.total,
       floor=GUESSING,
       ceiling=ceiling,
       where=columns,
     )
-    right = statistics.proportion(read["hits"], read["total"])
+    right = statistics.proportion(read.hits, read.total)
     accuracy = finding.of(
       TOGETHER,
       finding.TOLD,
@@ -401,7 +411,7 @@ class Scene:
       right,
       subject=subject,
       by=by,
-      floor=read["majority"],
+      floor=read.majority,
       where=columns,
     )
     return [balanced, accuracy]

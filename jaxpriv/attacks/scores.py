@@ -29,7 +29,7 @@ def attack(
     people: on whom it is scored.
     detection_images: whole images searched for faces; 0 is none.
   """
-  phase = target.trained.having("scores")
+  phase = target.trained.phase_with("scores")
   if phase is None:
     return
   shown = people.test

@@ -17,7 +17,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   """Makes features look like clean ones, and inverts those."""
   scene = Scene(target, people)
   trained = target.trained
-  first = trained.having("clean_features")
+  first = trained.phase_with("clean_features")
   if first is None:
     return
   logits = need(trained.last.method.outputs.logits, "logits")
@@ -34,11 +34,13 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   known = scene.known()
   features = known.arrays["features"]
   middle = len(features) // 2
-  longer = scene.longer(middle)
-  phase = inversion.aligner(f"aligner_{target.name}", longer, decide, featurize)
+  schedule = scene.longer_schedule(middle)
+  phase = inversion.aligner(
+    f"aligner_{target.name}", schedule, decide, featurize
+  )
   half = known.take(slice(0, middle)).replace(features=features[-middle:])
   held = {"target": dict(trained.states)}
-  state = scene.train(phase, half, longer, frozen=held)
+  state = scene.train(phase, half, schedule, frozen=held)
   aligned = scene.apply(
     phase.method.outputs.align, state, scene.test(), finish=fitted
   )

@@ -20,7 +20,7 @@ def attack(
   A control faces the first two.
   """
   scene = Scene(target, people)
-  phase = target.trained.having("reconstruct")
+  phase = target.trained.phase_with("reconstruct")
   released = scene.test().arrays["features"]
   if phase is not None:
     images = scene.reconstruct(phase, target.trained.state(phase), released)
@@ -32,9 +32,9 @@ def attack(
     return
   known = scene.known()
   known = known.replace(features=known.arrays["clean"])
-  longer = scene.longer(len(known))
+  schedule = scene.longer_schedule(len(known))
   for name, changes in list(inversion.VARIANTS.items())[:unseen]:
-    variant = scene.inverter(name.split(",")[0], options=longer, **changes)
-    state = scene.train(variant, known, longer)
+    variant = scene.inverter(name.split(",")[0], options=schedule, **changes)
+    state = scene.train(variant, known, schedule)
     images = scene.reconstruct(variant, state, released)
     yield from scene.rebuilt(f"A0 {name}", images, KNOWS)

@@ -33,7 +33,7 @@ from jaxpriv.models.autoencoder import ExternalAutoEncoder, InternalAutoEncoder
 from jaxpriv.models.feature_selection import FeatureSelectionNetwork
 from jaxpriv.models.heads import MarginRecogniser
 from jaxpriv.models.iresnet import IResNet
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.builders import variables
 from jaxpriv.training.method import Outputs, Phase
 
@@ -65,8 +65,8 @@ def phases(config: ConfigDict) -> list[Phase]:
     )
   networks = _networks(config)
   options = config.phases
-  selection = tasks.attribute_prediction(FSN, networks[FSN], options[FSN])
-  evaluation = tasks.recognition(
+  selection = recipes.attribute_prediction(FSN, networks[FSN], options[FSN])
+  evaluation = recipes.recognition(
     PEN,
     networks[PEN].backbone,
     networks[PEN].classes,
@@ -141,7 +141,7 @@ def _external(networks, options) -> Phase:
     x = batch["image"]
     return {"original": x, "reconstructed": apply(x)}
 
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     EXTERNAL,
     networks[EXTERNAL],
     loss,
@@ -154,14 +154,14 @@ def _feedback(networks, config, batch, frozen, protected):
   """The second and third term of (7) and (8), with their metrics, [B] each."""
   fsn, pen = variables(frozen[FSN]), variables(frozen[PEN])
   logits = networks[FSN].apply(fsn, protected, train=False)
-  utility = tasks.attribute_losses(logits, batch["attributes"])
+  utility = recipes.attribute_losses(logits, batch["attributes"])
   embed = lambda x: networks[PEN].apply(pen, x, method="embed")
   cosine = cosine_similarity(embed(batch["image"]), embed(protected))
   # A floor of -1 is the paper's loss. It rewards embeddings that point away
   # from the person as surely as others point at them; 0 rewards nothing there.
   privacy = jnp.maximum(cosine, config.model.cosine_floor)
   loss = config.model.alpha_1 * utility + config.model.alpha_2 * privacy
-  accuracy = tasks.attribute_accuracy(logits, batch["attributes"])
+  accuracy = recipes.attribute_accuracy(logits, batch["attributes"])
   return loss, {
     "utility_loss": utility,
     "cosine": cosine,
@@ -196,7 +196,7 @@ def _internal(networks, config) -> Phase:
     protected = protect(apply, batch, frozen)
     return {"original": batch["image"], "protected": protected}
 
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     INTERNAL,
     networks[INTERNAL],
     loss,
@@ -223,7 +223,7 @@ def _single(networks, config) -> Phase:
     protected = protect(apply, batch, frozen)
     return {"original": batch["image"], "protected": protected}
 
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     SPRN,
     networks[EXTERNAL],
     loss,

@@ -19,7 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv.metrics.statistics import Mean, mean_interval
+
 WINDOW = 11
+BLOCK = 128  # pairs that are compared at once
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -132,6 +135,58 @@ def ms_ssim(
     product = product * jnp.where(positive, power, 0.0)
     a, b = (nn.avg_pool(x, (2, 2), strides=(2, 2)) for x in (a, b))
   return product.mean(-1).reshape(leading)
+
+
+def likeness(
+  images: np.ndarray, reconstructed: np.ndarray, people: np.ndarray
+) -> dict[str, Mean]:
+  """How much of the photographs is seen: metric -> its mean.
+
+  "aligned SSIM" lets the attacker choose brightness and contrast for each image
+  afterwards, with either sign, to come nearest to the photograph: a negative
+  counts in full.
+
+  Args:
+    images: uint8 [N, S, S, 3].
+    reconstructed: float32 [N, S, S, 3] in [0, 1].
+    people: int [N], for the interval.
+  """
+  values: dict[str, list] = {}
+  for i in range(0, len(images), BLOCK):
+    photograph = images[i : i + BLOCK].astype(np.float32) / 255
+    for name, value in _compared(
+      photograph, reconstructed[i : i + BLOCK]
+    ).items():
+      values.setdefault(name, []).append(np.asarray(value))
+  each = {name: np.concatenate(parts) for name, parts in values.items()}
+  return {
+    name: mean_interval(value, people)
+    for name, value in each.items()
+    if np.isfinite(value).any()  # the PSNR of equal images is not
+  }
+
+
+@jax.jit
+def _compared(photograph, image):
+  similarity = ssim(photograph, image)
+  return {
+    "SSIM": similarity,
+    "aligned SSIM": jnp.maximum(
+      similarity, ssim(photograph, _aligned(photograph, image))
+    ),
+    "|SSIM|": jnp.abs(similarity),
+    "L1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
+    "PSNR": psnr(photograph, image),
+  }
+
+
+def _aligned(photograph, image):
+  """a image + b nearest to the photograph, clipped, of each pair."""
+  axes = (1, 2, 3)
+  mean = lambda x: x.mean(axes, keepdims=True)
+  x = image - mean(image)
+  slope = mean(x * photograph) / (mean(x * x) + 1e-8)
+  return jnp.clip(slope * x + mean(photograph), 0, 1)
 
 
 def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:

@@ -45,7 +45,7 @@ class Trained(NamedTuple):
     """The states that a phase needs."""
     return {name: self.states[name] for name in phase.needs}
 
-  def having(self, output: str) -> Phase | None:
+  def phase_with(self, output: str) -> Phase | None:
     """The last phase whose method has an output of that name."""
     for phase in reversed(self.phases):
       if getattr(phase.method.outputs, output) is not None:
@@ -58,7 +58,7 @@ class Trained(NamedTuple):
     Raises:
       ValueError: no phase has it.
     """
-    phase = self.having(output)
+    phase = self.phase_with(output)
     if phase is None:
       raise ValueError(f"no phase has an output {output!r}")
     fn = getattr(phase.method.outputs, output)

@@ -18,7 +18,7 @@ NOT_PRIVATE = "not_private/"
 
 # Largest influence of one example on the loss of another, relative to that on
 # its own loss, that still passes as rounding.
-CROSSTALK = 1e-3
+CROSS_EXAMPLE = 1e-3
 
 
 class NotPerExampleError(UserError, ValueError):
@@ -106,7 +106,7 @@ def with_ledger(method: Method, plan: Plan) -> Method:
 
   Returns:
     a Method whose state has "privacy", the ledger; whose metrics say which of
-    them are not private; and with a predict function "crosstalk", how much the
+    them are not private; and with `cross_example`: how much the
     loss of each row moves with the images of other rows: it must not.
 
   Raises:
@@ -183,7 +183,7 @@ def check(
     need(phase.method.cross_example, "cross_example"), mesh
   )
   worst = float(mesh_lib.fetch(run(state, frozen, few)).max())
-  if not worst < CROSSTALK:
+  if not worst < CROSS_EXAMPLE:
     raise NotPerExampleError(
       f"{phase.name}: the loss of one example changes with the image of another"
       f" one ({worst:.2g} of what its own does). Differential privacy needs a"

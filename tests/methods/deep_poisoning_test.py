@@ -13,7 +13,7 @@ from configs import deep_poisoning as configs
 from jaxpriv.attacks import inversion
 from jaxpriv.data.records import DataError
 from jaxpriv.methods import deep_poisoning
-from jaxpriv.methods.deep_poisoning import copies
+from jaxpriv.methods.deep_poisoning import transfer
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.training import inference
@@ -228,7 +228,7 @@ def load(name):
 )
 def test_variants_begin_from_what_another_run_has_trained(other, argument):
   config = takes_over(other, argument)
-  copies.check_pretrained(config, None, load)
+  transfer.check_pretrained(config, None, load)
 
 
 @pytest.mark.parametrize(
@@ -247,19 +247,19 @@ def test_variants_begin_from_what_another_run_has_trained(other, argument):
 def test_copies_of_other_settings_are_refused(other, changes, message):
   config = takes_over(other, **changes)
   with pytest.raises(DataError, match=message):
-    copies.check_pretrained(config, None, load)
+    transfer.check_pretrained(config, None, load)
   # Whoever trains everything anew may change everything.
   for options in config.phases.values():
     options.steps = 3
-  copies.check_pretrained(config, None, load)
+  transfer.check_pretrained(config, None, load)
 
 
 def test_what_is_not_there_is_left_to_the_run_to_say(other, tmp_path):
   """Which names the phases, and says what is no run directory."""
   config = takes_over(other, pretrained_phases=("encoder",))
-  copies.check_pretrained(config, None, load)
+  transfer.check_pretrained(config, None, load)
   config = takes_over(tmp_path / "nothing")
-  copies.check_pretrained(config, None, lambda name: None)
+  transfer.check_pretrained(config, None, lambda name: None)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_what_cannot_learn_from_pools_is_refused(other, changes, message):
   config = takes_over(other, **{"phases.poisoning.steps": 0} | changes)
   config.data.source = "feature_pools"
   with pytest.raises(DataError, match=message):
-    copies.check_pretrained(config, None, load)
+    transfer.check_pretrained(config, None, load)
 
 
 def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
@@ -285,7 +285,7 @@ def test_with_pools_the_featurizer_stays_and_pooled_images_do_not_matter():
   step = jax.jit(phase.method.step)
   new, metrics = step(state, {}, batch, jax.random.key(1))
   cut = splitting.halves(
-    deep_poisoning.parts.make(config).network, config.model.layer,
+    deep_poisoning.split.make(config).network, config.model.layer,
     batch["image"], train=False,
   )  # fmt: skip
   before, after = cut

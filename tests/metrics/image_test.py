@@ -207,3 +207,36 @@ def test_pairs_needed():
   assert image.pairs_needed(points, 0.3) == 64
   assert image.pairs_needed(points, 0.1) == 16
   assert image.pairs_needed(points, 0.6) is None
+
+
+def bytes_of_pictures(count=6, side=24):
+  x = pictures(0, count, side, side, 3)
+  return np.round((x - x.min()) / np.ptp(x) * 255).astype(np.uint8)
+
+
+def test_likeness_of_a_photograph_with_itself_and_of_its_negative():
+  images = bytes_of_pictures()
+  same = images.astype(np.float32) / 255
+  people = np.arange(6) // 2
+  row = image.likeness(images, same, people)
+  assert row["L1"].value == 0 and row["L1"].total == 6
+  assert "PSNR" not in row  # which is infinite
+  assert row["SSIM"].value == pytest.approx(1, abs=1e-5)
+  row = image.likeness(images, 1 - same, people)
+  assert row["SSIM"].value < -0.5
+  assert row["|SSIM|"].value > 0.5
+  assert row["aligned SSIM"].value == pytest.approx(1, abs=1e-3)
+  assert row["SSIM"].low <= row["SSIM"].value <= row["SSIM"].high
+
+
+def test_likeness_is_of_each_image_and_its_intervals_of_people():
+  images = bytes_of_pictures(40)
+  rng = np.random.default_rng(1)
+  noisy = np.clip(images / 255 + 0.2 * rng.normal(size=images.shape), 0, 1)
+  noisy = noisy.astype(np.float32)
+  row = image.likeness(images, noisy, np.arange(40))
+  each = image.ssim(images.astype(np.float32) / 255, noisy)
+  np.testing.assert_allclose(row["SSIM"].value, np.mean(each), rtol=1e-5)
+  fewer = image.likeness(images, noisy, np.arange(40) // 20)
+  width = lambda row: row["SSIM"].high - row["SSIM"].low
+  assert width(row) > 0 and width(fewer) != pytest.approx(width(row))

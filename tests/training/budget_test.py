@@ -8,7 +8,7 @@ import pytest
 from configs import common
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
-from jaxpriv.training import budget, run, tasks, workdir
+from jaxpriv.training import budget, recipes, run, workdir
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.private import NotPerExampleError
 from tests.people import PEOPLE, named
@@ -41,7 +41,7 @@ def test_phases_are_made_private_by_the_config(tmp_path, mesh):
 
 def private_toy(name):
   options = common.phase(4, 8, augment=False)
-  return tasks.supervised_phase(
+  return recipes.supervised_phase(
     name, toys.Net("group"), toys.regression_loss, options
   )
 
@@ -67,7 +67,7 @@ def test_batch_norm_of_a_later_phase_is_refused_before_the_first_is_trained():
   made = private()
   made.phases.later = common.phase(4, 8)
   options = common.phase(4, 8, augment=False)
-  later = tasks.supervised_phase(
+  later = recipes.supervised_phase(
     "later", toys.Net("batch"), toys.regression_loss, options
   )
   with pytest.raises(NotPerExampleError, match="BatchNorm_0"):
@@ -81,7 +81,7 @@ def test_a_budget_that_ends_early_ends_the_phase_early(monkeypatch):
     schedules.append(options.steps)
     return make_optimizer(options)
 
-  monkeypatch.setattr(tasks, "make_optimizer", note)
+  monkeypatch.setattr(recipes, "make_optimizer", note)
   made = private(noise_multiplier=1.0, epsilon=5.0)
   made.phases.toy.steps = 500
   (phase,), planned = budget.privatise(

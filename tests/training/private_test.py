@@ -193,7 +193,7 @@ def test_examples_that_see_each_other_are_refused(tmp_path, mesh, what):
     train(tmp_path, Phase("toy", (), made, plan=PLAN), mesh)
 
 
-def test_crosstalk_of_a_sound_method_is_nothing():
+def test_examples_of_a_sound_method_do_not_move_each_other():
   made = method()
   batch = {k: jnp.asarray(v) for k, v in toys.float_batch().items()}
   state = made.init(jax.random.key(0), batch, {})

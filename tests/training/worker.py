@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from jaxpriv.training import budget, loop, preemption, run, tasks, writers
+from jaxpriv.training import budget, loop, preemption, recipes, run, writers
 from jaxpriv.training import mesh as mesh_lib
 from tests import people
 from tests.training import toys
@@ -81,7 +81,7 @@ def train_privately(workdir, steps):
   config.train.validation_images = 0
   config.train.log_every = 1
   data = people.named(people.PEOPLE)
-  phase = tasks.supervised_phase(
+  phase = recipes.supervised_phase(
     "toy", toys.Net("group"), toys.regression_loss, config.phases.toy
   )
   phases, config = budget.privatise([phase], config, data)

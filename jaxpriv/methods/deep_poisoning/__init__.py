@@ -30,17 +30,13 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
-from jaxpriv.methods.deep_poisoning import classifier, module
-from jaxpriv.methods.deep_poisoning import parts as parts_lib
+from jaxpriv.methods.deep_poisoning import classifier, poisoning, release
+from jaxpriv.methods.deep_poisoning import split as split_lib
 from jaxpriv.methods.deep_poisoning.classifier import (
   baseline,
   public_classifier,
 )
-from jaxpriv.methods.deep_poisoning.copies import (
-  check_pretrained,
-  featurizer_sha256,
-)
-from jaxpriv.methods.deep_poisoning.parts import (
+from jaxpriv.methods.deep_poisoning.split import (
   CLASSIFIER,
   POISONING,
   RECONSTRUCTOR,
@@ -51,7 +47,11 @@ from jaxpriv.methods.deep_poisoning.parts import (
   visible,
 )
 from jaxpriv.methods.deep_poisoning.targets import targets
-from jaxpriv.training import tasks
+from jaxpriv.methods.deep_poisoning.transfer import (
+  check_pretrained,
+  featurizer_sha256,
+)
+from jaxpriv.training import recipes
 from jaxpriv.training.mechanism import Load
 from jaxpriv.training.method import Phase
 
@@ -81,7 +81,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
 
   Raises:
     DataError: everybody is in all splits, and the task is not who it is; or
-      what is taken over does not fit, see `copies.check_pretrained`.
+      what is taken over does not fit, see `transfer.check_pretrained`.
   """
   if config.data.split_by == "image" and config.model.task != "identity":
     raise DataError(
@@ -105,21 +105,21 @@ def phases(config: ConfigDict) -> list[Phase]:
       are split by person where the task is to tell them apart.
     ValueError: a setting names what there is not.
   """
-  parts = parts_lib.make(config)
+  split = split_lib.make(config)
   options = config.phases
   game = config.model.featurizer == "obfuscator"
   return [
     (classifier.obfuscator if game else classifier.plain)(
-      parts, options[CLASSIFIER]
+      split, options[CLASSIFIER]
     ),
-    tasks.reconstruction(
+    recipes.reconstruction(
       RECONSTRUCTOR,
       reconstructor(config),
       options[RECONSTRUCTOR],
-      features=lambda batch, frozen: parts.features(batch["image"], frozen),
+      features=lambda batch, frozen: split.features(batch["image"], frozen),
       needs=(CLASSIFIER,),
     ),
-    module.of_secret(
-      module.phase(parts, options[POISONING]), config.model.secret
+    release.seeded(
+      poisoning.phase(split, options[POISONING]), config.model.secret
     ),
   ]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpriv.methods.deep_poisoning.parts import (
+from jaxpriv.methods.deep_poisoning.split import (
   CLASSIFIER,
-  Parts,
+  SplitClassifier,
   halves,
   reconstructor,
   split_attributes,
@@ -20,22 +20,22 @@ from jaxpriv.methods.deep_poisoning.parts import (
 from jaxpriv.metrics import association
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.models.heads import AttributePredictor
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 from jaxpriv.training.builders import Move, Player, masked_mean, variables
 from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
 
-def plain(parts: Parts, options: ConfigDict) -> Phase:
+def plain(split: SplitClassifier, options: ConfigDict) -> Phase:
   """C by (1); with feature pools, D alone, on one's own features and theirs."""
-  observe = splitting.observe(parts.layer)
-  featurize = splitting.featurize(parts.layer)
-  decide = splitting.decide(parts.layer)
-  weight = parts.config.model.nopeek
+  observe = splitting.observe(split.layer)
+  featurize = splitting.featurize(split.layer)
+  decide = splitting.decide(split.layer)
+  weight = split.config.model.nopeek
 
   def loss(apply, batch, frozen):
     images = batch["image"]
-    if parts.pooled():
+    if split.pooled():
       # What others have poisoned stands in for what f, as it is, would make.
       own = apply(images, method=featurize, train=False)
       pooled = batch["pooled"][:, None, None, None]
@@ -43,10 +43,10 @@ def plain(parts: Parts, options: ConfigDict) -> Phase:
       logits = apply(z, images, method=decide)
     else:
       z, logits = apply(images, method=observe)
-    logits, labels = parts.logits(logits), parts.task(batch)
-    losses = tasks.attribute_losses(logits, labels)
-    metrics = {"accuracy": tasks.attribute_accuracy(logits, labels)}
-    if parts.config.model.featurizer == "nopeek":
+    logits, labels = split.logits(logits), split.task(batch)
+    losses = recipes.attribute_losses(logits, labels)
+    metrics = {"accuracy": recipes.attribute_accuracy(logits, labels)}
+    if split.config.model.featurizer == "nopeek":
       correlation = association.distance_correlation(
         images, z, batch["padding"]
       )
@@ -58,23 +58,23 @@ def plain(parts: Parts, options: ConfigDict) -> Phase:
     return apply(batch["image"], method=featurize).astype(jnp.float32)
 
   def labels(apply, batch, frozen):
-    logits = parts.logits(apply(batch["image"]))
+    logits = split.logits(apply(batch["image"]))
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
   def scores(apply, batch, frozen):
-    labels = parts.task(batch)
-    logits = parts.logits(apply(batch["image"]))
+    labels = split.task(batch)
+    logits = split.logits(apply(batch["image"]))
     right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     right = jnp.where(labels >= 0, right, jnp.nan)
-    names = split_attributes(parts.config)[0] or ("identity",)
+    names = split_attributes(split.config)[0] or ("identity",)
     return {f"{name}_accuracy": right[:, i] for i, name in enumerate(names)}
 
-  if parts.pooled():
+  if split.pooled():
     options = options.copy_and_resolve_references()
-    options.trainable = halves(parts)[1]
-  return tasks.supervised_phase(
+    options.trainable = halves(split)[1]
+  return recipes.supervised_phase(
     CLASSIFIER,
-    parts.network,
+    split.network,
     loss,
     options,
     outputs=Outputs(clean_features=features, labels=labels, scores=scores),
@@ -93,34 +93,34 @@ def baseline(
   return found
 
 
-def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
+def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
   """DeepObfuscator: C against an inverter and a reader of hidden attributes."""
-  model = parts.config.model
-  observe = splitting.observe(parts.layer)
-  featurize = splitting.featurize(parts.layer)
-  rival = reconstructor(parts.config)
+  model = split.config.model
+  observe = splitting.observe(split.layer)
+  featurize = splitting.featurize(split.layer)
+  rival = reconstructor(split.config)
   reader = AttributePredictor(
-    poisoning.FeatureNet(32, hidden=32), max(len(parts.hidden), 1)
+    poisoning.FeatureNet(32, hidden=32), max(len(split.hidden), 1)
   )
 
   def utility(applies, batch):
     z, logits = applies[CLASSIFIER](batch["image"], method=observe)
-    logits, labels = parts.logits(logits), parts.task(batch)
-    accuracy = tasks.attribute_accuracy(logits, labels)
-    return z, tasks.attribute_losses(logits, labels), accuracy
+    logits, labels = split.logits(logits), split.task(batch)
+    accuracy = recipes.attribute_accuracy(logits, labels)
+    return z, recipes.attribute_losses(logits, labels), accuracy
 
   def privacy(applies, z, batch):
-    if not parts.hidden:
+    if not split.hidden:
       return jnp.zeros(len(z))
-    return tasks.attribute_losses(
-      applies["reader"](z), parts.labels(batch, parts.hidden)
+    return recipes.attribute_losses(
+      applies["reader"](z), split.labels(batch, split.hidden)
     )
 
   def classify(applies, batch, frozen, key):
     z, losses, accuracy = utility(applies, batch)
     seen = visible(batch["image"], applies["rival"](z))
     # What cannot be read scores log 2 an attribute: more would be a code.
-    limit = len(parts.hidden) * jnp.log(2.0)
+    limit = len(split.hidden) * jnp.log(2.0)
     unread = jnp.minimum(privacy(applies, z, batch), limit)
     losses = losses + model.obfuscation * (seen - unread)
     return masked_mean(losses, batch), {
@@ -145,7 +145,7 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
 
   def shaped(batch, frozen, key):
     z = jax.eval_shape(
-      lambda x: parts.network.init_with_output(
+      lambda x: split.network.init_with_output(
         jax.random.key(0), x, method=featurize, train=False
       )[0],
       batch["image"],
@@ -153,10 +153,10 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
     return jnp.zeros(z.shape)
 
   optimizer = lambda: make_optimizer(options)
-  return tasks.adversarial_phase(
+  return recipes.adversarial_phase(
     CLASSIFIER,
     {
-      CLASSIFIER: Player(parts.network, optimizer()),
+      CLASSIFIER: Player(split.network, optimizer()),
       "rival": Player(rival, optimizer(), shaped),
       "reader": Player(reader, optimizer(), shaped),
     },
@@ -171,7 +171,7 @@ def obfuscator(parts: Parts, options: ConfigDict) -> Phase:
         batch["image"], method=featurize
       ).astype(jnp.float32),
       labels=lambda applies, batch, frozen: jnp.argmax(
-        parts.logits(applies[CLASSIFIER](batch["image"])), axis=-1
+        split.logits(applies[CLASSIFIER](batch["image"])), axis=-1
       ).astype(jnp.int32),
     ),
   )

@@ -8,8 +8,14 @@ from ml_collections import ConfigDict
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
-from jaxpriv.methods.deep_poisoning import classifier, copies, parts
-from jaxpriv.methods.deep_poisoning.parts import CLASSIFIER, POISONING
+from jaxpriv.methods.deep_poisoning import classifier, transfer
+from jaxpriv.methods.deep_poisoning.split import (
+  CLASSIFIER,
+  POISONING,
+  draws,
+  split_attributes,
+  task_labels,
+)
 from jaxpriv.training import mechanism, people, run
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Pool, Score, Target, Trained
@@ -22,14 +28,14 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   Whoever has only trained a decider, on what others release, protects nothing:
   what is measured then is the decider.
   """
-  kept, _ = parts.split_attributes(config)
+  kept, _ = split_attributes(config)
   target = Target(
     config.mechanism,
     config,
     trained,
     (mechanism.FEATURES,),
     kept=kept,
-    task=lambda arrays: parts.task_labels(config, arrays),
+    task=lambda arrays: task_labels(config, arrays),
   )
   if not _releases(config, trained):
     return [
@@ -45,7 +51,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   target = target._replace(
     copies=_copies(config) if config.model.module != "none" else None,
     code_size=config.model.dpm.code if config.model.module == "dpm" else 0,
-    again=_again(config, trained) if parts.draws(config) else None,
+    again=_again(config, trained) if draws(config) else None,
     colluders=lambda data, mesh: _colluders(config, trained, data, mesh),
     pool=lambda: _pool(config, trained),
     withheld=(
@@ -70,7 +76,7 @@ def _releases(config: ConfigDict, trained: Trained) -> bool:
 
 def _scores(config, arrays) -> Mapping[str, Score]:
   constants = classifier.baseline(arrays, config)
-  names = parts.task_labels(config, arrays)
+  names = task_labels(config, arrays)
   return {
     f"{name}_accuracy": Score(
       name if name == "identity" else f"attribute {name}",
@@ -116,13 +122,13 @@ def _colluders(
   Raises:
     DataError: one is for another, or has learned from the test people.
   """
-  mine = copies.featurizer_sha256(config, trained.states[CLASSIFIER])
+  mine = transfer.featurizer_sha256(config, trained.states[CLASSIFIER])
   for workdir in words(config.evaluation.colluders):
     people.check_unseen(workdir, data)
     other = workdir_lib.load_config(workdir)
     phases = mechanism.phases(other)
     states = run.load_phases(phases, other, workdir, mesh)
-    if copies.featurizer_sha256(other, states[CLASSIFIER]) != mine:
+    if transfer.featurizer_sha256(other, states[CLASSIFIER]) != mine:
       raise DataError(
         f"config.evaluation.colluders names {workdir}, whose module is for"
         " another featurizer: those who collude share one"
@@ -134,7 +140,7 @@ def _pool(config: ConfigDict, trained: Trained) -> Pool:
   state = trained.states[CLASSIFIER]
   return Pool(
     config.model.layer,
-    copies.featurizer_sha256(config, state),
+    transfer.featurizer_sha256(config, state),
     {CLASSIFIER: classifier.public_classifier(config, state)},
   )
 
@@ -142,7 +148,7 @@ def _pool(config: ConfigDict, trained: Trained) -> Pool:
 def _caution(config: ConfigDict) -> str:
   if config.model.secret:
     return ""
-  if parts.draws(config):
+  if draws(config):
     return (
       "config.model.secret is 0, as everybody's is: whoever has a photograph"
       " can draw its key or noise. Train with a number of your own"

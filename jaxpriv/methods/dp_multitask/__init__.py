@@ -28,7 +28,7 @@ from jaxpriv.methods.dp_multitask import reading
 from jaxpriv.methods.dp_multitask import views as views_lib
 from jaxpriv.models import backbones, multi_task
 from jaxpriv.models.multi_task import TASKS
-from jaxpriv.training import mechanism, run, tasks
+from jaxpriv.training import mechanism, recipes, run
 from jaxpriv.training.mechanism import Load, Score, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 
@@ -105,7 +105,7 @@ def phases(config: ConfigDict) -> list[Phase]:
     detect = lambda a, b, f: reading.detect(a, b, options)
     outputs = outputs._replace(detect=detect)
   return [
-    tasks.supervised_phase(
+    recipes.supervised_phase(
       NAME,
       model,
       loss,

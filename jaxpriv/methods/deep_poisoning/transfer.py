@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
-from jaxpriv.methods.deep_poisoning import parts as parts_lib
-from jaxpriv.methods.deep_poisoning.parts import (
+from jaxpriv.methods.deep_poisoning import split as split_lib
+from jaxpriv.methods.deep_poisoning.split import (
   CLASSIFIER,
   POISONING,
   RECONSTRUCTOR,
@@ -38,9 +38,9 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
     config: of the run.
     state: of its classifier.
   """
-  parts, model = parts_lib.make(config), config.model
-  found = mesh_lib.fetch(parts.classifier({CLASSIFIER: state}))
-  before, _ = parts_lib.halves(parts)
+  split, model = split_lib.make(config), config.model
+  found = mesh_lib.fetch(split.classifier({CLASSIFIER: state}))
+  before, _ = split_lib.halves(split)
   # Of what is behind the cut nothing: how many blocks precede it is in the
   # names of the parameters.
   settings = model[model.backbone].to_dict()
@@ -107,10 +107,10 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
       f" {', '.join(theirs)}, in this order: give"
       f" --config.model.kept={','.join(theirs)}"
     )
-  parts = parts_lib.make(config)
+  split = split_lib.make(config)
   side = config.data.image_size
   images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-  shape = jax.eval_shape(parts.features, images, {CLASSIFIER: state}).shape[1:]
+  shape = jax.eval_shape(split.features, images, {CLASSIFIER: state}).shape[1:]
   if shape != source.pools[0].shape:
     raise DataError(
       f"photographs of {side} px become features {shape} here, and the pools"

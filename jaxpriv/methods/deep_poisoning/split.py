@@ -1,4 +1,4 @@
-"""What the phases of deep poisoning share: C, where it is cut, and its task."""
+"""The classifier C = D o f: where it is cut, and its task."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ TASKS = ("attributes", "identity")
 FEATURIZERS = ("plain", "nopeek", "obfuscator")
 
 
-class Parts(NamedTuple):
-  """What the phases of one mechanism share.
+class SplitClassifier(NamedTuple):
+  """The classifier C, where it is cut into f and D, and what it classifies.
 
   Attributes:
     config: of the run.
@@ -84,8 +84,8 @@ class Parts(NamedTuple):
     return self.config.data.source == "feature_pools"
 
 
-def make(config: ConfigDict) -> Parts:
-  """The parts, once the settings are found to fit together.
+def make(config: ConfigDict) -> SplitClassifier:
+  """The split, once the settings are found to fit together.
 
   Raises:
     DataError: the data has no attribute, or not those of the task; or people
@@ -137,7 +137,7 @@ def make(config: ConfigDict) -> Parts:
     **model[model.backbone],
   )
   columns = lambda chosen: tuple(names.index(name) for name in chosen)
-  return Parts(
+  return SplitClassifier(
     config, network, outputs, model.layer, columns(kept), columns(hidden)
   )
 
@@ -202,8 +202,8 @@ def reconstructor(config: ConfigDict) -> poisoning.Reconstructor:
   )
 
 
-def halves(parts: Parts):
+def halves(split: SplitClassifier):
   """(names of the parameters of f, of D); see `splitting.halves`."""
-  side = parts.config.data.image_size
+  side = split.config.data.image_size
   images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-  return splitting.halves(parts.network, parts.layer, images, train=False)
+  return splitting.halves(split.network, split.layer, images, train=False)

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from jaxpriv.models.poisoning import FeatureNet
-from jaxpriv.training import tasks
+from jaxpriv.training import recipes
 
 
 def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
@@ -14,7 +14,7 @@ def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
   batch = {"image": x, "identity": np.arange(4), "padding": np.zeros(4, bool)}
 
   def embeddings(mirrored):
-    phase = tasks.recognition(
+    phase = recipes.recognition(
       "r", FeatureNet(16, 8), 4, options, head=head, mirrored=mirrored
     )
     state = phase.method.init(jax.random.key(0), batch, {})
