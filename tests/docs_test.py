@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
-# A setting, up to a comma, a bracket or the full stop of a sentence.
+# A setting, with what bash makes several of: config.phases.{a.steps=1,b.ema=0}.
 SETTING = re.compile(r"\bconfig((?:\.(?:[A-Za-z_]\w*|\{[^}]*\}))+)")
 CONFIG = re.compile(r"--config=(configs/\w+\.py)(?::([\w,]+))?")
 # Each config with all that it offers, to look for a setting without a command.
@@ -63,14 +63,12 @@ def braces(text):
 
 
 def settings(text):
-  """Yields the dotted names of settings in a text."""
+  """Yields the dotted names of settings in a text, less those with a NAME."""
   for match in SETTING.finditer(text):
     for path in braces(match[1].lstrip(".")):
-      # What is written in capitals stands for any name.
-      path = path.split("=")[0]
-      if path not in ("py", "json") and not re.search(
-        r"(^|\.)[A-Z_]+\b(?<!A\d)", path
-      ):
+      path, _, _ = path.partition("=")
+      is_file = path in ("py", "json")
+      if not is_file and not re.search(r"\b[A-Z_]+\b", path):
         yield path
 
 
@@ -112,7 +110,8 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_programs_are_there(page):
   for module in re.findall(r"-m ((?:launch|tools)\.\w+)", page.read_text()):
-    assert importlib.util.find_spec(module), f"{name(page)}: {module}"
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    assert path.exists(), f"{name(page)}: {module}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -138,7 +137,7 @@ def test_commands_set_what_their_config_has(page):
 
 def test_the_lines_of_python_run_as_they_are_printed(capsys):
   (lines,) = blocks((ROOT / "README.md").read_text(), "python")
-  assert len(lines.splitlines()) <= 20
+  assert len(lines.splitlines()) <= 25
   exec(compile(lines, "README.md", "exec"), {})  # noqa: S102
   printed = capsys.readouterr().out
   for attack in ("naive", "reverse", "parrot"):

@@ -96,6 +96,7 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
     cards=summary.cards(results),
     comparison=tables.comparison(results),
     basis=tables.BASIS,
+    verdict=tables.VERDICT,
     sample=tables.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
     figures=figures,
     pairs=drawing.pairs(drawn, results.names),

@@ -23,6 +23,7 @@ from jaxpriv.reports import claims, wording
 from jaxpriv.reports.results import Results
 
 SHARES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # ticks above bars of shares
+VERDICT = "Verdict"  # the column that judges
 CURVE = "SSIM"  # the metric that is drawn against known pairs
 BASIS = (
   "Floor is what knowing nothing scores: chance, the commoner label, the mean"
@@ -364,7 +365,7 @@ def _add_figures(
   grid.add("Floor", write([f.floor for f in mains]), True)
   ceilings = [f.ceiling.value if f.ceiling else None for f in mains]
   grid.add("Ceiling", write(ceilings), True)
-  grid.add("Verdict", [_verdict(row, results) for row in rows])
+  grid.add(VERDICT, [_verdict(row, results) for row in rows])
 
 
 def _verdict(row: Sequence[Finding], results: Results) -> Cell:

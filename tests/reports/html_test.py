@@ -66,6 +66,18 @@ def test_columns_are_as_many_as_headings(page):
   assert all(len(set(table)) == 1 for table in rows), rows
 
 
+def test_verdicts_stay_in_sight_where_tables_scroll(results, text, page):
+  judged = [
+    table
+    for table in tables.views(results)
+    if tables.VERDICT in [column.title for column in table.columns]
+  ]
+  kept = [tag for tag, a in page.tags if a.get("class") == "verdicts"]
+  assert kept.count("th") == len(judged)
+  assert kept.count("td") == sum(len(table.rows) for table in judged)
+  assert ".verdicts { position: sticky; right: 0;" in text
+
+
 def test_headings_descend_one_at_a_time(page):
   levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
   assert levels.count(1) == 1 and levels[0] == 1

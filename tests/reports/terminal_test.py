@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from jaxpriv.reports import summary, terminal
+from jaxpriv.reports import summary, tables, terminal
 from tests.reports import examples
 
 
@@ -39,6 +39,19 @@ def test_fits_and_loses_nothing(name, width):
   for word in {cell for line in lines(results) for cell in line.split()}:
     if "%" in word or word in ("hidden", "unclear", "kept", "works"):
       assert word in squeezed
+
+
+@pytest.mark.parametrize("name", list(examples.ALL))
+@pytest.mark.parametrize("width", [80, 90, 100, 120])
+def test_captions_and_headings_are_not_cut_off(name, width):
+  results = examples.ALL[name]()
+  text = " ".join(printed(results, width).split())
+  squeezed = text.replace(" ", "")
+  for table in tables.views(results, [results.mechanism]):
+    assert " ".join(table.caption.split()) in text
+    for column in table.columns:
+      if not column.detail and column.number and " " not in column.title:
+        assert column.title in squeezed
 
 
 def test_attacks_beside_what_they_are_measured_by():
