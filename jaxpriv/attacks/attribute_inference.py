@@ -1,10 +1,10 @@
-"""Which attributes can be read from what is released, and by whom.
+"""Attribute inference: which attributes can be read in released images.
 
 For attributes that a mechanism promises to keep this measures utility, for
 others leakage. The predictor of the mechanism's own loss is the weakest
 witness: it may read a code that nobody else can. So predictors that the
-mechanism has never seen are trained on released images, and compared with their
-like trained and scored on originals.
+mechanism has never seen are trained on released images, and compared with
+predictors of the same kind, trained and scored on originals.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ Scores = Mapping[str, classification.Accuracy]
 def attack(
   target: Target, people: People, by: str = "fresh"
 ) -> Iterator[Finding]:
-  """What predictors read in released images, beside the originals.
+  """Lets predictors read attributes in released images and in the originals.
 
   Args:
     target: the mechanism or a control.

@@ -1,8 +1,7 @@
-"""How features are inverted: networks, alignment, search; least squares are in
-`linear`.
+"""How features are inverted: by networks, by alignment and by search.
 
-Who knows what, and what they do with these, is in `reconstruction`. Whatever
-learns is a `Method`, trained by the engine on people whom it is not scored on.
+`linear` has least squares; `reconstruction` lists the attacks that use them.
+Networks are trained by the engine, on people whom they are not scored on.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +21,8 @@ from jaxpriv.training.method import Outputs, Phase
 
 BLOCK = 128
 
-# The paper names its five others only by kind: these vary what it says varies.
+# The paper does not specify its five other reconstructors; these vary the
+# properties it lists.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
   "R1, residual": dict(residual=True),
   "R2, one block": dict(blocks=1),
@@ -153,7 +153,7 @@ def search(
       jnp.mean(jnp.abs(jnp.diff(images, axis=axis)), axis=(1, 2, 3))
       for axis in (1, 2)
     )
-    # What is out of range has no gradient: it is drawn back.
+    # Clipped pixels have no gradient: this term draws them back.
     return jnp.sum(error + weight * variation) + jnp.sum(jnp.square(x - images))
 
   @jax.jit
@@ -187,16 +187,16 @@ def smoothest(
   features: np.ndarray,
   start: np.ndarray,
 ) -> float | None:
-  """The smoothness by which most is seen of an attacker's own photographs.
+  """The smoothness that rebuilds an attacker's own photographs best.
 
   Args:
     search: (start, features, smoothness [B]) -> images, as `search`.
-    images: uint8 [N, S, S, 3], which are to be found.
+    images: uint8 [N, S, S, 3], which the search should find.
     features: [N, H, W, C], theirs.
     start: [N, S, S, 3], where the search begins.
 
   Returns:
-    one of SMOOTHNESS, or None where the start is nearer than what any finds.
+    one of SMOOTHNESS, or None where the start is better than all results.
   """
   count = len(SMOOTHNESS)
   found = search(

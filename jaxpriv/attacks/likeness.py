@@ -1,4 +1,4 @@
-"""How much of the photographs is left in what is released, and how varied.
+"""How like the photographs released images are, and how varied.
 
 No attack, and no verdict: two images may be alike and hide who it is, or be
 unlike and give it away.

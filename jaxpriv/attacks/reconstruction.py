@@ -1,4 +1,4 @@
-"""Can a photograph be seen in its features? What the attacks A0 to A6 share.
+"""Reconstruction of photographs from features: what A0 to A6 have in common.
 
 | attack, module | knows | does |
 |---|---|---|
@@ -65,7 +65,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
 
 
 class Figures(NamedTuple):
-  """What is seen in rebuilt photographs.
+  """Measurements of rebuilt photographs.
 
   Attributes:
     likeness: metric -> its mean, with an interval by person.
@@ -100,11 +100,11 @@ class Scene:
   # --- features ---
 
   def known(self) -> InMemory:
-    """InMemory of the attackers, with "features" and "clean" ones."""
+    """The attackers' photographs, with released "features" and "clean" ones."""
     return self._with_features("known", self.people.known)
 
   def test(self) -> InMemory:
-    """Those of the people on whom they are scored, likewise."""
+    """Photographs of the people on whom they are scored, likewise."""
     return self._with_features("test", self.people.test)
 
   def _with_features(self, name: str, photographs: InMemory) -> InMemory:
@@ -122,7 +122,7 @@ class Scene:
     )
     return photographs.replace(clean=clean, features=features)
 
-  # --- who learns ---
+  # --- learning ---
 
   def inverter(self, name: str, **arguments: Any) -> Phase:
     """An inverter; those of clean features serve all targets."""
@@ -150,7 +150,7 @@ class Scene:
     other = [name for name in photographs.arrays if name not in kept]
     photographs = photographs.without(*other)
     options = options or self.options.phases.inverter
-    # Without the states of the target, features hold all that it depends on.
+    # Without frozen states the result depends on the target by features alone.
     model = self.people.config.model
     network = model if frozen else model.reconstructor
     return self.people.train(
@@ -193,7 +193,7 @@ class Scene:
       phase.method.outputs.reconstruct, state, shown, finish=finish
     )
 
-  # --- what came of it ---
+  # --- measuring ---
 
   def show(self, caption: str, images: np.ndarray) -> None:
     """Adds a column to the strips of the report, of the mechanism's attacks."""
@@ -212,7 +212,7 @@ class Scene:
     ]
 
   def clean_images(self) -> np.ndarray:
-    """What the inverter of clean features makes of clean features."""
+    """Test images rebuilt from clean features by their inverter."""
     return self.people.once(
       "clean images",
       lambda: self.reconstruct(
@@ -221,7 +221,7 @@ class Scene:
     )
 
   def bounds(self) -> dict[str, Figures]:
-    """What an inverter of clean features can do, and who knows nothing."""
+    """Figures of an inverter of clean features, and of knowing nothing."""
 
     def make():
       test, known = self.people.test, self.people.known
@@ -241,7 +241,7 @@ class Scene:
     return self.people.once("bounds", make)
 
   def readers(self) -> tuple[Reader, Reader | None]:
-    """Who reads what was rebuilt, having learned from photographs alone."""
+    """Readers of rebuilt images, which have learned from photographs alone."""
     people = self.people
     predictor = None
     if people.known.attribute_names:
@@ -311,7 +311,7 @@ class Scene:
   def findings(
     self, by: str, figures: Figures, *, knows: str, **where: Any
   ) -> list[Finding]:
-    """Of a bound, or of an attack beside the bounds."""
+    """Findings on a bound, or on an attack beside the bounds."""
     bound = by in BOUNDS
     subject = finding.NOBODY if bound else self.target.name
     wanted = finding.TOLD if bound else finding.HIDDEN
@@ -366,7 +366,7 @@ class Scene:
     return findings
 
   def _read(self, figures, subject, by, wanted, predictor, columns) -> Finding:
-    """What of the attributes is read in what was rebuilt."""
+    """The finding on attributes read in rebuilt images."""
     read = figures.attributes
     _, what = self._hidden()
     clean = None
@@ -397,7 +397,7 @@ class Scene:
 
 
 def _blocks(array: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
-  """The array in pieces, so that what is made of it need not be as large."""
+  """The array in pieces, so that results need not be as large in memory."""
   return (array[i : i + size] for i in range(0, len(array), size))
 
 

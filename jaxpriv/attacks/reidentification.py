@@ -1,4 +1,4 @@
-"""Who is it? Naive, reverse and parrot recognition.
+"""Re-identification: naive, reverse and parrot recognition.
 
 Newton, Sweeney, Malin, TKDE 17(2), 2005. The attacker holds a gallery, one
 photograph a person, and names each probe by its nearest neighbour:
@@ -11,11 +11,11 @@ photograph a person, and names each probe by its nearest neighbour:
 | parrot | protected | other photographs, protected | originals |
 | parrot, retrained | protected | other photographs, protected | protected |
 
-The undisguised row is no attack: it tells what the recogniser is worth. Where
-the gallery is of the "same photograph", the probe was made from the gallery's
-own image, and everyone's first, second, ... photographs are enrolled in turn;
+The undisguised row is no attack: it tells how good the recogniser is. Where the
+gallery holds the "same photograph", the probe was made from the gallery's own
+image, and everyone's first, second, ... photographs are enrolled in turn;
 otherwise it was made from another photograph of the person. The last row is
-that of `jaxpriv.attacks.parrot`.
+`jaxpriv.attacks.parrot`.
 """
 
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
 
 
 def undisguised_finding(plain: Rank, reader: Reader) -> Finding:
-  """What a recogniser can do without any protection."""
+  """Recognition without any protection."""
   return finding.of(
     IDENTITY,
     finding.TOLD,

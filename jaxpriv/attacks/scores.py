@@ -1,6 +1,6 @@
-"""How well a released model reads people it has not seen.
+"""Utility of a released model: how well it reads people it has not seen.
 
-No attack: what a model is good for, beside the best constant answer.
+No attack: its scores stand beside those of the best constant answer.
 """
 
 from collections.abc import Iterator

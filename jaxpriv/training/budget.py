@@ -1,7 +1,7 @@
 """The privacy budget of a run: its phases made private, and what was spent.
 
-`privacy.plan` is of one phase and knows no config, data or method; this is of
-all phases of a run, which share one budget.
+`privacy.plan` plans one phase and knows no config, data or method. Here all
+phases of a run share one budget.
 """
 
 import math
@@ -145,7 +145,7 @@ def statement(
 
 
 def is_private(dp: ConfigDict) -> bool:
-  """Whether a config asks for differential privacy at all."""
+  """Tells whether a config asks for differential privacy at all."""
   return dp.epsilon != math.inf or dp.noise_multiplier != 0
 
 

@@ -1,4 +1,4 @@
-"""Builders of methods: `supervised` and `adversarial`; what they compose of."""
+"""Builders of methods, `supervised` and `adversarial`, and their gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -165,7 +165,7 @@ def supervised(
     params, opt = _updated(
       optimizer, _clip(grads, clip_norm), state["opt"], state["params"]
     )
-    if trainable:  # weight decay moves what has no gradient, too
+    if trainable:  # weight decay moves parameters without gradient, too
       params = whole(_chosen(params, trainable)[0])
       owner = lambda name: name.rpartition("/")[0]
       owners = {

@@ -90,7 +90,7 @@ def make(config: ConfigDict) -> SplitClassifier:
   Raises:
     DataError: the data has no attribute, or not those of the task; or people
       are split by person where the task is to tell them apart.
-    ValueError: a setting names what there is not.
+    ValueError: a setting has an unknown value.
   """
   model = config.model
   for setting, value, choice in (
@@ -147,8 +147,8 @@ def visible(
 ) -> jax.Array:
   """max(SSIM, 0) of each pair, [B], or |SSIM|.
 
-  A photographic negative has an SSIM near -1. The first does not reward it, but
-  gives it nothing to leave for either; the second does.
+  A photographic negative has an SSIM near -1. The maximum does not reward it,
+  but has no gradient there to leave it by; the absolute value has one.
   """
   ssim = image_metrics.ssim(images, reconstructed)
   return jnp.abs(ssim) if absolute else jnp.maximum(ssim, 0)
@@ -171,7 +171,7 @@ def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
 
 
 def draws(config: ConfigDict) -> bool:
-  """Whether what is released depends on the secret."""
+  """Tells whether the released features depend on the secret."""
   model = config.model
   keyed = model.module == "dpm" and model.dpm.code
   return bool(model.after.noise or keyed or model.module == "shredder")
@@ -180,7 +180,7 @@ def draws(config: ConfigDict) -> bool:
 def task_labels(
   config: ConfigDict, rows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """What the classifier is to say of records: name -> labels [N], -1 unknown.
+  """The labels of the task: name -> [N], -1 unknown.
 
   Args:
     config: of the run.
