@@ -34,11 +34,11 @@ def attack(
       those of config.evaluation.predictors, trained on released images.
   """
   test = people.test
-  shown = people.image(target, test)
+  released = people.image(target, test)
   if by == "loss":
     for reader in people.predictors():
       yield from findings(
-        target, reader, _scores(reader, shown), _originals(people, reader)
+        target, reader, _scores(reader, released), _originals(people, reader)
       )
     return
   if by != "fresh":
@@ -49,7 +49,7 @@ def attack(
   for name in people.options.predictors:
     before = _originals(people, people.predictor_of_originals(name))
     reader = people.predictor(name, target.name, known)
-    yield from findings(target, reader, _scores(reader, shown), before)
+    yield from findings(target, reader, _scores(reader, released), before)
 
 
 def findings(

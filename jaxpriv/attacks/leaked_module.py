@@ -50,8 +50,8 @@ def attack(
   inverter, weights = scene.clean_inverter()
 
   def begin(photographs, features):
-    shown = photographs.replace(features=to_clean(features))
-    images = scene.apply(inverter.method.outputs.reconstruct, weights, shown)
+    mapped = photographs.replace(features=to_clean(features))
+    images = scene.apply(inverter.method.outputs.reconstruct, weights, mapped)
     return finite(images, "A6, at first")
 
   def search(start, features, smoothness):

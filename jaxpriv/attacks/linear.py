@@ -101,7 +101,7 @@ def least_squares(
         there.error(here.solve(ridge)) for here, there in (halves, halves[::-1])
       )
       tried.append((error, window, ridge, whole))
-  _, window, ridge, whole = min(tried, key=lambda found: found[0])
+  _, window, ridge, whole = min(tried, key=lambda candidate: candidate[0])
   return Linear(whole.solve(ridge).astype(np.float32), window)
 
 
@@ -122,7 +122,7 @@ def _moments(
   parts = []
   for i in range(0, len(released), BLOCK):
     some = slice(i, i + BLOCK)
-    made = _products(released[some], clean[some], window, first, end)
-    gram, cross, square = (np.asarray(part, np.float64) for part in made)
+    sums = _products(released[some], clean[some], window, first, end)
+    gram, cross, square = (np.asarray(part, np.float64) for part in sums)
     parts.append(_Moments(gram, cross, float(square)))
   return functools.reduce(_Moments.plus, parts)

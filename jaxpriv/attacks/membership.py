@@ -124,13 +124,13 @@ def one_run(
   scores = before - _losses(phase, state, data, canaries, mesh)
   middle = np.argsort(np.argsort(-scores, kind="stable")) < len(scores) // 2
   right = int((middle == canaries.included).sum())
-  found = statistics.proportion(right, len(scores))
+  share = statistics.proportion(right, len(scores))
   return OneRun(
     auditing.epsilon_one_run(scores, canaries.included, delta),
     right,
     len(scores),
-    found.low,
-    found.high,
+    share.low,
+    share.high,
     int(canaries.included.sum()),
   )
 

@@ -187,10 +187,10 @@ class Scene:
     features: np.ndarray,
     rows: Any = slice(None),
   ) -> np.ndarray:
-    shown = self.people.test.take(rows).replace(features=features)
+    released = self.people.test.take(rows).replace(features=features)
     finish = lambda images: finite(images, phase.name)
     return self.apply(
-      phase.method.outputs.reconstruct, state, shown, finish=finish
+      phase.method.outputs.reconstruct, state, released, finish=finish
     )
 
   # --- measuring ---
@@ -253,10 +253,10 @@ class Scene:
     test = self.people.test.take(rows)
     recogniser, predictor = self.readers()
     seen = (published.images(block) for block in _blocks(images))
-    shown = test.replace(image=self._gather(seen, len(images)))
+    rebuilt = test.replace(image=self._gather(seen, len(images)))
     naive = reidentification.attacks(
       self.people.read(recogniser)[rows],
-      recogniser.read(shown),
+      recogniser.read(rebuilt),
       test.identities,
     )[0]
     read = original = None
@@ -265,11 +265,11 @@ class Scene:
       read, original = (
         attributes.together(
           predicted[:, columns],
-          shown.arrays["attributes"][:, columns],
-          shown.identities,
+          rebuilt.arrays["attributes"][:, columns],
+          rebuilt.identities,
         )
         for predicted in (
-          predictor.read(shown),
+          predictor.read(rebuilt),
           self.people.read(predictor)[rows],
         )
       )

@@ -67,17 +67,17 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   """Naive, reverse and frozen parrot recognition, by each recogniser."""
   identities = people.test.identities
   enrol(identities)  # fails before work starts
-  shown = people.image(target, people.test)
+  released = people.image(target, people.test)
   for reader in people.recognisers():
     originals = people.read(reader)
     plain = undisguised(originals, identities)
     if not target.control:
       yield undisguised_finding(plain, reader)
-    embeddings = reader.read(shown)
+    embeddings = reader.read(released)
     for rank in attacks(originals, embeddings, identities):
       yield disguised_finding(target, rank, reader, plain)
     if not target.control and not people.strips:
-      people.strips += _strips(people, shown, originals, embeddings)
+      people.strips += _strips(people, released, originals, embeddings)
 
 
 def undisguised_finding(plain: Rank, reader: Reader) -> Finding:

@@ -79,14 +79,14 @@ class People:
 
   def once(self, key: Any, make: Callable[[], Any], target: str = "") -> Any:
     """make(), kept under its key; with a target, only while it is attacked."""
-    kept = self._shared
+    results = self._shared
     if target:
       if self._of_target[0] != target:
         self._of_target = (target, {})
-      kept = self._of_target[1]
-    if key not in kept:
-      kept[key] = make()
-    return kept[key]
+      results = self._of_target[1]
+    if key not in results:
+      results[key] = make()
+    return results[key]
 
   def train(
     self,

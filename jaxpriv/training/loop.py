@@ -290,13 +290,13 @@ def _check_finite(name, step, values, manager, directory):
   bad = sorted(k for k, v in values.items() if not math.isfinite(v))
   if bad:
     last = manager.latest_step()
-    kept = (
+    saved = (
       "no checkpoint was saved yet"
       if last is None
       else (f"the last good checkpoint is step {last} in {directory}")
     )
     raise NonFiniteError(
-      f"{name}: {', '.join(bad)} not finite at step {step}; {kept}."
+      f"{name}: {', '.join(bad)} not finite at step {step}; {saved}."
       " Lower the learning_rate of this phase in the config, or set its"
       " clip_norm, and run again."
     )

@@ -200,8 +200,8 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
 def products(trained: Trained) -> tuple[str, ...]:
   """The products of the last phase; a model, if it has no other."""
   outputs = trained.last.method.outputs
-  given = [name for name in (IMAGE, FEATURES) if getattr(outputs, name)]
-  return tuple(given) or (MODEL,)
+  released = [name for name in (IMAGE, FEATURES) if getattr(outputs, name)]
+  return tuple(released) or (MODEL,)
 
 
 def with_controls(target: Target) -> list[Target]:
@@ -231,17 +231,17 @@ def _control(target: Target, name: str) -> Target:
     for phase, options in changes.get("phases", {}).items()
     if options.get("steps") == 0
   }
-  made = phases(config)
+  own_phases = phases(config)
   states = {
     phase.name: {}
     if phase.name in untrained
     else target.trained.states.get(phase.name, {})
-    for phase in made
+    for phase in own_phases
   }
   return target._replace(
     name=name,
     config=config,
-    trained=Trained(tuple(made), states),
+    trained=Trained(tuple(own_phases), states),
     control=True,
     copies=None,
     code_size=0,

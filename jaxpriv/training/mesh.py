@@ -109,8 +109,8 @@ def jit(fn: Callable, mesh: Mesh, **options: Any) -> Callable:
   XLA_FLAGS stands.
   """
   level = "xla_backend_optimization_level"
-  given = level in os.environ.get("XLA_FLAGS", "")
-  if mesh.devices.flat[0].platform == "cpu" and not given:
+  chosen = level in os.environ.get("XLA_FLAGS", "")
+  if mesh.devices.flat[0].platform == "cpu" and not chosen:
     options["compiler_options"] = {level: 2}
   return jax.jit(fn, **options)
 

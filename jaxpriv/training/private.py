@@ -41,13 +41,13 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
         plan, objective, params, batch, key
       )
       grads = plan.privatise(noise_key, total, params)
-      shown = jnp.isfinite(norms) & ~padding
+      drawn = jnp.isfinite(norms) & ~padding
       metrics = {
         **metrics,
         "clipped": norms > plan.clip_norm,
         "unclipped_norm": norms,
       }
-      means = {k: _mean(v, shown) for k, v in metrics.items()}
+      means = {k: _mean(v, drawn) for k, v in metrics.items()}
       return (means.pop("loss"), (means, {})), grads
 
     return private

@@ -96,7 +96,7 @@ def take_over(
       fresh.append(jax.tree_util.keystr(path, simple=True, separator="/"))
       return mine
 
-    kept = {
+    taken = {
       part: jax.tree_util.tree_map_with_path(
         lambda path, leaf, part=part: choose(
           (jax.tree_util.DictKey(part), *path), leaf
@@ -106,12 +106,12 @@ def take_over(
       for part in ("params", "batch_stats")
     }
     if "ema" in state:
-      kept["ema"] = jax.tree.map(lambda x: x.copy(), kept["params"])
+      taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
     logging.info(
         "%s: parameters taken over from %s; fresh: %s",
         name, pretrained, ", ".join(fresh) or "none",
     )  # fmt: skip
-    return {**state, **kept}
+    return {**state, **taken}
 
   return start
 

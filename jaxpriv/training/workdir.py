@@ -85,18 +85,18 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
 
 def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
   """The settings that must not change, given the steps done of each phase."""
-  kept = {k: v for k, v in tree.items() if k not in MUTABLE}
-  kept["data"] = {k: v for k, v in tree["data"].items() if k not in READING}
-  kept["phases"] = {}
+  fixed = {k: v for k, v in tree.items() if k not in MUTABLE}
+  fixed["data"] = {k: v for k, v in tree["data"].items() if k not in READING}
+  fixed["phases"] = {}
   for name, options in tree["phases"].items():
     theirs = other["phases"].get(name, options)
     if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
-      kept["phases"][name] = options
+      fixed["phases"][name] = options
     elif done.get(name):
-      kept["phases"][name] = {k: options.get(k) for k in STRUCTURE}
+      fixed["phases"][name] = {k: options.get(k) for k in STRUCTURE}
     else:
-      kept["phases"][name] = {}
-  return kept
+      fixed["phases"][name] = {}
+  return fixed
 
 
 def secret(workdir: epath.PathLike) -> bytes:

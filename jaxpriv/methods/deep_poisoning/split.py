@@ -46,10 +46,10 @@ class SplitClassifier(NamedTuple):
 
   def classifier(self, frozen: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of C."""
-    found = variables(frozen[CLASSIFIER])
+    own = variables(frozen[CLASSIFIER])
     if self.config.model.featurizer == "obfuscator":
-      return {"params": found["params"][CLASSIFIER]}
-    return found
+      return {"params": own["params"][CLASSIFIER]}
+    return own
 
   def features(self, images, frozen) -> jax.Array:
     """f(x), float32 [B, H, W, C]."""
@@ -104,7 +104,7 @@ def make(config: ConfigDict) -> SplitClassifier:
         f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
       )
   kept, hidden = split_attributes(config)
-  for wrong, said in (
+  for wrong, message in (
     (
       model.module == "none" and config.phases[POISONING].steps,
       "module=none learns nothing: give --config.phases.poisoning.steps=0",
@@ -120,7 +120,7 @@ def make(config: ConfigDict) -> SplitClassifier:
     ),
   ):
     if wrong:
-      raise ValueError(f"config.model.{said}")
+      raise ValueError(f"config.model.{message}")
   if model.task == "identity" and config.data.split_by != "image":
     raise DataError(
       "config.model.task=identity tells known people apart: it takes"

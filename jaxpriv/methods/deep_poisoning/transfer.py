@@ -39,7 +39,7 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
     state: of its classifier.
   """
   split, model = split_lib.make(config), config.model
-  found = mesh_lib.fetch(split.classifier({CLASSIFIER: state}))
+  weights = mesh_lib.fetch(split.classifier({CLASSIFIER: state}))
   before, _ = split_lib.halves(split)
   # Settings behind the cut are left out; the names of the parameters tell how
   # many blocks precede it.
@@ -48,7 +48,7 @@ def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
   digest = hashlib.sha256(
     f"{model.layer} {model.backbone} {sorted(shaping.items())}".encode()
   )
-  for name, value in sorted(splitting.parameters(found, before).items()):
+  for name, value in sorted(splitting.parameters(weights, before).items()):
     digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
   return digest.hexdigest()
 
