@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     found = _white_box(config, data, workdir, mesh)
   faults = [fault for row in found for fault in row["faults"]]
   path = workdir / "audit" / "audit.json"
-  # Of which plan: what a run is trained with anew was not audited.
+  # The plan that was audited: a run trained again may have another one.
   found = [
     {**row, "noise_multiplier": config.dp.noise_multiplier} for row in found
   ]

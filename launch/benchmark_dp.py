@@ -164,7 +164,7 @@ def run(batch_size: int, rounds: int, torch_python: str) -> list[dict]:
       vs_plain=ratio(name, plain),
       vs_private=ratio(name, ours),
       temp_mb=round(memory[name] / 1e6),
-      # Of the plain step of as many examples at once.
+      # Relative to the plain step of as many examples at once.
       temp_ratio=round(memory[name] / memory[_alike(name)], 2),
     )
     for name, value in best.items()
@@ -188,7 +188,7 @@ def _alike(name: str) -> str:
 
 
 def _check_alike(outputs):
-  """What is compared computes the same: plain to plain, private to peer."""
+  """Checks that outputs agree: plain with plain, private with peers."""
   flat = {
     name: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
     for name, tree in outputs.items()

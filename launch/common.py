@@ -1,4 +1,4 @@
-"""What the programs share: errors in the user's words, and finding methods."""
+"""Shared by the programs: errors in the user's words, and training."""
 
 import contextlib
 import logging as python_logging
@@ -41,7 +41,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
-  """Libraries that log through absl tell of every checkpoint file: no."""
+  """Filters out libraries' messages, such as one for every checkpoint file."""
   places = set(pathlib.Path(record.pathname).parts[-3:-1])
   ours = {"jaxpriv", "launch", "tools"}
   return bool(ours & places) or record.levelno >= python_logging.WARNING
@@ -54,8 +54,8 @@ def no_arguments(argv: list[str]) -> None:
     )
 
 
-# What errors about data call a setting of the config is a flag of programs that
-# take no config.
+# Errors about data name settings of the config; these are the flags instead, of
+# programs that take no config.
 _FLAG_OF = {
   "data.source": "--source",
   "data.path": "--input",

@@ -1,4 +1,4 @@
-"""Attacks a trained mechanism and writes what came of it.
+"""Attacks a trained mechanism and writes a report.
 
   python -m launch.evaluate --workdir=runs/demo
   python -m launch.evaluate --workdir=runs/demo --data_of=runs/real
@@ -7,7 +7,7 @@ It writes evaluation/metrics.json and evaluation/report.html, and prints the
 tables of the report. Attackers are trained, so it takes a while; interrupted,
 the same command goes on. With --data_of, the mechanism of one run meets the
 photographs of another one, such as real faces when it has learned from drawn
-ones; evaluation_on_<name of the other run>/ holds what comes of that.
+ones; the results are in evaluation_on_<name of the other run>/.
 """
 
 import datetime
@@ -144,7 +144,7 @@ def _people(
   names = tuple(data.source.attribute_names)
 
   def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
-    # All of them on every process: what learns and what is read deals them out.
+    # All of them on every process: training and reading deal them out.
     each = limit // len(splits)
     batches = (
       data.epoch(

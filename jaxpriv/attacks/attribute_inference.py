@@ -1,10 +1,10 @@
-"""Which attributes can be read from what is released, and by whom.
+"""Attribute inference: which attributes can be read in released images.
 
 For attributes that a mechanism promises to keep this measures utility, for
 others leakage. The predictor of the mechanism's own loss is the weakest
 witness: it may read a code that nobody else can. So predictors that the
-mechanism has never seen are trained on released images, and compared with their
-like trained and scored on originals.
+mechanism has never seen are trained on released images, and compared with
+predictors of the same kind, trained and scored on originals.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ Scores = Mapping[str, classification.Accuracy]
 def attack(
   target: Target, people: People, by: str = "fresh"
 ) -> Iterator[Finding]:
-  """What predictors read in released images, beside the originals.
+  """Lets predictors read attributes in released images and in the originals.
 
   Args:
     target: the mechanism or a control.
@@ -34,11 +34,11 @@ def attack(
       those of config.evaluation.predictors, trained on released images.
   """
   test = people.test
-  shown = people.image(target, test)
+  released = people.image(target, test)
   if by == "loss":
     for reader in people.predictors():
       yield from findings(
-        target, reader, _scores(reader, shown), _originals(people, reader)
+        target, reader, _scores(reader, released), _originals(people, reader)
       )
     return
   if by != "fresh":
@@ -49,7 +49,7 @@ def attack(
   for name in people.options.predictors:
     before = _originals(people, people.predictor_of_originals(name))
     reader = people.predictor(name, target.name, known)
-    yield from findings(target, reader, _scores(reader, shown), before)
+    yield from findings(target, reader, _scores(reader, released), before)
 
 
 def findings(

@@ -1,4 +1,4 @@
-"""What features are released for: how well their decider reads them."""
+"""Utility of released features: how well their decider reads them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -34,8 +34,8 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     for field in ("clean", "features")
   }
   read = {
-    field: attribute_inference.score(said.argmax(-1), labels, tuple(task))
-    for field, said in logits.items()
+    field: attribute_inference.score(values.argmax(-1), labels, tuple(task))
+    for field, values in logits.items()
   }
   for name, accuracy in read["features"].items():
     before = read["clean"][name]

@@ -6,8 +6,8 @@ which it attacks, and `attack(target, people, **options)`, which yields
 Findings. Controls face an attack if config.attacks[name].controls names them,
 or "all".
 
-What an attack has yielded is kept until the evaluation is finished, so that an
-interrupted one goes on behind it.
+Findings of a finished attack are kept on disk until the evaluation is finished,
+so that an interrupted one goes on with the next attack.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class Attack(NamedTuple):
 
 
 def attacks(config: ConfigDict) -> list[Attack]:
-  """Those of config.attacks that config.evaluation.attacks names; () is all.
+  """The attacks of a config that config.evaluation.attacks names; () is all.
 
   Raises:
     DataError: it names one that is not there, or a type has no module.
@@ -124,7 +124,7 @@ def forget(workdir: epath.PathLike) -> None:
 
 
 class _Kept:
-  """What attacks on one target have yielded, kept under a digest of it all."""
+  """Findings on one target, on disk under a digest of all they depend on."""
 
   def __init__(self, people: People, target: Target):
     self.people, self.target = people, target

@@ -1,8 +1,7 @@
-"""How features are inverted: networks, alignment, search; least squares are in
-`linear`.
+"""How features are inverted: by networks, by alignment and by search.
 
-Who knows what, and what they do with these, is in `reconstruction`. Whatever
-learns is a `Method`, trained by the engine on people whom it is not scored on.
+`linear` has least squares; `reconstruction` lists the attacks that use them.
+Networks are trained by the engine, on people whom they are not scored on.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +21,8 @@ from jaxpriv.training.method import Outputs, Phase
 
 BLOCK = 128
 
-# The paper names its five others only by kind: these vary what it says varies.
+# The paper does not specify its five other reconstructors; these vary the
+# properties it lists.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
   "R1, residual": dict(residual=True),
   "R2, one block": dict(blocks=1),
@@ -92,9 +92,9 @@ def aligner(
     distance += jnp.sum(jnp.square(spread - spread_)) / jnp.sum(
       jnp.square(spread_)
     )
-    said = jax.nn.softmax(decide(z, images, frozen))
-    says = jax.nn.log_softmax(decide(aligned, images, frozen))
-    apart = -jnp.sum(said * says, axis=(1, 2))
+    before = jax.nn.softmax(decide(z, images, frozen))
+    after = jax.nn.log_softmax(decide(aligned, images, frozen))
+    apart = -jnp.sum(before * after, axis=(1, 2))
     return apart + distance, {"distance": distance, "cross_entropy": apart}
 
   def align(apply, batch, frozen):
@@ -153,7 +153,7 @@ def search(
       jnp.mean(jnp.abs(jnp.diff(images, axis=axis)), axis=(1, 2, 3))
       for axis in (1, 2)
     )
-    # What is out of range has no gradient: it is drawn back.
+    # Clipped pixels have no gradient: this term draws them back.
     return jnp.sum(error + weight * variation) + jnp.sum(jnp.square(x - images))
 
   @jax.jit
@@ -163,7 +163,7 @@ def search(
     return optax.apply_updates(sought, updates), moments
 
   weights = np.broadcast_to(np.float32(smoothness), len(features))
-  found = []
+  results = []
   for i in range(0, len(features), BLOCK):
     weight = weights[i : i + BLOCK]
     target = np.asarray(features[i : i + BLOCK], np.float32)
@@ -174,8 +174,8 @@ def search(
     moments = optimizer.init(sought)
     for _ in range(steps):
       sought, moments = step(sought, moments, target, weight, states)
-    found.append(np.clip(np.asarray(sought[0]), 0, 1))
-  return np.concatenate(found)
+    results.append(np.clip(np.asarray(sought[0]), 0, 1))
+  return np.concatenate(results)
 
 
 SMOOTHNESS = (0.002, 0.02, 0.2, 2.0)
@@ -187,29 +187,31 @@ def smoothest(
   features: np.ndarray,
   start: np.ndarray,
 ) -> float | None:
-  """The smoothness by which most is seen of an attacker's own photographs.
+  """The smoothness that rebuilds an attacker's own photographs best.
 
   Args:
     search: (start, features, smoothness [B]) -> images, as `search`.
-    images: uint8 [N, S, S, 3], which are to be found.
+    images: uint8 [N, S, S, 3], which the search should find.
     features: [N, H, W, C], theirs.
     start: [N, S, S, 3], where the search begins.
 
   Returns:
-    one of SMOOTHNESS, or None where the start is nearer than what any finds.
+    one of SMOOTHNESS, or None where the start is better than all results.
   """
   count = len(SMOOTHNESS)
-  found = search(
+  results = search(
     np.tile(start, (count, 1, 1, 1)),
     np.tile(features, (count, 1, 1, 1)),
     np.repeat(np.asarray(SMOOTHNESS, np.float32), len(images)),
   )
   target = images.astype(np.float32) / 255
-  seen = lambda made: float(np.mean(image_metrics.ssim(target, made)))
+  seen = lambda result: float(np.mean(image_metrics.ssim(target, result)))
   best, chosen = seen(start), None
-  for smoothness, made in zip(SMOOTHNESS, np.split(found, count), strict=True):
-    if seen(made) > best:
-      best, chosen = seen(made), smoothness
+  for smoothness, result in zip(
+    SMOOTHNESS, np.split(results, count), strict=True
+  ):
+    if seen(result) > best:
+      best, chosen = seen(result), smoothness
   return chosen
 
 
@@ -217,5 +219,5 @@ def linked(gallery: np.ndarray, probes: np.ndarray) -> statistics.Proportion:
   """How often row i of the gallery is nearest to row i of the probes."""
   rows = np.arange(len(gallery))
   flat = lambda x: x.reshape(len(x), -1).astype(np.float32)
-  found = identification.rank1(flat(gallery), rows, flat(probes), rows)
-  return statistics.proportion(found.hits, found.total)
+  ranks = identification.rank1(flat(gallery), rows, flat(probes), rows)
+  return statistics.proportion(ranks.hits, ranks.total)

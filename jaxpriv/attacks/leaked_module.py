@@ -36,8 +36,8 @@ def attack(
     batch = {"image": images, "code": code}
     return given_code(held.state(last), held.frozen(last), batch)
 
-  # Whoever has the module makes pairs, with keys of their own. Some are left
-  # out, to choose by.
+  # With the module, an attacker makes pairs under keys of its own. Some are
+  # held out, to choose the smoothness by.
   some = scene.known().take(slice(0, PAIRS))
   tried = min(TRIED, len(some) // 2)
   pairs = some.arrays["features"]
@@ -50,8 +50,8 @@ def attack(
   inverter, weights = scene.clean_inverter()
 
   def begin(photographs, features):
-    shown = photographs.replace(features=to_clean(features))
-    images = scene.apply(inverter.method.outputs.reconstruct, weights, shown)
+    mapped = photographs.replace(features=to_clean(features))
+    images = scene.apply(inverter.method.outputs.reconstruct, weights, mapped)
     return finite(images, "A6, at first")
 
   def search(start, features, smoothness):

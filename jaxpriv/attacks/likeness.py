@@ -1,4 +1,4 @@
-"""How much of the photographs is left in what is released, and how varied.
+"""How like the photographs released images are, and how varied.
 
 No attack, and no verdict: two images may be alike and hide who it is, or be
 unlike and give it away.
@@ -21,10 +21,10 @@ BLOCK = 256
 
 def attack(target: Target, people: People) -> Iterator[Finding]:
   """SSIM and PSNR of pairs, and how many outputs differ from all others."""
-  shown = people.image(target, people.test).arrays["image"]
+  released = people.image(target, people.test).arrays["image"]
   photographs = people.test.arrays["image"]
-  distinct = image_metrics.distinct_outputs(shown)
-  share = distinct / len(shown)
+  distinct = image_metrics.distinct_outputs(released)
+  share = distinct / len(released)
   yield Finding(
     subject=target.name,
     claim="outputs",
@@ -35,13 +35,13 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     low=share,
     high=share,
     hits=distinct,
-    total=len(shown),
+    total=len(released),
   )
   for name, metric in (
     ("SSIM", image_metrics.ssim),
     ("PSNR", image_metrics.psnr),
   ):
-    values = _each(jax.jit(metric), photographs, shown)
+    values = _each(jax.jit(metric), photographs, released)
     if np.isfinite(values).any():  # identical images have no finite PSNR
       yield finding.of(
         "likeness",

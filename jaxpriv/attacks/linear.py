@@ -78,9 +78,9 @@ def least_squares(
   """Maps released features to clean ones by ridge regression.
 
   A module of convolutions does the same at every position, so that one pair of
-  maps is as many examples as it has positions. Window and ridge are those that
-  serve the lower halves of the maps best when fitted to the upper ones, and the
-  other way round.
+  maps is as many examples as it has positions. Window and ridge are chosen by
+  cross-validation: fitted to the upper halves of the maps, tried on the lower
+  ones, and the other way round.
 
   Args:
     released: [N, H, W, C].
@@ -101,13 +101,13 @@ def least_squares(
         there.error(here.solve(ridge)) for here, there in (halves, halves[::-1])
       )
       tried.append((error, window, ridge, whole))
-  _, window, ridge, whole = min(tried, key=lambda found: found[0])
+  _, window, ridge, whole = min(tried, key=lambda candidate: candidate[0])
   return Linear(whole.solve(ridge).astype(np.float32), window)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _products(z, y, window, first, end):
-  # Windows of all the map, so that those at the seam see what is beyond it.
+  # Windows of the whole map, so that those at the seam see beyond it.
   rows = _windows(z, window).reshape(*z.shape[:3], -1)[:, first:end]
   rows = rows.reshape(-1, rows.shape[-1])
   y = y[:, first:end].astype(jnp.float32).reshape(len(rows), -1)
@@ -118,11 +118,11 @@ def _products(z, y, window, first, end):
 def _moments(
   released: np.ndarray, clean: np.ndarray, window: int, first: int, end: int
 ) -> _Moments:
-  """Of the rows first to end of the maps."""
+  """Moments of the rows first to end of the maps."""
   parts = []
   for i in range(0, len(released), BLOCK):
     some = slice(i, i + BLOCK)
-    made = _products(released[some], clean[some], window, first, end)
-    gram, cross, square = (np.asarray(part, np.float64) for part in made)
+    sums = _products(released[some], clean[some], window, first, end)
+    gram, cross, square = (np.asarray(part, np.float64) for part in sums)
     parts.append(_Moments(gram, cross, float(square)))
   return functools.reduce(_Moments.plus, parts)

@@ -1,4 +1,4 @@
-"""A8: the same photograph released twice, or found by its clean features."""
+"""A8: linking two releases of a photograph, or a release and clean features."""
 
 from collections.abc import Iterator
 

@@ -1,11 +1,11 @@
-"""Who was in the training data? One training run with many canaries.
+"""Membership inference: one training run with many canaries.
 
-Knowledge: the photographs and labels of the canaries, the trained model, and
-one like it before training; not the gradients. Canaries are photographs under
-the labels of other canaries, which nothing but their own presence teaches, each
-in the data or not by a coin (Steinke, Nasr and Jagielski 2023; Carlini et al.,
-"Membership Inference Attacks From First Principles", 2022, on why mislabelled
-ones are found soonest).
+The attacker knows the photographs and labels of the canaries, the trained
+model, and the model before training; not the gradients. Canaries are
+photographs under the labels of other canaries, which nothing but their own
+presence teaches; a coin decides whether each is in the data (Steinke, Nasr and
+Jagielski 2023; Carlini et al., "Membership Inference Attacks From First
+Principles", 2022, on why mislabelled examples are found soonest).
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from jaxpriv.training.method import Phase
 
 
 class OneRun(NamedTuple):
-  """What the attack found.
+  """The result of the attack.
 
   Attributes:
     epsilon: lower bound.
-    right: of `guesses`, the half of the canaries with the highest score called
-      in and the other half out.
+    right: right answers among `guesses`, which call the half of the canaries
+      with the highest scores in, and the other half out.
     low, high: interval of their share; chance is a half.
     included: canaries that were in.
   """
@@ -124,13 +124,13 @@ def one_run(
   scores = before - _losses(phase, state, data, canaries, mesh)
   middle = np.argsort(np.argsort(-scores, kind="stable")) < len(scores) // 2
   right = int((middle == canaries.included).sum())
-  found = statistics.proportion(right, len(scores))
+  share = statistics.proportion(right, len(scores))
   return OneRun(
     auditing.epsilon_one_run(scores, canaries.included, delta),
     right,
     len(scores),
-    found.low,
-    found.high,
+    share.low,
+    share.high,
     int(canaries.included.sum()),
   )
 

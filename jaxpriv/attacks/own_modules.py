@@ -33,7 +33,7 @@ def attack(
       people.options.phases.module,
       people.config.model,
       frozen=target.trained.frozen(target.trained.last),
-      renumber=False,  # by these numbers D knows people, if these are the task
+      renumber=False,  # D knows people by these numbers, if they are the task
     )
     own.append((phase, state))
   images = invert_all(scene, "modules", own)
@@ -45,9 +45,9 @@ def attack(
 def invert_all(
   scene: Scene, name: str, modules: list[tuple[Phase, Any]]
 ) -> np.ndarray:
-  """What an inverter of several modules makes of one that it has not met."""
+  """Test images rebuilt by an inverter of other modules than the target's."""
   trained = scene.target.trained
-  # Each has its share of the photographs: no more of them for more modules.
+  # The photographs are shared out: more modules do not make more of them.
   parts = []
   for i, (phase, state) in enumerate(modules):
     part = scene.known().take(slice(i, None, len(modules)))

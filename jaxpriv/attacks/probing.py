@@ -90,7 +90,7 @@ def _probe(scene, kind, units, field, known, shown, hidden) -> np.ndarray:
 def _identity(scene, field, known, shown, units) -> reidentification.Rank:
   """A recogniser of features, on other photographs of people."""
   options = scene.options.phases.recogniser.copy_and_resolve_references()
-  options.augment = False  # which is for photographs
+  options.augment = False  # augmentation is for photographs
   phase = recipes.recognition(
     f"identity_{field}_{scene.target.name}",
     FeatureNet(128, units),

@@ -1,4 +1,4 @@
-"""Can a photograph be seen in its features? What the attacks A0 to A6 share.
+"""Reconstruction of photographs from features: what A0 to A6 have in common.
 
 | attack, module | knows | does |
 |---|---|---|
@@ -66,7 +66,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
 
 
 class Figures(NamedTuple):
-  """What is seen in rebuilt photographs.
+  """Measurements of rebuilt photographs.
 
   Attributes:
     likeness: metric -> its mean, with an interval by person.
@@ -101,11 +101,11 @@ class Scene:
   # --- features ---
 
   def known(self) -> InMemory:
-    """InMemory of the attackers, with "features" and "clean" ones."""
+    """The attackers' photographs, with released "features" and "clean" ones."""
     return self._with_features("known", self.people.known)
 
   def test(self) -> InMemory:
-    """Those of the people on whom they are scored, likewise."""
+    """Photographs of the people on whom they are scored, likewise."""
     return self._with_features("test", self.people.test)
 
   def _with_features(self, name: str, photographs: InMemory) -> InMemory:
@@ -123,7 +123,7 @@ class Scene:
     )
     return photographs.replace(clean=clean, features=features)
 
-  # --- who learns ---
+  # --- learning ---
 
   def inverter(self, name: str, **arguments: Any) -> Phase:
     """An inverter; those of clean features serve all targets."""
@@ -151,7 +151,7 @@ class Scene:
     other = [name for name in photographs.arrays if name not in kept]
     photographs = photographs.without(*other)
     options = options or self.options.phases.inverter
-    # Without the states of the target, features hold all that it depends on.
+    # Without frozen states the result depends on the target by features alone.
     model = self.people.config.model
     network = model if frozen else model.reconstructor
     return self.people.train(
@@ -188,13 +188,13 @@ class Scene:
     features: np.ndarray,
     rows: Any = slice(None),
   ) -> np.ndarray:
-    shown = self.people.test.take(rows).replace(features=features)
+    released = self.people.test.take(rows).replace(features=features)
     finish = lambda images: finite(images, phase.name)
     return self.apply(
-      phase.method.outputs.reconstruct, state, shown, finish=finish
+      phase.method.outputs.reconstruct, state, released, finish=finish
     )
 
-  # --- what came of it ---
+  # --- measuring ---
 
   def show(self, caption: str, images: np.ndarray) -> None:
     """Adds a column to the strips of the report, of the mechanism's attacks."""
@@ -213,7 +213,7 @@ class Scene:
     ]
 
   def clean_images(self) -> np.ndarray:
-    """What the inverter of clean features makes of clean features."""
+    """Test images rebuilt from clean features by their inverter."""
     return self.people.once(
       "clean images",
       lambda: self.reconstruct(
@@ -222,7 +222,7 @@ class Scene:
     )
 
   def bounds(self) -> dict[str, Figures]:
-    """What an inverter of clean features can do, and who knows nothing."""
+    """Figures of an inverter of clean features, and of knowing nothing."""
 
     def make():
       test, known = self.people.test, self.people.known
@@ -242,7 +242,7 @@ class Scene:
     return self.people.once("bounds", make)
 
   def readers(self) -> tuple[Reader, Reader | None]:
-    """Who reads what was rebuilt, having learned from photographs alone."""
+    """Readers of rebuilt images, which have learned from photographs alone."""
     people = self.people
     predictor = None
     if people.known.attribute_names:
@@ -254,10 +254,10 @@ class Scene:
     test = self.people.test.take(rows)
     recogniser, predictor = self.readers()
     seen = (published.images(block) for block in _blocks(images))
-    shown = test.replace(image=self._gather(seen, len(images)))
+    rebuilt = test.replace(image=self._gather(seen, len(images)))
     naive = reidentification.attacks(
       self.people.read(recogniser)[rows],
-      recogniser.read(shown),
+      recogniser.read(rebuilt),
       test.identities,
     )[0]
     read = original = None
@@ -266,11 +266,11 @@ class Scene:
       read, original = (
         attributes.together(
           predicted[:, columns],
-          shown.arrays["attributes"][:, columns],
-          shown.identities,
+          rebuilt.arrays["attributes"][:, columns],
+          rebuilt.identities,
         )
         for predicted in (
-          predictor.read(shown),
+          predictor.read(rebuilt),
           self.people.read(predictor)[rows],
         )
       )
@@ -312,7 +312,7 @@ class Scene:
   def findings(
     self, by: str, figures: Figures, *, knows: str, **where: Any
   ) -> list[Finding]:
-    """Of a bound, or of an attack beside the bounds."""
+    """Findings on a bound, or on an attack beside the bounds."""
     bound = by in BOUNDS
     subject = finding.NOBODY if bound else self.target.name
     wanted = finding.TOLD if bound else finding.HIDDEN
@@ -418,7 +418,7 @@ class Scene:
 
 
 def _blocks(array: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
-  """The array in pieces, so that what is made of it need not be as large."""
+  """The array in pieces, so that results need not be as large in memory."""
   return (array[i : i + size] for i in range(0, len(array), size))
 
 

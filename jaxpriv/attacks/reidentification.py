@@ -1,4 +1,4 @@
-"""Who is it? Naive, reverse and parrot recognition.
+"""Re-identification: naive, reverse and parrot recognition.
 
 Newton, Sweeney, Malin, TKDE 17(2), 2005. The attacker holds a gallery, one
 photograph a person, and names each probe by its nearest neighbour:
@@ -11,11 +11,11 @@ photograph a person, and names each probe by its nearest neighbour:
 | parrot | protected | other photographs, protected | originals |
 | parrot, retrained | protected | other photographs, protected | protected |
 
-The undisguised row is no attack: it tells what the recogniser is worth. Where
-the gallery is of the "same photograph", the probe was made from the gallery's
-own image, and everyone's first, second, ... photographs are enrolled in turn;
+The undisguised row is no attack: it tells how good the recogniser is. Where the
+gallery holds the "same photograph", the probe was made from the gallery's own
+image, and everyone's first, second, ... photographs are enrolled in turn;
 otherwise it was made from another photograph of the person. The last row is
-that of `jaxpriv.attacks.parrot`.
+`jaxpriv.attacks.parrot`.
 """
 
 from collections.abc import Iterator
@@ -67,21 +67,21 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   """Naive, reverse and frozen parrot recognition, by each recogniser."""
   identities = people.test.identities
   enrol(identities)  # fails before work starts
-  shown = people.image(target, people.test)
+  released = people.image(target, people.test)
   for reader in people.recognisers():
     originals = people.read(reader)
     plain = undisguised(originals, identities)
     if not target.control:
       yield undisguised_finding(plain, reader)
-    embeddings = reader.read(shown)
+    embeddings = reader.read(released)
     for rank in attacks(originals, embeddings, identities):
       yield disguised_finding(target, rank, reader, plain)
     if not target.control and not people.strips:
-      people.strips += _strips(people, shown, originals, embeddings)
+      people.strips += _strips(people, released, originals, embeddings)
 
 
 def undisguised_finding(plain: Rank, reader: Reader) -> Finding:
-  """What a recogniser can do without any protection."""
+  """Recognition without any protection."""
   return finding.of(
     IDENTITY,
     finding.TOLD,

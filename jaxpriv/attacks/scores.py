@@ -1,6 +1,6 @@
-"""How well a released model reads people it has not seen.
+"""Utility of a released model: how well it reads people it has not seen.
 
-No attack: what a model is good for, beside the best constant answer.
+No attack: its scores stand beside those of the best constant answer.
 """
 
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def attack(
   phase = target.trained.phase_with("scores")
   if phase is None:
     return
-  shown = people.test
-  known = dict(target.scores(shown.arrays)) if target.scores else {}
+  photographs = people.test
+  described = dict(target.scores(photographs.arrays)) if target.scores else {}
   arguments = (
     phase.method, target.trained.state(phase), target.trained.frozen(phase)
   )  # fmt: skip
@@ -41,25 +41,28 @@ def attack(
   def epoch(count, size):
     processes = jax.process_count()
     size = -(-size // processes) * processes
-    return pipeline.epoch(shown, np.arange(count), batch_size=size)
+    return pipeline.epoch(photographs, np.arange(count), batch_size=size)
 
   size = people.options.batch_size
   means = scoring.means(
-    *arguments, epoch(len(shown), size), shown.identities, people.mesh
+    *arguments,
+    epoch(len(photographs), size),
+    photographs.identities,
+    people.mesh,
   )
   if phase.method.outputs.detect and detection_images:
-    count = min(detection_images, len(shown))
+    count = min(detection_images, len(photographs))
     precision = scoring.average_precision(
       *arguments,
       epoch(count, 32),
-      shown.arrays["box"][:count],
-      shown.identities[:count],
+      photographs.arrays["box"][:count],
+      photographs.identities[:count],
       people.mesh,
     )
     if precision:
       means["detection_ap"] = precision
   for name, mean in means.items():
-    score = known.get(name, Score(name, "mean"))
+    score = described.get(name, Score(name, "mean"))
     yield finding.of(
       score.claim,
       finding.TOLD if score.constant is None else finding.KEPT,

@@ -1,4 +1,4 @@
-"""Who attacks: what they have, whom they are scored on, how they learn.
+"""The threat model: attackers' photographs, test people, readers, learning.
 
 Attackers learn on people of config.evaluation.attacker_splits and are scored on
 people of the test split, whom neither they nor the mechanism has seen.
@@ -41,7 +41,7 @@ class Reader(NamedTuple):
 
 
 class People:
-  """What all attacks of one evaluation share.
+  """Photographs, trained readers and options that all attacks share.
 
   Attributes:
     config: of the run.
@@ -51,7 +51,7 @@ class People:
     test: photographs of the people on whom they are scored.
     data: all of it.
     own: the mechanism under attack, some of whose networks are readers.
-    learned: attributes that it was taught, by name; (): those of the data.
+    learned: names of the attributes that it was taught; () if as in the data.
     strips: {"images", "captions"} of a few test photographs, for people to see.
   """
 
@@ -78,15 +78,15 @@ class People:
     return self.config.evaluation
 
   def once(self, key: Any, make: Callable[[], Any], target: str = "") -> Any:
-    """make(), kept under its key; for as long as one target is attacked."""
-    kept = self._shared
+    """make(), kept under its key; with a target, only while it is attacked."""
+    results = self._shared
     if target:
       if self._of_target[0] != target:
         self._of_target = (target, {})
-      kept = self._of_target[1]
-    if key not in kept:
-      kept[key] = make()
-    return kept[key]
+      results = self._of_target[1]
+    if key not in results:
+      results[key] = make()
+    return results[key]
 
   def train(
     self,
@@ -219,7 +219,7 @@ class People:
 
     Args:
       name: among config.evaluation.predictors.
-      of: names what the images of `known` are.
+      of: a name for the images of `known`, such as "originals".
       known: what it learns from.
     """
     options = self.options.phases[name]
@@ -253,13 +253,13 @@ class People:
     ]
 
   def recognisers(self) -> list[Reader]:
-    """Those of the loss, and the independent one."""
+    """The recognisers of the loss, and the independent one."""
     return self.once(
       "recognisers", lambda: [*self.of_the_loss("embed"), self.recogniser()]
     )
 
   def predictors(self) -> list[Reader]:
-    """Those of the loss, if they were taught the attributes of these data."""
+    """The predictors of the loss, if they know the attributes of these data."""
 
     def make():
       if self.learned and self.learned != self.test.attribute_names:
@@ -270,7 +270,7 @@ class People:
     return self.once("predictors", make)
 
   def read(self, reader: Reader) -> np.ndarray:
-    """What a reader reads in the undisguised test photographs."""
+    """A reader's output for the undisguised test photographs."""
     return self.once(("read", reader.name), lambda: reader.read(self.test))
 
 

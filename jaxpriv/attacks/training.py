@@ -67,10 +67,10 @@ def train(
   frozen: Mapping[str, Any] | None = None,
   key: str = "",
 ) -> Any:
-  """Trains an attacker by the engine that trains what it attacks.
+  """Trains an attacker by the engine that trains mechanisms.
 
-  An attacker that is there already, of an interrupted evaluation, is used again
-  if it is of the same `key`: a digest of all that makes it.
+  An attacker that an interrupted evaluation has left is used again if it has
+  the same `key`, a digest of all that it depends on.
   """
   rows = min(options.batch_size, len(photographs))
   rows -= rows % mesh.size
@@ -123,7 +123,7 @@ def digest(*parts: Any) -> str:
 
 
 def _forget_unless_made_by(key: str, workdir: epath.Path, name: str) -> None:
-  """Removes an attacker that other settings or other photographs made."""
+  """Removes an attacker that was trained from other settings or photographs."""
   directory = checkpoints.phase_directory(workdir, name)
   path = directory.parent / f"{name}.key"
   if jax.process_index() == 0:

@@ -17,8 +17,8 @@ recognises people. With `config.model.internal = False` it is the paper's
 ablation, SPRN: one autoencoder trained by (8), whose first term is
 MSE(x, x^).
 
-What the text leaves open and is decided here: L_i is the mean squared error; d
-is taken from the original image.
+Decided here, as the text leaves it open: L_i is the mean squared error; d is
+taken from the original image.
 """
 
 import math

@@ -19,8 +19,8 @@ from jaxpriv.training import workdir as workdir_lib
 # Public name of the run that parameters were taken over from.
 OTHER = "another run"
 
-# Parts of a config that do not decide what is made of an image; of "data" and
-# "release" some settings do.
+# Parts of a config that do not change the protected image. Some settings of
+# "data" and "release" do; see `_what_protects`.
 APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
 
 
@@ -61,7 +61,7 @@ def results_of(
 
 
 def _what_protects(config: Mapping[str, Any]) -> Any:
-  """The settings of a public config that decide what is made of an image."""
+  """The settings of a public config that change the protected image."""
   chosen = {name: part for name, part in config.items() if name not in APART}
   data, release = config.get("data", {}), config.get("release", {})
   chosen["data"] = {name: data.get(name) for name in ("image_size", "align")}
@@ -73,7 +73,7 @@ def released_config(config: ConfigDict) -> dict[str, Any]:
   """The public config without the names of its owner's folders.
 
   Raises:
-    DataError: config.release.withheld names what there is not.
+    DataError: config.release.withheld names an unknown setting.
   """
   public = workdir_lib.public_config(config)
   public["data"] |= {"path": "", "sets": (), "pools": ()}

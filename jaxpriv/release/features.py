@@ -1,7 +1,7 @@
-"""Released features: a pool that others train on, and how to make one's own.
+"""Released features: a pool that others train on, and the public network.
 
-The files are those of `jaxpriv.data.pool`, and parameters.npz and
-config.json, which are the public network.
+The files are those of `jaxpriv.data.pool`; parameters.npz and config.json are
+the network, for features of one's own images.
 """
 
 from collections.abc import Iterator

@@ -57,7 +57,7 @@ class Folder(NamedTuple):
       the secret of its order.
 
     Raises:
-      DataError: another release was begun there, or nobody knows which.
+      DataError: another release was begun there, or an unknown one.
     """
     if not self.partial.exists():
       secret = secrets.token_hex(32)
@@ -88,7 +88,7 @@ class Folder(NamedTuple):
       a secret for its order.
 
     Raises:
-      DataError: what is there is not of these products.
+      DataError: it holds files that are not of these products.
     """
     products = list(products)
     if self.journal.exists():

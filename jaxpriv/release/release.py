@@ -30,7 +30,7 @@ def release(
   mesh: jax.sharding.Mesh,
   place: Input | None = None,
 ) -> None:
-  """Makes the folder of a release, all of it or nothing.
+  """Makes the folder of a release, whole or not at all.
 
   Interrupted, the same call goes on where a product can, and starts the others
   anew.

@@ -1,7 +1,7 @@
 """The privacy budget of a run: its phases made private, and what was spent.
 
-`privacy.plan` is of one phase and knows no config, data or method; this is of
-all phases of a run, which share one budget.
+`privacy.plan` plans one phase and knows no config, data or method. Here all
+phases of a run share one budget.
 """
 
 import math
@@ -64,16 +64,16 @@ def privatise(
   plans = plan_lib.make_plans(dp, settings, units)
   config = config.copy_and_resolve_references()
   config.dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
-  made = []
+  planned = []
   for phase in phases:
     if phase.name in plans and phase.private:
       plan = plans[phase.name]
       _tell(phase.name, plan, config)
       config.phases[phase.name].steps = plan.steps
       phase = phase._replace(method=phase.private(plan), plan=plan)
-    made.append(phase)
-  _check_networks(made, config, data)
-  return made, config
+    planned.append(phase)
+  _check_networks(planned, config, data)
+  return planned, config
 
 
 def _check_networks(phases, config, data) -> None:
@@ -103,10 +103,10 @@ def _check_networks(phases, config, data) -> None:
   for prefix in prefixes:
     mine = [name for name, _ in names if name.startswith(prefix)]
     if not mine:
-      shown = [f"{phase}: {name}" for name, phase in names[:4]]
+      examples = [f"{phase}: {name}" for name, phase in names[:4]]
       raise plan_lib.BudgetError(
         f"config.dp.group_clip_norms names {prefix!r}, and no parameter of the"
-        f" private phases begins so: {', '.join(shown)}, ..."
+        f" private phases begins so: {', '.join(examples)}, ..."
       )
     owners = {plan_lib.owner(name, prefixes) for name in mine}
     if prefix not in owners:
@@ -128,8 +128,8 @@ def statement(
   Raises:
     BudgetError: a state was trained by another plan than the config's.
   """
-  made, config = privatise(phases, config, data)
-  plans = {p.name: p.plan for p in made if p.plan}
+  planned, config = privatise(phases, config, data)
+  plans = {p.name: p.plan for p in planned if p.plan}
   if not plans:
     return {"privacy": None}
   steps = {}
@@ -137,15 +137,17 @@ def statement(
     ledger = mesh_lib.fetch(states[name]["privacy"])
     plan.check_ledger(ledger)
     steps[name] = int(ledger["steps"])
-  said = plan_lib.statement(plans, steps, config.dp)
+  guarantee = plan_lib.statement(plans, steps, config.dp)
   trained = [p.name for p in phases if config.phases[p.name].steps]
-  said["not_private_phases"] = [name for name in trained if name not in plans]
-  said["pretrained"] = epath.Path(config.pretrained).name
-  return {"privacy": said}
+  guarantee["not_private_phases"] = [
+    name for name in trained if name not in plans
+  ]
+  guarantee["pretrained"] = epath.Path(config.pretrained).name
+  return {"privacy": guarantee}
 
 
 def is_private(dp: ConfigDict) -> bool:
-  """Whether a config asks for differential privacy at all."""
+  """Tells whether a config asks for differential privacy at all."""
   return dp.epsilon != math.inf or dp.noise_multiplier != 0
 
 

@@ -1,4 +1,4 @@
-"""Builders of methods: `supervised` and `adversarial`; what they compose of."""
+"""Builders of methods, `supervised` and `adversarial`, and their gradients."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -116,18 +116,12 @@ def supervised(
   trainable = tuple(trainable)
 
   def init(key, batch, frozen):
-    shown = _variables(model, key, inputs(batch, frozen))
-    params = shown["params"]
-    names = flatten_dict(params, sep="/")
-    for start in trainable:
-      if not any(name.startswith(start) for name in names):
-        raise DataError(
-          f"trainable names {start!r}, and no parameter begins so:"
-          f" {', '.join(sorted({n.split('/')[0] for n in names}))}"
-        )
+    initial = _variables(model, key, inputs(batch, frozen))
+    params = initial["params"]
+    _check_trainable(params, trainable)
     return {
       "params": params,
-      "batch_stats": shown.get("batch_stats", {}),
+      "batch_stats": initial.get("batch_stats", {}),
       "opt": optimizer.init(params),
     }
 
@@ -165,18 +159,9 @@ def supervised(
     params, opt = _updated(
       optimizer, _clip(grads, clip_norm), state["opt"], state["params"]
     )
-    if trainable:  # weight decay moves what has no gradient, too
+    if trainable:  # weight decay moves parameters without gradient, too
       params = whole(_chosen(params, trainable)[0])
-      owner = lambda name: name.rpartition("/")[0]
-      owners = {
-        owner(name)
-        for name in flatten_dict(params, sep="/")
-        if name.startswith(trainable)
-      }
-      kept = flatten_dict(state["batch_stats"], sep="/")
-      moved = flatten_dict(stats, sep="/")
-      kept |= {k: v for k, v in moved.items() if owner(k) in owners}
-      stats = unflatten_dict(kept, sep="/")
+      stats = _trained_stats(state["batch_stats"], stats, params, trainable)
     new = {**state, "params": params, "batch_stats": stats, "opt": opt}
     return new, {"loss": value, **metrics, "gradient_norm": norm}
 
@@ -225,6 +210,31 @@ def _chosen(params, trainable) -> tuple[Any, Callable]:
   flat = flatten_dict(params, sep="/")
   chosen = {k: v for k, v in flat.items() if k.startswith(tuple(trainable))}
   return chosen, lambda new: unflatten_dict({**flat, **new}, sep="/")
+
+
+def _check_trainable(params, trainable) -> None:
+  """Raises DataError if no parameter's name begins as one of trainable."""
+  names = flatten_dict(params, sep="/")
+  for start in trainable:
+    if not any(name.startswith(start) for name in names):
+      raise DataError(
+        f"trainable names {start!r}, and no parameter begins so:"
+        f" {', '.join(sorted({n.split('/')[0] for n in names}))}"
+      )
+
+
+def _trained_stats(old, new, params, trainable) -> Any:
+  """New statistics of layers with a trained parameter, old ones of all else."""
+  layer = lambda name: name.rpartition("/")[0]
+  trained = {
+    layer(name)
+    for name in flatten_dict(params, sep="/")
+    if name.startswith(tuple(trainable))
+  }
+  stats = flatten_dict(old, sep="/")
+  moved = flatten_dict(new, sep="/")
+  stats |= {k: v for k, v in moved.items() if layer(k) in trained}
+  return unflatten_dict(stats, sep="/")
 
 
 class Player(NamedTuple):
@@ -312,14 +322,14 @@ def adversarial(
     params = {}
     for i, (name, player) in enumerate(players.items()):
       own = jax.random.fold_in(key, i)
-      shown = _variables(player.model, own, player.inputs(batch, frozen, own))
-      if set(shown) != {"params"}:
+      initial = _variables(player.model, own, player.inputs(batch, frozen, own))
+      if set(initial) != {"params"}:
         raise ValueError(
-          f"player {name!r} keeps {sorted(set(shown) - {'params'})}; an "
+          f"player {name!r} keeps {sorted(set(initial) - {'params'})}; an "
           "adversarial player must be stateless: use GroupNorm or"
           " InstanceNorm in place of BatchNorm"
         )
-      params[name] = shown["params"]
+      params[name] = initial["params"]
     opt = {n: players[n].optimizer.init(params[n]) for n in players}
     return {"params": params, "batch_stats": {}, "opt": opt}
 

@@ -85,8 +85,8 @@ def train(
     validation: () -> held-out batches, for losses and samples.
     start: state -> state, applied to a fresh state (not to a resumed one), such
       as parameters taken over from another run.
-    secret: what the steps of a private phase draw from in place of seed; see
-      `workdir.secret`. Without it they are no secret, which is for tests.
+    secret: bytes that the steps of a private phase draw from in place of seed;
+      see `workdir.secret`. Only tests leave it out: the noise is then known.
     options: cadences.
 
   Returns:
@@ -156,10 +156,10 @@ def train(
     scores = evaluate(state, steps)
     if scores:
       write(steps, scores)
-    # Last: a phase that is saved whole is not looked at again.
+    # Saved last: once this checkpoint exists, the phase is never run again.
     checkpoints.save(manager, steps, state)
     manager.wait_until_finished()
-  # Where signals are no longer noted but end the process: none is lost.
+  # Asked once more after `watch` has ended, so that no signal is lost.
   if preemption.requested():
     raise _stopped(phase.name, steps, steps, directory)
   return {name: value for name, value in state.items() if name != "opt"}
@@ -257,7 +257,7 @@ def _jitted(step_fn, mesh, shardings, structure):
 
 
 def _writers(stack, workdir, name, first, steps):
-  """Of metrics and of progress; the first process alone writes."""
+  """Writers of metrics and of progress; only the first process writes."""
   if jax.process_index():
     return (lambda step, scalars: None), (lambda done, note: None)
   return (
@@ -290,13 +290,13 @@ def _check_finite(name, step, values, manager, directory):
   bad = sorted(k for k, v in values.items() if not math.isfinite(v))
   if bad:
     last = manager.latest_step()
-    kept = (
+    saved = (
       "no checkpoint was saved yet"
       if last is None
       else (f"the last good checkpoint is step {last} in {directory}")
     )
     raise NonFiniteError(
-      f"{name}: {', '.join(bad)} not finite at step {step}; {kept}."
+      f"{name}: {', '.join(bad)} not finite at step {step}; {saved}."
       " Lower the learning_rate of this phase in the config, or set its"
       " clip_norm, and run again."
     )

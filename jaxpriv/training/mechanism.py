@@ -1,6 +1,6 @@
-"""A mechanism: a module of `jaxpriv.methods`, and what it is once trained.
+"""A mechanism: a module of `jaxpriv.methods`, its phases, and its targets.
 
-Its module has `phases`; the other functions of `Mechanism` it may leave out.
+Its module has `phases`, and may have the other functions of `Mechanism`.
 `config.method` names it: "deep_poisoning" is jaxpriv.methods.deep_poisoning,
 and a name with dots is a module of somebody else.
 """
@@ -88,12 +88,12 @@ class Score(NamedTuple):
 
 
 class Pool(NamedTuple):
-  """What others need who train on released features.
+  """The part of a release that others need to train on its features.
 
   Attributes:
     layer: after which they were taken.
-    featurizer: a hash of what makes them of images.
-    parameters: phase -> its public state, which makes features of one's own.
+    featurizer: a hash of the network that makes them of images.
+    parameters: phase -> its public state, for features of one's own images.
   """
 
   layer: str
@@ -102,7 +102,7 @@ class Pool(NamedTuple):
 
 
 class Target(NamedTuple):
-  """What is attacked and released: a mechanism, or a control beside it.
+  """A mechanism, or a control beside it, as it is attacked and released.
 
   Attributes:
     name: as it stands in tables.
@@ -141,7 +141,7 @@ class Target(NamedTuple):
 
 
 class Mechanism(Protocol):
-  """What a module of `jaxpriv.methods` is; only `phases` must be there.
+  """The contract of a module of `jaxpriv.methods`; only `phases` is required.
 
   Attributes:
     CLOSED_SET: whether it can tell known people apart, so that everybody may be
@@ -198,20 +198,20 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
 
 
 def products(trained: Trained) -> tuple[str, ...]:
-  """What the last phase releases; a model, if it gives nothing else."""
+  """The products of the last phase; a model, if it has no other."""
   outputs = trained.last.method.outputs
-  given = [name for name in (IMAGE, FEATURES) if getattr(outputs, name)]
-  return tuple(given) or (MODEL,)
+  released = [name for name in (IMAGE, FEATURES) if getattr(outputs, name)]
+  return tuple(released) or (MODEL,)
 
 
 def with_controls(target: Target) -> list[Target]:
-  """A target, and what else may be done in its place.
+  """A target and its controls: other things that may be done in its place.
 
   A control is the config of the run with the changes of config.controls[name].
   It has the states of the run, but for phases that the changes give no steps.
   """
   names = words(target.config.evaluation.controls)
-  # One that is under test itself is no control, at whatever strength.
+  # The mechanism under test is no control, whatever its strength.
   names = tuple(name for name in names if name != target.name)
   return [target, *(_control(target, name) for name in names)]
 
@@ -231,17 +231,17 @@ def _control(target: Target, name: str) -> Target:
     for phase, options in changes.get("phases", {}).items()
     if options.get("steps") == 0
   }
-  made = phases(config)
+  own_phases = phases(config)
   states = {
     phase.name: {}
     if phase.name in untrained
     else target.trained.states.get(phase.name, {})
-    for phase in made
+    for phase in own_phases
   }
   return target._replace(
     name=name,
     config=config,
-    trained=Trained(tuple(made), states),
+    trained=Trained(tuple(own_phases), states),
     control=True,
     copies=None,
     code_size=0,
@@ -251,7 +251,11 @@ def _control(target: Target, name: str) -> Target:
 
 
 def fitting(targets: Sequence[Target], arrays: Arrays) -> list[Target]:
-  """Those that can be made of these records; controls that cannot are named."""
+  """Targets that these records allow; controls left out are logged.
+
+  Raises:
+    DataError: the mechanism itself cannot protect them.
+  """
   fit = []
   for target in targets:
     module = load(target.config.method)

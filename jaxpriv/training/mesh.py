@@ -27,7 +27,7 @@ MIN_SHARDED_BYTES = 2**16
 # More devices than this leave too few rows of a batch to each.
 MAX_CPU_DEVICES = 8
 
-# Where Linux tells a container its limits.
+# Linux tells a container its limits here.
 CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 # Numbers of glibc's malloc.h.
@@ -109,8 +109,8 @@ def jit(fn: Callable, mesh: Mesh, **options: Any) -> Callable:
   XLA_FLAGS stands.
   """
   level = "xla_backend_optimization_level"
-  given = level in os.environ.get("XLA_FLAGS", "")
-  if mesh.devices.flat[0].platform == "cpu" and not given:
+  chosen = level in os.environ.get("XLA_FLAGS", "")
+  if mesh.devices.flat[0].platform == "cpu" and not chosen:
     options["compiler_options"] = {level: 2}
   return jax.jit(fn, **options)
 
@@ -127,9 +127,9 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 def fetch(tree: Any) -> Any:
   """Returns a tree of (possibly sharded) arrays as numpy on every process.
 
-  What is replicated is read where it is. To gather it again would be a second
-  program with collectives beside the step that runs, and on CPUs two processes
-  may take those in different orders.
+  Replicated leaves are read where they are. Gathering them again would be a
+  second program with collectives beside the step that runs, and on CPUs two
+  processes may take those in different orders.
   """
   if jax.process_count() == 1:
     return jax.device_get(tree)
@@ -160,7 +160,7 @@ def initialize() -> None:
   try:
     jax.distributed.initialize()
   except ValueError as error:
-    # What JAX says when it finds no cluster around it; the rest is real.
+    # JAX says so where it finds no cluster; any other error is real.
     if "coordinator_address should be defined" not in str(error):
       raise
 

@@ -29,19 +29,19 @@ Predict = Callable[[State, Frozen, Any], Any]
 
 
 class Outputs(NamedTuple):
-  """What a method can do with a batch, once it is trained; None: it cannot.
+  """The functions that a trained method offers; None where it has none.
 
   Each is (state, frozen, batch) -> pytree with a leading batch axis B.
 
   Attributes:
     image: protected images [B, H, W, 3] in [0, 1]: what is released.
     features: protected features, float32 [B, h, w, C]: what is released.
-    clean_features: unprotected ones, as the former were before.
-    features_given_code: the former for the key batch["code"] [B, K] of whoever
-      guesses it, without noise.
+    clean_features: the same features before they are protected.
+    features_given_code: protected features under a guessed key,
+      batch["code"] [B, K], without noise.
     logits: [B, A, classes] of batch["image"], or of batch["features"] where the
       method decides on features.
-    labels: int32 [B, A], the likeliest of these.
+    labels: int32 [B, A], the likeliest class of each.
     attributes: int8 [B, A], attributes read in images.
     embed: float32 [B, D], which identifies people.
     scores: name -> [B], how well an example is read; NaN where unlabelled.
@@ -70,7 +70,7 @@ class Outputs(NamedTuple):
   sample: Predict | None = None
 
   def given(self) -> dict[str, Predict]:
-    """Those that are there, by name."""
+    """The functions that are there, by name."""
     return {k: fn for k, fn in self._asdict().items() if fn is not None}
 
   def map(self, change: Callable[[Callable], Predict]) -> "Outputs":

@@ -34,8 +34,8 @@ def check_same(workdir: epath.PathLike, data: Data) -> None:
 def check_unseen(workdir: epath.PathLike, data: Data) -> None:
   """Checks that a run has learned from none of the test people of `data`.
 
-  What it has learned from are its own training people and those of the runs
-  that it took parameters over from. People of one name are taken for one.
+  A run has learned from its own training people and from those of the runs that
+  it took parameters over from. People of one name are taken for one.
 
   Raises:
     DataError: it has.

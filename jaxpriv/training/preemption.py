@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
-# What a shell reports for a process ended by SIGTERM; a launcher that gets it
-# knows that the work is not finished and may be started again.
+# The status that shells report for a process ended by SIGTERM: it tells a
+# launcher that the work is not finished and may be started again.
 EXIT_STATUS = 128 + signal.SIGTERM
 
 
@@ -25,14 +25,14 @@ class Preempted(SystemExit):
     return self.message
 
 
-# Of the process, not of a phase: what is asked for at the end of one phase is
-# still asked for at the start of the next.
+# State of the process, not of a phase: a request at the end of one phase still
+# stands at the start of the next.
 _asked = threading.Event()
 _calls = itertools.count()
 
 
 def requested() -> bool:
-  """Whether to save and stop now.
+  """Tells whether to save and stop now.
 
   On a cluster JAX carries the signal from any process to all, and they agree on
   the next call as the one to stop at; so all must call this equally often.

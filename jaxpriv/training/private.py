@@ -13,7 +13,7 @@ from jaxpriv.training import inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Phase, need
 
-# Begins the name of metrics that show more of the data than the budget covers.
+# Prefix of metrics that show more of the data than the budget covers.
 NOT_PRIVATE = "not_private/"
 
 # Largest influence of one example on the loss of another, relative to that on
@@ -41,13 +41,13 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
         plan, objective, params, batch, key
       )
       grads = plan.privatise(noise_key, total, params)
-      shown = jnp.isfinite(norms) & ~padding
+      drawn = jnp.isfinite(norms) & ~padding
       metrics = {
         **metrics,
         "clipped": norms > plan.clip_norm,
         "unclipped_norm": norms,
       }
-      means = {k: _mean(v, shown) for k, v in metrics.items()}
+      means = {k: _mean(v, drawn) for k, v in metrics.items()}
       return (means.pop("loss"), (means, {})), grads
 
     return private
@@ -56,7 +56,7 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
 
 
 def clipped_sum(plan: Plan) -> Callable[[Callable], Callable]:
-  """As `private_grad`, for audits of the clip: what there is before the noise.
+  """Like `private_grad`, but stops before the noise: for audits of the clip.
 
   The metrics are "sum", the clipped sum over units, and "norms" [units]; the
   gradient is zero.
@@ -105,9 +105,9 @@ def with_ledger(method: Method, plan: Plan) -> Method:
     plan: its plan.
 
   Returns:
-    a Method whose state has "privacy", the ledger; whose metrics say which of
-    them are not private; and with `cross_example`: how much the
-    loss of each row moves with the images of other rows: it must not.
+    a Method whose state has "privacy", the ledger, and whose metrics say which
+    of them are not private. Its `cross_example` measures how much the loss of
+    each row moves with the images of other rows, which must be nothing.
 
   Raises:
     NotPerExampleError: at `init`, if the model keeps BatchNorm statistics.
@@ -166,7 +166,7 @@ def check(
   host_batch: Mapping[str, np.ndarray],
   mesh: jax.sharding.Mesh,
 ) -> None:
-  """Checks that a state is of its plan, and rows do not see each other.
+  """Checks that a state was made by its plan, and rows do not see each other.
 
   A phase that is not private passes.
 

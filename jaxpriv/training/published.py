@@ -1,4 +1,4 @@
-"""What is left of outputs once they are published: attackers see no more."""
+"""Casts outputs as they are published: attackers see no more than that."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Phases that mechanisms and attackers share: recognition and attributes.
+"""Ready-made phases that mechanisms and attackers share.
 
 Each takes the options of one phase (`configs.common.phase`), so that EMA,
 augmentation, accumulation and the optimizer are settings of any of them.
@@ -159,8 +159,8 @@ def recognition(
     options: of the phase.
     head: kind ("arcface", "cosface", "magface") and the options of its loss.
     side: see `heads.MarginRecogniser`.
-    mirrored: whether the mirror image is embedded, too; not of features, whose
-      mirror images are not those of the mirrored photograph.
+    mirrored: whether the mirror image is embedded, too. Leave it out for
+      features: a mirrored map is not that of the mirrored photograph.
     reads: batch -> what the network reads, such as features.
   """
   model = heads.MarginRecogniser(backbone, classes, side)

@@ -39,10 +39,10 @@ def open_data(config: ConfigDict) -> Data:
 
 
 def resolve(config: ConfigDict, data: Data) -> ConfigDict:
-  """Writes into a copy of the config what only the data can tell.
+  """Completes a copy of the config with settings that only the data tell.
 
   Raises:
-    DataError: config.evaluation names what there is not.
+    DataError: config.evaluation names something unknown.
   """
   config = config.copy_and_resolve_references()
   evaluation, release = config.evaluation, config.release
@@ -286,7 +286,7 @@ def load_phases(
 ) -> dict[str, Any]:
   """The states of all phases of a run.
 
-  Those of no steps are copies of config.pretrained's, or empty.
+  States of phases of 0 steps are copies of config.pretrained's, or empty.
 
   Raises:
     FileNotFoundError: a phase was never trained, or not to its end.
@@ -301,7 +301,7 @@ def load_phases(
         f"{phase.name} is at step {done or 0} of {steps} in {workdir}: run"
         f" launch.train --workdir={workdir} to its end first"
       )
-    # There is nothing of a baseline, which has nothing to learn.
+    # A baseline has nothing to learn, and no checkpoint.
     states[phase.name] = (
       {} if done is None else checkpoints.load(directory, mesh)
     )

@@ -33,12 +33,12 @@ def means(
     people: of the examples, in order.
     mesh: of the state.
   """
-  found = inference.predict(
+  scores = inference.predict(
     need(method.outputs.scores, "scores"), state, frozen, batches, mesh
   )
   return {
     name: statistics.mean_interval(values, people)
-    for name, values in found.items()
+    for name, values in scores.items()
     if np.isfinite(values).any()
   }
 
@@ -57,17 +57,18 @@ def average_precision(
   Images whose box is unknown (NaN) are left out; None if all are. The interval
   is by people [N], drawn anew with all their images.
   """
-  found = inference.predict(
+  detected = inference.predict(
     need(method.outputs.detect, "detect"), state, frozen, batches, mesh
   )
-  known = np.flatnonzero(np.isfinite(boxes).all(1))
-  if not len(known):
+  labelled = np.flatnonzero(np.isfinite(boxes).all(1))
+  if not len(labelled):
     return None
   detections = [
-    detection.suppress(found["boxes"][i], found["scores"][i]) for i in known
+    detection.suppress(detected["boxes"][i], detected["scores"][i])
+    for i in labelled
   ]
-  faces = [boxes[i][None] for i in known]
-  _, owner = np.unique(people[known], return_inverse=True)
+  faces = [boxes[i][None] for i in labelled]
+  _, owner = np.unique(people[labelled], return_inverse=True)
   rows_of = [np.flatnonzero(owner == p) for p in range(owner.max() + 1)]
 
   def precision(drawn):
@@ -79,4 +80,4 @@ def average_precision(
   count = len(rows_of)
   low, high = statistics.bootstrap_interval(precision, count)
   value = precision(np.arange(count))
-  return statistics.Mean(value, low, high, len(known))
+  return statistics.Mean(value, low, high, len(labelled))

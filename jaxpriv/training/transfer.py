@@ -1,8 +1,8 @@
-"""Warm starts: what a run takes over from `config.pretrained`.
+"""Warm starts: a run takes parameters over from `config.pretrained`.
 
 That is a finished run directory of the same method, or a release of one. A
-phase that has steps here begins at its parameters; one of no steps is copied as
-it is. `config.pretrained_phases` names the phases it is for; () is all.
+phase with steps here begins at its parameters; a phase of 0 steps is copied
+as it is. `config.pretrained_phases` names the phases taken over; () is all.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ def check(
   data: Data,
   mesh: jax.sharding.Mesh,
 ) -> None:
-  """Checks, before anything runs, that all there is to take over is there.
+  """Checks, before anything runs, that config.pretrained has what is needed.
 
   Raises:
     DataError: it is not, or a phase is to be trained on what nothing gives.
@@ -83,7 +83,7 @@ def take_over(
     if other is None:
       logging.info("%s: %s does not hold it; fresh", name, pretrained)
       return state
-    if "ema" in other:  # which is what it predicts with
+    if "ema" in other:  # the parameters that it predicts with
       other = {**other, "params": other["ema"]}
     fresh = []
 
@@ -96,7 +96,7 @@ def take_over(
       fresh.append(jax.tree_util.keystr(path, simple=True, separator="/"))
       return mine
 
-    kept = {
+    taken = {
       part: jax.tree_util.tree_map_with_path(
         lambda path, leaf, part=part: choose(
           (jax.tree_util.DictKey(part), *path), leaf
@@ -106,12 +106,12 @@ def take_over(
       for part in ("params", "batch_stats")
     }
     if "ema" in state:
-      kept["ema"] = jax.tree.map(lambda x: x.copy(), kept["params"])
+      taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
     logging.info(
         "%s: parameters taken over from %s; fresh: %s",
         name, pretrained, ", ".join(fresh) or "none",
     )  # fmt: skip
-    return {**state, **kept}
+    return {**state, **taken}
 
   return start
 
@@ -179,7 +179,7 @@ def _check_needs(phases, config: ConfigDict, mesh: Any) -> None:
 
 
 def _taken(config: ConfigDict, name: str) -> bool:
-  """Whether a phase begins from config.pretrained."""
+  """Tells whether a phase begins from config.pretrained."""
   chosen = sources.words(config.pretrained_phases)
   return bool(config.pretrained) and (not chosen or name in chosen)
 

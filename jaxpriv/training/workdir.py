@@ -32,10 +32,11 @@ from jaxpriv.training import checkpoints
 # say nothing about what is trained.
 MUTABLE = ("evaluation", "attacks", "controls", "release", "train")
 
-# Of the data: where they lie and how they are read. Who is in them is compared.
+# Settings of the data that may change, too: where they lie, how they are read.
+# The people in them are compared instead.
 READING = ("path", "cache", "num_workers", "max_bad_share", "num_people")
 
-# Noise and batches of private phases come from it; never to be shared.
+# A file from which noise and batches of private phases come; never shared.
 SECRET = "noise_secret"
 
 # Options of a phase that decide what its checkpoints hold.
@@ -83,26 +84,26 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
 
 
 def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
-  """What must not change of a config, given the steps done of its phases."""
-  kept = {k: v for k, v in tree.items() if k not in MUTABLE}
-  kept["data"] = {k: v for k, v in tree["data"].items() if k not in READING}
-  kept["phases"] = {}
+  """The settings that must not change, given the steps done of each phase."""
+  fixed = {k: v for k, v in tree.items() if k not in MUTABLE}
+  fixed["data"] = {k: v for k, v in tree["data"].items() if k not in READING}
+  fixed["phases"] = {}
   for name, options in tree["phases"].items():
     theirs = other["phases"].get(name, options)
     if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
-      kept["phases"][name] = options
+      fixed["phases"][name] = options
     elif done.get(name):
-      kept["phases"][name] = {k: options.get(k) for k in STRUCTURE}
+      fixed["phases"][name] = {k: options.get(k) for k in STRUCTURE}
     else:
-      kept["phases"][name] = {}
-  return kept
+      fixed["phases"][name] = {}
+  return fixed
 
 
 def secret(workdir: epath.PathLike) -> bytes:
   """16 random bytes that noise and batches of private phases are drawn from.
 
-  Whoever has them can subtract the noise, so they are no setting: they are made
-  when a run first needs them, kept beside it until it is finished (see
+  They are no setting, as with them anybody can subtract the noise. They are
+  made when a run first needs them, kept beside it until it is finished (see
   `forget_secret`), and read again to resume. All processes read one file.
   """
   path = epath.Path(workdir) / SECRET
@@ -113,7 +114,7 @@ def secret(workdir: epath.PathLike) -> bytes:
 
 
 def forget_secret(workdir: epath.PathLike) -> None:
-  """Removes it: a finished run needs no more noise, and may be shared."""
+  """Removes the secret: a finished run needs no noise, and may be shared."""
   path = epath.Path(workdir) / SECRET
   multihost_utils.sync_global_devices("secret forgotten")
   if jax.process_index() == 0 and path.exists():
@@ -121,7 +122,7 @@ def forget_secret(workdir: epath.PathLike) -> None:
 
 
 def forget_copies(workdir: epath.PathLike, names: Iterable[str]) -> None:
-  """Removes what untrained phases have of an earlier config.pretrained."""
+  """Removes what untrained phases copied from an earlier config.pretrained."""
   if jax.process_index() == 0:
     for name in names:
       directory = checkpoints.phase_directory(workdir, name)
@@ -144,7 +145,7 @@ def steps_done(workdir: epath.PathLike, name: str) -> int:
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
-  """As JSON holds it; see `INFINITE`."""
+  """The config in JSON's types; see `INFINITE`."""
   return _loads(config.to_json_best_effort())
 
 

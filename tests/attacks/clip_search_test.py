@@ -26,7 +26,7 @@ class Stripes(nn.Module):
   @nn.compact
   def __call__(self, image, train):
     y = nn.Dense(300)(image.reshape(len(image), 4, -1))
-    # What the stripes have in common cancels in the gradient.
+    # The common part of the stripes cancels in the gradient.
     return jnp.sum(y * jnp.array([1.0, -1.0, 1.0, -1.0])[:, None], (1, 2))
 
 

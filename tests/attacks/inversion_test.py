@@ -45,7 +45,7 @@ def test_smoothness_is_that_which_shows_most_of_ones_own_photographs():
   noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
 
   def search(start, features, smoothness, best=0.2):
-    """As far off as the smoothness is from the best."""
+    """Misses the image by as much as the smoothness misses the best one."""
     which = features.ravel().astype(int)
     np.testing.assert_array_equal(start, noise[which])
     off = np.abs(np.log(smoothness / best))[:, None, None, None]

@@ -54,7 +54,7 @@ def test_attackers_of_other_photographs_are_trained_anew(tmp_path, caplog):
     return np.concatenate([x.ravel() for x in toys.leaves(state["params"])])
 
   first = train(photographs(), "a")
-  # Of the same key it is loaded, whatever is passed.
+  # With the same key it is loaded, whatever is passed.
   np.testing.assert_array_equal(train(photographs(seed=1), "a"), first)
   other = train(photographs(seed=1), "b")
   assert np.abs(other - first).max() > 0

@@ -138,7 +138,7 @@ def test_another_entity_trains_on_the_pool_and_its_own_photographs(
     "launch.train", *settings, f"--workdir={tmp_path / 'a'}", status=1
   )
   assert "--config.pretrained=POOL" in output
-  # What else the run has trained is copied, and makes no mechanism of it.
+  # Other phases of the run are copied, which makes it no mechanism.
   output = run(
     "launch.train", *settings, f"--config.pretrained={workdir}",
     f"--workdir={tmp_path / 'b'}",

@@ -1,4 +1,4 @@
-"""What somebody else brings, in a file of their own and nowhere else.
+"""A mechanism of somebody else, in a file of their own and nowhere else.
 
 A mechanism that releases images and a model, an attack on it and a metric: they
 are trained, evaluated, reported and released by the programs as they are.

@@ -60,7 +60,7 @@ def config_of(*arguments) -> ConfigDict:
 
 
 def refusal(workdir, *arguments) -> str:
-  """What launch.train would end with, after "error:"."""
+  """The message that launch.train would end with, after "error:"."""
   config = config_of(*arguments)
   with pytest.raises((UserError, FileNotFoundError)) as caught:
     common.train(config, workdir, mesh_lib.make_mesh())

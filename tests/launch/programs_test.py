@@ -100,7 +100,7 @@ def test_two_processes_evaluate_as_one(workdir, tmp_path):
   copy = shutil.copytree(
     workdir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")
   )
-  # What Slurm tells two tasks of one node.
+  # The variables that Slurm sets for two tasks of one node.
   job = {
     "SLURM_JOB_ID": str(os.getpid()),
     "SLURM_STEP_NODELIST": "localhost",
@@ -185,7 +185,7 @@ def test_release_protects_all_and_gives_nothing_away(workdir, folder, tmp_path):
   kept = [r["Male"] for r in labels if r["file"] != "person_003/2.png"]
   assert [r["Male"] for r in rows] != kept
   assert sorted(r["Male"] for r in rows) == sorted(kept)
-  # As a kill just after the renaming leaves it.
+  # A kill just after the renaming leaves this state.
   (tmp_path / "whole.partial.json").write_text("{}")
   refused = run("launch.release", *flags, f"--output={whole}", status=1)
   assert "error:" in refused and "exists" in refused
@@ -242,7 +242,7 @@ def two_of_each(config, mesh, people=6):
 
 
 def test_every_baseline_can_be_attacked(mesh):
-  """What the programs, with two of them, do not go through."""
+  """Programs are tested with two baselines; the others are attacked here."""
   config = baseline.get_config("demo,gaussian_blur")
   config.mechanism = "another"
   for name in ("k_same", "k_same_eigen", "k_same_select"):
@@ -437,7 +437,7 @@ def test_a_model_is_released_with_its_guarantee(private_run, folder, tmp_path):
   text = (tmp_path / "out/CARD.md").read_text()
   assert "differentially private for each image: epsilon 8.00" in text
   assert "Gender" in text
-  # As the card says it is used.
+  # The model is used as its card says.
   config = workdir_lib.load_config(tmp_path / "out")
   (phase,) = mechanism.phases(config)
   states = export.read(tmp_path / "out/parameters.npz")

@@ -248,7 +248,7 @@ def test_copies_of_other_settings_are_refused(other, changes, message):
   config = takes_over(other, **changes)
   with pytest.raises(DataError, match=message):
     transfer.check_pretrained(config, None, load)
-  # Whoever trains everything anew may change everything.
+  # A run that trains everything anew may change all settings.
   for options in config.phases.values():
     options.steps = 3
   transfer.check_pretrained(config, None, load)

@@ -55,7 +55,7 @@ def test_labels_are_those_of_the_region(batch):
 
 
 def test_a_mirrored_region_has_mirrored_labels(batch):
-  """As the labels of the mirrored photograph, which are worked out here."""
+  """They equal labels of the mirrored photograph, worked out here."""
   face = np.tile([[15.0, 16, 20]], (6, 1))
   made = views_lib.labels(batch, views(face, True), gender=0)
   there = views_lib.labels(batch, views(face), gender=0)

@@ -86,7 +86,7 @@ def test_people_with_several_photographs(seed, k, variant):
   released, owner = released[~padding], owner[~padding]
   for rows in members(released):
     assert len(set(owner[rows])) >= k
-  # Whoever they are, all photographs of a person are released as one.
+  # All photographs of a person are released as one.
   for person in range(6):
     assert len(members(released[owner == person])) == 1
   assert best_rank1(released, owner) <= 1 / k + 1e-9
@@ -196,7 +196,7 @@ def test_select_by_what_most_photographs_show():
 
 
 def test_averaging_with_ones_own_neighbours_does_not_hide():
-  """What several published programs call k-Same, and why it is not."""
+  """Several published programs call this k-Same, but it hides nobody."""
   k, x = 5, faces(18, 60).reshape(60, -1)
   distances = ((x[:, None] - x) ** 2).sum(-1)
   wrong = np.stack([x[np.argsort(row)[:k]].mean(0) for row in distances])

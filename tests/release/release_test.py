@@ -54,7 +54,7 @@ def photographs(folder) -> Input:
 
 
 def evaluate(workdir, mesh, *products, **changes):
-  """As launch.evaluate leaves it: one finding, and who was there."""
+  """Writes what launch.evaluate would: one finding, and the people."""
   config = workdir_lib.load_config(workdir)
   header = {
     "mechanism": "toy",
@@ -230,7 +230,7 @@ def test_features_are_a_pool(tmp_path, mesh, folder, photographs):
   (partial / "holiday.png").write_bytes(b"not ours")
   with pytest.raises(DataError, match="holds what is not of features"):
     release.release(workdir, output, mesh, photographs)
-  # As a kill leaves it: made anew.
+  # A kill leaves this state; the release is made anew.
   (partial / "holiday.png").rename(partial / "features-00000-of-00001.x")
   release.release(workdir, output, mesh, photographs)
   pool = pool_lib.Pool(output)

@@ -129,7 +129,7 @@ def noise_of(workdir, mesh, steps=4):
 
 
 def test_noise_is_a_secret_of_the_run(tmp_path, mesh, monkeypatch):
-  """Of no setting: the same config twice has other noise; resumed, the same."""
+  """Two runs of one config differ in noise; a resumed one repeats its own."""
   kept = []
   forget = workdir.forget_secret
 

@@ -46,7 +46,7 @@ def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
   people.check_unseen(first, other)
   run.begin(second, phases, config(pretrained=str(first)), other, mesh)
   trained(second, step=4)
-  # What was taken over is remembered by whoever takes over from there.
+  # A run that takes over from this one remembers these people, too.
   with pytest.raises(DataError, match=message.replace("a, or", "b, or")):
     people.check_unseen(second, same)
   run.begin(

@@ -1,4 +1,4 @@
-"""What is asked for between phases; signals themselves in process_test."""
+"""Requests to stop between phases; process_test sends real signals."""
 
 import itertools
 import signal
@@ -11,7 +11,7 @@ from jaxpriv.training import preemption
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-  """As in a process that nobody has asked to stop."""
+  """Starts as a process that nobody has asked to stop."""
   monkeypatch.setattr(preemption, "_asked", threading.Event())
   monkeypatch.setattr(preemption, "_calls", itertools.count())
 

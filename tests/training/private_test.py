@@ -56,7 +56,7 @@ def padded(batch, keep):
 
 
 def test_an_empty_batch_takes_a_step_of_noise_alone():
-  """Of standard deviation rate * sigma * C / expected batch size."""
+  """Its standard deviation is rate * sigma * C / expected batch size."""
   made = method()
   state, new, metrics = stepped(made, padded(toys.float_batch(), 0))
   update = moved(state, new)

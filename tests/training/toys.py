@@ -78,7 +78,7 @@ def leaves(tree):
 
 
 def trained(workdir, name="toy", step=2):
-  """As if a checkpoint of a phase were there."""
+  """Makes a directory that looks like a checkpoint of a phase."""
   (workdir / "phases" / name / str(step)).mkdir(parents=True)
 
 

@@ -98,7 +98,7 @@ def test_a_phase_of_no_steps_is_copied_once(tmp_path, mesh):
       jax.device_get(states["toy"]["params"]),
       jax.device_get(trained["toy"]["params"]),
     )
-  # As nothing is trained there, another run may take the directory over.
+  # Nothing is trained there, so another run may take the directory over.
   made.pretrained = ""
   run.begin(second, [toys.phase()], made, data, mesh)
   assert run.load_phases([toys.phase()], made, second, mesh) == {"toy": {}}

@@ -1,4 +1,4 @@
-"""What may change of the config of a run directory, and what may not."""
+"""Settings of a run directory that may change, and those that may not."""
 
 import json
 import math

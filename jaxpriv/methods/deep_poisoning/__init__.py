@@ -7,14 +7,14 @@ invert f; then a module P is trained through f, D and R, all frozen, by
 
   CE(D(P(f(x))), y) + lambda * max(SSIM(x, R(P(f(x)))), 0)            (4) to (6)
 
-Released is P(f(x)) with its label. The paper minimises SSIM itself, which
-rewards a photographic negative; here it is not pushed below 0. To this may be
-added KL(D(f(x)) || D(P(f(x)))), so that other deciders agree too.
+P(f(x)) is released with its label. The paper minimises SSIM itself, which
+rewards a photographic negative; here it is not pushed below 0. The term
+KL(D(f(x)) || D(P(f(x)))) may be added, so that other deciders agree too.
 
-`config.model.module` chooses what stands in the place of P: "dpm", "shredder"
-(learned noise) or "none"; noise and filters of `config.model.after` come behind
-it. `config.model.refreshed` lets an adversary learn to invert P while P is
-trained. `config.model.dpm.code` keys P: each image draws a secret code.
+`config.model.module` is the module in the place of P: "dpm" (P itself),
+"shredder" (learned noise) or "none"; filters and noise of `config.model.after`
+follow it. `config.model.refreshed` lets an adversary learn to invert P while P
+is trained. `config.model.dpm.code` keys P: each image draws a secret code.
 `config.model.featurizer` is "plain", "nopeek" (distance correlation of images
 and features is minimised: Vepakomma et al., "NoPeek", 2020) or "obfuscator"
 (the featurizer plays against a reconstructor and an adversary that reads hidden
@@ -77,11 +77,11 @@ CLOSED_SET = True
 
 
 def check(config: ConfigDict, data: Data, load: Load) -> None:
-  """Checks settings that the task decides, and what is taken over.
+  """Checks settings that depend on the task, and phases taken over.
 
   Raises:
-    DataError: everybody is in all splits, and the task is not who it is; or
-      what is taken over does not fit, see `transfer.check_pretrained`.
+    DataError: everybody is in all splits, and the task is not identity; or
+      phases taken over do not fit, see `transfer.check_pretrained`.
   """
   if config.data.split_by == "image" and config.model.task != "identity":
     raise DataError(
@@ -94,8 +94,8 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
 def phases(config: ConfigDict) -> list[Phase]:
   """Classifier, reconstructor and poisoning; the last protects.
 
-  Its output "features" is released, float32 [B, H, W, C]; "logits" is what the
-  classifier makes of batch["features"], float32 [B, kept, 2] or [B, 1, people].
+  The last one's output "features" is released, float32 [B, H, W, C]; "logits"
+  are D's of batch["features"], float32 [B, kept, 2] or [B, 1, people].
 
   Args:
     config: with model, phases, data.attributes.
@@ -103,7 +103,7 @@ def phases(config: ConfigDict) -> list[Phase]:
   Raises:
     DataError: the data has no attribute, or not those of the task; or people
       are split by person where the task is to tell them apart.
-    ValueError: a setting names what there is not.
+    ValueError: a setting has an unknown value.
   """
   split = split_lib.make(config)
   options = config.phases

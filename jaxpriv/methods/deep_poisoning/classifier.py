@@ -1,4 +1,4 @@
-"""C, whose features are shared: plain, by NoPeek, or DeepObfuscator's."""
+"""The classifier phase: plain, NoPeek's or DeepObfuscator's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ from jaxpriv.training.optimizers import make_optimizer
 
 
 def plain(split: SplitClassifier, options: ConfigDict) -> Phase:
-  """C by (1); with feature pools, D alone, on one's own features and theirs."""
+  """C by (1); with feature pools D alone, on own features and pooled ones."""
   observe = splitting.observe(split.layer)
   featurize = splitting.featurize(split.layer)
   decide = splitting.decide(split.layer)
@@ -36,7 +36,7 @@ def plain(split: SplitClassifier, options: ConfigDict) -> Phase:
   def loss(apply, batch, frozen):
     images = batch["image"]
     if split.pooled():
-      # What others have poisoned stands in for what f, as it is, would make.
+      # Poisoned features of others stand in for those that f would make.
       own = apply(images, method=featurize, train=False)
       pooled = batch["pooled"][:, None, None, None]
       z = jnp.where(pooled, batch["features"].astype(own.dtype), own)
@@ -84,13 +84,13 @@ def plain(split: SplitClassifier, options: ConfigDict) -> Phase:
 def baseline(
   arrays: Mapping[str, np.ndarray], config: ConfigDict
 ) -> dict[str, float]:
-  """What the best constant answer scores."""
-  found = {}
+  """Scores of the best constant answer."""
+  scores = {}
   for name, labels in task_labels(config, arrays).items():
     known = labels[labels >= 0]
     if len(known):
-      found[f"{name}_accuracy"] = np.bincount(known).max() / len(known)
-  return found
+      scores[f"{name}_accuracy"] = np.bincount(known).max() / len(known)
+  return scores
 
 
 def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
@@ -119,7 +119,8 @@ def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
   def classify(applies, batch, frozen, key):
     z, losses, accuracy = utility(applies, batch)
     seen = visible(batch["image"], applies["rival"](z))
-    # What cannot be read scores log 2 an attribute: more would be a code.
+    # An unreadable attribute scores log 2. A higher loss would mean that it is
+    # read the wrong way round, and so could be read.
     limit = len(split.hidden) * jnp.log(2.0)
     unread = jnp.minimum(privacy(applies, z, batch), limit)
     losses = losses + model.obfuscation * (seen - unread)
@@ -180,8 +181,8 @@ def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
 def public_classifier(
   config: ConfigDict, state: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """The state of the classifier without whoever it was trained against."""
-  found = variables(state)
+  """The state of the classifier without its adversaries."""
+  public = variables(state)
   if config.model.featurizer == "obfuscator":
-    found["params"] = {CLASSIFIER: found["params"][CLASSIFIER]}
-  return found
+    public["params"] = {CLASSIFIER: public["params"][CLASSIFIER]}
+  return public

@@ -1,7 +1,7 @@
-"""What may stand between f and D: P, learned noise, or nothing.
+"""The modules that may stand between f and D: P, learned noise, or nothing.
 
-A module is a network, what each image draws for it, and what it is trained for
-besides the task.
+A module is a network, a draw for each image, and a penalty that it is trained
+by besides the task.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class Poisoned(NamedTuple):
 
 
 class Module(NamedTuple):
-  """What stands between f and D.
+  """A module between f and D.
 
   Attributes:
     net: a linen module, (features, what was drawn) -> features; None releases

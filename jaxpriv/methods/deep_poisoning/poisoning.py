@@ -136,7 +136,7 @@ class _Poisoner(NamedTuple):
     return losses, {"accuracy": accuracy, **metrics}
 
   def outputs(self) -> Outputs:
-    """What the phase can do, as functions of (apply, batch, frozen)."""
+    """The outputs of the phase, as functions of (apply, batch, frozen)."""
 
     def features(apply, batch, frozen):
       return self.release(apply, self.clean(batch, frozen), batch["image"])

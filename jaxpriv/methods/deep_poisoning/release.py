@@ -1,6 +1,6 @@
-"""What is released of features: P(f(x)), keyed by a secret, and what follows.
+"""The release of features: P(f(x)), keyed by a secret, then filters and noise.
 
-Whatever is drawn is a function of a secret and of the image alone.
+All draws are functions of the secret and of the image alone.
 """
 
 from typing import NamedTuple
@@ -62,8 +62,8 @@ def after(
 def seeded(phase: Phase, secret: int) -> Phase:
   """The phase with first parameters that depend on the secret, if there is one.
 
-  Without it, whoever knows how the module was trained, and has the photographs,
-  could train it again. 0 is no secret.
+  Otherwise the module could be trained again by anybody who has the photographs
+  and knows how it was trained. 0 is no secret.
   """
   if not secret:
     return phase

@@ -46,10 +46,10 @@ class SplitClassifier(NamedTuple):
 
   def classifier(self, frozen: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of C."""
-    found = variables(frozen[CLASSIFIER])
+    own = variables(frozen[CLASSIFIER])
     if self.config.model.featurizer == "obfuscator":
-      return {"params": found["params"][CLASSIFIER]}
-    return found
+      return {"params": own["params"][CLASSIFIER]}
+    return own
 
   def features(self, images, frozen) -> jax.Array:
     """f(x), float32 [B, H, W, C]."""
@@ -90,7 +90,7 @@ def make(config: ConfigDict) -> SplitClassifier:
   Raises:
     DataError: the data has no attribute, or not those of the task; or people
       are split by person where the task is to tell them apart.
-    ValueError: a setting names what there is not.
+    ValueError: a setting has an unknown value.
   """
   model = config.model
   for setting, value, choice in (
@@ -104,7 +104,7 @@ def make(config: ConfigDict) -> SplitClassifier:
         f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
       )
   kept, hidden = split_attributes(config)
-  for wrong, said in (
+  for wrong, message in (
     (
       model.module == "none" and config.phases[POISONING].steps,
       "module=none learns nothing: give --config.phases.poisoning.steps=0",
@@ -120,7 +120,7 @@ def make(config: ConfigDict) -> SplitClassifier:
     ),
   ):
     if wrong:
-      raise ValueError(f"config.model.{said}")
+      raise ValueError(f"config.model.{message}")
   if model.task == "identity" and config.data.split_by != "image":
     raise DataError(
       "config.model.task=identity tells known people apart: it takes"
@@ -147,8 +147,8 @@ def visible(
 ) -> jax.Array:
   """max(SSIM, 0) of each pair, [B], or |SSIM|.
 
-  A photographic negative has an SSIM near -1. The first does not reward it, but
-  gives it nothing to leave for either; the second does.
+  A photographic negative has an SSIM near -1. The maximum does not reward it,
+  but has no gradient there to leave it by; the absolute value has one.
   """
   ssim = image_metrics.ssim(images, reconstructed)
   return jnp.abs(ssim) if absolute else jnp.maximum(ssim, 0)
@@ -171,7 +171,7 @@ def split_attributes(config: ConfigDict) -> tuple[tuple[str, ...], ...]:
 
 
 def draws(config: ConfigDict) -> bool:
-  """Whether what is released depends on the secret."""
+  """Tells whether the released features depend on the secret."""
   model = config.model
   keyed = model.module == "dpm" and model.dpm.code
   return bool(model.after.noise or keyed or model.module == "shredder")
@@ -180,7 +180,7 @@ def draws(config: ConfigDict) -> bool:
 def task_labels(
   config: ConfigDict, rows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """What the classifier is to say of records: name -> labels [N], -1 unknown.
+  """The labels of the task: name -> [N], -1 unknown.
 
   Args:
     config: of the run.

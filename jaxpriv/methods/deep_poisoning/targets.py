@@ -1,4 +1,4 @@
-"""What is attacked of deep poisoning, and what an attacker may know of it."""
+"""Targets of deep poisoning, and what an attacker may know of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,8 +25,8 @@ from jaxpriv.training.method import Phase, State
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   """The mechanism and its controls: other defences of the same features.
 
-  Whoever has only trained a decider, on what others release, protects nothing:
-  what is measured then is the decider.
+  A run that has only trained a decider, on features that others release,
+  protects nothing. Its target is the decider, a model.
   """
   kept, _ = split_attributes(config)
   target = Target(

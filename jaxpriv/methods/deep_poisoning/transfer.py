@@ -1,4 +1,4 @@
-"""Whether what is taken over from another run fits what is trained here."""
+"""Checks that parameters of another run fit the settings of this one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from jaxpriv.models import splitting
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 
-# Of config.model, what a phase that is taken over as it is was trained with;
-# every later phase rests on the former, too.
+# Settings of config.model that must match the other run for a phase to be taken
+# over untrained; later phases inherit those of earlier ones.
 MADE_WITH = {
   CLASSIFIER: ("task", "backbone", "featurizer", "nopeek", "obfuscation"),
   RECONSTRUCTOR: ("layer", "reconstructor"),
@@ -32,32 +32,32 @@ MADE_WITH = {
 
 
 def featurizer_sha256(config: ConfigDict, state: Mapping[str, Any]) -> str:
-  """A hash of what makes features of images: f's parameters and statistics.
+  """A hash of the featurizer f: its parameters, statistics and shape.
 
   Args:
     config: of the run.
     state: of its classifier.
   """
   split, model = split_lib.make(config), config.model
-  found = mesh_lib.fetch(split.classifier({CLASSIFIER: state}))
+  weights = mesh_lib.fetch(split.classifier({CLASSIFIER: state}))
   before, _ = split_lib.halves(split)
-  # Of what is behind the cut nothing: how many blocks precede it is in the
-  # names of the parameters.
+  # Settings behind the cut are left out; the names of the parameters tell how
+  # many blocks precede it.
   settings = model[model.backbone].to_dict()
   shaping = {k: settings.get(k) for k in ("norm", "stem", "width")}
   digest = hashlib.sha256(
     f"{model.layer} {model.backbone} {sorted(shaping.items())}".encode()
   )
-  for name, value in sorted(splitting.parameters(found, before).items()):
+  for name, value in sorted(splitting.parameters(weights, before).items()):
     digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
   return digest.hexdigest()
 
 
 def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
-  """Checks that what is taken over and what is trained here fit together.
+  """Checks that phases taken over and phases trained here fit together.
 
-  Phases of 0 steps are to be of the settings of this run, and feature pools of
-  the featurizer that it begins from.
+  Phases of 0 steps must have been trained with the settings of this run, and
+  feature pools made by the featurizer that it begins from.
 
   Args:
     config: of the run.

@@ -1,4 +1,4 @@
-"""DP multi-task learning of faces: what is released is the model.
+"""DP multi-task learning of faces: the model is released.
 
 Zhang et al., "A Privacy-Preserving Multi-Task Learning Framework for Face
 Detection, Landmark Localization, Pose Estimation, and Gender Recognition",
@@ -10,8 +10,8 @@ photograph are read for five tasks; the loss of a region is
 
 (Kendall, Gal and Cipolla 2018) over the tasks whose label it has, w_t being 1
 for cross-entropies and 1/2 for squared errors. The log-variances s_t are
-parameters like others: in the same gradient of an example, clipped, in a group
-of their own, and noised. All regions of a photograph are of one example.
+parameters like others: their gradient is part of that of an example, clipped
+in a group of its own, and noised. All regions of a photograph make one example.
 
 Without `config.dp` it is HyperFace with learned weights, not private.
 """
@@ -36,7 +36,7 @@ NAME = "multi_task"
 GENDER = "Male"
 BACKBONES = ("hyperface", "small")
 
-# Fields of a record that tasks cannot do without, besides the box.
+# task -> field of a record that it needs besides the box.
 NEEDS = {
   "landmarks": "landmarks",
   "visibility": "visibility",
@@ -166,7 +166,7 @@ def _task_loss(task, output, label, known):
   output = output.reshape(label.shape)
   if task == "landmarks":
     known = jnp.broadcast_to(known[..., None], label.shape)
-  # The label of what is unknown is NaN: out before it is squared.
+  # Unknown labels are NaN: they must go before the error is squared.
   error = jnp.where(known, output - jnp.where(known, label, 0), 0)
   return jnp.square(error).reshape(len(error), -1).sum(1) / output[0].size
 
@@ -182,7 +182,7 @@ SCORES = {
 
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
-  """The model, which is what is released."""
+  """The one target: the model."""
 
   def scores(arrays):
     constants = reading.baseline(arrays, _gender(config))
@@ -209,6 +209,6 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
 def required(config: ConfigDict) -> dict[str, str]:
   """Fields of records without which the tasks cannot be learned."""
   chosen = words(config.model.tasks)
-  # What a region shows is told by its overlap with the box, for any task.
+  # Every task needs the box: labels depend on a region's overlap with it.
   fields = ("box", *(NEEDS[t] for t in chosen if t in NEEDS))
   return dict.fromkeys(fields, "config.model.tasks")

@@ -1,4 +1,4 @@
-"""What the network reads in faces and finds in photographs, and its scores."""
+"""Reading faces, finding them in photographs, and how well that is done."""
 
 from collections.abc import Mapping
 
@@ -93,7 +93,7 @@ def baseline(
 
 
 def pyramid(size: int, options) -> np.ndarray:
-  """Windows [W, 3] of a photograph, small to large, each a part further on."""
+  """Windows [W, 3] of a photograph, small to large, which overlap."""
   windows = []
   side = options.smallest * size
   while side <= size * 1.001:
