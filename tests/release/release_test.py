@@ -21,7 +21,7 @@ from jaxpriv.training import export, mechanism, pictures
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from tests.release import toy
-from tools import make_faces
+from tools import faces_folder
 
 IMAGES = 9  # one of which cannot be read
 MODEL_FILES = {"parameters.npz", "config.json", "card.json", "CARD.md"}
@@ -36,7 +36,7 @@ def mesh():
 def folder(tmp_path_factory) -> pathlib.Path:
   """3 people, 3 photographs each; of one only the box is known."""
   path = tmp_path_factory.mktemp("photographs")
-  make_faces.write_faces(path, ProceduralFaces(3, 3, 48, 5))
+  faces_folder.write_faces(path, ProceduralFaces(3, 3, 48, 5))
   (path / "person_001" / "2.png").write_bytes(b"not an image")
   with open(path / "labels.csv", newline="") as stream:
     rows = list(csv.DictReader(stream))
