@@ -51,12 +51,11 @@ class CelebA:
   """Undecoded examples as TFDS gives them; one photograph is all of them."""
 
   def __init__(self):
-    point = {"x": 0, "y": 0}
     names = tfds_source._CELEB_A_POINTS
     self._example = {
       "image": images.encode(np.zeros((218, 178, 3), np.uint8)),
       "attributes": dict.fromkeys(ATTRIBUTES, False),
-      "landmarks": {f"{n}_{axis}": point[axis] for n in names for axis in "xy"},
+      "landmarks": {f"{n}_{axis}": 0 for n in names for axis in "xy"},
     }
 
   def __len__(self):
