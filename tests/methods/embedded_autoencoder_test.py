@@ -169,7 +169,7 @@ def test_networks_that_do_not_fit_are_refused():
     eeae.phases(config)
 
 
-@pytest.mark.parametrize("argument,multiple", [("demo", 32), ("demo,sprn", 16)])
+@pytest.mark.parametrize("argument,multiple", [("demo", 16), ("demo,sprn", 8)])
 def test_sides_that_cannot_be_halved_are_refused(argument, multiple):
   config = tiny.embedded_autoencoder(argument)
   config.data.image_size = 3 * multiple
