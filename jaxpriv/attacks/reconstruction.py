@@ -48,7 +48,7 @@ BOUNDS = {
 APPEARANCE = "appearance"
 TOGETHER = "attributes together"
 JUDGED = ("SSIM", "aligned SSIM")  # the other figures of likeness are told
-GUESSING = 0.5  # the balanced accuracy of whoever sees nothing
+GUESSING = 0.5  # the balanced accuracy of knowing nothing
 SHOWN = 10  # photographs in the report
 
 
