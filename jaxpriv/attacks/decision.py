@@ -67,7 +67,7 @@ def precision(
   Args:
     target: whose features are read.
     people: whose photographs these are.
-    by: who reads them.
+    by: the reader.
     what: attributes, "kept" or "hidden".
     logits: [N, A, 2] of "features" and of "clean" ones.
     labels: [N, A], -1 unknown.

@@ -182,7 +182,7 @@ class People:
     """A hash of all photographs."""
     return self.once("digest", lambda: training.digest(self.known, self.test))
 
-  # --- who reads images ---
+  # --- readers of images ---
 
   def recogniser(self) -> Reader:
     """A recogniser of another architecture, never used in any loss."""

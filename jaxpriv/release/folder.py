@@ -28,7 +28,7 @@ class Folder(NamedTuple):
 
   @property
   def journal(self) -> epath.Path:
-    """A file that says what is being released, and the secret of its order.
+    """A file with the key of the release and the secret of its order.
 
     It is there before the partial folder and until after the final rename:
     files are never without it and never published with it.

@@ -55,7 +55,7 @@ class Photographs(NamedTuple):
 
 
 def open_input(place: Input, target: Target) -> Photographs:
-  """Opens photographs, framed as in training, with what is to be kept.
+  """Opens photographs, framed as in training, with the attributes to keep.
 
   Raises:
     DataError: they are not there, or lack an attribute that is released.

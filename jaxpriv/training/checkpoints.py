@@ -75,7 +75,7 @@ def latest_step(directory: epath.PathLike) -> int | None:
 
 
 def load(directory: epath.PathLike, mesh: Any) -> Any:
-  """Restores what is needed to predict: all of a state but its optimizer.
+  """Restores all of a state but its optimizer: enough to predict with.
 
   Args:
     directory: of one phase, as given to `open_manager`.

@@ -53,7 +53,7 @@ def check_unseen(workdir: epath.PathLike, data: Data) -> None:
 
 
 def write(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
-  """Writes whom a run learns from, itself and by what it takes over.
+  """Writes whom a run learns from, itself and through parameters taken over.
 
   Raises:
     DataError: the test people are not new to `pretrained`.
@@ -74,7 +74,7 @@ def write(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
 
 
 def learned_from(workdir: epath.PathLike) -> set[str]:
-  """Hashes of the people that a run, or what it took over, has seen."""
+  """Hashes of the people that a run, or one it took over from, has seen."""
   return set().union(*_read(workdir).values())
 
 

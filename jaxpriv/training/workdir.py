@@ -1,4 +1,4 @@
-"""A run directory: what is in it, and whether a run may go on in it.
+"""A run directory: its files, and whether a run may go on in it.
 
 ```
 workdir/config.json            the resolved config

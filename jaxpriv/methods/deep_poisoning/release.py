@@ -15,7 +15,7 @@ from jaxpriv.training.method import Method, Phase
 
 
 class Release(NamedTuple):
-  """The map from f(x) to what is released.
+  """The map from f(x) to released features.
 
   Attributes:
     module: P, or what stands in its place.
@@ -45,7 +45,7 @@ class Release(NamedTuple):
 def after(
   settings: ConfigDict, z: jax.Array, keys: jax.Array | None
 ) -> jax.Array:
-  """Filters of what is released, and noise if there are keys to draw it by."""
+  """Filters released features, and adds noise if there are keys for it."""
   if settings.gaussian:
     z = poisoning.gaussian_filter(z, settings.gaussian)
   if settings.mean:

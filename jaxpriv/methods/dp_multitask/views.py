@@ -20,7 +20,7 @@ POINTS = len(LANDMARKS) - len(AFLW_LANDMARKS)
 
 
 def cut(image, region, options):
-  """Regions [R, 3] with what is around them, as the network sees them."""
+  """Cuts out regions [R, 3] and their surroundings, for the network."""
   around = region * jnp.array([1, 1, options.context], jnp.float32)
   return regions.cut(image, around, options.side)
 
