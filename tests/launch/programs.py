@@ -41,7 +41,7 @@ def start(program, *arguments, **variables):
 
 def run(program, *arguments, status=0):
   process = start(program, *arguments)
-  output, _ = process.communicate(timeout=600)
+  output, _ = process.communicate(timeout=1200)
   assert process.returncode == status, output
   return output
 
