@@ -22,6 +22,7 @@ from jaxpriv.release.photographs import Input
 from jaxpriv.reports import terminal
 from jaxpriv.training import builders, mechanism
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Score, Target
 from jaxpriv.training.method import Outputs, Phase
 from launch import common, evaluate
@@ -158,3 +159,13 @@ def test_an_interrupted_evaluation_goes_on(workdir, monkeypatch):
   assert calls == ["tint", "pixelation", "pixelation"]
   assert len(results.findings) == 3
   assert not (workdir / "evaluation/unfinished").exists()
+
+
+def test_what_does_not_fit_into_memory_is_read_from_files(workdir):
+  """The figures are those of records in memory."""
+  mesh = mesh_lib.make_mesh()
+  before = evaluate.evaluate(workdir, mesh)
+  config = workdir_lib.load_config(workdir)
+  config.evaluation.memory = 0
+  workdir_lib.save_config(workdir, config)
+  assert evaluate.evaluate(workdir, mesh).findings == before.findings
