@@ -183,7 +183,14 @@ def table(
   rows = _rows(findings, merge=not several)
   if not several:
     rows.sort(key=lambda row: claims.order(claims.worst(row, results), results))
-  rows.sort(key=lambda row: _rank(row[0].subject, results))
+  # The rows of a subject stay together, wherever its first one stands.
+  turns = list(dict.fromkeys(row[0].subject for row in rows))
+  rows.sort(
+    key=lambda row: (
+      _rank(row[0].subject, results),
+      turns.index(row[0].subject),
+    )
+  )
   mains = [row[0] for row in rows]
   name = lambda text: wording.name(text, results.names)
   caption = _about(findings, results)
