@@ -557,7 +557,8 @@ def _compared(topic: claims.Topic, results: Results) -> Cell:
     good, total = claims.tally(topic.findings, results)
     name = claims.short(worst.claim, results.names)
     sub = f"{name}: {claims.value(worst, results)} by {sub}"
-    return Cell(f"{good} of {total}", mark, level, sub)
+    text = f"{good} of {total} {topic.wanted}"
+    return Cell(text, mark, level, sub)
   drawn = None
   if topic.wanted == HIDDEN:
     drawn = bar(worst, results.metrics[worst.metric])

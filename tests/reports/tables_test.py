@@ -192,7 +192,8 @@ def test_all_mechanisms_by_all_claims():
   assert mine.kind == "mine" and mine.cells[0].text == "Deep poisoning"
   assert mine.cells[1].text == "SSIM 0.71" and mine.cells[1].level == "bad"
   assert mine.cells[1].sub == "A1 least squares, 1,024 pairs"
-  assert mine.cells[4].text == "1 of 2" and mine.cells[-1].text == "2 of 2"
+  assert mine.cells[4].text == "1 of 2 hidden"
+  assert mine.cells[-1].text == "2 of 2 kept"
   assert noise.cells[2].text == "40.2%" and noise.cells[5].text == "–"
   assert keyed.cells[1].level == keyed.cells[2].level == "good"
   assert tables.comparison(examples.model()) is None
