@@ -151,7 +151,7 @@ def _card(topic: claims.Topic, results: Results) -> Card:
   good, total = claims.tally(topic.findings, results)
   by = claims.describe(worst, results.names)
   if topic.group == claims.ATTRIBUTES:
-    figure = f"{good} of {total}"
+    figure = f"{good} of {total} {topic.wanted}"
     by = f"{claims.short(worst.claim, results.names)} by {by}"
   sentence = _tally(topic, good, total, by)
   sentence += f" {_sentence(worst, results)}"

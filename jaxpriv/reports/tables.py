@@ -183,7 +183,14 @@ def table(
   rows = _rows(findings, merge=not several)
   if not several:
     rows.sort(key=lambda row: claims.order(claims.worst(row, results), results))
-  rows.sort(key=lambda row: _rank(row[0].subject, results))
+  # The rows of a subject stay together, wherever its first one stands.
+  turns = list(dict.fromkeys(row[0].subject for row in rows))
+  rows.sort(
+    key=lambda row: (
+      _rank(row[0].subject, results),
+      turns.index(row[0].subject),
+    )
+  )
   mains = [row[0] for row in rows]
   name = lambda text: wording.name(text, results.names)
   caption = _about(findings, results)
@@ -550,7 +557,8 @@ def _compared(topic: claims.Topic, results: Results) -> Cell:
     good, total = claims.tally(topic.findings, results)
     name = claims.short(worst.claim, results.names)
     sub = f"{name}: {claims.value(worst, results)} by {sub}"
-    return Cell(f"{good} of {total}", mark, level, sub)
+    text = f"{good} of {total} {topic.wanted}"
+    return Cell(text, mark, level, sub)
   drawn = None
   if topic.wanted == HIDDEN:
     drawn = bar(worst, results.metrics[worst.metric])

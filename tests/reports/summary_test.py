@@ -203,7 +203,7 @@ def test_cards_of_features():
   assert "2 of 7 attacks are held off" in appearance.sentence
   assert "known pairs reach SSIM 0.40; up to 1,024 were" in appearance.sentence
   assert "pairs reach" not in shown["Identity"].sentence
-  assert shown["Attributes, to hide"].figure == "1 of 2"
+  assert shown["Attributes, to hide"].figure == "1 of 2 hidden"
   assert "The strongest is Young by A7" in shown["Attributes, to hide"].sentence
   assert shown["Attributes, to keep"].word == "kept"
 
@@ -219,7 +219,7 @@ def test_pairs_that_were_not_enough():
 def test_attributes_are_kept_if_every_reader_says_so():
   rows = [attribute("Big_Nose", 900, "FSN"), attribute("Big_Nose", 700)]
   card = cards(examples.images(rows))["Attributes"]
-  assert (card.figure, card.level) == ("0 of 1", UNCLEAR)
+  assert (card.figure, card.level) == ("0 of 1 kept", UNCLEAR)
   assert "The weakest is Big Nose by fresh VGG: accuracy 70.0%" in card.sentence
 
 

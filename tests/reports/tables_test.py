@@ -47,6 +47,24 @@ def test_what_varies_is_a_column_and_the_rest_is_said():
   ]
 
 
+def test_rows_of_a_control_stay_together():
+  rows = [
+    attack(by, hits, subject=subject)
+    for subject, by, hits in (
+      ("blur", "naive", 900), ("blur", "reverse", 300),
+      ("black_box", "naive", 500), ("black_box", "reverse", 950),
+    )
+  ]  # fmt: skip
+  table = tables.table(rows, examples.images())
+  assert [row.group for row in table.rows] == [
+    *["Black box"] * 2,
+    *["Gaussian blur"] * 2,
+  ]
+  assert [row.cells[0].text for row in table.rows] == [
+    *("reverse", "naive", "naive", "reverse")
+  ]
+
+
 def test_no_protection_comes_first_then_the_mechanism_and_the_worst():
   results = examples.features()
   table = view(results, "Appearance")
@@ -174,7 +192,8 @@ def test_all_mechanisms_by_all_claims():
   assert mine.kind == "mine" and mine.cells[0].text == "Deep poisoning"
   assert mine.cells[1].text == "SSIM 0.71" and mine.cells[1].level == "bad"
   assert mine.cells[1].sub == "A1 least squares, 1,024 pairs"
-  assert mine.cells[4].text == "1 of 2" and mine.cells[-1].text == "2 of 2"
+  assert mine.cells[4].text == "1 of 2 hidden"
+  assert mine.cells[-1].text == "2 of 2 kept"
   assert noise.cells[2].text == "40.2%" and noise.cells[5].text == "–"
   assert keyed.cells[1].level == keyed.cells[2].level == "good"
   assert tables.comparison(examples.model()) is None
