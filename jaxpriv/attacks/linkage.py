@@ -39,7 +39,7 @@ def attack(
     yield finding.of(
       LINKAGE,
       finding.HIDDEN,
-      "linked",
+      "link rate",
       inversion.linked(gallery, released),
       subject=target.name,
       by=by,

@@ -8,8 +8,9 @@ high (kept), or is told for information.
 A claim that is wanted hidden is good if the interval lies within `Metric.slack`
 of the floor while the ceiling lies above that limit, bad if the interval lies
 above the limit, and unclear otherwise. A claim that is wanted kept is good
-within `Metric.kept` of the ceiling, bad if the interval reaches down to the
-floor, and unclear otherwise; without a ceiling, it is good above the floor.
+within `Metric.kept` of the ceiling and bad if the interval reaches down to the
+floor; it is unclear if both are so, or neither. Without a ceiling it is good
+above the floor.
 
 To add a metric, a module that yields it adds a key to METRICS.
 """
@@ -121,7 +122,7 @@ METRICS: dict[str, Metric] = {
     slack=None,
     about="how often the right person comes first in the gallery",
   ),
-  "linked": Metric(
+  "link rate": Metric(
     "share",
     slack=None,
     about="how often two releases of one photograph are nearest to each other",
@@ -241,7 +242,11 @@ def _kept(metric, sign, value, low, high, floor, ceiling) -> Verdict:
     return Verdict(BAD, "no better than knowing nothing")
   if floor is not None and ceiling.value <= floor:
     return Verdict(UNCLEAR, "not read without protection, either")
-  if value >= ceiling.value - metric.kept:
+  near = value >= ceiling.value - metric.kept
+  if near and floor is not None and low <= floor:
+    reason = "too few trials: it may be no better than knowing nothing"
+    return Verdict(UNCLEAR, reason)
+  if near:
     margin = figure(metric.kept, metric)
     return Verdict(GOOD, f"within {margin} of what it is without protection")
   if floor is not None and low <= floor:

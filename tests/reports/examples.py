@@ -204,7 +204,7 @@ def bounds():
 
 
 def leak(by, claim, hits, floor=0.005, best=0.9, **changes):
-  metric = {"identity": "rank-1", "linkage": "linked"}.get(claim, "accuracy")
+  metric = {"identity": "rank-1", "linkage": "link rate"}.get(claim, "accuracy")
   fields = {
     "subject": POISONING,
     "floor": floor,
