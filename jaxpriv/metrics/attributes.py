@@ -7,12 +7,12 @@ import numpy as np
 from jaxpriv.metrics import classification, statistics
 from jaxpriv.metrics.finding import Interval
 
-# Of fewer people no interval is drawn: it is [0, 1].
+# With fewer people no interval is drawn: it is [0, 1].
 FEWEST_PEOPLE = 10
 
 
 class Together(NamedTuple):
-  """What is read of all attributes.
+  """How well all attributes are read.
 
   Attributes:
     balanced: mean balanced accuracy of the attributes that vary.

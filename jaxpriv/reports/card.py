@@ -71,7 +71,7 @@ def write(
   if results is not None:
     complete["results"] = results_lib.encode(results)
     results = results_lib.check(results)
-    # What is published may have its config once, beside the results.
+    # A published card holds the config once, beside the results.
     header = {"config": complete.get("config", {}), **results.header}
     results = results._replace(header=header)
   complete["config_sha256"] = config_hash(complete.get("config", {}))

@@ -114,7 +114,7 @@ def worst(findings: Iterable[Finding], results: Results) -> Finding:
 
 
 def row_of(finding: Finding) -> tuple:
-  """What findings share that stand in one row."""
+  """The key that the findings of one row share."""
   where = tuple(sorted(finding.where.items(), key=str))
   return (
     finding.claim,

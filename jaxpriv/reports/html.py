@@ -111,7 +111,7 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
 
 
 def _without(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
-  """What is empty is not said, such as no phase without privacy."""
+  """Leaves out empty entries, such as no phase without privacy."""
   return {k: v for k, v in tree.items() if k != key and v}
 
 

@@ -67,7 +67,7 @@ class ResultsError(UserError, ValueError):
 
 
 class Results(NamedTuple):
-  """What was measured.
+  """The content of metrics.json.
 
   Attributes:
     header: all of the file but its findings and metrics.
@@ -91,7 +91,7 @@ class Results(NamedTuple):
 
   @property
   def products(self) -> list[str]:
-    """What the run releases."""
+    """The products that the run releases."""
     return self.header["products"]
 
 

@@ -512,7 +512,7 @@ def _by_subject(
 
 
 def _told(findings: Sequence[Finding], results: Results) -> Table:
-  """What is told for information: subjects as rows, figures as columns."""
+  """Figures told for information: subjects as rows, figures as columns."""
   columns: dict[Any, Column] = {}
   cells: dict[str, dict] = {}
   for f in sorted(findings, key=lambda f: _rank(f.subject, results)):
@@ -566,7 +566,7 @@ def _compared(topic: claims.Topic, results: Results) -> Cell:
 
 
 def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
-  """What a privacy guarantee rests on: a row for each phase of training."""
+  """The grounds of a privacy guarantee: a row for each phase of training."""
   rows, grid = privacy["phases"], _Grid()
   for key in dict.fromkeys(key for phase in rows for key in phase):
     values = [phase.get(key) for phase in rows]
@@ -591,7 +591,7 @@ def _setting(value: Any) -> str:
 
 
 class Curve(NamedTuple):
-  """What a subject gives away against how many pairs are known.
+  """How much a subject gives away against how many pairs are known.
 
   Attributes:
     subject: whose output.
