@@ -26,9 +26,9 @@ from typing import Any
 from etils import epath
 
 from jaxpriv import files
+from jaxpriv.reports import cells, summary, tables, wording
 from jaxpriv.reports import markdown as md
 from jaxpriv.reports import results as results_lib
-from jaxpriv.reports import summary, tables, wording
 from jaxpriv.reports.results import Results
 
 NO_TERMS = (
@@ -186,7 +186,7 @@ def _measured(results: Results) -> Iterator[str]:
     yield _table(table)
 
 
-def _table(table: tables.Table) -> str:
+def _table(table: cells.Table) -> str:
   """A table without its bars; groups become a column, if there are several."""
   shown = [i for i, column in enumerate(table.columns) if not column.axis]
   grouped = len({row.group for row in table.rows}) > 1
@@ -201,7 +201,7 @@ def _table(table: tables.Table) -> str:
   return "\n".join(lines)
 
 
-def _cell(cell: tables.Cell) -> str:
+def _cell(cell: cells.Cell) -> str:
   text = f"{cell.text} {cell.mark}".strip()
   return md.text(f"{text} ({cell.sub})" if cell.sub and text else text)
 

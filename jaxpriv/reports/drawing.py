@@ -15,7 +15,8 @@ from markupsafe import Markup, escape
 from matplotlib import ticker
 from PIL import Image
 
-from jaxpriv.reports import tables, wording
+from jaxpriv.reports import cells, wording
+from jaxpriv.reports import curves as curves_lib
 
 BAR = (160, 18)  # width and height of an interval bar, in CSS pixels
 CHART = (300, 132)
@@ -74,7 +75,7 @@ def axis(ticks: Sequence[tuple[float, str]]) -> Markup:
   return _svg("axis", BAR, "", marks)
 
 
-def bar(drawn: tables.Bar, level: str) -> Markup:
+def bar(drawn: cells.Bar, level: str) -> Markup:
   """Draws an interval with its floor, a line, and its ceiling, a ring.
 
   `level` is the class that colours it: good, unclear, bad or told.
@@ -189,13 +190,13 @@ def chart(metric: str, curve: Sequence[tuple[float, float | None]]) -> Markup:
   return _svg("chart", CHART, label, "".join(parts))
 
 
-def _levels(curves: Sequence[tables.Curve], key: str) -> list[float]:
+def _levels(curves: Sequence[curves_lib.Curve], key: str) -> list[float]:
   values = {getattr(curve, key) for curve in curves}
   return sorted(value for value in values if value is not None)
 
 
 def pairs(
-  curves: Sequence[tables.Curve], names: Mapping[str, str] | None = None
+  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
 ) -> Markup:
   """Draws a metric against the logarithm of known pairs, a line a subject.
 
@@ -235,7 +236,7 @@ def pairs(
     f"{wording.fixed(value, 2)} with {wording.count(n)}"
     for n, value, *_ in (c.points[0], c.points[-1])
   )
-  label = f"{tables.CURVE} against known pairs. " + "; ".join(
+  label = f"{curves_lib.METRIC} against known pairs. " + "; ".join(
     f"{wording.name(curve.subject, names)}: {ends(curve)}" for curve in curves
   )
   return _svg("chart pairs", PLOT, label, "".join(parts))
@@ -260,7 +261,7 @@ def _series(number: int, points, frame: _Frame) -> str:
 
 
 def legend(
-  curves: Sequence[tables.Curve], names: Mapping[str, str] | None = None
+  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
 ) -> Markup:
   """Names what `pairs` draws, each beside a sample of its line."""
   entries = []

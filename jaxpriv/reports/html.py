@@ -10,7 +10,8 @@ from etils import epath
 from markupsafe import Markup
 
 from jaxpriv import files
-from jaxpriv.reports import drawing, summary, tables, wording
+from jaxpriv.reports import cells, drawing, summary, tables, wording
+from jaxpriv.reports import curves as curves_lib
 from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
 
@@ -70,7 +71,7 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
   data = header.get("data", {})
   privacy = header.get("privacy")
   figures = tables.views(results)
-  drawn = tables.curves(results)
+  drawn = curves_lib.curves(results)
   strips = list(_strips(images.get("strips", [])))
   phases = list(_phases(curves))
   sections = [
@@ -97,7 +98,7 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
     comparison=tables.comparison(results),
     basis=tables.BASIS,
     verdict=tables.VERDICT,
-    sample=tables.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
+    sample=cells.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
     figures=figures,
     pairs=drawing.pairs(drawn, results.names),
     legend=drawing.legend(drawn, results.names),

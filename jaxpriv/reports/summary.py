@@ -13,7 +13,8 @@ from jaxpriv.metrics.finding import (
   UNCLEAR,
   Finding,
 )
-from jaxpriv.reports import claims, tables, wording
+from jaxpriv.reports import claims, wording
+from jaxpriv.reports import curves as curves_lib
 from jaxpriv.reports.results import Results
 
 FEW_PEOPLE = 100
@@ -192,12 +193,12 @@ def _sentence(finding: Finding, results: Results) -> str:
 
 def _pairs(topic: claims.Topic, results: Results) -> str:
   """Says how many known pairs reach the threshold, where it was asked for."""
-  if not any(f.metric == tables.CURVE for f in topic.findings):
+  if not any(f.metric == curves_lib.METRIC for f in topic.findings):
     return ""
   curve = _curve(results)
   if curve is None or curve.threshold is None:
     return ""
-  wanted = f"{tables.CURVE} {wording.fixed(curve.threshold, 2)}"
+  wanted = f"{curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
   largest = wording.count(curve.points[-1][0])
   if curve.needed is None:
     return f" No number of known pairs up to {largest} reaches {wanted}."
@@ -208,8 +209,10 @@ def _pairs(topic: claims.Topic, results: Results) -> str:
   )
 
 
-def _curve(results: Results) -> tables.Curve | None:
-  mine = [c for c in tables.curves(results) if c.subject == results.mechanism]
+def _curve(results: Results) -> curves_lib.Curve | None:
+  mine = [
+    c for c in curves_lib.curves(results) if c.subject == results.mechanism
+  ]
   return mine[0] if mine else None
 
 
@@ -439,7 +442,7 @@ def _enough(tried: Sequence[Finding], results: Results, holds: str) -> str:
   if curve and curve.needed is not None:
     return (
       f"whoever holds {wording.count(curve.needed)} {holds} inverts it for all"
-      f" others, with {tables.CURVE} {wording.fixed(curve.threshold, 2)}"
+      f" others, with {curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
       " (on a line between measured points)."
     )
   worst = claims.worst(tried, results)

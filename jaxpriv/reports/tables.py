@@ -1,15 +1,12 @@
 """Findings as tables: plain values that any renderer can show.
 
 What differs among the findings of a table is a column, what they share stands
-in the caption. A renderer knows columns, rows and cells, and nothing of what
-they are about.
+in the caption.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from jaxpriv.metrics import image as image_metrics
 from jaxpriv.metrics.finding import (
   HIDDEN,
   KEPT,
@@ -17,106 +14,16 @@ from jaxpriv.metrics.finding import (
   TOLD,
   UNCLEAR,
   Finding,
-  Metric,
 )
 from jaxpriv.reports import claims, wording
+from jaxpriv.reports.cells import Cell, Column, Grid, Row, Table, axis, bar
 from jaxpriv.reports.results import Results
 
-SHARES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # ticks above bars of shares
 VERDICT = "Verdict"  # the column that judges
-CURVE = "SSIM"  # the metric that is drawn against known pairs
 BASIS = (
   "Floor is what knowing nothing scores: chance, the commoner label, the mean"
   " image. Ceiling is what the same reader scores without protection."
 )
-
-
-class Bar(NamedTuple):
-  """An interval on a scale from 0 to 1; `label` says it in words."""
-
-  low: float
-  value: float
-  high: float
-  floor: float | None
-  ceiling: float | None
-  label: str
-
-
-class Cell(NamedTuple):
-  """One cell.
-
-  Attributes:
-    text: what stands in it.
-    mark: a word that judges, in the colour of its level.
-    level: GOOD, UNCLEAR, BAD or TOLD, of the mark and the bar.
-    sub: a smaller line below.
-    bar: or None.
-  """
-
-  text: str = ""
-  mark: str = ""
-  level: str = TOLD
-  sub: str = ""
-  bar: Bar | None = None
-
-
-class Column(NamedTuple):
-  """One column.
-
-  Attributes:
-    title: its heading.
-    number: whether it is aligned to the right.
-    detail: whether it is left out where there is little room.
-    axis: (place from 0 to 1, text) of ticks, for a column of bars.
-    sub: a smaller line below the title.
-  """
-
-  title: str
-  number: bool = False
-  detail: bool = False
-  axis: tuple[tuple[float, str], ...] = ()
-  sub: str = ""
-
-
-class Row(NamedTuple):
-  """Cells, the first of which is the heading of the row.
-
-  Attributes:
-    cells: one for each column.
-    group: a heading over neighbours that share it; "" for none.
-    kind: "mine" for the mechanism of the run, "reference" for no protection.
-  """
-
-  cells: list[Cell]
-  group: str = ""
-  kind: str = ""
-
-
-class Table(NamedTuple):
-  """A table that knows nothing of what it is about."""
-
-  title: str
-  caption: str
-  columns: list[Column]
-  rows: list[Row]
-
-
-class _Grid:
-  """Columns with their cells; a column that says nothing is left out."""
-
-  def __init__(self):
-    self.columns: list[Column] = []
-    self.cells: list[list[Cell]] = []
-
-  def add(
-    self, title: str, cells: Sequence[Cell], number=False, **more
-  ) -> None:
-    if any(cell not in (Cell(), Cell(wording.NOTHING)) for cell in cells):
-      self.columns.append(Column(title, number, **more))
-      self.cells.append(list(cells))
-
-  def rows(self) -> list[list[Cell]]:
-    return [list(row) for row in zip(*self.cells)]
 
 
 def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
@@ -194,7 +101,7 @@ def table(
   mains = [row[0] for row in rows]
   name = lambda text: wording.name(text, results.names)
   caption = _about(findings, results)
-  grid = _Grid()
+  grid = Grid()
   by = "Read by"
   if any(f.wanted == HIDDEN for f in mains):
     by = "Attack"
@@ -229,7 +136,7 @@ def table(
 
 
 def _grouped(
-  subjects: Sequence[str], grid: _Grid, results: Results
+  subjects: Sequence[str], grid: Grid, results: Results
 ) -> list[Row]:
   """Rows under the name of their subject, unless all are the mechanism's."""
   alone = set(subjects) == {results.mechanism}
@@ -346,7 +253,7 @@ def _span(finding: Finding, results: Results) -> str:
 
 
 def _add_figures(
-  grid: _Grid, title: str, rows: Sequence[list[Finding]], results: Results
+  grid: Grid, title: str, rows: Sequence[list[Finding]], results: Results
 ) -> None:
   """Adds value, bar, interval, further metrics, floor, ceiling and verdict."""
   mains = [row[0] for row in rows]
@@ -361,7 +268,7 @@ def _add_figures(
   ]
   drawn = {m.unit == "share" for m, b in zip(metrics, bars) if b}
   cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
-  grid.add("", cells if drawn else [], detail=True, axis=_axis(drawn))
+  grid.add("", cells if drawn else [], detail=True, axis=axis(drawn))
   spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
   grid.add("95% interval", spans, True)
   for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
@@ -385,50 +292,6 @@ def _verdict(row: Sequence[Finding], results: Results) -> Cell:
   elif level != UNCLEAR:
     reason = ""
   return Cell(mark=claims.word(finding, level), level=level, sub=reason)
-
-
-def bar(finding: Finding, metric: Metric) -> Bar | None:
-  """The interval of a finding between its floor and its ceiling.
-
-  Shares lie on the square root of 0 to 1, which spreads what is near chance;
-  other figures between floor and ceiling, which stand a sixth from the ends.
-  There is no bar for others without floor and ceiling.
-  """
-  floor, ceiling = finding.floor, finding.ceiling and finding.ceiling.value
-  if not wording.known(finding.value):
-    return None
-  if metric.unit == "share":
-    place = lambda v: math.sqrt(min(max(v, 0.0), 1.0))
-  elif floor is None or ceiling is None or floor == ceiling:
-    return None
-  else:
-    place = lambda v: min(
-      max((1 + 4 * (v - floor) / (ceiling - floor)) / 6, 0.03), 0.97
-    )
-  low, value, high = map(place, (finding.low, finding.value, finding.high))
-  label = (
-    f"{finding.metric} {wording.figure(finding.value, metric)}, interval"
-    f" {wording.span(finding.low, finding.high, metric)}"
-  )
-  for noun, end in (("floor", floor), ("ceiling", ceiling)):
-    if end is not None:
-      label += f", {noun} {wording.figure(end, metric)}"
-  return Bar(
-    min(low, high),
-    value,
-    max(low, high),
-    None if floor is None else place(floor),
-    None if ceiling is None else place(ceiling),
-    label,
-  )
-
-
-def _axis(shares: set[bool]) -> tuple[tuple[float, str], ...]:
-  if shares == {True}:
-    return tuple((math.sqrt(t), f"{100 * t:.0f}") for t in SHARES)
-  if shares == {False}:
-    return ((1 / 6, "floor"), (5 / 6, "ceiling"))
-  return ()
 
 
 def _attributes(
@@ -455,7 +318,7 @@ def _attributes(
       by = (by[0], f"{by[1]} again".strip())
     row[by] = f
   keys = sorted(table, key=lambda key: _rank(key[0], results))
-  grid = _Grid()
+  grid = Grid()
   names = [claims.short(claim, results.names) for _, claim in keys]
   grid.add("Attribute", [Cell(name) for name in names])
   firsts = [next(iter(table[key].values())) for key in keys]
@@ -567,7 +430,7 @@ def _compared(topic: claims.Topic, results: Results) -> Cell:
 
 def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
   """The grounds of a privacy guarantee: a row for each phase of training."""
-  rows, grid = privacy["phases"], _Grid()
+  rows, grid = privacy["phases"], Grid()
   for key in dict.fromkeys(key for phase in rows for key in phase):
     values = [phase.get(key) for phase in rows]
     number = all(isinstance(value, (int, float)) for value in values)
@@ -588,54 +451,3 @@ def _setting(value: Any) -> str:
   if isinstance(value, float):
     return wording.real(value, 4)
   return _content(value)
-
-
-class Curve(NamedTuple):
-  """How much a subject gives away against how many pairs are known.
-
-  Attributes:
-    subject: whose output.
-    points: (pairs, value, low, high), ascending in pairs.
-    floor: of the metric, or None.
-    ceiling: of the metric, or None.
-    threshold: to reach, or None.
-    needed: pairs that reach it, or None.
-  """
-
-  subject: str
-  points: list[tuple[int, float, float, float]]
-  floor: float | None
-  ceiling: float | None
-  threshold: float | None
-  needed: int | None
-
-
-def curves(results: Results) -> list[Curve]:
-  """Returns a curve for each subject that was attacked with known pairs.
-
-  With each number of pairs, the attack counts that gets nearest.
-  """
-  evaluation = results.header.get("config", {}).get("evaluation", {})
-  threshold = evaluation.get("threshold_ssim")
-  drawn = []
-  for subject in claims.subjects(results):
-    best: dict[int, Finding] = {}
-    for f in results.findings:
-      pairs = int(f.where.get("pairs", 0))
-      if f.subject != subject or f.metric != CURVE or pairs < 1:
-        continue
-      if pairs not in best or f.value > best[pairs].value:
-        best[pairs] = f
-    if not best:
-      continue
-    points = [
-      (n, best[n].value, best[n].low, best[n].high) for n in sorted(best)
-    ]
-    needed = None
-    if threshold is not None:
-      values = [(n, value) for n, value, _, _ in points]
-      needed = image_metrics.pairs_needed(values, threshold)
-    last = best[max(best)]
-    ceiling = last.ceiling.value if last.ceiling else None
-    drawn.append(Curve(subject, points, last.floor, ceiling, threshold, needed))
-  return drawn

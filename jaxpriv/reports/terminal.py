@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxpriv.reports import cells, summary, tables, wording
 from jaxpriv.reports import results as results_lib
-from jaxpriv.reports import summary, tables, wording
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "told": ""}
 LONGEST = 12  # characters of a word that is not broken if that can be helped
@@ -52,7 +52,7 @@ class _Column(NamedTuple):
   most: int
 
 
-def _fitting(table: tables.Table, width: int) -> Table:
+def _fitting(table: cells.Table, width: int) -> Table:
   """The table as wide as the terminal lets it be, with whole words if so."""
   for gap, wrap in ((2, False), (1, False), (1, True)):
     columns = _columns(table, gap, wrap)
@@ -62,7 +62,7 @@ def _fitting(table: tables.Table, width: int) -> Table:
   return _rich(table, columns, gap, _widths(columns, room))
 
 
-def _columns(table: tables.Table, gap: int, wrap: bool) -> list[_Column]:
+def _columns(table: cells.Table, gap: int, wrap: bool) -> list[_Column]:
   """The columns without detail.
 
   Args:
@@ -117,7 +117,7 @@ def _widths(columns: Sequence[_Column], room: int) -> list[int]:
 
 
 def _rich(
-  table: tables.Table,
+  table: cells.Table,
   columns: Sequence[_Column],
   gap: int,
   widths: Sequence[int],
@@ -156,7 +156,7 @@ def _rich(
   return drawn
 
 
-def _text(cell: tables.Cell) -> Text:
+def _text(cell: cells.Cell) -> Text:
   text = Text(cell.text)
   if cell.mark:
     mark = f"{MARKS[cell.level]}{cell.mark}"

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from jaxpriv.reports import drawing, tables
+from jaxpriv.reports import cells, drawing
+from jaxpriv.reports import curves as curves_lib
 
 
 def curve(points, **changes):
@@ -16,7 +17,7 @@ def curve(points, **changes):
     threshold=0.4,
     needed=None,
   )
-  return tables.Curve(**(fields | changes))
+  return curves_lib.Curve(**(fields | changes))
 
 
 def places(text):
@@ -24,7 +25,7 @@ def places(text):
 
 
 def test_bar_is_in_order():
-  drawn = tables.Bar(0.3, 0.4, 0.5, 0.1, 0.9, 'rank-1 <"20%">')
+  drawn = cells.Bar(0.3, 0.4, 0.5, 0.1, 0.9, 'rank-1 <"20%">')
   svg = str(drawing.bar(drawn, "bad"))
   interval = re.search(
     r'class="interval" x="([\d.]+)"[^>]*width="([\d.]+)"', svg

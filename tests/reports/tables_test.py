@@ -3,8 +3,9 @@
 import pytest
 
 from jaxpriv.metrics.finding import HIDDEN, KEPT, TOLD, Metric
+from jaxpriv.reports import cells, tables
+from jaxpriv.reports import curves as curves_lib
 from jaxpriv.reports import results as results_lib
-from jaxpriv.reports import tables
 from tests.reports import examples
 from tests.reports.examples import attack, attribute, finding, rebuilt
 
@@ -222,7 +223,7 @@ def test_what_others_measure_is_shown():
 
 
 def test_bar_is_in_order():
-  bar = tables.bar(
+  bar = cells.bar(
     examples.attack("naive", 200, floor=0.01), Metric("share", slack=None)
   )
   assert bar.floor < bar.low < bar.value < bar.high < bar.ceiling
@@ -237,7 +238,7 @@ def ssim(value, **changes):
 
 
 def test_bar_between_floor_and_ceiling():
-  bar = tables.bar(ssim(0.5, spread=0.1), Metric())
+  bar = cells.bar(ssim(0.5, spread=0.1), Metric())
   assert bar.floor == pytest.approx(1 / 6)
   assert bar.ceiling == pytest.approx(5 / 6)
   assert bar.floor < bar.low < bar.value < bar.high < bar.ceiling
@@ -246,15 +247,13 @@ def test_bar_between_floor_and_ceiling():
 
 
 def test_bar_of_errors_still_runs_from_floor_to_ceiling():
-  bar = tables.bar(
-    ssim(0.5, floor=0.9, ceiling=examples.ceiling(0.1)), Metric()
-  )
+  bar = cells.bar(ssim(0.5, floor=0.9, ceiling=examples.ceiling(0.1)), Metric())
   assert bar.floor < bar.low < bar.value < bar.high < bar.ceiling
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.2, 0.85, 1.0])
 def test_bar_stays_inside(value):
-  bar = tables.bar(ssim(value, spread=0.1), Metric())
+  bar = cells.bar(ssim(value, spread=0.1), Metric())
   assert all(0 <= place <= 1 for place in bar[:5])
 
 
@@ -267,7 +266,7 @@ def test_bar_stays_inside(value):
   ],
 )
 def test_no_bar_without_a_scale(ends):
-  assert tables.bar(ssim(0.5, **ends), Metric()) is None
+  assert cells.bar(ssim(0.5, **ends), Metric()) is None
 
 
 def test_axes_fit_their_bars():
@@ -282,7 +281,7 @@ def test_axes_fit_their_bars():
 
 
 def test_curves_take_the_nearest_of_each_number_of_pairs():
-  mine, keyed = tables.curves(examples.features())
+  mine, keyed = curves_lib.curves(examples.features())
   assert [point[:2] for point in mine.points] == [
     *((16, 0.19), (64, 0.22), (256, 0.31), (1024, 0.71))
   ]
@@ -290,8 +289,8 @@ def test_curves_take_the_nearest_of_each_number_of_pairs():
   assert 256 < mine.needed < 1024 and keyed.needed is None
   assert keyed.subject == "keyed"
   plain = examples.without(examples.features(), "config")
-  assert tables.curves(plain)[0].threshold is None
-  assert tables.curves(examples.images()) == []
+  assert curves_lib.curves(plain)[0].threshold is None
+  assert curves_lib.curves(examples.images()) == []
 
 
 def test_phases_of_a_guarantee():

@@ -1,0 +1,145 @@
+"""Tables as plain values: columns, rows, cells, and bars of intervals.
+
+A renderer knows these, and nothing of what they are about.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxpriv.metrics.finding import TOLD, Finding, Metric
+from jaxpriv.reports import wording
+
+SHARES = (0, 0.02, 0.1, 0.25, 0.5, 1)  # ticks above bars of shares
+
+
+class Bar(NamedTuple):
+  """An interval on a scale from 0 to 1; `label` says it in words."""
+
+  low: float
+  value: float
+  high: float
+  floor: float | None
+  ceiling: float | None
+  label: str
+
+
+class Cell(NamedTuple):
+  """One cell.
+
+  Attributes:
+    text: what stands in it.
+    mark: a word that judges, in the colour of its level.
+    level: GOOD, UNCLEAR, BAD or TOLD, of the mark and the bar.
+    sub: a smaller line below.
+    bar: or None.
+  """
+
+  text: str = ""
+  mark: str = ""
+  level: str = TOLD
+  sub: str = ""
+  bar: Bar | None = None
+
+
+class Column(NamedTuple):
+  """One column.
+
+  Attributes:
+    title: its heading.
+    number: whether it is aligned to the right.
+    detail: whether it is left out where there is little room.
+    axis: (place from 0 to 1, text) of ticks, for a column of bars.
+    sub: a smaller line below the title.
+  """
+
+  title: str
+  number: bool = False
+  detail: bool = False
+  axis: tuple[tuple[float, str], ...] = ()
+  sub: str = ""
+
+
+class Row(NamedTuple):
+  """Cells, the first of which is the heading of the row.
+
+  Attributes:
+    cells: one for each column.
+    group: a heading over neighbours that share it; "" for none.
+    kind: "mine" for the mechanism of the run, "reference" for no protection.
+  """
+
+  cells: list[Cell]
+  group: str = ""
+  kind: str = ""
+
+
+class Table(NamedTuple):
+  """A table that knows nothing of what it is about."""
+
+  title: str
+  caption: str
+  columns: list[Column]
+  rows: list[Row]
+
+
+class Grid:
+  """Columns with their cells; a column that says nothing is left out."""
+
+  def __init__(self):
+    self.columns: list[Column] = []
+    self.cells: list[list[Cell]] = []
+
+  def add(
+    self, title: str, cells: Sequence[Cell], number=False, **more
+  ) -> None:
+    if any(cell not in (Cell(), Cell(wording.NOTHING)) for cell in cells):
+      self.columns.append(Column(title, number, **more))
+      self.cells.append(list(cells))
+
+  def rows(self) -> list[list[Cell]]:
+    return [list(row) for row in zip(*self.cells)]
+
+
+def bar(finding: Finding, metric: Metric) -> Bar | None:
+  """The interval of a finding between its floor and its ceiling.
+
+  Shares lie on the square root of 0 to 1, which spreads what is near chance;
+  other figures between floor and ceiling, which stand a sixth from the ends.
+  There is no bar for others without floor and ceiling.
+  """
+  floor, ceiling = finding.floor, finding.ceiling and finding.ceiling.value
+  if not wording.known(finding.value):
+    return None
+  if metric.unit == "share":
+    place = lambda v: math.sqrt(min(max(v, 0.0), 1.0))
+  elif floor is None or ceiling is None or floor == ceiling:
+    return None
+  else:
+    place = lambda v: min(
+      max((1 + 4 * (v - floor) / (ceiling - floor)) / 6, 0.03), 0.97
+    )
+  low, value, high = map(place, (finding.low, finding.value, finding.high))
+  label = (
+    f"{finding.metric} {wording.figure(finding.value, metric)}, interval"
+    f" {wording.span(finding.low, finding.high, metric)}"
+  )
+  for noun, end in (("floor", floor), ("ceiling", ceiling)):
+    if end is not None:
+      label += f", {noun} {wording.figure(end, metric)}"
+  return Bar(
+    min(low, high),
+    value,
+    max(low, high),
+    None if floor is None else place(floor),
+    None if ceiling is None else place(ceiling),
+    label,
+  )
+
+
+def axis(shares: set[bool]) -> tuple[tuple[float, str], ...]:
+  if shares == {True}:
+    return tuple((math.sqrt(t), f"{100 * t:.0f}") for t in SHARES)
+  if shares == {False}:
+    return ((1 / 6, "floor"), (5 / 6, "ceiling"))
+  return ()
