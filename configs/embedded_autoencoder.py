@@ -95,8 +95,8 @@ def _gpu(config: ConfigDict) -> None:
   config.data.splits = dict(train=0.7, attack=0.2, test=0.1)
   model = config.model
   model.cosine_floor = 0.0
-  # The side is half of the paper's: strides of 8 give r its 14 x 14 cells and the code
-  # its 7 x 7. Those of 16 would leave 7, which the code cannot halve.
+  # The side is half of the paper's: strides of 8 give r its 14 x 14 cells and
+  # the code its 7 x 7. Those of 16 would leave 7, which the code cannot halve.
   model.fsn.update(
     widths=(32, 64, 128, 256, 256, 256),
     pool_strides=(2, 2, 2, 1, 1, 1),
