@@ -5,6 +5,7 @@ Used by `tools.entities`.
 
 import json
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from etils import epath
 from jaxpriv import files
 from jaxpriv.data import pipeline, sources
 from jaxpriv.data import pool as pool_lib
-from jaxpriv.data.records import DataError, Source
+from jaxpriv.data.memory import InMemory
+from jaxpriv.data.records import DataError
 from jaxpriv.metrics import statistics
 from jaxpriv.release import features
 from jaxpriv.release.photographs import secret_order
@@ -185,7 +187,7 @@ class Sweep:
       phases = mechanism.phases(config)
     target, *_ = mechanism.targets(config, Trained(tuple(phases), states))
     data = run.open_data(config)
-    source = _Part(data.source, data.splits["train"], self.kept)
+    source = _part(data.source, data.splits["train"], self.kept)
     partial = path.with_name(path.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     # The order decides the batches of those who train on the pool: it is the
@@ -241,28 +243,13 @@ class Sweep:
             "total": mean.total}  # fmt: skip
 
 
-class _Part(Source):
+def _part(source: InMemory, rows: np.ndarray, names: Sequence[str]) -> InMemory:
   """Some records of a source, with some of their attributes."""
-
-  batched = True
-
-  def __init__(self, source, indices, names):
-    self._source, self._indices = source, indices
-    self.attribute_names = tuple(names)
-    have = list(source.attribute_names)
-    self._columns = [have.index(name) for name in names]
-    self.unreadable = source.unreadable
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def batch(self, indices):
-    batch = self._source.batch(self._indices[indices])
-    attributes = batch["attributes"][:, self._columns]
-    return {**batch, "attributes": attributes}
-
-  def describe(self, index: int) -> str:
-    return self._source.describe(self._indices[index])
+  some = source.take(rows)
+  columns = [source.attribute_names.index(name) for name in names]
+  attributes = some.arrays["attributes"][:, columns]
+  arrays = {**some.arrays, "attributes": attributes}
+  return InMemory(arrays, tuple(names), some.origin, some.rows)
 
 
 def _blank(partial: epath.Path) -> None:

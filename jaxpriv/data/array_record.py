@@ -128,9 +128,6 @@ class ArrayRecordSource(Source):
         f" {len(self.identities)}; pack it again."
       )
 
-  def __len__(self) -> int:
-    return len(self.identities)
-
   def __getitem__(self, index: int) -> Record:
     fields, image = self._entry(index)
     if image is None:

@@ -53,9 +53,6 @@ class FeaturePools(Source):
     self.unreadable = own.unreadable
     self.max_bad_share = own.max_bad_share * len(own) / len(self)
 
-  def __len__(self) -> int:
-    return len(self.identities)
-
   def __getitem__(self, index: int) -> Record:
     index = int(index)
     if index >= len(self._own):

@@ -53,9 +53,6 @@ class InMemory(Source):
       self.identity_names = origin.identity_names
       self.max_faces = origin.max_faces
 
-  def __len__(self) -> int:
-    return len(self.identities)
-
   def __getitem__(self, index: int) -> Record:
     return {name: array[index] for name, array in self.arrays.items()}
 

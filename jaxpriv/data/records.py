@@ -28,6 +28,7 @@ position of each record in its source, and `padding` bool [B], true for rows
 that are not examples (the tail of an epoch, an unreadable file).
 """
 
+import abc
 import functools
 from typing import NamedTuple
 
@@ -98,7 +99,7 @@ class Photograph(NamedTuple):
   name: str
 
 
-class Source:
+class Source(abc.ABC):
   """A `grain.RandomAccessDataSource` of records, deterministic in the index.
 
   A source inherits from this and must define the first two attributes,
@@ -146,19 +147,19 @@ class Source:
     return len(self[0]["image"])
 
   def __len__(self) -> int:
-    raise NotImplementedError
+    return len(self.identities)
 
+  @abc.abstractmethod
   def __getitem__(self, index: int) -> Record:
     """Reads a record.
 
     Raises:
       UnreadableImageError: its image cannot be decoded.
     """
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def describe(self, index: int) -> str:
     """Names record `index` for a person: a file name, or a seed and number."""
-    raise NotImplementedError
 
   def batch(self, indices: np.ndarray) -> Batch:
     """Stacks records; their images must have one size."""

@@ -50,6 +50,20 @@ def person_table(domain: str) -> tables.Table:
   return table
 
 
+def domains(
+  domain: str, correlate: Correlations | None = None
+) -> tuple[str, ...]:
+  """The domains that a setting names: one, or "all".
+
+  Raises:
+    ValueError: on an unknown domain or correlation.
+  """
+  names = DOMAINS if domain == "all" else (domain,)
+  for name in names:
+    check(name, correlate)
+  return tuple(names)
+
+
 def check(domain: str, correlate: Correlations | None) -> None:
   """Raises ValueError on an unknown domain or correlation."""
   if domain not in DOMAINS:

@@ -69,9 +69,7 @@ class ProceduralScenes(records.Source):
       raise ValueError(
         f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
       )
-    domains = records.DOMAINS if domain == "all" else (domain,)
-    for name in domains:
-      sampling.check(name, None)
+    domains = sampling.domains(domain)
     self.image_size = image_size
     self.images_per_identity = images_per_identity
     self.max_faces = max_faces
@@ -81,9 +79,6 @@ class ProceduralScenes(records.Source):
     )
     self._seed = seed
     self._domains = domains
-
-  def __len__(self) -> int:
-    return len(self.identities)
 
   def __repr__(self) -> str:
     # Grain compares sources by this when it restores an iterator.

@@ -50,9 +50,7 @@ class ProceduralFaces(records.Source):
       raise ValueError(
         f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
       )
-    domains = records.DOMAINS if domain == "all" else (domain,)
-    for name in domains:
-      sampling.check(name, correlate)
+    domains = sampling.domains(domain, correlate)
     self.image_size = image_size
     self.images_per_identity = images_per_identity
     self.identities = np.repeat(
@@ -62,9 +60,6 @@ class ProceduralFaces(records.Source):
     self._domains = domains
     self._correlate = dict(correlate or {})
     self._aligned = aligned
-
-  def __len__(self) -> int:
-    return len(self.identities)
 
   def __repr__(self) -> str:
     # Grain compares sources by this when it restores an iterator.
