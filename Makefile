@@ -28,7 +28,8 @@ demo: $(READY)
 	@PYTHON="$(abspath $(BIN))/python" tools/demo.sh "$(RUN)"
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
+	  --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: lint typecheck imports
 

@@ -96,7 +96,7 @@ def train() -> ConfigDict:
       evaluate_every=0,
       save_every=500,
       keep=2,
-      profile=(0, 0),  # first and last step of a profiler trace
+      profile=(0, 0),  # first step of a profiler trace, and first after it
       validation_images=512,
     )
   )

@@ -30,7 +30,6 @@ def get_config(argument: str = "demo") -> ConfigDict:
   chosen = [name for name in OPTIONS if name in options and name != "vgg"]
   config = common.base("deep_poisoning", "_".join(chosen) or "deep_poisoning")
   config.model = _model()
-  config.release.withheld = ("model.secret", "evaluation.colluders")
   _evaluation(config)
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
   _choose(config, options)

@@ -6,3 +6,7 @@ class UserError(Exception):
 
   Programs print "error: ..." and end with status 1, without a traceback.
   """
+
+
+class SettingError(UserError, ValueError):
+  """A setting of the config will not do; the message names it."""

@@ -11,6 +11,7 @@ canaries among the data and guesses from the model which of them were in. Both
 write audit/audit.json. Exit status 2: a claim does not hold.
 """
 
+import hashlib
 import json
 import sys
 
@@ -18,6 +19,7 @@ import jax
 import numpy as np
 from absl import flags, logging
 from etils import epath
+from ml_collections import ConfigDict
 
 from jaxpriv import files
 from jaxpriv.attacks import clip_search, membership
@@ -158,7 +160,8 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
     config,
     planted,
     canaries,
-    workdir / "audit" / f"run_{count}_{_SEED.value}",
+    # Its own folder for every plan: a finished run is not trained again.
+    workdir / "audit" / f"run_{count}_{_SEED.value}_{_digest(config)}",
     mesh,
     config.dp.delta,
   )
@@ -178,12 +181,22 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
   return [{**row, **found._asdict(), "claimed": claim, "faults": faults}]
 
 
+def _digest(config: ConfigDict) -> str:
+  """A name for all that decides how a run is trained."""
+  settings = config.copy_and_resolve_references()
+  with settings.unlocked():
+    for name in workdir_lib.MUTABLE:
+      settings.pop(name, None)
+  text = settings.to_json_best_effort(sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _print(found: list[dict]) -> None:
   for row in found:
     print(f"{row['phase']}, {row['audit']}:")
     if row["audit"] == CLIP:
       print(
-        f"  of {wording.count(row['examples'])} examples none adds more than"
+        f"  of {wording.count(row['examples'])} examples the worst adds"
         f" {wording.at_most(row['ratio'], 7)} times the norm that was measured"
         " of it, or the clip norm"
       )

@@ -13,12 +13,14 @@ ones; the results are in evaluation_on_<name of the other run>/.
 import datetime
 import itertools
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import evaluation, training
@@ -86,32 +88,37 @@ def evaluate(
   if not data_of:
     people_lib.check_same(workdir, data)
   people_lib.check_unseen(workdir, data)
-  targets = mechanism.targets(config, trained)
+  statement = _statement(trained, original, data if not data_of else None)
+  # Attributes of other data that were not taught are not promised to be kept.
+  taught = tuple(original.data.attributes)
+  targets = [
+    target._replace(kept=taught) if target.kept is None else target
+    for target in mechanism.targets(config, trained)
+  ]
   products = targets[0].products
-  people = _people(config, place, mesh, data, trained, products)
-  people.learned = tuple(original.data.attributes)
+  chosen = evaluation.attacks(config)
+  people = _people(config, place, mesh, data, trained, products, taught)
   targets = mechanism.fitting(targets, people.test.arrays)
-  findings, seconds = evaluation.evaluate(
-    people, targets, evaluation.attacks(config)
-  )
+  findings, seconds = evaluation.evaluate(people, targets, chosen)
   if not findings:
     raise DataError(
-      f"{workdir}: there is nothing to measure of what it has trained. Train"
-      f" its other phases, too: {', '.join(phase.name for phase in phases)}"
+      f"{workdir}: no attack applies to what it releases"
+      f" ({', '.join(products)}). See config.evaluation.attacks"
     )
-  own = data if not data_of else run.open_data(original)
   header = {
     "mechanism": config.mechanism,
     "created": datetime.datetime.now(datetime.UTC).isoformat(),
-    "config": workdir_lib.public_config(config),
+    "config": mechanism.public_config(config),
     "parameters_sha256": trained.sha256(),
     "environment": environment(mesh),
     "data": _describe(config, data, people),
     "timing": {"evaluation_seconds": seconds},
     "products": list(products),
-    **budget.statement(phases, states, original, own),
+    **statement,
   }
   results = results_lib.collect(header, findings)
+  # Nobody may still look for what is removed below.
+  multihost_utils.sync_global_devices("findings")
   if jax.process_index() == 0:
     results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
@@ -132,6 +139,15 @@ def _use_data_of(other: str, config: ConfigDict, target: Target) -> None:
     config.data.attributes = learned  # the model knows them by number
 
 
+def _statement(
+  trained: Trained, config: ConfigDict, data: Data | None
+) -> dict[str, Any]:
+  """The privacy of training; a private run needs the data it learned from."""
+  if data is None and budget.is_private(config.dp):
+    data = run.open_data(config)
+  return budget.statement(trained.phases, trained.states, config, data)
+
+
 def _people(
   config: ConfigDict,
   directory: epath.Path,
@@ -139,23 +155,24 @@ def _people(
   data: Data,
   trained: Trained,
   products: tuple[str, ...],
+  taught: tuple[str, ...],
 ) -> People:
   options = config.evaluation
   names = tuple(data.source.attribute_names)
 
   def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
     # All of them on every process: training and reading deal them out.
-    each = limit // len(splits)
+    counts = dealt({s: len(data.splits[s]) for s in splits}, limit)
     batches = (
       data.epoch(
-        split, batch_size=options.batch_size, limit=each, everywhere=True
+        split, batch_size=options.batch_size, limit=count, everywhere=True
       )
-      for split in splits
+      for split, count in counts.items()
     )
     return training.collect(
       itertools.chain.from_iterable(batches),
       names,
-      sum(min(each, len(data.splits[split])) for split in splits),
+      sum(counts.values()),
       options.memory,
     )
 
@@ -163,7 +180,24 @@ def _people(
   known = test.take(slice(0, 0))
   if set(products) - {mechanism.MODEL}:
     known = photographs(options.attacker_splits, options.max_attacker_images)
-  return People(config, directory, mesh, known, test, data, trained)
+  return People(config, directory, mesh, known, test, data, trained, taught)
+
+
+def dealt(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
+  """How many photographs to take of each split, alike but for what is short."""
+  counts: dict[str, int] = {}
+  for split in sorted(sizes, key=lambda split: sizes[split]):
+    left = limit - sum(counts.values())
+    counts[split] = min(sizes[split], left // (len(sizes) - len(counts)))
+  for split, size in sizes.items():
+    if counts[split] < size:
+      logging.info(
+        "%s: the first %d of %d photographs are used",
+        split,
+        counts[split],
+        size,
+      )
+  return {split: counts[split] for split in sizes}
 
 
 def environment(mesh: jax.sharding.Mesh) -> dict[str, Any]:
@@ -187,6 +221,10 @@ def _describe(config: ConfigDict, data: Data, people: People) -> dict[str, Any]:
     "path": epath.Path(config.data.path).name,
     "people": {split: data.people(split) for split in data.splits},
     "images": {split: len(rows) for split, rows in data.splits.items()},
+    "scored": {
+      "people": len(np.unique(people.test.identities)),
+      "images": len(people.test),
+    },
     **({"attackers": attackers} if len(known) else {}),
     "unreadable": list(data.source.unreadable),
   }

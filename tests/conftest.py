@@ -40,7 +40,12 @@ FACES = pathlib.Path(
 )
 
 
+# Files that take minutes: first, so that no process is left alone with one.
+LONG = ("sharded_test.py", "features_test.py", "programs_test.py")
+
+
 def pytest_collection_modifyitems(items):
+  items.sort(key=lambda item: item.path.name not in LONG)
   if FACES.exists():
     return
   skip = pytest.mark.skip(reason=f"real photographs are not at {FACES}")

@@ -11,7 +11,7 @@ so that an interrupted one goes on with the next attack.
 """
 
 import hashlib
-import importlib
+import inspect
 import io
 import json
 import time
@@ -61,50 +61,53 @@ def attacks(config: ConfigDict) -> list[Attack]:
   """The attacks of a config that config.evaluation.attacks names; () is all.
 
   Raises:
-    DataError: it names one that is not there, or a type has no module.
+    DataError: it names one that is not there, a type has no module, or an
+      attack no such option, or is to face a control that is not there.
   """
-  chosen = words(config.evaluation.attacks) or tuple(_ordered(config.attacks))
+  chosen = words(config.evaluation.attacks) or tuple(config.attacks)
   unknown = [name for name in chosen if name not in config.attacks]
   if unknown:
     raise DataError(
       f"config.evaluation.attacks names {', '.join(unknown)}: choose of"
-      f" {', '.join(_ordered(config.attacks))}"
+      f" {', '.join(sorted(config.attacks))}"
     )
-  return [_attack(name, config.attacks[name]) for name in _ordered(chosen)]
-
-
-def _ordered(names) -> list[str]:
-  """Bounds come first, as the pictures of the others stand beside theirs."""
-  return sorted(names, key=lambda name: (name != "bounds", name))
+  listed = [_attack(name, config.attacks[name]) for name in sorted(chosen)]
+  for attack in listed:
+    absent = set(attack.controls) - {"all", *config.controls}
+    if absent:
+      raise DataError(
+        f"config.attacks.{attack.name}.controls names"
+        f" {', '.join(sorted(absent))}: config.controls has"
+        f" {', '.join(config.controls) or 'none'}"
+      )
+  # Some show pictures beside which those of the others stand.
+  return sorted(listed, key=lambda a: not getattr(a.module, "FIRST", False))
 
 
 def _attack(name: str, settings: ConfigDict) -> Attack:
   options = settings.to_dict()
   kind = options.pop("type")
   path = kind if "." in kind else f"jaxpriv.attacks.{kind}"
-  try:
-    module = importlib.import_module(path)
-  except ModuleNotFoundError as error:
-    if error.name != path:
-      raise
-    raise DataError(
-      f"config.attacks.{name}.type: there is no module {path}"
-    ) from error
+  module = mechanism.module(path, f"config.attacks.{name}.type")
   controls = words(options.pop("controls", ()))
   for key, value in options.items():
     if isinstance(value, list):
       options[key] = tuple(value)
+  try:
+    inspect.signature(module.attack).bind(None, None, **options)
+  except TypeError as error:
+    raise DataError(f"config.attacks.{name}: {path} has {error}") from error
   return Attack(name, module, controls, options)
 
 
 def evaluate(
   people: People, targets: Sequence[Target], chosen: Sequence[Attack]
 ) -> tuple[list[Finding], float]:
-  """All findings on all targets, and the seconds that it took."""
-  begun = time.monotonic()
+  """All findings on all targets, and the seconds that all attacks took."""
   if any(set(target.products) - {mechanism.MODEL} for target in targets):
     reidentification.enrol(people.test.identities)  # fails before work starts
   findings: list[Finding] = []
+  seconds = 0.0
   for target in targets:
     faced = [attack for attack in chosen if attack.faces(target)]
     logging.info(
@@ -112,8 +115,10 @@ def evaluate(
     )
     kept = _Kept(people, target)
     for attack in faced:
-      findings += kept.findings(attack)
-  return findings, time.monotonic() - begun
+      some, duration = kept.findings(attack)
+      findings += some
+      seconds += duration
+  return findings, seconds
 
 
 def forget(workdir: epath.PathLike) -> None:
@@ -138,7 +143,12 @@ class _Kept:
       people.digest(),
     )
 
-  def findings(self, attack: Attack) -> list[Finding]:
+  def findings(self, attack: Attack) -> tuple[list[Finding], float]:
+    """What an attack finds, and how long it took; an earlier call may have.
+
+    Raises:
+      ValueError: a finding is not what it should be.
+    """
     options = json.dumps(attack.options, sort_keys=True, default=str)
     name = _digest(
       self.target_digest, attack.name, attack.module.__name__, options
@@ -148,14 +158,19 @@ class _Kept:
     if path.exists():
       logging.info("%s: %s was finished before", self.target.name, attack.name)
       people.strips = _read_strips(path.with_suffix(".npz"))
-      return [finding.from_dict(row) for row in json.loads(path.read_text())]
+      kept = json.loads(path.read_text())
+      before = [finding.from_dict(row) for row in kept["findings"]]
+      return before, kept["seconds"]
+    begun = time.monotonic()
     findings = list(attack.module.attack(self.target, people, **attack.options))
+    seconds = time.monotonic() - begun
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       _write_strips(path.with_suffix(".npz"), people.strips)
       rows = [finding.to_dict(row) for row in findings]
-      files.atomic_write(path, json.dumps(rows))
-    return findings
+      content = {"findings": rows, "seconds": seconds}
+      files.atomic_write(path, json.dumps(content))
+    return findings, seconds
 
 
 def _write_strips(path: epath.Path, strips: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxpriv.metrics import identification, statistics
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models.poisoning import DeepPoisoningModule, Reconstructor
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import recipes
 from jaxpriv.training.method import Outputs, Phase
 
@@ -115,6 +116,7 @@ def aligner(
 def search(
   release: Callable[[Any, jax.Array, jax.Array], jax.Array],
   states: Any,
+  mesh: jax.sharding.Mesh,
   features: np.ndarray,
   start: np.ndarray,
   code: int = 0,
@@ -131,6 +133,7 @@ def search(
     release: (states, images [B, S, S, 3], keys [B, code]) -> P(f(images)),
       differentiable.
     states: passed on to it.
+    mesh: of the states; the rows are shared out among its devices.
     features: [B, H, W, C].
     start: [B, S, S, 3], where the search begins.
     code: length of a key; it begins at 0, the mean of all.
@@ -156,25 +159,33 @@ def search(
     # Clipped pixels have no gradient: this term draws them back.
     return jnp.sum(error + weight * variation) + jnp.sum(jnp.square(x - images))
 
-  @jax.jit
   def step(sought, moments, target, weight, states):
     gradient = jax.grad(loss)(sought, target, weight, states)
     updates, moments = optimizer.update(gradient, moments)
     return optax.apply_updates(sought, updates), moments
 
+  step = mesh_lib.jit(step, mesh)
   weights = np.broadcast_to(np.float32(smoothness), len(features))
   results = []
   for i in range(0, len(features), BLOCK):
-    weight = weights[i : i + BLOCK]
-    target = np.asarray(features[i : i + BLOCK], np.float32)
-    sought = (
-      np.asarray(start[i : i + BLOCK], np.float32),
-      np.zeros((len(target), code), np.float32),
+    rows = min(BLOCK, len(features) - i)
+    # Further copies of the last row, so that every device has as many.
+    index = np.minimum(np.arange(rows + -rows % mesh.size), rows - 1) + i
+    target, weight, images, keys = jax.device_put(
+      (
+        np.asarray(features[index], np.float32),
+        weights[index],
+        np.asarray(start[index], np.float32),
+        np.zeros((len(index), code), np.float32),
+      ),
+      mesh_lib.batch_sharding(mesh),
     )
-    moments = optimizer.init(sought)
-    for _ in range(steps):
-      sought, moments = step(sought, moments, target, weight, states)
-    results.append(np.clip(np.asarray(sought[0]), 0, 1))
+    with jax.set_mesh(mesh):
+      sought = images, keys
+      moments = optimizer.init(sought)
+      for _ in range(steps):
+        sought, moments = step(sought, moments, target, weight, states)
+    results.append(np.clip(mesh_lib.fetch(sought[0])[:rows], 0, 1))
   return np.concatenate(results)
 
 

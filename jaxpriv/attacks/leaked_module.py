@@ -11,7 +11,6 @@ from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target, Trained
-from jaxpriv.training.method import need
 
 PRODUCTS = ("features",)
 KNOWS = "the module itself, and no key or noise of the photograph"
@@ -28,8 +27,10 @@ def attack(
   scene = Scene(target, people)
   trained, again = target.trained, target.again
   last = trained.last
+  given_code = last.method.outputs.features_given_code
+  if given_code is None:
+    return
   rows = spread(people.test.identities, searched, people.config.seed)
-  given_code = need(last.method.outputs.features_given_code, "given a code")
 
   def release(states, images, code):
     held = Trained(trained.phases, states)
@@ -58,6 +59,7 @@ def attack(
     return inversion.search(
       release,
       dict(trained.states),
+      people.mesh,
       features,
       start,
       target.code_size,

@@ -21,7 +21,7 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import statistics
 from jaxpriv.privacy import auditing
-from jaxpriv.training import inference, run
+from jaxpriv.training import inference, run, seeds, transfer
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -118,7 +118,7 @@ def one_run(
       f"phase {phase.name} has no loss for people it was not trained on, so"
       " there is nothing to score canaries by"
     )
-  fresh = _initial(phase, data, config, mesh)
+  fresh = _initial(phase, data, config, mesh)  # as training begins
   before = _losses(phase, fresh, data, canaries, mesh)
   state = run.train_phases([phase], config, data, workdir, mesh)[phase.name]
   scores = before - _losses(phase, state, data, canaries, mesh)
@@ -143,9 +143,12 @@ def _batches(data: Data, rows: np.ndarray, size: int):
 def _initial(phase, data, config, mesh):
   few = data.splits["train"][: mesh.size]
   batch = next(iter(_batches(data, few, mesh.size)))
+  key = jax.random.key(seeds.phase_seed(config.seed, phase.name))
+  start = transfer.take_over(config, phase.name, mesh)
   with jax.set_mesh(mesh):
     batch = inference.as_float(mesh_lib.put_batch(batch, mesh))
-    return jax.jit(phase.method.init)(jax.random.key(config.seed), batch, {})
+    state = jax.jit(phase.method.init)(key, batch, {})
+    return start(state) if start else state
 
 
 def _losses(phase, state, data, canaries, mesh) -> np.ndarray:

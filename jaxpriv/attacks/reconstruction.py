@@ -176,10 +176,9 @@ class Scene:
       phase = self.inverter("clean", options=options)
       known = self.known()
       known = known.replace(features=known.arrays["clean"])
-      return self.train(phase, known, options)
+      return phase, self.train(phase, known, options)
 
-    # The state serves all targets; the phase is built for each as cheaply.
-    return self.inverter("clean"), self.people.once("clean inverter", make)
+    return self.people.once("clean inverter", make)
 
   def reconstruct(
     self,
@@ -255,11 +254,11 @@ class Scene:
     recogniser, predictor = self.readers()
     seen = (published.images(block) for block in _blocks(images))
     rebuilt = test.replace(image=self._gather(seen, len(images)))
-    naive = reidentification.attacks(
+    naive = reidentification.naive(
       self.people.read(recogniser)[rows],
       recogniser.read(rebuilt),
       test.identities,
-    )[0]
+    )
     read = original = None
     if predictor is not None:
       columns, _ = self._hidden()

@@ -76,7 +76,8 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     embeddings = reader.read(released)
     for rank in attacks(originals, embeddings, identities):
       yield disguised_finding(target, rank, reader, plain)
-    if not target.control and not people.strips:
+    independent = reader is people.recogniser()
+    if independent and not target.control and not people.strips:
       people.strips += _strips(people, released, originals, embeddings)
 
 
@@ -158,12 +159,20 @@ def attacks(
   """
   gallery, probes = enrol(identities)
   return [
-    _rank("naive", OTHER, original, gallery, protected, probes, identities),
+    naive(original, protected, identities),
     _same("naive", original, protected, identities),
     _rank("reverse", OTHER, protected, gallery, original, probes, identities),
     _same("reverse", protected, original, identities),
-    _rank("parrot", OTHER, protected, gallery, protected, probes, identities),
+    parrot(protected, identities),
   ]
+
+
+def naive(
+  original: np.ndarray, protected: np.ndarray, identities: np.ndarray
+) -> Rank:
+  """The first of `attacks`: photographs in the gallery, protected probes."""
+  gallery, probes = enrol(identities)
+  return _rank("naive", OTHER, original, gallery, protected, probes, identities)
 
 
 def parrot(protected: np.ndarray, identities: np.ndarray) -> Rank:

@@ -1,7 +1,8 @@
 """The threat model: attackers' photographs, test people, readers, learning.
 
-Attackers learn on people of config.evaluation.attacker_splits and are scored on
-people of the test split, whom neither they nor the mechanism has seen.
+Attackers learn on photographs of config.evaluation.attacker_splits and are
+scored on those of the test split, which neither they nor the mechanism has
+seen; nor the people, unless data.split_by is "image".
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxpriv.attacks import readers, training
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
-from jaxpriv.training import published
+from jaxpriv.training import loop, published, transfer
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
 
@@ -64,11 +65,12 @@ class People:
     test: InMemory,
     data: Data | None = None,
     own: Trained | None = None,
+    learned: tuple[str, ...] = (),
   ):
     self.config, self.workdir, self.mesh = config, workdir, mesh
     self.known, self.test = known, test
     self.data, self.own = data, own
-    self.learned: tuple[str, ...] = ()
+    self.learned = learned
     self.strips: list[dict[str, Any]] = []
     self._shared: dict[Any, Any] = {}
     self._of_target: tuple[str, dict[Any, Any]] = ("", {})
@@ -119,9 +121,13 @@ class People:
       seed=self.config.seed,
       workdir=self.workdir,
       mesh=self.mesh,
-      start=None if start is None else lambda state: _taken_over(state, start),
+      start=None
+      if start is None
+      else lambda state: transfer.adopt(state, start)[0],
       frozen=frozen,
       key=training.digest(photographs, options, network, start, frozen),
+      # The finished state is kept, and one to go on from.
+      cadences=loop.Options(save_every=self.config.train.save_every, keep=1),
     )
 
   def apply(
@@ -176,7 +182,14 @@ class People:
         )
       )
 
-    return self.once(("image", id(photographs)), protect, target.name)
+    # Kept with the photographs, whose id may pass to others when they are gone.
+    held, released = self.once(
+      ("image", id(photographs)),
+      lambda: (photographs, protect()),
+      target.name,
+    )
+    assert held is photographs
+    return released
 
   def digest(self) -> str:
     """A hash of all photographs."""
@@ -272,11 +285,3 @@ class People:
   def read(self, reader: Reader) -> np.ndarray:
     """A reader's output for the undisguised test photographs."""
     return self.once(("read", reader.name), lambda: reader.read(self.test))
-
-
-def _taken_over(state: Any, other: Any) -> Any:
-  parts = ("params", "batch_stats")
-  return {
-    **state,
-    **{k: jax.tree.map(lambda x: x.copy(), other[k]) for k in parts},
-  }

@@ -66,6 +66,7 @@ def train(
   start: Callable[[Any], Any] | None = None,
   frozen: Mapping[str, Any] | None = None,
   key: str = "",
+  cadences: loop.Options = loop.Options(save_every=0, keep=1),
 ) -> Any:
   """Trains an attacker by the engine that trains mechanisms.
 
@@ -99,7 +100,7 @@ def train(
     mesh=mesh,
     frozen=frozen,
     start=start,
-    options=loop.Options(save_every=0, keep=1),
+    options=cadences,
   )
 
 

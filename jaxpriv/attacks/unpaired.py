@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from jaxpriv.attacks import inversion
 from jaxpriv.attacks.reconstruction import Scene, fitted
 from jaxpriv.attacks.threat import People
@@ -29,16 +31,21 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     return logits(held.state(held.last), held.frozen(held.last), batch)
 
   def featurize(images, frozen):
-    return clean(frozen["target"][first.name], {}, {"image": images})
+    held = Trained(trained.phases, frozen["target"])
+    return clean(held.state(first), held.frozen(first), {"image": images})
 
   known = scene.known()
-  features = known.arrays["features"]
-  middle = len(features) // 2
-  schedule = scene.longer_schedule(middle)
+  # Photographs of one half of the attackers' people, features of the others.
+  people_known = np.unique(known.identities)
+  seen = np.isin(known.identities, people_known[: len(people_known) // 2])
+  rows = min(int(seen.sum()), int((~seen).sum()))
+  schedule = scene.longer_schedule(rows)
   phase = inversion.aligner(
     f"aligner_{target.name}", schedule, decide, featurize
   )
-  half = known.take(slice(0, middle)).replace(features=features[-middle:])
+  photographs = known.take(np.flatnonzero(seen)[:rows])
+  others = known.arrays["features"][np.flatnonzero(~seen)[-rows:]]
+  half = photographs.replace(features=others)
   held = {"target": dict(trained.states)}
   state = scene.train(phase, half, schedule, frozen=held)
   aligned = scene.apply(

@@ -136,7 +136,10 @@ class ArrayRecordSource(Source):
     return dict(fields, image=np.asarray(pixels))
 
   def describe(self, index: int) -> str:
-    return f"{self.path}, record {index}"
+    return f"{self.path}, {self.name(index)}"
+
+  def name(self, index: int) -> str:
+    return f"record {index}"
 
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""

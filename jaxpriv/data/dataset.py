@@ -13,6 +13,10 @@ from jaxpriv.data.records import Batch, DataError, Source
 SPLITS = ("train", "attack", "test")
 
 
+def _hash(name: str) -> str:
+  return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
 class Data(NamedTuple):
   """The records of a run and who is in which split.
 
@@ -41,15 +45,16 @@ class Data(NamedTuple):
     The names of people are hashed, or those of images if images are split.
     """
     if self.by == "image":
-      rows = self.splits[split].tolist()
-      names = [self.source.describe(row) for row in rows]
-    else:
-      numbers = self._numbers(split).tolist()
-      names = [self.source.person(number) for number in numbers]
-    return {
-      hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-      for name in names
-    }
+      return {_hash(name) for name in self._names(split)}
+    numbers = self._numbers(split).tolist()
+    return {_hash(self.source.person(number)) for number in numbers}
+
+  def digest(self, split: str) -> str:
+    """One hash of all records of a split, by name and in order."""
+    return _hash("\n".join(self._names(split)))
+
+  def _names(self, split: str) -> list[str]:
+    return [self.source.name(row) for row in self.splits[split].tolist()]
 
   def _numbers(self, split: str) -> np.ndarray:
     identities = np.asarray(self.source.identities)[self.splits[split]]

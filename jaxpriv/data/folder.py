@@ -77,7 +77,10 @@ class FolderSource(Source):
     return dict(photograph.fields, image=np.asarray(pixels))
 
   def describe(self, index: int) -> str:
-    return str(self.path / self._labels.files[index])
+    return str(self.path / self.name(index))
+
+  def name(self, index: int) -> str:
+    return self._labels.files[index]
 
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""

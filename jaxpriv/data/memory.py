@@ -83,6 +83,11 @@ class InMemory(Source):
       return f"photograph {index}"
     return self.origin.describe(int(self.rows[index]))
 
+  def name(self, index: int) -> str:
+    if self.origin is None or self.rows is None:
+      return self.describe(index)
+    return self.origin.name(int(self.rows[index]))
+
   def person(self, number: int) -> str:
     if self.origin is None:
       return str(number)

@@ -103,8 +103,8 @@ class Source(abc.ABC):
   """A `grain.RandomAccessDataSource` of records, deterministic in the index.
 
   A source inherits from this and must define the first two attributes,
-  `__len__`, `__getitem__` and `describe`; the other members have defaults, to
-  be overridden where the source knows more.
+  `__getitem__` and `describe`; the other members have defaults, to be
+  overridden where the source knows more.
 
   Attributes:
     attribute_names: the A names of `record["attributes"]`, spelled as in CelebA
@@ -160,6 +160,10 @@ class Source(abc.ABC):
   @abc.abstractmethod
   def describe(self, index: int) -> str:
     """Names record `index` for a person: a file name, or a seed and number."""
+
+  def name(self, index: int) -> str:
+    """Names record `index` as it is called wherever the data lie."""
+    return self.describe(index)
 
   def batch(self, indices: np.ndarray) -> Batch:
     """Stacks records; their images must have one size."""

@@ -84,7 +84,10 @@ class FolderScenes(Source):
     return dict(photograph.fields, image=np.asarray(pixels))
 
   def describe(self, index: int) -> str:
-    return str(self.path / self._files[index])
+    return str(self.path / self.name(index))
+
+  def name(self, index: int) -> str:
+    return self._files[index]
 
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""

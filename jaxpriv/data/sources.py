@@ -192,6 +192,9 @@ class Framed(Source):
   def describe(self, index: int) -> str:
     return self._source.describe(int(index))
 
+  def name(self, index: int) -> str:
+    return self._source.name(int(index))
+
   def person(self, number: int) -> str:
     return self._source.person(number)
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxpriv.data import alignment
+from jaxpriv.errors import SettingError
 from jaxpriv.training.method import Outputs, Phase, untrained
 
 KINDS = ("black_box", "gaussian_blur", "pixelation")
@@ -35,9 +36,9 @@ def phases(config: ConfigDict) -> list[Phase]:
   """
   kind, strength = config.model.kind, config.model.strength
   if kind not in KINDS:
-    raise ValueError(f"config.model.kind is one of {KINDS}, not {kind!r}")
+    raise SettingError(f"config.model.kind is one of {KINDS}, not {kind!r}")
   if not 0 < strength <= 1:
-    raise ValueError(
+    raise SettingError(
       "config.model.strength is a share of the image side, in (0, 1], not"
       f" {strength}"
     )

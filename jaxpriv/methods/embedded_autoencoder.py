@@ -28,13 +28,16 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.errors import SettingError
 from jaxpriv.models.autoencoder import ExternalAutoEncoder, InternalAutoEncoder
 from jaxpriv.models.feature_selection import FeatureSelectionNetwork
 from jaxpriv.models.heads import MarginRecogniser
 from jaxpriv.models.iresnet import IResNet
-from jaxpriv.training import recipes
+from jaxpriv.training import recipes, transfer
 from jaxpriv.training.builders import variables
+from jaxpriv.training.mechanism import Load
 from jaxpriv.training.method import Outputs, Phase
 
 FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
@@ -44,6 +47,28 @@ FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
   "internal",
   "sprn",
 )
+
+
+# Settings that must be those of the other run for a phase to be taken over
+# untrained. Shapes do not tell: two attributes may have changed places.
+_IMAGES = ("data.image_size", "data.align")
+MADE_WITH = {
+  FSN: ("model.fsn", "data.attributes", *_IMAGES),
+  PEN: ("model.pen", "model.pen_head", "model.pen_side", *_IMAGES),
+  EXTERNAL: ("model.external", *_IMAGES),
+  INTERNAL: ("model", "data.attributes", *_IMAGES),
+  SPRN: ("model", "data.attributes", *_IMAGES),
+}
+
+
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks that phases taken over untrained fit the settings of this run.
+
+  Raises:
+    DataError: they do not.
+  """
+  del data
+  transfer.check_copied(config, MADE_WITH, load)
 
 
 def phases(config: ConfigDict) -> list[Phase]:
@@ -89,7 +114,7 @@ def _networks(config: ConfigDict) -> dict[str, Any]:
   d = (math.prod(model.fsn.pool_strides), model.fsn.widths[-1])
   r = (math.prod(model.external.strides), model.external.widths[-1])
   if model.internal and d != r:
-    raise ValueError(
+    raise SettingError(
       "y is compared with d, so config.model.fsn and config.model.external must"
       f" end alike: strides multiply to {d[0]} in the first and {r[0]} in the"
       f" second, last widths are {d[1]} and {r[1]}"

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training.method import Outputs, Phase, untrained
 
 KINDS = ("pixel", "eigen", "select")
@@ -67,9 +68,11 @@ def phases(config: ConfigDict) -> list[Phase]:
   """
   model = config.model
   if model.kind not in KINDS:
-    raise ValueError(f"config.model.kind is one of {KINDS}, not {model.kind!r}")
+    raise SettingError(
+      f"config.model.kind is one of {KINDS}, not {model.kind!r}"
+    )
   if model.k < 2:
-    raise ValueError(f"config.model.k is at least 2, not {model.k}")
+    raise SettingError(f"config.model.k is at least 2, not {model.k}")
   components = model.components if model.kind == "eigen" else None
   by_attributes = model.kind == "select"
 
@@ -89,6 +92,9 @@ def phases(config: ConfigDict) -> list[Phase]:
 
 def unfit(config: ConfigDict, arrays: Mapping[str, np.ndarray]) -> str:
   """Why these records cannot be protected so; "" if they can."""
+  unknown = int((arrays["identity"] < 0).sum())
+  if unknown:
+    return f"it groups people, and of {unknown} photographs they are unknown"
   people = len(np.unique(arrays["identity"]))
   if config.model.k > people:
     return (

@@ -47,6 +47,18 @@ def score(
   return scores
 
 
+def most_within(pose: np.ndarray, known: np.ndarray) -> float:
+  """The largest share of `yaw_within` that one answer for all faces reaches.
+
+  Args:
+    pose: [N, 3] in radians, yaw first.
+    known: [N, 3]; at least one yaw is.
+  """
+  yaw = np.sort(pose[:, 0][known[:, 0]])
+  end = np.searchsorted(yaw, yaw + 2 * np.radians(WITHIN), side="right")
+  return float((end - np.arange(len(yaw))).max() / len(yaw))
+
+
 def constant(labels: Mapping[str, tuple[Any, Any]]) -> dict[str, np.ndarray]:
   """The best answer, of each name of `score`, that is the same for all faces.
 

@@ -15,6 +15,7 @@ above the floor.
 To add a metric, a module that yields it adds a key to METRICS.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -202,6 +203,8 @@ def judge(finding: Finding, metric: Metric | None = None) -> Verdict:
     raise ValueError(
       f"wanted is {HIDDEN}, {KEPT} or {TOLD}, not {finding.wanted!r}"
     )
+  if not math.isfinite(finding.value + finding.low + finding.high):
+    return Verdict(UNCLEAR, "no figure, or no interval")
   # Errors change sign, so that more is always nearer to the truth.
   sign = -1 if metric.less else 1
   low, high = sorted((sign * finding.low, sign * finding.high))
@@ -301,9 +304,12 @@ def of(
 ) -> Finding:
   """A finding from a `statistics.Proportion`, `statistics.Mean` or the like.
 
-  `figures` has low, high and total, either value or rate, and perhaps hits.
+  `figures` has low, high and total, either value or rate, and perhaps hits. It
+  is told only where there is no interval, as of a single person.
   """
   value = figures.rate if hasattr(figures, "rate") else figures.value
+  if not math.isfinite(value + figures.low + figures.high):
+    wanted = TOLD
   return Finding(
     subject=subject,
     claim=claim,

@@ -14,13 +14,14 @@ from jaxpriv.release.product import Facts, Job, Product
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
+from jaxpriv.training import mechanism
 from jaxpriv.training import workdir as workdir_lib
 
 # Public name of the run that parameters were taken over from.
 OTHER = "another run"
 
-# Parts of a config that do not change the protected image. Some settings of
-# "data" and "release" do; see `_what_protects`.
+# Parts of a config that do not change the protected image, but for a few
+# settings of "data" and "release"; see `_what_protects`.
 APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
 
 
@@ -52,7 +53,7 @@ def results_of(
   then = results.header.get("config", {})
   if results.header.get("parameters_sha256") != parameters or _what_protects(
     then
-  ) != _what_protects(workdir_lib.public_config(config)):
+  ) != _what_protects(mechanism.public_config(config)):
     raise DataError(
       f"{path} was measured on other parameters or settings than those of"
       f" {workdir}: run launch.evaluate again"
@@ -65,7 +66,8 @@ def _what_protects(config: Mapping[str, Any]) -> Any:
   chosen = {name: part for name, part in config.items() if name not in APART}
   data, release = config.get("data", {}), config.get("release", {})
   chosen["data"] = {name: data.get(name) for name in ("image_size", "align")}
-  chosen["release"] = {k: v for k, v in release.items() if k != "terms"}
+  # k-Same averages within a batch.
+  chosen["release"] = {"batch_size": release.get("batch_size")}
   return results_lib.plain(chosen)  # as a file holds it
 
 
@@ -75,7 +77,7 @@ def released_config(config: ConfigDict) -> dict[str, Any]:
   Raises:
     DataError: config.release.withheld names an unknown setting.
   """
-  public = workdir_lib.public_config(config)
+  public = mechanism.public_config(config)
   public["data"] |= {"path": "", "sets": (), "pools": ()}
   public["pretrained"] = OTHER if config.pretrained else ""
   return public
@@ -94,8 +96,17 @@ def public_results(results: Results) -> Results:
       header["privacy"] = {**guarantee, "pretrained": OTHER}
     # How many people there are is taken for public; of photographs nothing is.
     if guarantee["unit"] == "person":
-      header.get("data", {}).pop("images", None)
+      header["data"] = _people_alone(header.get("data", {}))
   return results._replace(header=header)
+
+
+def _people_alone(data: Mapping[str, Any]) -> dict[str, Any]:
+  """A description of data without numbers of photographs."""
+  return {
+    key: _people_alone(part) if isinstance(part, Mapping) else part
+    for key, part in data.items()
+    if key != "images"
+  }
 
 
 def write(

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data import pipeline
 from jaxpriv.data import pool as pool_lib
+from jaxpriv.data.records import DataError
 from jaxpriv.release import card
 from jaxpriv.release.product import Facts, Job, Product, Sections
 from jaxpriv.reports import markdown as md
@@ -21,6 +22,24 @@ from jaxpriv.reports import wording
 from jaxpriv.training import export, inference, mechanism, progress, published
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target
+
+
+def check(job: Job) -> None:
+  """Refuses a release without a pool, and buckets, before anything is read.
+
+  Raises:
+    DataError: features cannot be released so.
+  """
+  if job.target.pool is None:
+    raise DataError(
+      f"{job.target.name} has no pool to release its features in: its module"
+      " gives none to its Target (jaxpriv.training.mechanism.Pool)"
+    )
+  if "://" in str(job.directory):
+    raise DataError(
+      f"--output: features are written to a folder of this machine, not to"
+      f" {job.directory}; copy it there when it is finished"
+    )
 
 
 def write(job: Job) -> Facts:
@@ -134,4 +153,5 @@ FEATURES = Product(
   write=write,
   sections=sections,
   question="features; of what?",
+  check=check,
 )

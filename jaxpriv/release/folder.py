@@ -62,7 +62,9 @@ class Folder(NamedTuple):
     if not self.partial.exists():
       secret = secrets.token_hex(32)
       content = {"key": key, "secret": secret}
-      files.atomic_write(self.journal, json.dumps(content, indent=2))
+      files.atomic_write(
+        self.journal, json.dumps(content, indent=2), mode=0o600
+      )
       self.partial.mkdir(parents=True)
       return secret
     if not self.journal.exists():

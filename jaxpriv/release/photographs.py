@@ -48,6 +48,14 @@ class Photographs(NamedTuple):
       if self.source.describe(index) not in unreadable
     )
 
+  def labels(self) -> dict[str, np.ndarray]:
+    """Identities and attributes of all records; nothing is read for them."""
+    source, count = self.source, len(self.source)
+    values = source.attribute_values
+    if values is None:
+      values = np.full((count, len(source.attribute_names)), -1, np.int8)
+    return {"identity": np.asarray(source.identities), "attributes": values}
+
   def counts(self) -> dict[str, int]:
     """How many there are; complete once all have been read."""
     read, lost = len(self.source), len(self.source.unreadable)

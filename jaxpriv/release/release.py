@@ -55,6 +55,8 @@ def release(
   _check_input(target, products, place)
   card.released_config(target.config)  # refused now, not when all is written
   photographs = photographs_lib.open_input(place, target) if place else None
+  if photographs:
+    mechanism.fitting([target], photographs.labels())
   parameters = target.trained.sha256()
   results = card.results_of(workdir, target.config, parameters)
   job = Job(target, workdir, folder.partial, mesh, results, photographs)

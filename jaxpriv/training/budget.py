@@ -5,7 +5,7 @@ phases of a run share one budget.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +41,11 @@ def privatise(
   if not is_private(dp):
     return list(phases), config
   trained = [p.name for p in phases if config.phases[p.name].steps]
+  if not trained:
+    raise DataError(
+      "config.dp asks for differential privacy, and no phase of this run is"
+      " trained: leave config.dp.epsilon and noise_multiplier out"
+    )
   names = sources.words(dp.phases) or trained
   for name in names:
     if name not in trained:
@@ -55,6 +60,12 @@ def privatise(
         f"config.dp: phase {phase.name} is not supervised by a loss of each"
         " example, so it cannot be trained with differential privacy; name"
         " others in config.dp.phases"
+      )
+    if config.phases[phase.name].accumulate > 1:
+      raise DataError(
+        f"config.phases.{phase.name}.accumulate: a private phase goes through"
+        " its batch in parts by config.dp.microbatch_size; set that, and"
+        " accumulate to 1"
       )
   settings = [
     (p.name, config.phases[p.name].batch_size, config.phases[p.name].steps)
@@ -86,13 +97,12 @@ def _check_networks(phases, config, data) -> None:
   shapes: dict[str, Any] = {}
   key = jax.random.key(0)
   for phase in phases:
-    if config.phases[phase.name].steps:
-      frozen = {name: shapes[name] for name in phase.needs}
+    frozen = {name: shapes[name] for name in phase.needs}
 
-      def init(key, batch, frozen, method=phase.method):
-        return method.init(key, inference.as_float(batch), frozen)
+    def init(key, batch, frozen, method=phase.method):
+      return method.init(key, inference.as_float(batch), frozen)
 
-      shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
+    shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
   names = sorted(
     (name, phase.name)
     for phase in phases
@@ -119,19 +129,25 @@ def _check_networks(phases, config, data) -> None:
 
 def statement(
   phases: Sequence[Phase],
-  states: dict[str, Any],
+  states: Mapping[str, Any],
   config: ConfigDict,
-  data: Data,
+  data: Data | None,
 ) -> dict[str, Any]:
   """{"privacy": the guarantee of a trained run, or None if it has none}.
+
+  Args:
+    phases: of the run.
+    states: of its phases.
+    config: of the run.
+    data: that it learned from; None will do where it is not private.
 
   Raises:
     BudgetError: a state was trained by another plan than the config's.
   """
+  if data is None or not is_private(config.dp):
+    return {"privacy": None}
   planned, config = privatise(phases, config, data)
   plans = {p.name: p.plan for p in planned if p.plan}
-  if not plans:
-    return {"privacy": None}
   steps = {}
   for name, plan in plans.items():
     ledger = mesh_lib.fetch(states[name]["privacy"])

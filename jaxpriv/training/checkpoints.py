@@ -67,11 +67,16 @@ def restore(
 
 
 def latest_step(directory: epath.PathLike) -> int | None:
-  """The newest saved step below `directory`; None if there is none."""
+  """The newest saved step below `directory`; None if there is none.
+
+  Read without a checkpoint manager, which would wait for other processes:
+  whether the folder is there they may see at different times.
+  """
   if not epath.Path(directory).exists():
     return None
-  with open_manager(directory) as manager:
-    return manager.latest_step()
+  from orbax import checkpoint as ocp
+
+  return max(ocp.utils.checkpoint_steps(directory), default=None)
 
 
 def load(directory: epath.PathLike, mesh: Any) -> Any:

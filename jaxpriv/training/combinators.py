@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training.method import Method
 
 
@@ -22,7 +23,7 @@ def with_ema(method: Method, decay: float) -> Method:
     a Method whose state has "ema" and "ema_steps" besides.
   """
   if not 0 <= decay < 1:
-    raise ValueError(f"ema decay must be in [0, 1), got {decay}")
+    raise SettingError(f"ema decay must be in [0, 1), got {decay}")
 
   def init(key, batch, frozen):
     state = method.init(key, batch, frozen)

@@ -27,7 +27,7 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
   Returns:
     name -> array, as written.
   """
-  trained = {k: builders.variables(state) for k, state in states.items()}
+  trained = {k: builders.variables(s) for k, s in states.items() if s}
   flat = flatten_dict(mesh_lib.fetch(trained), sep="/")
   arrays = {name: np.asarray(value) for name, value in flat.items()}
   buffer = io.BytesIO()

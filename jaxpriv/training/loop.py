@@ -42,8 +42,8 @@ class Options(NamedTuple):
       both are written at the end in any case.
     save_every: a checkpoint is saved; one is saved at the end in any case.
     keep: how many checkpoints are kept.
-    profile: (first, last) step of a profiler trace in workdir/profile; (0, 0)
-      is none.
+    profile: first step of a profiler trace in workdir/profile, and the first
+      after it; (0, 0) is none.
   """
 
   log_every: int = 20
@@ -135,7 +135,9 @@ def train(
     for step in range(first, steps):
       # A resumed run evaluates again: its lines from here on were dropped.
       if step and _due(step, options.evaluate_every):
-        write(step, evaluate(state, step))
+        scores = evaluate(state, step)
+        if scores:
+          write(step, scores)
       stop = preemption.requested()
       if step > first and (stop or _due(step, options.save_every)):
         # A state is saved only when the step that made it is known to be good.

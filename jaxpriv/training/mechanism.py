@@ -19,6 +19,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase, Predict, State
 
 IMAGE, FEATURES, MODEL = "image", "features", "model"
@@ -146,9 +147,11 @@ class Mechanism(Protocol):
   Attributes:
     CLOSED_SET: whether it can tell known people apart, so that everybody may be
       in all splits (data.split_by=image); False if it is left out.
+    SECRETS: names of settings that are never published, as in "model.secret".
   """
 
   CLOSED_SET: bool
+  SECRETS: tuple[str, ...]
 
   def phases(self, config: ConfigDict) -> list[Phase]:
     """The training runs, in order; the last one protects."""
@@ -167,24 +170,39 @@ class Mechanism(Protocol):
     """Why these records cannot be protected by it; "" if they can."""
 
 
+def module(path: str, setting: str) -> Any:
+  """A module that a setting names.
+
+  Raises:
+    DataError: it is not there, nor perhaps the package that it is to be in.
+  """
+  try:
+    return importlib.import_module(path)
+  except ModuleNotFoundError as error:
+    if not f"{path}.".startswith(f"{error.name}."):
+      raise  # it is there, and imports what is not
+    raise DataError(f"{setting}: there is no module {path}") from error
+
+
 def load(method: str) -> Any:
   """The module of a mechanism.
 
   Raises:
     DataError: there is none of that name.
   """
-  name = method if "." in method else f"jaxpriv.methods.{method}"
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    if error.name != name:
-      raise
-    raise DataError(f"config.method: there is no module {name}") from error
+  path = method if "." in method else f"jaxpriv.methods.{method}"
+  return module(path, "config.method")
 
 
 def phases(config: ConfigDict) -> list[Phase]:
   """The phases of `config.method`."""
   return load(config.method).phases(config)
+
+
+def public_config(config: ConfigDict) -> dict[str, Any]:
+  """The config without secrets and paths; see `workdir.public_config`."""
+  secrets = getattr(load(config.method), "SECRETS", ())
+  return workdir_lib.public_config(config, secrets)
 
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
@@ -232,10 +250,20 @@ def _control(target: Target, name: str) -> Target:
     if options.get("steps") == 0
   }
   own_phases = phases(config)
+  unknown = [
+    phase.name
+    for phase in own_phases
+    if phase.name not in untrained and phase.name not in target.trained.states
+  ]
+  if unknown:
+    raise DataError(
+      f"config.controls.{name} needs {', '.join(unknown)}, which this run has"
+      " not trained: give phases.NAME.steps=0 there if it does without"
+    )
   states = {
     phase.name: {}
     if phase.name in untrained
-    else target.trained.states.get(phase.name, {})
+    else target.trained.states[phase.name]
     for phase in own_phases
   }
   return target._replace(

@@ -35,12 +35,17 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-  """Returns a mesh of the first `num_devices` (default: all) devices."""
+  """Returns a mesh of the first `num_devices` (default: all) devices.
+
+  Those of a process are neighbours, in the order of processes: rows that a
+  process puts on its devices are then a piece of the global batch, and what is
+  gathered comes back in the order of the records. `jax.make_mesh` orders the
+  devices of a TPU by its torus instead.
+  """
   devices = jax.devices()[:num_devices]
+  ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
   # Auto is asked for: the default, Explicit, rejects sharding constraints.
-  return jax.make_mesh(
-    (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
-  )
+  return Mesh(np.array(ordered), (DATA,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

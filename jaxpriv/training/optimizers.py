@@ -3,6 +3,8 @@
 import optax
 from ml_collections import ConfigDict
 
+from jaxpriv.errors import SettingError
+
 
 def learning_rate(options: ConfigDict) -> optax.Schedule:
   """Linear warm-up over `warmup_steps`, then the named schedule to `steps`."""
@@ -14,7 +16,7 @@ def learning_rate(options: ConfigDict) -> optax.Schedule:
     "polynomial": optax.polynomial_schedule(peak, 0.0, 1.0, rest),
   }
   if options.schedule not in schedules:
-    raise ValueError(
+    raise SettingError(
       f"schedule {options.schedule!r} is unknown; one of {sorted(schedules)}"
     )
   main = schedules[options.schedule]
@@ -40,8 +42,8 @@ def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
     "adam": lambda: optax.adamw(rate, weight_decay=options.weight_decay),
   }
   if options.optimizer not in optimizers:
-    raise ValueError(
+    raise SettingError(
       f"optimizer {options.optimizer!r} is unknown; one of {sorted(optimizers)}"
     )
-  # The form that the optimizer state of checkpoints has.
+  # The identity does nothing; checkpoints hold a state for it.
   return optax.chain(optax.identity(), optimizers[options.optimizer]())

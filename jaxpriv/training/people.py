@@ -1,10 +1,12 @@
 """Whom a run has learned from: people.json of a run directory.
 
 It holds hashes of their names, "train" of its own training people and
-"pretrained" of those of the runs that it took parameters over from.
+"pretrained" of those of the runs that it took parameters over from; and
+"photographs", one hash of all those to train on, in their order.
 """
 
 import json
+from typing import Any
 
 from absl import logging
 from etils import epath
@@ -20,7 +22,7 @@ def check_same(workdir: epath.PathLike, data: Data) -> None:
   Raises:
     DataError: the data have changed.
   """
-  then, now = _read(workdir)["train"], data.hashes("train")
+  then, now = set(_content(workdir)["train"]), data.hashes("train")
   if then != now:
     raise DataError(
       "the data have changed since training: of the people to train on,"
@@ -28,6 +30,14 @@ def check_same(workdir: epath.PathLike, data: Data) -> None:
       " longer among them. Splits are dealt anew when people come or go, so"
       " that people trained on could be scored as new ones. Bring the data"
       " back to what they were, or train in another --workdir."
+    )
+  photographs = _content(workdir)["photographs"]
+  if photographs != data.digest("train"):
+    raise DataError(
+      f"the data have changed since training: the people of {workdir} are the"
+      " same, and of their photographs some are new, gone or in another order,"
+      " so that a resumed run would see others than those of its seed. Bring"
+      " the data back to what they were, or train in another --workdir."
     )
 
 
@@ -69,21 +79,26 @@ def write(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
         " test person is among them",
         pretrained,
       )
-  people = {"train": sorted(data.hashes("train")), "pretrained": sorted(before)}
-  workdir_lib.write_json(epath.Path(workdir) / "people.json", people)
+  content = {
+    "train": sorted(data.hashes("train")),
+    "pretrained": sorted(before),
+    "photographs": data.digest("train"),
+  }
+  workdir_lib.write_json(epath.Path(workdir) / "people.json", content)
 
 
 def learned_from(workdir: epath.PathLike) -> set[str]:
   """Hashes of the people that a run, or one it took over from, has seen."""
-  return set().union(*_read(workdir).values())
+  content = _content(workdir)
+  return {*content["train"], *content["pretrained"]}
 
 
-def _read(workdir: epath.PathLike) -> dict[str, set[str]]:
+def _content(workdir: epath.PathLike) -> dict[str, Any]:
   path = epath.Path(workdir) / "people.json"
   if not path.exists():
     raise DataError(
-      f"{path} does not exist: nothing says whom {workdir} was trained on, and"
-      " whether the test people are new to it. Train again, in another"
-      " --workdir."
+      f"{path} does not exist: nothing says whom {workdir} has learned from,"
+      " and whether other people are new to it. A release never says so; of a"
+      " run that should, train again in another --workdir."
     )
-  return {k: set(v) for k, v in json.loads(path.read_text()).items()}
+  return json.loads(path.read_text())

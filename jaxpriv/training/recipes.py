@@ -13,7 +13,9 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
+from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
 from jaxpriv.models import heads, margin
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, private
@@ -94,7 +96,15 @@ def adversarial_phase(
     needs: of the phase.
     transform: as in `supervised_phase`.
     outputs: see `builders.adversarial`.
+
+  Raises:
+    DataError: options.trainable is set: each player has its own parameters.
   """
+  if words(options.trainable):
+    raise DataError(
+      f"config.phases.{name}.trainable: {name} is a game of several networks,"
+      " all of which are trained; leave it empty"
+    )
   method = builders.adversarial(
     players,
     moves,
@@ -165,6 +175,11 @@ def recognition(
   """
   model = heads.MarginRecogniser(backbone, classes, side)
   settings = {k: v for k, v in head.items() if k != "kind"}
+  if head.kind not in HEADS:
+    raise SettingError(
+      f"{name}: the kind of a head is one of {', '.join(HEADS)}, not"
+      f" {head.kind!r}"
+    )
   margin_loss = HEADS[head.kind]
 
   def loss(apply, batch, frozen):

@@ -226,7 +226,8 @@ def train_phases(
       secret=secret or None,
       options=loop_options(config.train),
     )
-  if left:
+  # Even if all was trained before: an interruption may have left it there.
+  if any(phase.plan for phase in phases):
     workdir_lib.forget_secret(workdir)
   return finished
 
@@ -257,8 +258,8 @@ def check_batch_sizes(
   """Checks all phases, so that none is refused when others are trained.
 
   Raises:
-    DataError: a batch cannot be divided among devices, or is larger than the
-      training split.
+    DataError: a batch cannot be divided among devices and microbatches, or is
+      larger than the training split.
   """
   images = len(data.splits["train"])
   for phase in phases:
@@ -270,6 +271,13 @@ def check_batch_sizes(
       raise DataError(
         f"{setting} cannot be divided among {mesh.size} devices: use a multiple"
         f" of {mesh.size}"
+      )
+    parts = mesh.size * options.accumulate
+    if options.steps and options.accumulate > 1 and options.batch_size % parts:
+      raise DataError(
+        f"{setting} cannot be divided among {mesh.size} devices and"
+        f" {options.accumulate} microbatches (accumulate): use a multiple of"
+        f" {parts}"
       )
     if options.steps and options.batch_size > images:
       raise DataError(

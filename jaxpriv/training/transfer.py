@@ -5,7 +5,7 @@ phase with steps here begins at its parameters; a phase of 0 steps is copied
 as it is. `config.pretrained_phases` names the phases taken over; () is all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -83,37 +83,109 @@ def take_over(
     if other is None:
       logging.info("%s: %s does not hold it; fresh", name, pretrained)
       return state
-    if "ema" in other:  # the parameters that it predicts with
-      other = {**other, "params": other["ema"]}
-    fresh = []
-
-    def choose(path, mine):
-      theirs = other
-      for key in path:
-        theirs = theirs.get(key.key, {}) if isinstance(theirs, dict) else {}
-      if getattr(theirs, "shape", None) == mine.shape:
-        return jax.device_put(theirs.astype(mine.dtype), mine.sharding)
-      fresh.append(jax.tree_util.keystr(path, simple=True, separator="/"))
-      return mine
-
-    taken = {
-      part: jax.tree_util.tree_map_with_path(
-        lambda path, leaf, part=part: choose(
-          (jax.tree_util.DictKey(part), *path), leaf
-        ),
-        state[part],
-      )
-      for part in ("params", "batch_stats")
-    }
-    if "ema" in state:
-      taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
+    taken, fresh = adopt(state, other)
     logging.info(
         "%s: parameters taken over from %s; fresh: %s",
         name, pretrained, ", ".join(fresh) or "none",
     )  # fmt: skip
-    return {**state, **taken}
+    return taken
 
   return start
+
+
+def adopt(state: Any, other: Any) -> tuple[Any, list[str]]:
+  """A state with copies of what another one predicts with.
+
+  Returns:
+    the state, and the names of parameters that stay, as they have other shapes.
+  """
+  if "ema" in other:  # the parameters that it predicts with
+    other = {**other, "params": other["ema"]}
+  fresh: list[str] = []
+
+  def choose(path, mine):
+    theirs = other
+    for key in path:
+      theirs = theirs.get(key.key, {}) if isinstance(theirs, dict) else {}
+    if getattr(theirs, "shape", None) == mine.shape:
+      theirs = theirs.astype(mine.dtype, copy=True)
+      return jax.device_put(theirs, mine.sharding)
+    fresh.append(jax.tree_util.keystr(path, simple=True, separator="/"))
+    return mine
+
+  taken = {
+    part: jax.tree_util.tree_map_with_path(
+      lambda path, leaf, part=part: choose(
+        (jax.tree_util.DictKey(part), *path), leaf
+      ),
+      state[part],
+    )
+    for part in ("params", "batch_stats")
+  }
+  if "ema" in state:
+    taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
+  return {**state, **taken}, fresh
+
+
+def check_copied(
+  config: ConfigDict,
+  made_with: Mapping[str, Sequence[str]],
+  load: Callable[[str], Any],
+  further: Callable[[str, ConfigDict], Sequence[str]] = lambda name, there: (),
+) -> list[str]:
+  """Checks that phases of 0 steps were trained with the settings of this run.
+
+  Args:
+    config: of the run.
+    made_with: phase -> names of the settings that its parameters depend on.
+    load: phase -> its state in config.pretrained, or None.
+    further: (phase, config of the other run) -> other differences, in words.
+
+  Returns:
+    the phases that are taken over as they are.
+
+  Raises:
+    DataError: they were trained with others.
+  """
+  copied = [
+    name
+    for name in made_with
+    if _taken(config, name) and not config.phases[name].steps and load(name)
+  ]
+  if not copied:
+    return []
+  there = workdir_lib.load_config(config.pretrained)
+  wrong = []
+  for name in copied:
+    for setting in made_with[name]:
+      mine, theirs = _setting(config, setting), _setting(there, setting)
+      if mine != theirs:
+        wrong.append(f"{setting}: {theirs}, here {mine}")
+    wrong += further(name, there)
+  if wrong:
+    raise DataError(
+      f"config.pretrained = {config.pretrained}: its"
+      f" {' and '.join(copied)} would be taken over as they are, and were"
+      f" trained with {'; '.join(dict.fromkeys(wrong))}. Train them here, by"
+      " --config.phases.NAME.steps, or give the settings of that run"
+    )
+  return copied
+
+
+def _setting(config: ConfigDict, name: str) -> Any:
+  """A setting by its dotted name, as a file holds it; None if there is none."""
+  value: Any = config
+  for part in name.split("."):
+    value = value.get(part) if isinstance(value, ConfigDict) else None
+  return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+  if isinstance(value, (ConfigDict, dict)):
+    return {name: _plain(part) for name, part in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(part) for part in value]
+  return value
 
 
 def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
@@ -146,7 +218,7 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
     if not _taken(config, phase.name):
       continue
     done = workdir_lib.steps_done(config.pretrained, phase.name)
-    steps = other.phases[phase.name].steps
+    steps = other.phases.get(phase.name, {}).get("steps", 0)
     if done < steps:
       raise DataError(
         f"config.pretrained = {config.pretrained}: its {phase.name} is at step"

@@ -132,16 +132,9 @@ def forget_copies(workdir: epath.PathLike, names: Iterable[str]) -> None:
 
 
 def steps_done(workdir: epath.PathLike, name: str) -> int:
-  """The newest saved step of a phase; 0 if there is none.
-
-  Read without a checkpoint manager, which would wait for other processes.
-  """
+  """The newest saved step of a phase; 0 if there is none."""
   directory = checkpoints.phase_directory(workdir, name)
-  if not directory.exists():
-    return 0
-  from orbax import checkpoint as ocp
-
-  return max(ocp.utils.checkpoint_steps(directory), default=0)
+  return checkpoints.latest_step(directory) or 0
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
@@ -170,11 +163,17 @@ def _check_version(path: epath.Path, version: str) -> None:
     )
 
 
-def public_config(config: ConfigDict) -> dict[str, Any]:
+def public_config(
+  config: ConfigDict, secrets: Iterable[str] = ()
+) -> dict[str, Any]:
   """The config as others may see it: no secrets, and no paths of here.
 
   `config.release.withheld` names the settings that nobody may see, as in
   "model.secret"; they become zero or empty.
+
+  Args:
+    config: of a run.
+    secrets: further names; see `mechanism.public_config`.
 
   Raises:
     DataError: there is no setting of that name.
@@ -182,7 +181,7 @@ def public_config(config: ConfigDict) -> dict[str, Any]:
   public = config.to_dict()
   for name in PATHS:
     _change(public, name, _last_part)
-  for name in words(config.release.withheld):
+  for name in (*secrets, *words(config.release.withheld)):
     if not _change(public, name, lambda value: type(value)()):
       raise DataError(
         f"config.release.withheld names {name}, and there is no such setting:"

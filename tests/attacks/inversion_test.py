@@ -14,7 +14,7 @@ def photographs(count=6, side=24, seed=0):
   return np.round((x - x.min()) / np.ptp(x) * 255).astype(np.uint8)
 
 
-def test_the_white_box_search_finds_the_photograph_without_its_key():
+def test_the_white_box_search_finds_the_photograph_without_its_key(mesh):
   images = photographs(3, 16).astype(np.float32) / 255
   mixing = np.linalg.qr(np.random.default_rng(0).normal(size=(768, 768)))[0]
   mixing = jnp.asarray(mixing, jnp.float32)
@@ -28,7 +28,7 @@ def test_the_white_box_search_finds_the_photograph_without_its_key():
   features_of = np.asarray(release(mixing, jnp.asarray(images), secret))
   start = np.full((3, 16, 16, 3), 0.5, np.float32)
   search = lambda code, release: inversion.search(
-    release, mixing, features_of, start, code, steps=300, smoothness=1e-4
+    release, mixing, mesh, features_of, start, code, steps=300, smoothness=1e-4
   )
   found = search(3, release)
   before = np.abs(images - start).mean()
@@ -61,10 +61,10 @@ def test_smoothness_is_that_which_shows_most_of_ones_own_photographs():
   assert choose(spoil, x) is None
 
 
-def test_each_photograph_may_have_its_own_smoothness():
+def test_each_photograph_may_have_its_own_smoothness(mesh):
   images = photographs(2, 16).astype(np.float32) / 255
   search = lambda some, smoothness: inversion.search(
-    lambda states, x, key: x, {}, images[some],
+    lambda states, x, key: x, {}, mesh, images[some],
     np.full((len(images[some]), 16, 16, 3), 0.5, np.float32),
     smoothness=smoothness, steps=50,
   )  # fmt: skip

@@ -60,7 +60,7 @@ def evaluate(workdir, mesh, *products, **changes):
     "mechanism": "toy",
     "products": list(products),
     "parameters_sha256": release.load(workdir, mesh).trained.sha256(),
-    "config": workdir_lib.public_config(config),
+    "config": mechanism.public_config(config),
     "data": {"source": "folder", "path": "anna", "unreadable": ["anna.png"]},
     **changes,
   }
@@ -273,7 +273,7 @@ def test_what_is_refused_before_anything_is_written(
 def test_figures_must_be_of_these_parameters_and_products(tmp_path, mesh):
   workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
   toy.make_run(workdir, "model")
-  config = workdir_lib.public_config(workdir_lib.load_config(workdir))
+  config = mechanism.public_config(workdir_lib.load_config(workdir))
   for wrong in (
     {"parameters_sha256": "0" * 64},
     {"config": {**config, "dtype": "bfloat16"}},

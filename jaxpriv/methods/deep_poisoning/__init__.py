@@ -58,6 +58,7 @@ from jaxpriv.training.method import Phase
 __all__ = (
   "CLASSIFIER",
   "CLOSED_SET",
+  "SECRETS",
   "baseline",
   "check",
   "draws",
@@ -74,6 +75,7 @@ __all__ = (
 
 # With config.model.task = "identity" it tells known people apart.
 CLOSED_SET = True
+SECRETS = ("model.secret", "evaluation.colluders")
 
 
 def check(config: ConfigDict, data: Data, load: Load) -> None:

@@ -79,5 +79,5 @@ def seeded(phase: Phase, secret: int) -> Phase:
   private = phase.private
   return phase._replace(
     method=with_secret(phase.method),
-    private=private and (lambda plan: with_secret(private(plan))),
+    private=private and (lambda *args: with_secret(private(*args))),
   )

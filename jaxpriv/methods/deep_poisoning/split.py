@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import backbones, poisoning, splitting
 from jaxpriv.training.builders import variables
@@ -100,7 +101,7 @@ def make(config: ConfigDict) -> SplitClassifier:
     ("task", model.task, TASKS),
   ):
     if value not in choice:
-      raise ValueError(
+      raise SettingError(
         f"config.model.{setting} is one of {', '.join(choice)}, not {value!r}"
       )
   kept, hidden = split_attributes(config)
@@ -120,7 +121,7 @@ def make(config: ConfigDict) -> SplitClassifier:
     ),
   ):
     if wrong:
-      raise ValueError(f"config.model.{message}")
+      raise SettingError(f"config.model.{message}")
   if model.task == "identity" and config.data.split_by != "image":
     raise DataError(
       "config.model.task=identity tells known people apart: it takes"

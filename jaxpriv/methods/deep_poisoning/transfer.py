@@ -20,14 +20,31 @@ from jaxpriv.methods.deep_poisoning.split import (
 )
 from jaxpriv.models import splitting
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training import transfer
 
-# Settings of config.model that must match the other run for a phase to be taken
-# over untrained; later phases inherit those of earlier ones.
+# Settings that must be those of the other run for a phase to be taken over
+# untrained; later phases inherit those of earlier ones.
 MADE_WITH = {
-  CLASSIFIER: ("task", "backbone", "featurizer", "nopeek", "obfuscation"),
-  RECONSTRUCTOR: ("layer", "reconstructor"),
-  POISONING: ("layer", "module", "dpm", "shredder"),
+  CLASSIFIER: (
+    "model.task",
+    "model.backbone",
+    "model.featurizer",
+    "model.nopeek",
+    "model.obfuscation",
+    "data.image_size",
+  ),
+  RECONSTRUCTOR: ("model.layer", "model.reconstructor"),
+  POISONING: (
+    "model.layer",
+    "model.module",
+    "model.dpm",
+    "model.shredder",
+    "model.shredding",
+    "model.weight",
+    "model.absolute",
+    "model.distillation",
+    "model.refreshed",
+  ),
 }
 
 
@@ -68,12 +85,17 @@ def check_pretrained(config: ConfigDict, source: Any, load: Any) -> None:
     DataError: they are not, or there is none to begin from.
   """
   chosen = words(config.pretrained_phases) or tuple(MADE_WITH)
-  if config.pretrained:
-    copied = [
-      name for name in MADE_WITH
-      if name in chosen and not _steps(config, name) and load(name)
-    ]  # fmt: skip
-    _check_copies(config, copied)
+  copied = transfer.check_copied(
+    config, MADE_WITH, load, _otherwise_made(config)
+  )
+  stray = RECONSTRUCTOR in copied and CLASSIFIER not in copied
+  if stray and _steps(config, POISONING):
+    raise DataError(
+      f"{RECONSTRUCTOR} is taken over from config.pretrained ="
+      f" {config.pretrained}, and the {CLASSIFIER} whose features it inverts is"
+      f" not: take over both, with --config.phases.{CLASSIFIER}.steps=0, or"
+      " train both"
+    )
   if config.data.source != "feature_pools":
     return
   for name in (RECONSTRUCTOR, POISONING):
@@ -122,45 +144,24 @@ def _steps(config: ConfigDict, name: str) -> int:
   return config.phases[name].steps
 
 
-def _check_copies(config: ConfigDict, copied: list[str]) -> None:
-  """Raises DataError if a phase was trained with other settings than these."""
-  if not copied:
-    return
-  here, there = config, workdir_lib.load_config(config.pretrained)
-  wrong = []
-  for name in copied:
-    for setting in MADE_WITH[name]:
-      mine, theirs = here.model[setting], there.model.get(setting)
-      if _values(mine) != _values(theirs):
-        wrong.append(f"model.{setting}: {theirs}, here {mine}")
-  if CLASSIFIER in copied:
-    backbone = here.model.backbone
-    for setting, mine, theirs in (
-      (f"model.{backbone}", here.model[backbone], there.model.get(backbone)),
-      ("data.image_size", here.data.image_size, there.data.image_size),
-      ("model.kept", split_attributes(here)[0], split_attributes(there)[0]),
-    ):
-      if _values(mine) != _values(theirs):
-        wrong.append(f"{setting}: {theirs}, here {mine}")
-  if wrong:
-    raise DataError(
-      f"config.pretrained = {config.pretrained}: its"
-      f" {' and '.join(copied)} would be taken over as they are, and were"
-      f" trained with {'; '.join(wrong)}. Train them here, by"
-      " --config.phases.NAME.steps, or give the settings of that run"
-    )
-  stray = RECONSTRUCTOR in copied and CLASSIFIER not in copied
-  if stray and _steps(config, POISONING):
-    raise DataError(
-      f"{RECONSTRUCTOR} is taken over from config.pretrained ="
-      f" {config.pretrained}, and the {CLASSIFIER} whose features it inverts is"
-      f" not: take over both, with --config.phases.{CLASSIFIER}.steps=0, or"
-      " train both"
-    )
+def _otherwise_made(config: ConfigDict) -> Any:
+  """Differences of a classifier that no setting alone tells."""
 
+  def further(name, there):
+    if name != CLASSIFIER:
+      return []
+    backbone = config.model.backbone
+    return [
+      f"{setting}: {theirs}, here {mine}"
+      for setting, mine, theirs in (
+        (
+          f"model.{backbone}",
+          config.model[backbone],
+          there.model.get(backbone),
+        ),
+        ("model.kept", split_attributes(config)[0], split_attributes(there)[0]),
+      )
+      if mine != theirs
+    ]
 
-def _values(setting: Any) -> Any:
-  """A setting as a file holds it."""
-  if isinstance(setting, ConfigDict):
-    return {name: _values(value) for name, value in setting.items()}
-  return list(setting) if isinstance(setting, tuple) else setting
+  return further
