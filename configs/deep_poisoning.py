@@ -82,7 +82,7 @@ def _evaluation(config: ConfigDict) -> None:
   """Attackers of features; see jaxpriv.attacks.features."""
   options = config.evaluation
   config.attacks = dict(
-    bounds=dict(type="reconstruction"),
+    bounds=dict(type="bounds"),
     decider=dict(type="decision", controls=("all",)),
     A0=dict(
       type="unseen_inverters",

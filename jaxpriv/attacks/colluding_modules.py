@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from jaxpriv.attacks.own_modules import invert_all
-from jaxpriv.attacks.reconstruction import Scene
+from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target

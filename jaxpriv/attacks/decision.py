@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from jaxpriv.attacks import attribute_inference
-from jaxpriv.attacks.reconstruction import TOGETHER, Scene
+from jaxpriv.attacks.scene import TOGETHER, Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics import attributes, finding
 from jaxpriv.metrics.finding import Finding, Interval

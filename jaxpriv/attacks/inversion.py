@@ -1,6 +1,6 @@
 """How features are inverted: by networks, by alignment and by search.
 
-`linear` has least squares; `reconstruction` lists the attacks that use them.
+`linear` has least squares; `scene` lists the attacks that use them.
 Networks are trained by the engine, on people whom they are not scored on.
 """
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from jaxpriv.attacks import linear
-from jaxpriv.attacks.reconstruction import Scene
+from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target

@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from jaxpriv.attacks import inversion, linear
-from jaxpriv.attacks.reconstruction import Scene, finite, plain
+from jaxpriv.attacks.scene import Scene, finite, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training import published

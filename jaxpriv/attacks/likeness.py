@@ -6,17 +6,14 @@ unlike and give it away.
 
 from collections.abc import Iterator
 
-import jax
-import numpy as np
-
 from jaxpriv.attacks.threat import People
-from jaxpriv.metrics import finding, statistics
+from jaxpriv.metrics import finding
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("image",)
-BLOCK = 256
+MEASURED = ("SSIM", "PSNR")
 
 
 def attack(target: Target, people: People) -> Iterator[Finding]:
@@ -37,27 +34,14 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     hits=distinct,
     total=len(released),
   )
-  for name, metric in (
-    ("SSIM", image_metrics.ssim),
-    ("PSNR", image_metrics.psnr),
-  ):
-    values = _each(jax.jit(metric), photographs, released)
-    if np.isfinite(values).any():  # identical images have no finite PSNR
+  values = image_metrics.likeness(photographs, released, people.test.identities)
+  for name in MEASURED:
+    if name in values:  # identical images have no finite PSNR
       yield finding.of(
         "likeness",
         finding.TOLD,
         name,
-        statistics.mean_interval(values, people.test.identities),
+        values[name],
         subject=target.name,
         by="pixels",
       )
-
-
-def _each(metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  unit = lambda x: x.astype(np.float32) / 255
-  return np.concatenate(
-    [
-      np.asarray(metric(unit(a[i : i + BLOCK]), unit(b[i : i + BLOCK])))
-      for i in range(0, len(a), BLOCK)
-    ]
-  )

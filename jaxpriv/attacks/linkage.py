@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from jaxpriv.attacks import inversion
-from jaxpriv.attacks.reconstruction import Scene
+from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding, Interval

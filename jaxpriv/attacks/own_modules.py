@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.attacks.reconstruction import Scene, fitted, plain
+from jaxpriv.attacks.scene import Scene, fitted, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.data import memory
 from jaxpriv.data.memory import InMemory

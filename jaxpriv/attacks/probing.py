@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import attribute_inference, decision, reidentification
-from jaxpriv.attacks.reconstruction import Scene, plain
+from jaxpriv.attacks.scene import Scene, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding, Interval

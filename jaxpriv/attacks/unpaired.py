@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxpriv.attacks import inversion
-from jaxpriv.attacks.reconstruction import Scene, fitted
+from jaxpriv.attacks.scene import Scene, fitted
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target, Trained

@@ -40,7 +40,7 @@ class Rank1(NamedTuple):
     chance: 1 / number of people in the gallery.
     invalid: embeddings of either side that are zero or not finite.
     nearest: int64 [total], the nearest gallery row of every probe, -1 if there
-      is none. Not a figure: `figures()` leaves it out.
+      is none.
   """
 
   hits: int
@@ -51,12 +51,6 @@ class Rank1(NamedTuple):
   chance: float
   invalid: int
   nearest: np.ndarray
-
-  def figures(self) -> dict[str, int | float]:
-    """All fields but `nearest`, ready for JSON."""
-    figures = self._asdict()
-    del figures["nearest"]
-    return figures
 
 
 def rank1(

@@ -148,15 +148,18 @@ def likeness(
 
   Args:
     images: uint8 [N, S, S, 3].
-    reconstructed: float32 [N, S, S, 3] in [0, 1].
+    reconstructed: float32 [N, S, S, 3] in [0, 1], or uint8.
     people: int [N], for the interval.
   """
+
+  def unit(block):
+    bytes_ = block.dtype == np.uint8
+    return block.astype(np.float32) / 255 if bytes_ else block
+
   values: dict[str, list] = {}
   for i in range(0, len(images), BLOCK):
-    photograph = images[i : i + BLOCK].astype(np.float32) / 255
-    for name, value in _compared(
-      photograph, reconstructed[i : i + BLOCK]
-    ).items():
+    pair = (unit(array[i : i + BLOCK]) for array in (images, reconstructed))
+    for name, value in _compared(*pair).items():
       values.setdefault(name, []).append(np.asarray(value))
   each = {name: np.concatenate(parts) for name, parts in values.items()}
   return {
@@ -189,7 +192,7 @@ def _aligned(photograph, image):
   return jnp.clip(slope * x + mean(photograph), 0, 1)
 
 
-def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
+def distinct_outputs(images: np.ndarray) -> int:
   """The number of different images among N.
 
   Few outputs for many people can only encode what the outputs keep; as many
@@ -198,50 +201,13 @@ def distinct_outputs(images: np.ndarray, tolerance: float = 0.0) -> int:
   Args:
     images: [N, H, W, C], uint8, or floats in [0, 1], which are rounded to uint8
       as a PNG would be.
-    tolerance: mean absolute difference, in [0, 1], up to which two images count
-      as one. The first image covers all within `tolerance` of it, the first
-      left over covers the next, and so on: the count depends a little on the
-      order, and the images that represent the classes differ pairwise by more
-      than `tolerance`.
-
-  Returns:
-    the number of distinct images.
   """
   images = np.asarray(images)
   if images.dtype != np.uint8:
     if not np.isfinite(images).all():
       raise ValueError("distinct_outputs: some pixels are not finite")
     images = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
-  first: dict[bytes, int] = {}
-  for i, image in enumerate(images):
-    first.setdefault(image.tobytes(), i)
-  left = images[list(first.values())]
-  if tolerance <= 0 or not len(left):
-    return len(left)
-  # Differences of block sums are lower bounds of the difference, so that most
-  # pairs differ in a few numbers and only the rest are compared in full.
-  blocks = [np.array_split(np.arange(n), min(n, 8)) for n in left.shape[1:3]]
-  sums = np.stack(
-    [
-      left[:, r[0] : r[-1] + 1, c[0] : c[-1] + 1].sum((1, 2))
-      for r in blocks[0]
-      for c in blocks[1]
-    ],
-    axis=1,
-  ).reshape(len(left), -1)
-  sums = sums.astype(np.int32)
-  limit = tolerance * 255 * left[0].size
-  count = 0
-  uncovered = np.ones(len(left), bool)
-  for i, image in enumerate(left):
-    if uncovered[i]:
-      near = uncovered & (np.abs(sums - sums[i]).sum(1) <= limit)
-      close = left[near]
-      differences = np.maximum(close, image) - np.minimum(close, image)
-      total = differences.reshape(len(close), -1).sum(1)
-      uncovered[near] = total > limit
-      count += 1
-  return count
+  return len({image.tobytes() for image in images})
 
 
 def pairs_needed(

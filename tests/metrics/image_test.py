@@ -145,16 +145,6 @@ def test_rejects():
     image.psnr(a, a[:8])
 
 
-def slow_cover(images, tolerance):
-  left = [x.astype(int) for x in images]
-  count = 0
-  while left:
-    first = left[0]
-    left = [x for x in left if np.abs(x - first).mean() > 255 * tolerance]
-    count += 1
-  return count
-
-
 def test_distinct_is_exact_after_rounding():
   base = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3))
   base = base.astype(np.uint8)
@@ -168,21 +158,6 @@ def test_distinct_is_exact_after_rounding():
   assert image.distinct_outputs(images[:0]) == 0
   with pytest.raises(ValueError, match="finite"):
     image.distinct_outputs(np.full((2, 4, 4, 3), np.nan))
-
-
-@pytest.mark.parametrize("tolerance", [0.004, 0.02, 0.1, 1.0])
-@pytest.mark.parametrize("side", [5, 20])
-def test_distinct_covers_greedily(tolerance, side):
-  rng = np.random.default_rng(side)
-  centres = rng.integers(0, 256, (6, side, side, 3))
-  jitter = rng.integers(-12, 13, (60, side, side, 3))
-  jitter = jitter * rng.integers(0, 2, (60, 1, 1, 1))
-  images = np.clip(centres[rng.integers(6, size=60)] + jitter, 0, 255)
-  images = images.astype(np.uint8)
-  seen = {x.tobytes(): x for x in images[::-1]}
-  unique = [x for x in images if seen.pop(x.tobytes(), None) is not None]
-  got = image.distinct_outputs(images, tolerance)
-  assert got == slow_cover(unique, tolerance)
 
 
 @pytest.mark.parametrize("max_val", [1.0, 255.0, 1e4])

@@ -1,6 +1,7 @@
 import numpy as np
 
-from jaxpriv.attacks import reconstruction, training
+from jaxpriv.attacks import scene as scene_lib
+from jaxpriv.attacks import training
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.memory import InMemory
 from jaxpriv.training.mechanism import Target
@@ -8,7 +9,7 @@ from tests import tiny
 
 
 def test_features_of_an_attacker_fit_into_float16_whatever_they_are():
-  fitted = reconstruction.fitted(np.array([1.5, np.nan, np.inf, -1e9]))
+  fitted = scene_lib.fitted(np.array([1.5, np.nan, np.inf, -1e9]))
   assert fitted.dtype == np.float16 and np.isfinite(fitted).all()
   np.testing.assert_array_equal(fitted, [1.5, 0, 65504, -65504])
 
@@ -16,7 +17,7 @@ def test_features_of_an_attacker_fit_into_float16_whatever_they_are():
 def test_what_an_attacker_failed_at_is_grey_and_logged(caplog):
   images = np.zeros((3, 2, 2, 3), np.float32)
   images[1, 0, 0, 0] = np.nan
-  grey = reconstruction.finite(images, "R3")
+  grey = scene_lib.finite(images, "R3")
   np.testing.assert_array_equal(grey[[0, 2]], images[[0, 2]])
   np.testing.assert_array_equal(grey[1], 0.5)
   assert "R3: 1 of 3 reconstructions are not finite" in caplog.text
@@ -45,7 +46,7 @@ def scene(kept=("Male",), predictor=True):
   people.once(("read", "predictor"), lambda: labels)  # it reads photographs
   people.once("clean images", lambda: people.test.arrays["image"] / 255)
   target = Target("module", people.config, None, ("features",), kept=kept)
-  return reconstruction.Scene(target, people)
+  return scene_lib.Scene(target, people)
 
 
 WHITE = np.ones((6, 16, 16, 3), np.float32)

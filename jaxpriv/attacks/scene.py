@@ -38,7 +38,6 @@ from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target
 from jaxpriv.training.method import Phase, Predict
 
-PRODUCTS = ("features",)
 CLEAN, MEAN, OTHER = "clean features", "mean image", "another photograph"
 BOUNDS = {
   CLEAN: "nothing is protected: an inverter of f(x), the upper bound",
@@ -50,19 +49,6 @@ TOGETHER = "attributes together"
 JUDGED = ("SSIM", "aligned SSIM")  # the other figures of likeness are told
 LIKENESS = (*JUDGED, "|SSIM|", "L1", "PSNR")
 GUESSING = 0.5  # the balanced accuracy of whoever sees nothing
-SHOWN = 10  # photographs in the report
-
-
-def attack(target: Target, people: People) -> Iterator[Finding]:
-  """The bounds of the mechanism under attack."""
-  scene = Scene(target, people)
-  if target.control:
-    return
-  people.strips = people.strips or [{"images": [], "captions": []}] * SHOWN
-  scene.show("original", people.test.arrays["image"])
-  for name, figures in scene.bounds().items():
-    yield from scene.findings(name, figures, knows=BOUNDS[name])
-  scene.show("from clean features", scene.clean_images())
 
 
 class Figures(NamedTuple):
