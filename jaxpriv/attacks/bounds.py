@@ -1,4 +1,4 @@
-"""What an attack on features can reach at best, and what knowing nothing does."""
+"""What attacks on features can reach at best, and what knowing nothing does."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -42,10 +42,17 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
   gathered comes back in the order of the records. `jax.make_mesh` orders the
   devices of a TPU by its torus instead.
   """
-  devices = jax.devices()[:num_devices]
-  ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
+  devices = ordered(jax.devices()[:num_devices])
   # Auto is asked for: the default, Explicit, rejects sharding constraints.
-  return Mesh(np.array(ordered), (DATA,), axis_types=(AxisType.Auto,))
+  return Mesh(np.array(devices), (DATA,), axis_types=(AxisType.Auto,))
+
+
+def ordered(
+  devices: Sequence[jax.Device],
+  owner: Callable[[jax.Device], int] = lambda device: device.process_index,
+) -> list[jax.Device]:
+  """Devices by the process that owns them, and by number within it."""
+  return sorted(devices, key=lambda device: (owner(device), device.id))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

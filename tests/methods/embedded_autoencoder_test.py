@@ -10,6 +10,7 @@ import pytest
 from jaxpriv.data.records import DataError
 from jaxpriv.methods import embedded_autoencoder as eeae
 from jaxpriv.training import inference
+from jaxpriv.training import workdir as workdir_lib
 from tests import tiny
 
 
@@ -177,3 +178,33 @@ def test_sides_that_cannot_be_halved_are_refused(argument, multiple):
   config.data.image_size += multiple // 2
   with pytest.raises(DataError, match=f"image_size.*multiple of {multiple}"):
     eeae.phases(config)
+
+
+@pytest.mark.parametrize(
+  "phase, changes, message",
+  [
+    (
+      "fsn",
+      {"data.attributes": ("Smiling", "Male")},
+      "data.attributes: .'Male",
+    ),
+    ("internal", {"model.alpha_2": 0.5}, "model: "),
+    ("external", {"data.align": "box"}, "data.align: landmarks, here box"),
+  ],
+)
+def test_copies_of_other_settings_are_refused(
+  tmp_path, phase, changes, message
+):
+  """Shapes do not tell: two attributes may have changed places."""
+  workdir_lib.save_config(tmp_path, tiny.embedded_autoencoder())
+  config = tiny.embedded_autoencoder()
+  config.pretrained = str(tmp_path)
+  config.phases[phase].steps = 0
+  load = lambda name: {"params": {}}
+  eeae.check(config, None, load)
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  with pytest.raises(DataError, match=message):
+    eeae.check(config, None, load)
+  config.phases[phase].steps = 3
+  eeae.check(config, None, load)

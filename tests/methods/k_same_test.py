@@ -296,3 +296,14 @@ def test_phases_reject():
 def test_output_keeps_the_type_of_the_images():
   half = jnp.asarray(faces(21), jnp.bfloat16)
   assert k_same.k_same(half, 2).dtype == jnp.bfloat16
+
+
+def test_unknown_people_are_named_before_any_is_protected():
+  config = ConfigDict(dict(model=dict(kind="pixel", k=2)))
+  some = {
+    "identity": np.array([0, 0, 1, -1, -1]),
+    "attributes": np.ones((5, 0)),
+  }
+  assert "of 2 photographs they are unknown" in k_same.unfit(config, some)
+  known = {name: rows[:3] for name, rows in some.items()}
+  assert not k_same.unfit(config, known)

@@ -90,3 +90,14 @@ def test_where_nothing_is_known_nothing_is_said():
   }
   for name, value in faces.score(faces.constant(none), none).items():
     assert np.isnan(value).all(), name
+
+
+def test_no_one_answer_is_within_15_degrees_more_often():
+  rng = np.random.default_rng(0)
+  pose = np.radians(rng.uniform(-90, 90, (200, 3)))
+  pose[:90, 0] = np.radians(rng.uniform(40, 60, 90))  # not about the median
+  known = rng.random((200, 3)) < 0.9
+  answers = np.radians(np.linspace(-90, 90, 7201))
+  yaw = pose[known[:, 0], 0]
+  each = [(np.abs(yaw - a) <= np.radians(15)).mean() for a in answers]
+  assert faces.most_within(pose, known) == pytest.approx(max(each), abs=1e-9)

@@ -1,6 +1,7 @@
 """The one rule by which all figures are judged."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -186,3 +187,20 @@ def test_figures_of_counts_and_means_become_findings():
 def test_every_metric_is_explained():
   for name, metric in METRICS.items():
     assert metric.about, name
+
+
+def test_what_has_no_interval_is_told_and_never_good():
+  nothing = statistics.Mean(0.5, -math.inf, math.inf, 1)
+  row = finding.of(
+    "c", finding.HIDDEN, "rank-1", nothing, subject="s", by="b", floor=0.5
+  )
+  assert row.wanted == finding.TOLD
+  for wanted in (finding.HIDDEN, finding.KEPT):
+    blind = row._replace(
+      wanted=wanted,
+      value=math.nan,
+      low=math.nan,
+      high=math.nan,
+      ceiling=finding.Interval(0.9, 0.8, 1.0),
+    )
+    assert finding.judge(blind).level == finding.UNCLEAR

@@ -14,8 +14,10 @@ from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics.finding import Finding
-from jaxpriv.release import release
+from jaxpriv.release import card, release
+from jaxpriv.release.features import FEATURES
 from jaxpriv.release.photographs import Input, secret_order
+from jaxpriv.release.product import Job
 from jaxpriv.reports import results as results_lib
 from jaxpriv.training import export, mechanism, pictures
 from jaxpriv.training import mesh as mesh_lib
@@ -357,3 +359,39 @@ def test_an_interrupted_release_of_images_is_not_taken_over(tmp_path, mesh):
 
 def test_every_product_of_a_mechanism_can_be_released():
   assert set(release.PRODUCTS) == set(mechanism.PRODUCTS)
+
+
+def test_secrets_of_a_mechanism_are_withheld_whatever_the_setting(tmp_path):
+  config = toy.make_run(tmp_path, "model")
+  config.release.withheld = ("release.terms",)
+  assert mechanism.public_config(config)["toy"]["password"] == ""
+
+
+def test_photographs_that_cannot_be_protected_are_refused_first(
+  tmp_path, mesh, photographs
+):
+  workdir = epath.Path(tmp_path / "run")
+  toy.make_run(workdir, "image", unfit="it is for cats")
+  with pytest.raises(DataError, match="it is for cats"):
+    release.release(workdir, tmp_path / "out", mesh, photographs)
+  assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_features_do_not_go_to_a_bucket(tmp_path, mesh):
+  toy.make_run(tmp_path, "features")
+  target = release.load(tmp_path, mesh)
+  job = Job(target, tmp_path, epath.Path("gs://bucket/out.partial"), mesh)
+  with pytest.raises(DataError, match="folder of this machine, not to gs://"):
+    FEATURES.check(job)
+  with pytest.raises(DataError, match="no pool to release its features in"):
+    FEATURES.check(job._replace(target=target._replace(pool=None)))
+
+
+def test_no_number_of_photographs_is_told_where_people_are_protected():
+  privacy = dict.fromkeys(results_lib.GUARANTEE, 1) | {"unit": "person"}
+  counts = {"people": 3, "images": 12}
+  data = {"people": {"train": 3}, "images": {"train": 12}, "attackers": counts}
+  header = {"mechanism": "m", "products": ["model"], "data": data}
+  results = results_lib.Results({**header, "privacy": privacy}, {}, [])
+  public = card.public_results(results).header["data"]
+  assert public == {"people": {"train": 3}, "attackers": {"people": 3}}

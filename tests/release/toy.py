@@ -16,6 +16,7 @@ from jaxpriv.training.method import Outputs, Phase, untrained
 
 SIDE = 32
 GAIN = 0.5
+SECRETS = ("toy.password",)
 
 
 def phases(config: ConfigDict) -> list[Phase]:
@@ -51,6 +52,11 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   return [target, target._replace(name="control", control=True)]
 
 
+def unfit(config: ConfigDict, arrays: dict) -> str:
+  del arrays
+  return config.toy.unfit
+
+
 def make_run(workdir, *products: str, **changes) -> ConfigDict:
   """A finished run; `changes` are of config.toy."""
   config = common.base("tests.release.toy", "toy")
@@ -59,9 +65,11 @@ def make_run(workdir, *products: str, **changes) -> ConfigDict:
   )
   config.data.attributes = ("Male", "Smiling")
   config.phases.toy = common.phase(0, 8)
-  config.toy = dict(products=products, withheld="", password="hunter2")
+  config.toy = dict(
+    products=products, withheld="", unfit="", password="hunter2"
+  )
   config.toy.update(changes)
-  config.release.update(batch_size=4, withheld=("toy.password",))
+  config.release.batch_size = 4
   workdir_lib.save_config(workdir, config)
   directory = checkpoints.phase_directory(epath.Path(workdir), "toy")
   with checkpoints.open_manager(directory) as manager:

@@ -181,3 +181,33 @@ def test_a_private_run_from_data_to_statement(tmp_path, mesh):
   made.phases.toy.steps = 6
   with pytest.raises(BudgetError, match="is one too many"):
     run.train_phases(phases, made, data, tmp_path, mesh)
+
+
+def test_a_private_phase_may_read_one_that_is_not_trained():
+  """Public parts are taken over; only the last phase is trained, privately."""
+  made = private()
+  made.phases.first = common.phase(0, 8)
+  first = toys.phase()._replace(name="first")  # with BatchNorm, and no noise
+  last = private_toy("toy")._replace(needs=("first",))
+  phases, _ = budget.privatise([first, last], made, named(PEOPLE))
+  assert [bool(phase.plan) for phase in phases] == [False, True]
+
+
+def test_privacy_of_what_is_not_trained_is_refused():
+  made = private()
+  made.phases.toy.steps = 0
+  with pytest.raises(DataError, match="no phase of this run is trained"):
+    budget.privatise([private_toy("toy")], made, named(PEOPLE))
+  made.phases.toy.update(steps=4, accumulate=2)
+  with pytest.raises(DataError, match="by config.dp.microbatch_size"):
+    budget.privatise([private_toy("toy")], made, named(PEOPLE))
+
+
+def test_the_secret_goes_though_nothing_was_left_to_train(tmp_path, mesh):
+  """As after a signal in the last step, when the state was saved before."""
+  noise_of(tmp_path, mesh)
+  secret = tmp_path / workdir.SECRET
+  assert not secret.exists()
+  secret.write_text("00" * 16)
+  noise_of(tmp_path, mesh)
+  assert not secret.exists()

@@ -1,7 +1,8 @@
-"""How many devices a CPU is made into."""
+"""How many devices a CPU is made into, and their order."""
 
 import math
 
+import jax
 import pytest
 
 from jaxpriv.training import mesh as mesh_lib
@@ -52,3 +53,14 @@ def test_a_cpu_is_as_many_devices_as_it_may_use_cores(
   )
   cgroup = container(tmp_path, {"cpu.max": f"{cpu_max} 100000\n"})
   assert mesh_lib.num_cpu_devices(cgroup) == devices
+
+
+def test_devices_of_a_process_are_neighbours(monkeypatch):
+  """In the order of processes, whichever order a torus would suggest."""
+  devices = jax.devices()
+  assert len(devices) == 8
+  monkeypatch.setattr(jax, "devices", lambda: devices[::-1])
+  assert list(mesh_lib.make_mesh().devices) == devices
+  owners = dict(zip(devices, (1, 0, 0, 1, 1, 0, 0, 1), strict=True))
+  order = mesh_lib.ordered(devices, lambda device: owners[device])
+  assert [owners[device] for device in order] == [0] * 4 + [1] * 4

@@ -55,3 +55,14 @@ def test_people_seen_in_training_are_not_tested_on(tmp_path, mesh):
   )  # fmt: skip
   with pytest.raises(DataError, match=message.replace("a, or", "c, or")):
     people.check_unseen(third, same)
+
+
+def test_other_photographs_of_the_same_people_are_refused(tmp_path, mesh):
+  data = named(PEOPLE)
+  run.begin(tmp_path, [toys.phase()], config(), data, mesh)
+  trained(tmp_path)
+  rows = data.splits["train"]
+  for other in (rows[1:], rows[::-1]):  # one is gone; another order
+    changed = data._replace(splits={**data.splits, "train": other})
+    with pytest.raises(DataError, match="same, and of their photographs some"):
+      people.check_same(tmp_path, changed)

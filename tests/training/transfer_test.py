@@ -4,6 +4,7 @@ import shutil
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -114,3 +115,22 @@ def test_only_phases_that_are_named_are_taken_over():
   assert transfer._taken(config, "c")
   config.pretrained = ""
   assert not transfer._taken(config, "a")
+
+
+def test_the_average_of_another_state_is_adopted(mesh):
+  """It is what that one predicts with; and a state's own average follows."""
+  mine = {
+    "params": {"a": jnp.zeros(2), "b": jnp.zeros(3)},
+    "batch_stats": {},
+    "ema": {"a": jnp.zeros(2), "b": jnp.zeros(3)},
+  }
+  theirs = {
+    "params": {"a": np.ones(2), "b": np.ones(4)},
+    "batch_stats": {},
+    "ema": {"a": np.full(2, 5.0), "b": np.full(4, 5.0)},
+  }
+  state, fresh = transfer.adopt(mine, theirs)
+  assert fresh == ["params/b"]
+  for part in ("params", "ema"):
+    np.testing.assert_array_equal(state[part]["a"], [5, 5])
+    np.testing.assert_array_equal(state[part]["b"], [0, 0, 0])

@@ -1,0 +1,36 @@
+"""Attacks that a config asks for and that are not there are refused first."""
+
+import pytest
+
+from jaxpriv.attacks import evaluation
+from jaxpriv.data.records import DataError
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (
+      dict(type="nothing"),
+      r"likeness.type: there is no module jaxpriv.attacks",
+    ),
+    (dict(type="nobody.knows.it"), "there is no module nobody.knows.it"),
+    (dict(steps=3), "likeness: jaxpriv.attacks.likeness has .*'steps'"),
+    (
+      dict(controls=("blurr",)),
+      "likeness.controls names blurr: config.controls",
+    ),
+  ],
+)
+def test_a_wrong_entry_is_named_before_work_starts(changes, message):
+  config = tiny.embedded_autoencoder()
+  assert evaluation.attacks(config)
+  with config.unlocked():
+    config.attacks.likeness.update(changes)
+  with pytest.raises(DataError, match=message):
+    evaluation.attacks(config)
+
+
+def test_what_others_stand_beside_comes_first():
+  names = [attack.name for attack in evaluation.attacks(tiny.deep_poisoning())]
+  assert names[0] == "bounds" and names[1:] == sorted(names[1:])
