@@ -79,7 +79,7 @@ def _model() -> ConfigDict:
 
 
 def _evaluation(config: ConfigDict) -> None:
-  """Attackers of features; see jaxpriv.attacks.features."""
+  """Attackers of features; see jaxpriv.attacks.scene."""
   options = config.evaluation
   config.attacks = dict(
     bounds=dict(type="bounds"),

@@ -25,7 +25,7 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     held = Trained(trained.phases, frozen["target"])
     return fn(held.state(held.last), held.frozen(held.last), batch)
 
-  # Mirrored, they are as many photographs again.
+  # Augmented, they are many more photographs.
   schedule = scene.longer_schedule(len(people.known), augment=True)
   phase = scene.inverter("chosen", options=schedule, features=features)
   state = scene.train(
