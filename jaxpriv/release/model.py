@@ -82,7 +82,7 @@ def audits(job: Job) -> list[dict[str, Any]]:
   if faults:
     raise DataError(
       f"the audit of {job.workdir} found that its claim does not hold:"
-      f" {'; '.join(faults)}. Mend that, and train anew"
+      f" {'; '.join(faults)}. Mend that, train anew, and run launch.audit again"
     )
   if len(own) < len(rows):
     logging.warning("%s: audits of another plan are left out", path)
