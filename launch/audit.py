@@ -183,11 +183,9 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
 
 def _digest(config: ConfigDict) -> str:
   """A name for all that decides how a run is trained."""
-  settings = config.copy_and_resolve_references()
-  with settings.unlocked():
-    for name in workdir_lib.MUTABLE:
-      settings.pop(name, None)
-  text = settings.to_json_best_effort(sort_keys=True)
+  settings = config.to_dict()
+  fixed = {k: v for k, v in settings.items() if k not in workdir_lib.MUTABLE}
+  text = json.dumps(fixed, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
