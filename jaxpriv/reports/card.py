@@ -48,6 +48,7 @@ FRAMED = {
   "landmarks": "by their landmarks",
   "box": "by a box",
   "centre": "by the central square of the image",
+  "whole": "by the whole image",
 }
 Sections = Sequence[tuple[str, str]]
 
@@ -138,8 +139,7 @@ def markdown(
     *(_measured(results) if results and _says(results) else [NO_FIGURES]),
     "## What is not protected",
     md.bullets(card["not_protected"]),
-    "## What is missing",
-    _missing(card),
+    *_missing(card),
     "## Terms",
     md.text(card["terms"]),
   ]
@@ -206,16 +206,21 @@ def _cell(cell: cells.Cell) -> str:
   return md.text(f"{text} ({cell.sub})" if cell.sub and text else text)
 
 
-def _missing(card: Mapping[str, Any]) -> str:
+def _missing(card: Mapping[str, Any]) -> list[str]:
+  """A section, where images were read at all."""
+  if not card.get("counts"):
+    return []
   unreadable = card.get("unreadable", [])
-  number = len(unreadable) or card.get("counts", {}).get("unreadable", 0)
-  if not number:
-    return "Nothing: every image could be read."
+  number = len(unreadable) or card["counts"].get("unreadable", 0)
   noun = "image" if number == 1 else "images"
   text = f"{wording.count(number)} {noun} could not be read"
-  if not unreadable:  # they may be counted and not named
-    return f"{text}."
-  return f"{text}:\n\n{md.bullets(unreadable)}"
+  if not number:
+    text = "Nothing: every image could be read."
+  elif unreadable:  # they may be counted and not named
+    text += f":\n\n{md.bullets(unreadable)}"
+  else:
+    text += "."
+  return ["## What is missing", text]
 
 
 def _made(card: Mapping[str, Any]) -> str:

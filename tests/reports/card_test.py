@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from jaxpriv.data import alignment
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import results as results_lib
 from tests.reports import examples
@@ -175,7 +176,11 @@ def test_faces_framed_otherwise_are_counted(tmp_path):
   assert "- faces framed: 1,197 by their landmarks, 2 by a box" in text
 
 
-@pytest.mark.parametrize("align", ["landmarks", "box", "centre"])
+def test_every_framing_has_words():
+  assert set(card_lib.FRAMED) == set(alignment.ALIGNMENTS)
+
+
+@pytest.mark.parametrize("align", list(card_lib.FRAMED))
 def test_faces_framed_as_asked_need_no_caveat(align):
   given = card(config={"data": {"align": align}}, framing={align: 1200})
   assert not any("framed" in line for line in card_lib.limits(given, None))
@@ -214,6 +219,12 @@ def test_text_is_not_markup(tmp_path):
 def test_what_was_lost_is_counted_where_it_has_no_name(tmp_path, lost, said):
   text = written(tmp_path, unreadable=[], counts={"unreadable": lost})
   assert said in text
+
+
+def test_where_no_image_was_read_nothing_is_said_of_what_was_lost(tmp_path):
+  given = card(examples.model(), counts={}, unreadable=[])
+  text = card_lib.write(tmp_path, given).read_text()
+  assert "missing" not in text and "could be read" not in text
 
 
 def test_hash_is_of_the_content_not_of_the_order():
