@@ -188,7 +188,7 @@ def _measured(results: Results) -> Iterator[str]:
 
 def _table(table: cells.Table) -> str:
   """A table without its bars; groups become a column, if there are several."""
-  shown = [i for i, column in enumerate(table.columns) if not column.axis]
+  shown = [i for i, column in enumerate(table.columns) if not column.bars]
   grouped = len({row.group for row in table.rows}) > 1
   titles = [
     md.text(f"{table.columns[i].title} {table.columns[i].sub}".strip())

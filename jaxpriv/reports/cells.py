@@ -49,13 +49,15 @@ class Column(NamedTuple):
     title: its heading.
     number: whether it is aligned to the right.
     detail: whether it is left out where there is little room.
-    axis: (place from 0 to 1, text) of ticks, for a column of bars.
+    bars: whether it is of bars, and of nothing that can be written.
+    axis: (place from 0 to 1, text) of the ticks above bars of one scale.
     sub: a smaller line below the title.
   """
 
   title: str
   number: bool = False
   detail: bool = False
+  bars: bool = False
   axis: tuple[tuple[float, str], ...] = ()
   sub: str = ""
 

@@ -89,7 +89,9 @@ def topics(results: Results, subject: str) -> list[Topic]:
         title += ", to hide" if wanted == HIDDEN else ", to keep"
       kept = [f for f in findings if f.wanted == wanted]
       listed.append(Topic(title, claim, wanted, kept))
-  return sorted(listed, key=lambda topic: (HIDDEN, KEPT, TOLD).index(topic[2]))
+  return sorted(
+    listed, key=lambda topic: (HIDDEN, KEPT, TOLD).index(topic.wanted)
+  )
 
 
 def judge(finding: Finding, results: Results) -> Verdict:

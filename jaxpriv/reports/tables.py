@@ -124,11 +124,11 @@ def table(
   if len(measures) > 1:
     grid.add("Measure", [Cell(f.metric) for f in mains])
   trials = {f.total for f in mains}
-  if len(trials) == 1 and all(f.hits is None for f in mains):
+  same = len(trials) == 1
+  if same:
     caption.append(f"Trials: {wording.count(trials.pop())}.")
-  else:
-    cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
-    grid.add("Correct", cells, True, detail=True)
+  if not same or any(f.hits is not None for f in mains):
+    grid.add("Trials", [_trials(f) for f in mains], True, detail=same)
   title_of = name(measures[0]) if len(measures) == 1 else "Value"
   _add_figures(grid, title_of, rows, results)
   grouped = _grouped([f.subject for f in mains], grid, results)
@@ -236,13 +236,31 @@ def _about(findings: Iterable[Finding], results: Results) -> list[str]:
   ]
 
 
+def _trials(finding: Finding) -> Cell:
+  """Right answers of all, or the number of all."""
+  if finding.hits is None:
+    return Cell(wording.count(finding.total))
+  return Cell(wording.of(finding.hits, finding.total))
+
+
 def _figure(finding: Finding | None, results: Results) -> Cell:
-  """A value, its interval below it where it has one."""
+  """A value; below it its interval, floor and ceiling, as far as it has them."""
   if finding is None:
     return Cell(wording.NOTHING)
   metric = results.metrics[finding.metric]
   text = wording.figure(finding.value, metric)
-  return Cell(text, sub=_span(finding, results))
+  return Cell(text, sub=_below(finding, results))
+
+
+def _below(finding: Finding, results: Results, floor: bool = True) -> str:
+  """Returns "87.2 – 91.1%; floor 60.0%; ceiling 90.0%"."""
+  write = lambda v: wording.figure(v, results.metrics[finding.metric])
+  parts = [_span(finding, results)]
+  if floor and finding.floor is not None:
+    parts.append(f"floor {write(finding.floor)}")
+  if finding.ceiling:
+    parts.append(f"ceiling {write(finding.ceiling.value)}")
+  return "; ".join(part for part in parts if part)
 
 
 def _span(finding: Finding, results: Results) -> str:
@@ -268,7 +286,7 @@ def _add_figures(
   ]
   drawn = {m.unit == "share" for m, b in zip(metrics, bars) if b}
   cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
-  grid.add("", cells if drawn else [], detail=True, axis=axis(drawn))
+  grid.add("", cells if drawn else [], detail=True, bars=True, axis=axis(drawn))
   spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
   grid.add("95% interval", spans, True)
   for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
@@ -321,31 +339,37 @@ def _attributes(
   grid = Grid()
   names = [claims.short(claim, results.names) for _, claim in keys]
   grid.add("Attribute", [Cell(name) for name in names])
-  firsts = [next(iter(table[key].values())) for key in keys]
-  floors = [wording.figure(f.floor, results.metrics[f.metric]) for f in firsts]
-  grid.add("Floor", [Cell(floor) for floor in floors], True)
+  floors = {
+    key: {
+      wording.figure(f.floor, results.metrics[f.metric])
+      for f in table[key].values()
+    }
+    for key in keys
+  }
+  # One floor of all readers is a column, others stand with their figures.
+  shared = {key: texts.pop() for key, texts in floors.items() if len(texts) < 2}
+  cells = [Cell(shared.get(key, wording.NOTHING)) for key in keys]
+  grid.add("Floor", cells, True)
   for by in dict.fromkeys(by for row in table.values() for by in row):
-    cells = [_attribute(table[key].get(by), results) for key in keys]
+    cells = [
+      _attribute(table[key].get(by), results, key not in shared) for key in keys
+    ]
     grid.add(by[0], cells, sub=by[1])
   rows = _grouped([subject for subject, _ in keys], grid, results)
   caption = _about(findings, results) + caption
   return Table(title, " ".join(caption), grid.columns, rows)
 
 
-def _attribute(finding: Finding | None, results: Results) -> Cell:
+def _attribute(finding: Finding | None, results: Results, floor: bool) -> Cell:
   if finding is None:
     return Cell(wording.NOTHING)
   metric = results.metrics[finding.metric]
   level = claims.judge(finding, results).level
-  sub = wording.span(finding.low, finding.high, metric)
   mark = claims.word(finding, level)
-  if finding.ceiling:
-    ceiling = finding.ceiling.value
-    sub += f"; ceiling {wording.figure(ceiling, metric)}"
-    if metric.unit == "share" and finding.wanted == KEPT:
-      mark = f"{wording.points(finding.value - ceiling)} {mark}"
+  if finding.ceiling and metric.unit == "share" and finding.wanted == KEPT:
+    mark = f"{wording.points(finding.value - finding.ceiling.value)} {mark}"
   text = wording.figure(finding.value, metric)
-  return Cell(text, mark=mark, level=level, sub=sub)
+  return Cell(text, mark, level, _below(finding, results, floor))
 
 
 def _by_subject(

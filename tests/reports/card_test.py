@@ -8,6 +8,7 @@ import pytest
 from jaxpriv.data import alignment
 from jaxpriv.reports import card as card_lib
 from jaxpriv.reports import results as results_lib
+from jaxpriv.reports import tables
 from tests.reports import examples
 
 SECTIONS = [("", "1,200 PNG files."), ("How to use it", "Open *them*.")]
@@ -114,8 +115,8 @@ def test_features_beside_their_bounds(tmp_path):
   text = written(tmp_path, examples.features())
   (strong,) = [r for r in rows(text) if "| 1,024 | 0.71 |" in r]
   assert strong.endswith(
-    "| 1,024 | 0.71 | 0.70 – 0.72 | 0.71 (0.70 – 0.73) | 0.71 | 0.12 | 14.6 dB"
-    " | 0.20 | 0.85 | not hidden |"
+    "| 1,024 | 0.71 | 0.70 – 0.72 | 0.71 (0.70 – 0.73; floor 0.20; ceiling"
+    " 0.85) | 0.71 | 0.12 | 14.6 dB | 0.20 | 0.85 | not hidden |"
   )
   assert "\\<public\\> networks" in strong
   for bound in ("clean features", "mean image", "another photograph"):
@@ -130,6 +131,17 @@ def test_known_pairs_are_counted_by_the_config_of_the_card(tmp_path):
   text = written(tmp_path, results, config=config)
   assert "known pairs reach SSIM 0.40" in text
   assert "config" not in saved(tmp_path)["results"]
+
+
+def test_bars_leave_no_column_behind(tmp_path):
+  """Not even bars of two scales, above which no axis can stand."""
+  rows = examples.scores()
+  rows = [f._replace(floor=4.0, ceiling=examples.ceiling(9.0))
+          if f.metric == "mean error" else f for f in rows]  # fmt: skip
+  results = examples.model(rows)
+  table = [t for t in tables.views(results) if t.title.startswith("What")][0]
+  assert [c.axis for c in table.columns if c.bars] == [()]
+  assert "| Value | 95% interval |" in written(tmp_path, results)
 
 
 def test_a_model_says_what_its_guarantee_rests_on(tmp_path):

@@ -27,12 +27,12 @@ def test_what_varies_is_a_column_and_the_rest_is_said():
   rows = [attack("naive", 6), attack("reverse", 3)]
   table = tables.table(rows, examples.images(), "Identity")
   assert titles(table) == [
-    *("Attack", "Correct", "Rank-1", "", "95% interval", "Floor", "Ceiling"),
+    *("Attack", "Trials", "Rank-1", "", "95% interval", "Floor", "Ceiling"),
     "Verdict",
   ]
   assert table.caption == (
     "Rank-1: how often the right person comes first in the gallery."
-    " Recogniser: independent VGG. Gallery: other photograph."
+    " Recogniser: independent VGG. Gallery: other photograph. Trials: 1,000."
   )
   assert [row.group for row in table.rows] == ["", ""]
   rows.append(attack("naive", 9, gallery="same photograph", subject="blur"))
@@ -102,11 +102,41 @@ def test_metrics_of_one_attack_share_its_row():
 
 def test_the_worst_of_the_metrics_of_a_row_decides():
   near = rebuilt("A0", 0.1)
-  near[1] = near[1]._replace(value=0.8, low=0.79, high=0.81)
+  best = examples.ceiling(0.95)
+  near[1] = near[1]._replace(
+    value=0.8, low=0.79, high=0.81, floor=0.3, ceiling=best
+  )
   table = tables.table(near, examples.features())
   (row,) = table.rows
   assert row.cells[-1].mark == "not hidden"
   assert row.cells[-1].sub.startswith("aligned SSIM: the whole interval")
+  # The reason stands beside the floor and ceiling of its own metric.
+  (at,) = [i for i, t in enumerate(titles(table)) if t == "Aligned SSIM"]
+  assert row.cells[at].sub == "0.79 – 0.81; floor 0.30; ceiling 0.95"
+  assert [row.cells[i].text for i in (-3, -2)] == ["0.20", "0.85"]
+
+
+def test_trials_are_told_whether_or_not_they_are_hits():
+  scores = [
+    finding(claim, KEPT, "model", "AP", 0.5, total=total)
+    for claim, total in (("detection", 70), ("landmarks", 1300))
+  ]
+  (table,) = tables.views(examples.model(scores))
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert [row[table.columns.index(column)] for row in texts(table)] == [
+    *("70", "1,300")
+  ]
+  assert not column.detail and "Trials" not in table.caption
+  rates = [attack("naive", 6), attack("reverse", 3)]
+  table = tables.table(rates, examples.images())
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert column.detail and table.caption.endswith("Trials: 1,000.")
+  other = finding("identity", HIDDEN, "eyes", "rank-1", 0.5, total=30)
+  table = tables.table([*rates, other], examples.images())
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert not column.detail
+  trials = [row[table.columns.index(column)] for row in texts(table)]
+  assert sorted(trials) == ["3 / 1,000", "30", "6 / 1,000"]
 
 
 def test_the_same_figure_twice_is_two_rows():
@@ -146,6 +176,19 @@ def test_attributes_are_rows_and_readers_columns():
   table = view(examples.features(), "Attributes")
   male = table.rows[0].cells
   assert male[2].mark == "hidden" and male[3].text == "–"
+
+
+def test_floors_that_readers_do_not_share_stand_with_their_figures():
+  rows = [
+    attribute("A", 700), attribute("A", 800, "FSN", floor=0.5),
+    attribute("B", 900), attribute("B", 900, "FSN"),
+  ]  # fmt: skip
+  table = view(examples.images(rows), "Attributes")
+  first, second = (row.cells for row in table.rows)
+  assert (first[1].text, second[1].text) == ("–", "60.0%")
+  assert first[2].sub == "67.1 – 72.8%; floor 60.0%; ceiling 90.0%"
+  assert first[3].sub == "77.4 – 82.4%; floor 50.0%; ceiling 90.0%"
+  assert "floor" not in second[2].sub + second[3].sub
 
 
 def test_claims_of_one_figure_share_a_table():
