@@ -109,6 +109,7 @@ def evaluate(
     "data": _describe(config, data, people),
     "timing": {"evaluation_seconds": seconds},
     "products": list(products),
+    "not_claimed": list(targets[0].limits),
     **budget.statement(phases, states, original, own),
   }
   results = results_lib.collect(header, findings)

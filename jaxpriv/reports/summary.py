@@ -18,7 +18,9 @@ from jaxpriv.reports import curves as curves_lib
 from jaxpriv.reports.results import Results
 
 FEW_PEOPLE = 100
-MODEL, IMAGE, FEATURES = "model", "image", "features"
+MODEL, FEATURES = "model", "features"
+# What anybody would ask of a product; attributes are any of them.
+ASKED = {FEATURES: ("appearance", "identity", "attributes", "linkage")}
 TRAINING = "Training data"
 
 
@@ -307,8 +309,9 @@ def limits(
       "Nobody in the training data is protected: parameters can give away who"
       " was in them, and what their photographs show."
     )
-  if FEATURES in products:
-    lines += _of_features(findings, results)
+  lines += _unmeasured(products, findings)
+  if results:
+    lines += _known_pairs(findings, results)
   # A model alone is no picture of anybody, unless somebody attacked it.
   hidden = any(f.wanted == HIDDEN for f in findings)
   pictures = hidden or set(products) != {MODEL}
@@ -359,96 +362,55 @@ def _of_pictures(
   return lines
 
 
-def _of_features(
-  findings: Sequence[Finding], results: Results | None
+def _unmeasured(
+  products: Sequence[str], findings: Sequence[Finding]
 ) -> list[str]:
-  """Returns what released features do not promise, unless it was measured."""
+  """Says which claims on a product were not asked for."""
+  judged = [f.claim for f in findings if f.wanted != TOLD]
+  missing = [
+    name
+    for product in products
+    for name in ASKED.get(product, ())
+    if not any(claim.startswith(name.removesuffix("s")) for claim in judged)
+  ]
+  if not missing:
+    return []
+  return [f"Not measured, and so not shown to be hidden: {_several(missing)}."]
+
+
+def _known_pairs(findings: Sequence[Finding], results: Results) -> list[str]:
+  """Says of each claim how many known pairs give it away, as far as tried."""
   hidden = [f for f in findings if f.wanted == HIDDEN]
-  links = _levels([f for f in hidden if f.claim == "linkage"], results)
-  lines = [_secrecy(hidden, results, linked=links != {GOOD})]
-  if not links or BAD in links:
-    lines.append(
-      "The same photograph gives the same features each time: two releases of"
-      " it can be linked (A8)."
-    )
-  elif UNCLEAR in links:
-    lines.append(
-      "Whether two releases of the same photograph can be linked (A8) is not"
-      " settled."
-    )
-  rebuilt = [f for f in findings if "knows" in f.where or "pairs" in f.where]
-  if not any(f.claim == "identity" for f in rebuilt):
-    lines.append(
-      "Whether people are recognised in rebuilt photographs was not measured."
-    )
-  if not any(f.claim.startswith("attribute") for f in rebuilt):
-    lines.append(
-      "Whether attributes are seen in rebuilt photographs was not measured."
-    )
-  probed = [f for f in hidden if f not in rebuilt and f.claim != "linkage"]
-  lines.append(
-    "Features hold more than the decider reads: what no probe has asked them"
-    " for was not measured."
-    if probed
-    else "What else can be read from the features, identity among it, was not"
-    " measured."
-  )
+  lines = []
+  for claim in dict.fromkeys(f.claim for f in hidden if f.where.get("pairs")):
+    mine = [f for f in hidden if f.claim == claim]
+    tried = [f for f in mine if f.where.get("pairs")]
+    name = claims.short(claim, results.names, keep=True)
+    largest = wording.count(max(int(f.where["pairs"]) for f in tried))
+    levels = {claims.judge(f, results).level for f in tried}
+    if BAD in levels:
+      bad = [f for f in mine if claims.judge(f, results).level == BAD]
+      first = min(
+        (f for f in bad if f in tried), key=lambda f: int(f.where["pairs"])
+      )
+      text = (
+        f"Known pairs give {name} away: with"
+        f" {wording.count(int(first.where['pairs']))}, {first.by} reaches"
+        f" {_measured(first, results)}; up to {largest} were tried."
+      )
+    elif levels == {GOOD}:
+      text = f"Up to {largest} known pairs do not give {name} away; more may."
+    else:
+      text = (
+        f"Up to {largest} known pairs were tried, and do not settle how many"
+        f" give {name} away."
+      )
+    without = [
+      f.by
+      for f in mine
+      if f not in tried and claims.judge(f, results).level == BAD
+    ]
+    if without:
+      text += f" Attackers who know no pair succeed, too: {_several(without)}."
+    lines.append(text)
   return lines
-
-
-def _levels(findings: Iterable[Finding], results: Results | None) -> set[str]:
-  if results is None:
-    return set()
-  return {claims.judge(finding, results).level for finding in findings}
-
-
-def _secrecy(
-  hidden: Sequence[Finding], results: Results | None, linked: bool
-) -> str:
-  """Says what a holder of known pairs can do, as far as it was measured."""
-  tried = [f for f in hidden if f.where.get("pairs")]
-  levels = _levels(tried, results)
-  holds = "released features together with their photographs"
-  kind = "deterministic map" if linked else "map"
-  text = f"Protection rests on the secrecy of a {kind}: "
-  largest = max((int(f.where["pairs"]) for f in tried), default=0)
-  if BAD in levels and results:
-    text += _enough(tried, results, holds)
-  elif levels == {GOOD}:
-    text += f"{wording.count(largest)} {holds} did not invert it; more may."
-  else:
-    text += f"whoever holds enough {holds} inverts it for all others."
-    text += (
-      f" Up to {wording.count(largest)} were tried, and do not settle how many"
-      " are enough."
-      if tried
-      else " How many are enough was not measured."
-    )
-  # Probes of features know no pair, either, and rebuild nothing.
-  others = [f for f in hidden if "knows" in f.where and f not in tried]
-  without = dict.fromkeys(f.by for f in others if BAD in _levels([f], results))
-  if without:
-    text += (
-      f" Attackers who hold no such pair succeed, too: {', '.join(without)}."
-    )
-  return text + (
-    " Whoever has its parameters, or may run it, makes such pairs at will."
-  )
-
-
-def _enough(tried: Sequence[Finding], results: Results, holds: str) -> str:
-  """Says how many pairs were enough, and for what."""
-  curve = _curve(results)
-  if curve and curve.needed is not None:
-    return (
-      f"whoever holds {wording.count(curve.needed)} {holds} inverts it for all"
-      f" others, with {curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
-      " (on a line between measured points)."
-    )
-  worst = claims.worst(tried, results)
-  claim = claims.short(worst.claim, results.names).lower()
-  return (
-    f"whoever holds {wording.count(int(worst.where['pairs']))} {holds} reads"
-    f" {claim} from all others, with {_measured(worst, results)}"
-    f" ({worst.by}, measured)."
-  )

@@ -244,7 +244,7 @@ def _trials(finding: Finding) -> Cell:
 
 
 def _figure(finding: Finding | None, results: Results) -> Cell:
-  """A value; below it its interval, floor and ceiling, as far as it has them."""
+  """A value, and below it its interval, floor and ceiling."""
   if finding is None:
     return Cell(wording.NOTHING)
   metric = results.metrics[finding.metric]
