@@ -71,7 +71,6 @@ def write(
   complete = results_lib.plain({**card, "results": None})
   if results is not None:
     complete["results"] = results_lib.encode(results)
-    results = results_lib.check(results)
     # A published card holds the config once, beside the results.
     header = {"config": complete.get("config", {}), **results.header}
     results = results._replace(header=header)
@@ -129,8 +128,7 @@ def markdown(
     for name in card.get("products", {})
   ]
   title = " and ".join(products) or "release"
-  names = results.names if results else {}
-  name = wording.name(card.get("mechanism", ""), names)
+  name = wording.name(card.get("mechanism", ""))
   parts = [
     f"# {md.text(title[:1].upper() + title[1:])}: {md.text(name)}",
     _origin(card),
@@ -178,7 +176,7 @@ def _measured(results: Results) -> Iterator[str]:
     yield md.text(tables.BASIS)
   privacy = results.header.get("privacy")
   if privacy:
-    figures.append(tables.phases(privacy, results.names))
+    figures.append(tables.phases(privacy))
   for table in figures:
     yield f"### {md.text(table.title)}"
     if table.caption:

@@ -3,7 +3,7 @@
 Verdicts come from `jaxpriv.metrics.finding`; here they only get words.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxpriv.metrics import finding as finding_lib
@@ -53,13 +53,13 @@ def group(finding: Finding) -> str:
   return ATTRIBUTES if finding.claim.startswith(ATTRIBUTE) else finding.claim
 
 
-def short(claim: str, names: Mapping[str, str], keep: bool = False) -> str:
+def short(claim: str, keep: bool = False) -> str:
   """A claim for people: "attribute Big_Nose" -> "Big Nose".
 
   `keep` leaves it as it is, for the middle of a sentence.
   """
-  text = names.get(claim, claim if keep else claim.removeprefix(ATTRIBUTE))
-  return wording.name(text, names, keep)
+  text = claim if keep else claim.removeprefix(ATTRIBUTE)
+  return wording.name(text, keep)
 
 
 def grouped(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -84,7 +84,7 @@ def topics(results: Results, subject: str) -> list[Topic]:
   for claim, findings in grouped(mine).items():
     judged = {f.wanted for f in findings} - {TOLD}
     for wanted in judged or {TOLD}:
-      title = short(claim, results.names)
+      title = short(claim)
       if len(judged) > 1:
         title += ", to hide" if wanted == HIDDEN else ", to keep"
       kept = [f for f in findings if f.wanted == wanted]
@@ -151,26 +151,26 @@ def value(finding: Finding, results: Results) -> str:
   return text if metric.unit else f"{finding.metric} {text}"
 
 
-def place(key: str, content: object, names: Mapping[str, str]) -> str:
+def place(key: str, content: object) -> str:
   """One entry of `Finding.where` in a sentence: "1,024 pairs"."""
   if content is True:
-    return wording.name(key, names).lower()
+    return wording.name(key).lower()
   if isinstance(content, (int, float)):
-    noun = wording.name(key, names).lower()
+    noun = wording.name(key).lower()
     if not noun.endswith("s"):
       return f"{noun} {wording.number(content)}"
     return f"{wording.number(content)} {noun[:-1] if content == 1 else noun}"
   return str(content)
 
 
-def describe(finding: Finding, names: Mapping[str, str]) -> str:
+def describe(finding: Finding) -> str:
   """By whom, and where: "parrot, independent VGG, other photograph"."""
   parts = [
-    place(key, content, names)
+    place(key, content)
     for key, content in finding.where.items()
     if content is not False and len(str(content)) <= LONG
   ]
-  return ", ".join([wording.name(finding.by, names, keep=True), *parts])
+  return ", ".join([wording.name(finding.by, keep=True), *parts])
 
 
 def tally(findings: Sequence[Finding], results: Results) -> tuple[int, int]:

@@ -8,7 +8,7 @@ page, addresses of the network, and three times the size.
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -195,9 +195,7 @@ def _levels(curves: Sequence[curves_lib.Curve], key: str) -> list[float]:
   return sorted(value for value in values if value is not None)
 
 
-def pairs(
-  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
-) -> Markup:
+def pairs(curves: Sequence[curves_lib.Curve]) -> Markup:
   """Draws a metric against the logarithm of known pairs, a line a subject.
 
   Bands are the intervals.
@@ -237,7 +235,7 @@ def pairs(
     for n, value, *_ in (c.points[0], c.points[-1])
   )
   label = f"{curves_lib.METRIC} against known pairs. " + "; ".join(
-    f"{wording.name(curve.subject, names)}: {ends(curve)}" for curve in curves
+    f"{wording.name(curve.subject)}: {ends(curve)}" for curve in curves
   )
   return _svg("chart pairs", PLOT, label, "".join(parts))
 
@@ -260,13 +258,11 @@ def _series(number: int, points, frame: _Frame) -> str:
   return f'<g class="series s{number % COLORS}">{band}{dots}</g>'
 
 
-def legend(
-  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
-) -> Markup:
+def legend(curves: Sequence[curves_lib.Curve]) -> Markup:
   """Names what `pairs` draws, each beside a sample of its line."""
   entries = []
   for i, curve in enumerate(curves):
-    text = wording.name(curve.subject, names)
+    text = wording.name(curve.subject)
     if curve.threshold is not None:
       wanted = wording.fixed(curve.threshold, 2)
       text += (

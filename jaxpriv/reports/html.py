@@ -43,7 +43,6 @@ def render(
   curves: Mapping[str, Mapping[str, Sequence]],
 ) -> str:
   """Returns the page as text."""
-  results = results_lib.check(results)
   environment = jinja2.Environment(
     autoescape=True,
     trim_blocks=True,
@@ -53,7 +52,7 @@ def render(
   environment.filters |= {
     "count": wording.count,
     "date": wording.date,
-    "name": lambda name: wording.name(name, results.names),
+    "name": wording.name,
   }
   here = importlib.resources.files("jaxpriv.reports")
   template = (here / "report.html.jinja").read_text()
@@ -100,10 +99,10 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
     verdict=tables.VERDICT,
     sample=cells.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
     figures=figures,
-    pairs=drawing.pairs(drawn, results.names),
-    legend=drawing.legend(drawn, results.names),
+    pairs=drawing.pairs(drawn),
+    legend=drawing.legend(drawn),
     strips=strips,
-    guarantee=tables.phases(privacy, results.names) if privacy else None,
+    guarantee=tables.phases(privacy) if privacy else None,
     whole=list(flatten(_without(privacy or {}, "phases"))),
     limits=summary.limits(results.products, results),
     phases=phases,

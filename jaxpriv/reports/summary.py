@@ -57,7 +57,7 @@ def headline(results: Results) -> Headline:
     (UNCLEAR, "but whether it keeps all that it should is not settled"),
   ):
     names = [
-      claims.short(finding.claim, results.names, keep=True)
+      claims.short(finding.claim, keep=True)
       for topic in kept
       for finding in topic.findings
       if claims.judge(finding, results).level == ill
@@ -77,12 +77,12 @@ def _hidden(topics: Sequence[claims.Topic], results: Results) -> Headline:
   )
   level = claims.judge(first, results).level
   same = lambda findings: [
-    claims.short(f.claim, results.names, keep=True)
+    claims.short(f.claim, keep=True)
     for f in findings
     if claims.judge(f, results).level == level
   ]
   if level == BAD:
-    text = f"{claims.short(first.claim, results.names)} is not hidden:"
+    text = f"{claims.short(first.claim)} is not hidden:"
     text += f" {_reaches(first, results)}"
     others = same(ordered[1:])
     if others:
@@ -100,7 +100,7 @@ def _hidden(topics: Sequence[claims.Topic], results: Results) -> Headline:
 
 def _reaches(finding: Finding, results: Results) -> str:
   """Returns "parrot reaches rank-1 9.0%, where knowing nothing has 0.5%"."""
-  by = claims.describe(finding, results.names)
+  by = claims.describe(finding)
   return (
     f"{by} reaches {_measured(finding, results)}{_beside(finding, results)}"
   )
@@ -108,7 +108,7 @@ def _reaches(finding: Finding, results: Results) -> str:
 
 def _measured(finding: Finding, results: Results) -> str:
   metric = results.metrics[finding.metric]
-  name = wording.name(finding.metric, results.names, keep=True)
+  name = wording.name(finding.metric, keep=True)
   return f"{name} {wording.figure(finding.value, metric)}"
 
 
@@ -152,10 +152,10 @@ def _card(topic: claims.Topic, results: Results) -> Card:
     sentence = sentence[:1].upper() + sentence[1:]
     return Card(topic.title, figure, "", TOLD, sentence)
   good, total = claims.tally(topic.findings, results)
-  by = claims.describe(worst, results.names)
+  by = claims.describe(worst)
   if topic.group == claims.ATTRIBUTES:
     figure = f"{good} of {total} {topic.wanted}"
-    by = f"{claims.short(worst.claim, results.names)} by {by}"
+    by = f"{claims.short(worst.claim)} by {by}"
   sentence = _tally(topic, good, total, by)
   sentence += f" {_sentence(worst, results)}"
   if topic.wanted == HIDDEN:
@@ -385,7 +385,7 @@ def _known_pairs(findings: Sequence[Finding], results: Results) -> list[str]:
   for claim in dict.fromkeys(f.claim for f in hidden if f.where.get("pairs")):
     mine = [f for f in hidden if f.claim == claim]
     tried = [f for f in mine if f.where.get("pairs")]
-    name = claims.short(claim, results.names, keep=True)
+    name = claims.short(claim, keep=True)
     largest = wording.count(max(int(f.where["pairs"]) for f in tried))
     levels = {claims.judge(f, results).level for f in tried}
     if BAD in levels:

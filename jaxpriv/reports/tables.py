@@ -47,12 +47,9 @@ def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
   told = [f for g in small.values() for f in g if f.by not in readers]
   large = [name for name in groups if name not in small]
   large.sort(key=lambda name: not any(f.wanted == HIDDEN for f in groups[name]))
-  tables = [
-    table(groups[name], results, claims.short(name, results.names))
-    for name in large
-  ]
+  tables = [table(groups[name], results, claims.short(name)) for name in large]
   if useful:
-    names = [claims.short(n, results.names) for n in claims.grouped(useful)]
+    names = [claims.short(n) for n in claims.grouped(useful)]
     title = names[0] if len(names) == 1 else "What it is good for"
     tables.append(table(useful, results, title))
   if told:
@@ -99,15 +96,15 @@ def table(
     )
   )
   mains = [row[0] for row in rows]
-  name = lambda text: wording.name(text, results.names)
+  name = lambda text: wording.name(text)
   caption = _about(findings, results)
   grid = Grid()
   by = "Read by"
   if any(f.wanted == HIDDEN for f in mains):
     by = "Attack"
-  headings = [_heading(f, mains, results.names) for f in mains]
+  headings = [_heading(f, mains) for f in mains]
   if several:
-    texts = [claims.short(f.claim, results.names) for f in mains]
+    texts = [claims.short(f.claim) for f in mains]
     grid.add("Claim", [Cell(text) for text in texts])
   if not several or len({f.by for f in mains}) > 1:
     grid.add(by, headings)
@@ -160,7 +157,7 @@ def _places(
     if len(values) > 1:
       varying.append(key)
     else:
-      name = wording.name(key, results.names)
+      name = wording.name(key)
       sentences.append(f"{name}: {_content(values.pop())}.")
   return varying, sentences
 
@@ -185,7 +182,7 @@ def _rank(subject: str, results: Results) -> int:
 def _group(subject: str, results: Results) -> str:
   if subject == NOBODY:
     return "Without protection"
-  return wording.name(subject, results.names)
+  return wording.name(subject)
 
 
 def _kind(subject: str, results: Results) -> str:
@@ -200,21 +197,19 @@ def _is_rare(key: str, mains: Sequence[Finding]) -> bool:
   return long or flag or len(values) < len(mains) / 2
 
 
-def _heading(
-  finding: Finding, mains: Sequence[Finding], names: Mapping[str, str]
-) -> Cell:
+def _heading(finding: Finding, mains: Sequence[Finding]) -> Cell:
   """By whom, with what has no column: flags and numbers, and texts below."""
-  text, notes = [wording.name(finding.by, names, keep=True)], []
+  text, notes = [wording.name(finding.by, keep=True)], []
   for key, content in finding.where.items():
     same = len({f.where.get(key) for f in mains}) == 1
     if same or content is False or not _is_rare(key, mains):
       continue
     if not isinstance(content, str):
-      text.append(claims.place(key, content, names))
+      text.append(claims.place(key, content))
     elif len(content) > claims.LONG:
       notes.append(content)
     else:
-      notes.append(f"{wording.name(key, names)}: {content}.")
+      notes.append(f"{wording.name(key)}: {content}.")
   return Cell(", ".join(text), sub=" ".join(notes))
 
 
@@ -229,8 +224,7 @@ def _content(value: Any) -> str:
 def _about(findings: Iterable[Finding], results: Results) -> list[str]:
   """Sentences on the metrics."""
   return [
-    f"{wording.name(name, results.names)}:"
-    f" {results.metrics[name].about.removesuffix('.')}."
+    f"{wording.name(name)}: {results.metrics[name].about.removesuffix('.')}."
     for name in dict.fromkeys(f.metric for f in findings)
     if results.metrics[name].about
   ]
@@ -293,7 +287,7 @@ def _add_figures(
     found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
     told = all(f.wanted == TOLD for f in found if f)
     cells = [_figure(f, results) for f in found]
-    grid.add(wording.name(other, results.names), cells, True, detail=told)
+    grid.add(wording.name(other), cells, True, detail=told)
   grid.add("Floor", write([f.floor for f in mains]), True)
   ceilings = [f.ceiling.value if f.ceiling else None for f in mains]
   grid.add("Ceiling", write(ceilings), True)
@@ -321,12 +315,12 @@ def _attributes(
 
   def reader(f: Finding) -> tuple[str, str]:
     places = [
-      claims.place(key, f.where[key], results.names)
+      claims.place(key, f.where[key])
       for key in varying
       if f.where.get(key, False) is not False
     ]
     metric = [f.metric] if several else []
-    by = wording.name(f.by, results.names, keep=True)
+    by = wording.name(f.by, keep=True)
     return by, ", ".join([*metric, *places])
 
   table: dict[tuple[str, str], dict] = {}
@@ -337,7 +331,7 @@ def _attributes(
     row[by] = f
   keys = sorted(table, key=lambda key: _rank(key[0], results))
   grid = Grid()
-  names = [claims.short(claim, results.names) for _, claim in keys]
+  names = [claims.short(claim) for _, claim in keys]
   grid.add("Attribute", [Cell(name) for name in names])
   floors = {
     key: {
@@ -403,7 +397,7 @@ def _told(findings: Sequence[Finding], results: Results) -> Table:
   columns: dict[Any, Column] = {}
   cells: dict[str, dict] = {}
   for f in sorted(findings, key=lambda f: _rank(f.subject, results)):
-    title = claims.short(f.claim, results.names)
+    title = claims.short(f.claim)
     columns[f.claim, f.metric] = Column(title, True, sub=f.metric)
     cell = _figure(f, results)
     if f.hits is not None:
@@ -439,10 +433,10 @@ def comparison(results: Results) -> Table | None:
 def _compared(topic: claims.Topic, results: Results) -> Cell:
   worst = claims.worst(topic.findings, results)
   level = claims.judge(worst, results).level
-  mark, sub = claims.word(worst, level), claims.describe(worst, results.names)
+  mark, sub = claims.word(worst, level), claims.describe(worst)
   if topic.group == claims.ATTRIBUTES:
     good, total = claims.tally(topic.findings, results)
-    name = claims.short(worst.claim, results.names)
+    name = claims.short(worst.claim)
     sub = f"{name}: {claims.value(worst, results)} by {sub}"
     text = f"{good} of {total} {topic.wanted}"
     return Cell(text, mark, level, sub)
@@ -452,14 +446,14 @@ def _compared(topic: claims.Topic, results: Results) -> Cell:
   return Cell(claims.value(worst, results), mark, level, sub, drawn)
 
 
-def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
+def phases(privacy: Mapping[str, Any]) -> Table:
   """The grounds of a privacy guarantee: a row for each phase of training."""
   rows, grid = privacy["phases"], Grid()
   for key in dict.fromkeys(key for phase in rows for key in phase):
     values = [phase.get(key) for phase in rows]
     number = all(isinstance(value, (int, float)) for value in values)
     cells = [Cell(_setting(value)) for value in values]
-    grid.add(wording.name(key, names), cells, number)
+    grid.add(wording.name(key), cells, number)
   return Table(
     "What the guarantee rests on",
     "",

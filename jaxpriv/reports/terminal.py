@@ -29,7 +29,6 @@ def print_tables(
     ResultsError: a finding is incomplete or contradicts itself.
   """
   console = console or Console()
-  results = results_lib.check(results)
   headline = summary.headline(results)
   style = f"bold {STYLES[headline.level]}"
   console.print(Text(f"{headline.text}.\n", style))

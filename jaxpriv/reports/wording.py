@@ -2,7 +2,6 @@
 
 import datetime
 import math
-from collections.abc import Mapping
 from typing import TypeGuard
 
 from jaxpriv.metrics.finding import Metric
@@ -147,18 +146,8 @@ def number(value: float) -> str:
   return f"{value:,.0f}" if float(value).is_integer() else real(value)
 
 
-def name(
-  identifier: str, names: Mapping[str, str] | None = None, keep: bool = False
-) -> str:
-  """Writes a name for people: as `names` has it, else "k_same" -> "K same".
-
-  Args:
-    identifier: of a mechanism, a claim, a column, ...
-    names: how to write some of them, as the results have it.
-    keep: whether to leave the first letter as it is.
-  """
-  if names and identifier in names:
-    return names[identifier]
+def name(identifier: str, keep: bool = False) -> str:
+  """Writes a name for people: "k_same" -> "K same"; `keep` leaves the k."""
   text = identifier.replace("_", " ").strip()
   if keep or text[1:2].isupper():  # as mAP
     return text

@@ -146,7 +146,7 @@ def test_bars_leave_no_column_behind(tmp_path):
 
 def test_a_model_says_what_its_guarantee_rests_on(tmp_path):
   text = written(tmp_path, examples.model())
-  assert text.startswith("# Released model: DP multi-task\n")
+  assert text.startswith("# Released model: Dp multitask\n")
   assert "private for each image: epsilon 3.00, delta 1e-05" in text
   assert (
     "| multi\\_task | 0.06400 | 2.346 | 600 | 1.000 | log\\_variances 0.3000 |"

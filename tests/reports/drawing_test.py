@@ -96,8 +96,8 @@ def test_pairs_are_drawn_on_a_doubling_axis():
 def test_one_line_a_mechanism_and_a_legend():
   points = [(16, 0.2), (1024, 0.6)]
   curves = [curve(points, needed=100), curve(points, subject="key<ed")]
-  svg = str(drawing.pairs(curves, {}))
-  key = str(drawing.legend(curves, {"key<ed": "Key<ed"}))
+  svg = str(drawing.pairs(curves))
+  key = str(drawing.legend(curves))
   assert svg.count('class="series') == key.count('class="series') == 2
   assert "Deep poisoning: 0.40 reached with 100" in key
   assert "Key&lt;ed: 0.40 not reached with 1,024" in key

@@ -5,7 +5,6 @@ import pytest
 from jaxpriv.metrics.finding import HIDDEN, KEPT, TOLD, Metric
 from jaxpriv.reports import cells, tables
 from jaxpriv.reports import curves as curves_lib
-from jaxpriv.reports import results as results_lib
 from tests.reports import examples
 from tests.reports.examples import attack, attribute, finding, rebuilt
 
@@ -40,7 +39,7 @@ def test_what_varies_is_a_column_and_the_rest_is_said():
   assert titles(table)[:2] == ["Attack", "Gallery"]
   assert [row.group for row in table.rows] == [
     *["Embedded autoencoder"] * 2,
-    "Gaussian blur",
+    "Blur",
   ]
   assert texts(table)[0] == [
     *("naive", "other photograph", "6 / 1,000", "0.6%", ""),
@@ -59,7 +58,7 @@ def test_rows_of_a_control_stay_together():
   table = tables.table(rows, examples.images())
   assert [row.group for row in table.rows] == [
     *["Black box"] * 2,
-    *["Gaussian blur"] * 2,
+    *["Blur"] * 2,
   ]
   assert [row.cells[0].text for row in table.rows] == [
     *("reverse", "naive", "naive", "reverse")
@@ -70,9 +69,7 @@ def test_no_protection_comes_first_then_the_mechanism_and_the_worst():
   results = examples.features()
   table = view(results, "Appearance")
   groups = list(dict.fromkeys(row.group for row in table.rows))
-  assert groups == [
-    *("Without protection", "Deep poisoning", "Gaussian noise", "Keyed")
-  ]
+  assert groups == [*("Without protection", "Deep poisoning", "Noise", "Keyed")]
   mine = [row for row in table.rows if row.kind == "mine"]
   assert [row.cells[-1].mark for row in mine] == [
     *["not hidden"] * 3,
@@ -215,7 +212,7 @@ def test_what_is_told_is_a_row_for_each_mechanism():
   ]
   assert texts(table)[0] == ["Embedded autoencoder", "73.3%", "0.22", "11.5 dB"]
   assert table.rows[0].cells[1].sub == "733 / 1,000"
-  black = results_lib.check(examples.images())
+  black = examples.checked(examples.images())
   assert texts(view(black, "For information"))[2][-1] == "–"
 
 
@@ -337,7 +334,7 @@ def test_curves_take_the_nearest_of_each_number_of_pairs():
 
 
 def test_phases_of_a_guarantee():
-  table = tables.phases(examples.PRIVACY, {})
+  table = tables.phases(examples.PRIVACY)
   assert dict(zip(titles(table), texts(table)[0])) == {
     "Phase": "multi_task",
     "Sampling probability": "0.06400",

@@ -67,7 +67,6 @@ SHARE = Metric("share")
     (wording.date("2026-03-02T10:05:00+00:00"), "2 March 2026, 10:05"),
     (wording.date("yesterday"), "yesterday"),
     (wording.name("k_same"), "K same"),
-    (wording.name("sprn", {"sprn": "SPRN"}), "SPRN"),
     (wording.name("dp_multitask"), "Dp multitask"),
     (wording.name("mAP"), "mAP"),
     (wording.name("A7_probe", keep=True), "A7 probe"),
