@@ -116,9 +116,7 @@ def evaluate(
   if jax.process_index() == 0:
     results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
-    html.write(
-      place / "report.html", results, {"strips": people.strips}, curves
-    )
+    html.write(place / "report.html", results, people.strips, curves)
     evaluation.forget(place)
   return results
 

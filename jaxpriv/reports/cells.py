@@ -92,11 +92,10 @@ class Grid:
     self.columns: list[Column] = []
     self.cells: list[list[Cell]] = []
 
-  def add(
-    self, title: str, cells: Sequence[Cell], number=False, **more
-  ) -> None:
+  def add(self, title: str, cells: Sequence[Cell], *how, **more) -> None:
+    """Adds a column; what follows `cells` are fields of Column."""
     if any(cell not in (Cell(), Cell(wording.NOTHING)) for cell in cells):
-      self.columns.append(Column(title, number, **more))
+      self.columns.append(Column(title, *how, **more))
       self.cells.append(list(cells))
 
   def rows(self) -> list[list[Cell]]:

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from jaxpriv.reports import html as report
-from jaxpriv.reports import results as results_lib
 from jaxpriv.reports import summary, tables
 from tests.reports import examples, pages
 from tests.reports.pages import Page
@@ -21,13 +20,11 @@ def strips(count=1, length=3):
   generator = np.random.default_rng(0)
   pictures = generator.integers(0, 256, (count, length, 16, 16, 3), np.uint8)
   captions = ["original", *(f"attack {n}" for n in range(1, length))]
-  return {
-    "strips": [{"images": list(p), "captions": captions} for p in pictures]
-  }
+  return [{"images": list(p), "captions": captions} for p in pictures]
 
 
-def render(results, images=None, curves=None):
-  return report.render(results, images or {}, curves or {})
+def render(results, strips=(), curves=None):
+  return report.render(examples.checked(results), strips, curves or {})
 
 
 @pytest.fixture(scope="module", params=list(examples.ALL))
@@ -120,7 +117,7 @@ def test_images_are_embedded_bit_for_bit(page):
     np.asarray(Image.open(io.BytesIO(base64.b64decode(s.split(",")[1]))))
     for s in sources
   ]
-  expected = [p for strip in strips(2)["strips"] for p in strip["images"]]
+  expected = [p for strip in strips(2) for p in strip["images"]]
   np.testing.assert_array_equal(shown, expected)
   alts = [a["alt"] for tag, a in page.tags if tag == "img"]
   assert alts == ["original", "attack 1", "attack 2"] * 2
@@ -131,17 +128,13 @@ def test_images_are_embedded_bit_for_bit(page):
 def test_strips_of_any_length(length):
   page = Page(render(examples.images(), strips(1, length)))
   shown = [a["alt"] for tag, a in page.tags if tag == "img"]
-  assert shown == strips(1, length)["strips"][0]["captions"]
+  assert shown == strips(1, length)[0]["captions"]
 
 
-def test_a_strip_without_captions_and_one_with_too_few():
-  (strip,) = strips(1, 5)["strips"]
-  page = Page(render(examples.images(), {"strips": [strip["images"]]}))
-  alts = [a["alt"] for tag, a in page.tags if tag == "img"]
-  assert alts == [f"Image {n}" for n in range(1, 6)]
-  strip["captions"] = ["one"]
-  with pytest.raises(results_lib.ResultsError, match="1 captions and 5 images"):
-    render(examples.images(), {"strips": [strip]})
+def test_each_image_has_a_caption():
+  (strip,) = strips(1, 5)
+  with pytest.raises(ValueError, match="shorter"):
+    render(examples.images(), [{**strip, "captions": ["one"]}])
 
 
 def test_names_are_text_not_markup():
@@ -161,7 +154,7 @@ def test_names_are_text_not_markup():
     rows, mechanism=EVIL, products=[EVIL], not_claimed=[EVIL]
   )
   images = strips(1, 3)
-  images["strips"][0]["captions"] = [EVIL] * 3
+  images[0]["captions"] = [EVIL] * 3
   text = render(results, images, {EVIL: {EVIL: [(0, 1.0), (1, 2.0)]}})
   assert "<script" not in text
   Page(text)

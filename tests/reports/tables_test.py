@@ -322,10 +322,10 @@ def test_axes_fit_their_bars():
 
 def test_curves_take_the_nearest_of_each_number_of_pairs():
   mine, keyed = curves_lib.curves(examples.features())
-  assert [point[:2] for point in mine.points] == [
+  assert [(n, f.value) for n, f in mine.points.items()] == [
     *((16, 0.19), (64, 0.22), (256, 0.31), (1024, 0.71))
   ]
-  assert (mine.floor, mine.ceiling, mine.threshold) == (0.2, 0.85, 0.4)
+  assert mine.threshold == 0.4
   assert 256 < mine.needed < 1024 and keyed.needed is None
   assert keyed.subject == "keyed"
   plain = examples.without(examples.features(), "config")
