@@ -9,24 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxpriv.reports import cells, summary, tables, wording
-from jaxpriv.reports import results as results_lib
+from jaxpriv.reports.results import Results
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "told": ""}
 LONGEST = 12  # characters of a word that is not broken if that can be helped
 MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "told": ""}
 
 
-def print_tables(
-  results: results_lib.Results, console: Console | None = None
-) -> None:
+def print_tables(results: Results, console: Console | None = None) -> None:
   """Prints the headline, the tables of the mechanism, and the comparison.
 
   Args:
-    results: what was measured.
+    results: what was measured, as it was written or read.
     console: where to; standard output unless given.
-
-  Raises:
-    ResultsError: a finding is incomplete or contradicts itself.
   """
   console = console or Console()
   headline = summary.headline(results)
@@ -52,7 +47,11 @@ class _Column(NamedTuple):
 
 
 def _fitting(table: cells.Table, width: int) -> Table:
-  """The table as wide as the terminal lets it be, with whole words if so."""
+  """The table as wide as the terminal lets it be, with whole words if so.
+
+  First the gaps between columns are made smaller, then verdicts may take two
+  lines.
+  """
   for gap, wrap in ((2, False), (1, False), (1, True)):
     columns = _columns(table, gap, wrap)
     room = width - gap * (len(columns) - 1)
@@ -62,13 +61,7 @@ def _fitting(table: cells.Table, width: int) -> Table:
 
 
 def _columns(table: cells.Table, gap: int, wrap: bool) -> list[_Column]:
-  """The columns without detail.
-
-  Args:
-    table: to draw.
-    gap: spaces between columns, at least 1.
-    wrap: whether verdicts may take two lines.
-  """
+  """The columns without detail; `wrap` lets verdicts take two lines."""
   columns = []
   for i, column in enumerate(table.columns):
     if column.detail:
@@ -78,40 +71,31 @@ def _columns(table: cells.Table, gap: int, wrap: bool) -> list[_Column]:
       title = title.replace(" ", "\n")
     cells = [row.cells[i] for row in table.rows]
     marks = all(cell.text in ("", wording.NOTHING) for cell in cells)
-    texts = [_text(cell).plain for cell in cells]
+    lines = [*title.split("\n"), *(_text(cell).plain for cell in cells)]
+    most = max(map(len, lines))
+    words = [len(word) for line in lines for word in line.split()]
     whole = column.number or (marks and not wrap)
-    words = [word for text in [title, *texts] for word in text.split()]
-    least = min(max(map(len, words), default=1), LONGEST)
-    if whole:
-      least = max(least, *map(len, [*title.split("\n"), *texts]))
-    most = max(least, *map(len, [*title.split("\n"), *texts]))
+    least = most if whole else min(max(words, default=1), LONGEST)
     columns.append(_Column(title, column.number, marks, whole, least, most))
   return columns
 
 
 def _widths(columns: Sequence[_Column], room: int) -> list[int]:
-  """Shares out the room: rich leaves tables a character too wide for it.
+  """Takes what is too much from the widest, from verdicts and words last.
 
-  Verdicts come first, then as many columns as can be had without breaks.
+  Rich leaves tables a character too wide for that.
   """
-  widths = [column.least for column in columns]
-  broken = [i for i, column in enumerate(columns) if not column.whole]
-  while (spare := room - sum(widths)) > 0:
-    lacks = {i: columns[i].most - widths[i] for i in broken}
-    lacks = {i: lack for i, lack in lacks.items() if lack}
-    if not lacks:
-      break
-    fits = {i: lack for i, lack in lacks.items() if lack <= spare}
-    if fits:
-      i = min(fits, key=lambda i: (not columns[i].marks, fits[i]))
-      widths[i] += fits[i]
-    else:
-      widths[max(lacks, key=lambda i: lacks[i])] += 1
+  widths = [column.most for column in columns]
+  wide = lambda i: (
+    widths[i] > columns[i].least,
+    not columns[i].marks,
+    widths[i],
+  )
   while sum(widths) > room:
-    widest = max(broken, key=lambda i: widths[i], default=0)
-    if not broken or widths[widest] == 1:
+    loose = [i for i, w in enumerate(widths) if w > 1 and not columns[i].whole]
+    if not loose:
       break
-    widths[widest] -= 1
+    widths[max(loose, key=wide)] -= 1
   return widths
 
 
