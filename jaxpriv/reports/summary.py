@@ -185,7 +185,7 @@ def _threshold(results: Results) -> str:
       return f" No number of known pairs up to {most} reaches {wanted}."
     noun = "pair reaches" if curve.needed == 1 else "pairs reach"
     needed = f"{wording.count(curve.needed)} known {noun} {wanted}"
-    return f" {needed}; up to {most} were tried."
+    return f" {needed} on a line between those tried, up to {most}."
   return ""
 
 

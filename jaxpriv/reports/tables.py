@@ -121,7 +121,8 @@ def table(
   if len(trials) == 1:
     caption.append(f"Trials: {wording.count(*trials)}.")
   if len(trials) > 1 or any(f.hits is not None for f in mains):
-    grid.add("Trials", [_trials(f) for f in mains], True, len(trials) == 1)
+    cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
+    grid.add("Trials", cells, True, len(trials) == 1)
   write = lambda values: [
     Cell(wording.figure(v, results.metric(f))) for v, f in zip(values, mains)
   ]
@@ -233,13 +234,6 @@ def _about(findings: Iterable[Finding], results: Results) -> list[str]:
     for name, about in used.items()
     if about
   ]
-
-
-def _trials(finding: Finding) -> Cell:
-  """Right answers of all, or the number of all."""
-  if finding.hits is None:
-    return Cell(wording.count(finding.total))
-  return Cell(wording.of(finding.hits, finding.total))
 
 
 def _span(finding: Finding, results: Results) -> str:

@@ -201,7 +201,10 @@ def test_cards_of_features():
   appearance = shown["Appearance"]
   assert appearance.figure == "SSIM 0.71"
   assert "2 of 7 attacks are held off" in appearance.sentence
-  assert "known pairs reach SSIM 0.40; up to 1,024 were" in appearance.sentence
+  assert (
+    "known pairs reach SSIM 0.40 on a line between those tried, up to 1,024."
+    in appearance.sentence
+  )
   assert "pairs reach" not in shown["Identity"].sentence
   assert shown["Attributes, to hide"].figure == "1 of 2 hidden"
   assert "The strongest is Young by A7" in shown["Attributes, to hide"].sentence
