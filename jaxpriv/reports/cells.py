@@ -117,25 +117,18 @@ def bar(finding: Finding, metric: Metric) -> Bar | None:
   elif floor is None or ceiling is None or floor == ceiling:
     return None
   else:
-    place = lambda v: min(
-      max((1 + 4 * (v - floor) / (ceiling - floor)) / 6, 0.03), 0.97
-    )
-  low, value, high = map(place, (finding.low, finding.value, finding.high))
-  label = (
-    f"{finding.metric} {wording.figure(finding.value, metric)}, interval"
-    f" {wording.span(finding.low, finding.high, metric)}"
-  )
+    scale = lambda v: (1 + 4 * (v - floor) / (ceiling - floor)) / 6
+    place = lambda v: min(max(scale(v), 0.03), 0.97)
+  span = wording.span(finding.low, finding.high, metric)
+  value = wording.figure(finding.value, metric)
+  label = f"{finding.metric} {value}, interval {span}"
+  ends = []
   for noun, end in (("floor", floor), ("ceiling", ceiling)):
+    ends.append(None if end is None else place(end))
     if end is not None:
       label += f", {noun} {wording.figure(end, metric)}"
-  return Bar(
-    min(low, high),
-    value,
-    max(low, high),
-    None if floor is None else place(floor),
-    None if ceiling is None else place(ceiling),
-    label,
-  )
+  low, high = sorted((place(finding.low), place(finding.high)))
+  return Bar(low, place(finding.value), high, ends[0], ends[1], label)
 
 
 def axis(shares: set[bool]) -> tuple[tuple[float, str], ...]:

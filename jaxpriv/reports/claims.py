@@ -6,6 +6,7 @@ Verdicts come from `jaxpriv.metrics.finding`; here they only get words.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from jaxpriv.metrics import finding as finding_lib
 from jaxpriv.metrics.finding import (
   BAD,
   GOOD,
@@ -93,13 +94,12 @@ def worst(findings: Iterable[Finding], results: Results) -> Finding:
   Where another metric of the same row says no worse, the row's own is taken.
   """
   listed = list(findings)
-  judged = [f for f in listed if f.wanted != TOLD]
-  if not judged:
+  chosen = finding_lib.worst(listed, results.metrics)
+  if chosen is None:
     return listed[0]
-  chosen = max(judged, key=results.badness)
-  own = next(f for f in judged if row_of(f) == row_of(chosen))
-  level = results.judge(chosen).level
-  return own if results.judge(own).level == level else chosen
+  row = [f for f in listed if row_of(f) == row_of(chosen) and f.wanted != TOLD]
+  same = results.judge(row[0]).level == results.judge(chosen).level
+  return row[0] if same else chosen
 
 
 def row_of(finding: Finding) -> tuple:

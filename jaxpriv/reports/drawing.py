@@ -44,15 +44,13 @@ def png(image: np.ndarray) -> str:
 
 def _svg(kind: str, size: tuple[int, int], label: str, content: str) -> Markup:
   width, height = size
-  told = f'role="img" aria-label="{escape(label)}"' if label else (
-    'aria-hidden="true"'
-  )  # fmt: skip
-  fixed = (
-    "" if kind.startswith("chart") else f'width="{width}" height="{height}" '
-  )
+  hidden = 'aria-hidden="true"'
+  told = f'role="img" aria-label="{escape(label)}"' if label else hidden
+  if not kind.startswith("chart"):  # charts are as wide as there is room
+    told += f' width="{width}" height="{height}"'
   return Markup(
-    f'<svg class="{escape(kind)}" {fixed}viewBox="0 0 {width} {height}" '
-    f"{told}>{content}</svg>"
+    f'<svg class="{escape(kind)}" viewBox="0 0 {width} {height}" {told}>'
+    f"{content}</svg>"
   )
 
 
@@ -63,10 +61,10 @@ def _across(place: float) -> float:
 
 def axis(ticks: Sequence[tuple[float, str]]) -> Markup:
   """Draws the scale that stands above a column of bars."""
+  anchors = {0.0: "start", 1.0: "end"}
   marks = "".join(
-    f'<text x="{_across(place):.1f}" y="12" text-anchor="'
-    f'{"start" if place == 0 else "end" if place == 1 else "middle"}">'
-    f"{escape(text)}</text>"
+    f'<text x="{_across(place):.1f}" y="12" '
+    f'text-anchor="{anchors.get(place, "middle")}">{escape(text)}</text>'
     for place, text in ticks
   )
   return _svg("axis", BAR, "", marks)
@@ -77,28 +75,24 @@ def bar(drawn: cells.Bar, level: str) -> Markup:
 
   `level` is the class that colours it: good, unclear, bad or told.
   """
-  width, height = BAR
-  middle = height / 2
-  left, value, right = map(_across, (drawn.low, drawn.value, drawn.high))
-  parts = [
-    f'<line class="track" x1="4" x2="{width - 4}" y1="{middle}" y2="{middle}"/>'
-  ]
+  line = lambda kind, x1, x2, y1, y2: (
+    f'<line class="{kind}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1}" y2="{y2}"/>'
+  )
+  dot = lambda kind, place, radius: (
+    f'<circle class="{kind}" cx="{_across(place):.1f}" cy="9" r="{radius}"/>'
+  )
+  parts = [line("track", _across(0), _across(1), 9, 9)]
   if drawn.floor is not None:
     x = _across(drawn.floor)
-    parts.append(
-      f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="1" '
-      f'y2="{height - 1}"/>'
-    )
+    parts.append(line("floor", x, x, 1, 17))
   if drawn.ceiling is not None:
-    parts.append(
-      f'<circle class="ceiling" cx="{_across(drawn.ceiling):.1f}" '
-      f'cy="{middle}" r="3.5"/>'
-    )
+    parts.append(dot("ceiling", drawn.ceiling, 3.5))
+  left, right = _across(drawn.low), _across(drawn.high)
   parts.append(
-    f'<rect class="interval" x="{left:.1f}" y="{middle - 4}" '
+    f'<rect class="interval" x="{left:.1f}" y="5" '
     f'width="{max(right - left, 1):.1f}" height="8" rx="2"/>'
-    f'<circle class="value" cx="{value:.1f}" cy="{middle}" r="2.5"/>'
   )
+  parts.append(dot("value", drawn.value, 2.5))
   return _svg(f"bar {level}", BAR, drawn.label, "".join(parts))
 
 

@@ -73,11 +73,6 @@ class Results(NamedTuple):
     """The products that the run releases."""
     return self.header["products"]
 
-  @property
-  def mine(self) -> list[Finding]:
-    """The findings on the mechanism itself."""
-    return [f for f in self.findings if f.subject == self.mechanism]
-
   def metric(self, finding: Finding) -> Metric:
     """How to read a finding."""
     return self.metrics[finding.metric]

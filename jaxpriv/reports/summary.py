@@ -250,8 +250,8 @@ def limits(
     results: of the run, if it was evaluated.
     given: sentences that come first.
   """
-  header = results.header if results else {}
-  findings = results.mine if results else []
+  header, findings = (results.header, results.findings) if results else ({}, [])
+  findings = [f for f in findings if f.subject == header["mechanism"]]
   hidden = [f for f in findings if f.wanted == HIDDEN]
   lines = [*given, *header.get("not_claimed", [])]
   if header.get("privacy"):

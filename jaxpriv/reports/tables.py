@@ -89,9 +89,9 @@ def table(
     return _attributes(findings, results, title)
   several = len(claims.grouped(findings)) > 1
   rows = _rows(findings, merge=not several)
-  decisive = lambda row: claims.worst(row, results)
   if not several:
-    rows.sort(key=lambda row: results.badness(decisive(row)), reverse=True)
+    badness = lambda row: results.badness(claims.worst(row, results))
+    rows.sort(key=badness, reverse=True)
   # The rows of a subject stay together, wherever its first one stands.
   turns = list(dict.fromkeys(row[0].subject for row in rows))
   turns.sort(key=lambda subject: _rank(subject, results))
@@ -114,8 +114,7 @@ def table(
       values = [f.where.get(key) for f in mains]
       number = not any(isinstance(v, str) for v in values)
       grid.add(wording.name(key), [Cell(_content(v)) for v in values], number)
-  measures = list(dict.fromkeys(f.metric for f in mains))
-  if len(measures) > 1:
+  if len({f.metric for f in mains}) > 1:
     grid.add("Measure", [Cell(f.metric) for f in mains])
   trials = {f.total for f in mains}
   if len(trials) == 1:
@@ -123,14 +122,34 @@ def table(
   if len(trials) > 1 or any(f.hits is not None for f in mains):
     cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
     grid.add("Trials", cells, True, len(trials) == 1)
+  _add_figures(grid, rows, results)
+  alone = set(turns) == {results.mechanism}
+  return Table(
+    title,
+    " ".join(caption),
+    grid.columns,
+    [
+      _row(f.subject, cells, results, grouped=not alone)
+      for f, cells in zip(mains, grid.rows())
+    ],
+  )
+
+
+def _add_figures(
+  grid: Grid, rows: Sequence[list[Finding]], results: Results
+) -> None:
+  """Adds value, bar, interval, further metrics, floor, ceiling and verdict."""
+  mains = [row[0] for row in rows]
+  decisive = [claims.worst(row, results) for row in rows]
   write = lambda values: [
     Cell(wording.figure(v, results.metric(f))) for v, f in zip(values, mains)
   ]
-  name = wording.name(measures[0]) if len(measures) == 1 else "Value"
+  measures = {f.metric for f in mains}
+  name = wording.name(*measures) if len(measures) == 1 else "Value"
   grid.add(name, write(f.value for f in mains), True)
   bars = [bar(f, results.metric(f)) for f in mains]
   if any(bars):
-    levels = [results.judge(decisive(row)).level for row in rows]
+    levels = [results.judge(f).level for f in decisive]
     cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
     drawn = {
       results.metric(f).unit == "share" for f, b in zip(mains, bars) if b
@@ -146,18 +165,8 @@ def table(
   grid.add("Floor", write(f.floor for f in mains), True)
   ceilings = (f.ceiling.value if f.ceiling else None for f in mains)
   grid.add("Ceiling", write(ceilings), True)
-  verdicts = [_verdict(row[0], decisive(row), results) for row in rows]
+  verdicts = [_verdict(f, d, results) for f, d in zip(mains, decisive)]
   grid.add(VERDICT, verdicts)
-  alone = set(turns) == {results.mechanism}
-  return Table(
-    title,
-    " ".join(caption),
-    grid.columns,
-    [
-      _row(f.subject, cells, results, grouped=not alone)
-      for f, cells in zip(mains, grid.rows())
-    ],
-  )
 
 
 def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:

@@ -117,7 +117,7 @@ def tick(value: float) -> str:
   """Formats a number beside an axis, without needless zeros: "0.75", "20k"."""
   if abs(value) >= 10_000:
     return f"{tick(value / 1000)}k"
-  return f"{value:.3g}".replace("-", "−").replace("e−0", "e−")
+  return f"{value:.4g}".replace("-", "−").replace("e−0", "e−")
 
 
 def date(iso: str | None) -> str:

@@ -53,6 +53,7 @@ SHARE = Metric("share")
     (wording.number(1024), "1,024"),
     (wording.number(0.25), "0.250"),
     (wording.tick(20_000), "20k"),
+    (wording.tick(1500), "1500"),
     (wording.tick(0.75), "0.75"),
     (wording.tick(-1e-05), "−1e−5"),
     (wording.real(0.001), "0.00100"),
