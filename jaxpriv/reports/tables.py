@@ -144,8 +144,8 @@ def _add_figures(
   write = lambda values: [
     Cell(wording.figure(v, results.metric(f))) for v, f in zip(values, mains)
   ]
-  measures = {f.metric for f in mains}
-  name = wording.name(*measures) if len(measures) == 1 else "Value"
+  same = len({f.metric for f in mains}) == 1
+  name = wording.name(mains[0].metric) if same else "Value"
   grid.add(name, write(f.value for f in mains), True)
   bars = [bar(f, results.metric(f)) for f in mains]
   if any(bars):
