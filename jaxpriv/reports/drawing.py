@@ -157,9 +157,9 @@ def _plot(
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
   """At most so many steps of 1, 2 or 5 times a power of ten, and their ends."""
-  if not high > low:
-    return [low]
   rough = (high - low) / most
+  if not 1e-300 < rough < 1e300:
+    return [low]
   unit = 10.0 ** math.floor(math.log10(rough))
   step = next(n * unit for n in (1, 2, 5, 10) if n * unit >= rough * (1 - 1e-9))
   first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

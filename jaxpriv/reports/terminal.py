@@ -1,8 +1,5 @@
 """The results for a terminal, by rich."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -35,77 +32,31 @@ def print_tables(results: Results, console: Console | None = None) -> None:
   console.print(Text(tables.BASIS, "dim"))
 
 
-class _Column(NamedTuple):
-  """How a column is drawn, and between which widths."""
-
-  title: str
-  number: bool
-  marks: bool  # nothing but verdicts
-  whole: bool  # never broken
-  least: int
-  most: int
-
-
 def _fitting(table: cells.Table, width: int) -> Table:
   """The table as wide as the terminal lets it be, with whole words if so.
 
   First the gaps between columns are made smaller, then verdicts may take two
-  lines.
+  lines, and last of all words are broken.
   """
-  for gap, wrap in ((2, False), (1, False), (1, True)):
-    columns = _columns(table, gap, wrap)
-    room = width - gap * (len(columns) - 1)
-    if sum(column.least for column in columns) <= room:
+  tight = ((1, True, longest) for longest in range(LONGEST, 0, -1))
+  for tried in ((2, False, LONGEST), (1, False, LONGEST), *tight):
+    drawn, least = _drawn(table, *tried)
+    if least <= width:
       break
-  return _rich(table, columns, gap, _widths(columns, room))
+  return drawn
 
 
-def _columns(table: cells.Table, gap: int, wrap: bool) -> list[_Column]:
-  """The columns without detail; `wrap` lets verdicts take two lines."""
-  columns = []
-  for i, column in enumerate(table.columns):
-    if column.detail:
-      continue
-    title = f"{column.title}\n{column.sub}" if column.sub else column.title
-    if column.number and gap == 1:
-      title = title.replace(" ", "\n")
-    cells = [row.cells[i] for row in table.rows]
-    marks = all(cell.text in ("", wording.NOTHING) for cell in cells)
-    lines = [*title.split("\n"), *(_text(cell).plain for cell in cells)]
-    most = max(map(len, lines))
-    words = [len(word) for line in lines for word in line.split()]
-    whole = column.number or (marks and not wrap)
-    least = most if whole else min(max(words, default=1), LONGEST)
-    columns.append(_Column(title, column.number, marks, whole, least, most))
-  return columns
+def _drawn(
+  table: cells.Table, gap: int, wrap: bool, longest: int
+) -> tuple[Table, int]:
+  """The table, and the least width of it.
 
-
-def _widths(columns: Sequence[_Column], room: int) -> list[int]:
-  """Takes what is too much from the widest, from verdicts and words last.
-
-  Rich leaves tables a character too wide for that.
+  Args:
+    table: to draw.
+    gap: spaces between columns, at least 1.
+    wrap: whether verdicts may take two lines.
+    longest: characters of a word that is not broken.
   """
-  widths = [column.most for column in columns]
-  wide = lambda i: (
-    widths[i] > columns[i].least,
-    not columns[i].marks,
-    widths[i],
-  )
-  while sum(widths) > room:
-    loose = [i for i, w in enumerate(widths) if w > 1 and not columns[i].whole]
-    if not loose:
-      break
-    widths[max(loose, key=wide)] -= 1
-  return widths
-
-
-def _rich(
-  table: cells.Table,
-  columns: Sequence[_Column],
-  gap: int,
-  widths: Sequence[int],
-) -> Table:
-  """The table with columns of such widths, and a line between groups."""
   groups = list(dict.fromkeys(row.group for row in table.rows))
   caption = table.caption
   if len(groups) > 1:
@@ -122,21 +73,34 @@ def _rich(
     padding=(0, gap - 1, 0, 0),
     min_width=72,
   )
-  for column, width in zip(columns, widths):
-    drawn.add_column(
-      Text(column.title),
-      justify="right" if column.number else "left",
-      no_wrap=column.whole,
-      overflow="fold",
-      width=width,
-    )
   shown = [i for i, column in enumerate(table.columns) if not column.detail]
+  least = gap * (len(shown) - 1)
+  for i in shown:
+    column, cells = table.columns[i], [row.cells[i] for row in table.rows]
+    title = f"{column.title}\n{column.sub}" if column.sub else column.title
+    if column.number and gap == 1:
+      title = title.replace(" ", "\n")
+    marks = all(cell.text in ("", wording.NOTHING) for cell in cells)
+    lines = [*title.split("\n"), *(_text(cell).plain for cell in cells)]
+    words = [len(word) for line in lines for word in line.split()]
+    whole = column.number or (marks and not wrap)
+    need = (
+      max(map(len, lines)) if whole else min(max(words, default=1), longest)
+    )
+    least += need
+    drawn.add_column(
+      Text(title),
+      justify="right" if column.number else "left",
+      no_wrap=whole,
+      overflow="fold",
+      min_width=need,
+    )
   for number, row in enumerate(table.rows):
     if number and row.group != table.rows[number - 1].group:
       drawn.add_section()
     style = "dim" if row.kind == "reference" else ""
     drawn.add_row(*(_text(row.cells[i]) for i in shown), style=style)
-  return drawn
+  return drawn, least
 
 
 def _text(cell: cells.Cell) -> Text:

@@ -78,6 +78,8 @@ def test_short_and_flat_curves(points):
     (0, 20_000, 4, [0, 5000, 10_000, 15_000, 20_000]),
     (0.0021, 0.0089, 4, [0.004, 0.006, 0.008]),
     (7, 7, 4, [7]),
+    (0, 5e-324, 4, [0]),
+    (-1.7e308, 1.7e308, 4, [-1.7e308]),
   ],
 )
 def test_ticks_are_round_numbers(low, high, most, expected):
