@@ -114,6 +114,7 @@ def evaluate(
     "data": _describe(config, data, people),
     "timing": {"evaluation_seconds": seconds},
     "products": list(products),
+    "not_claimed": list(targets[0].limits),
     **statement,
   }
   results = results_lib.collect(header, findings)
@@ -122,9 +123,7 @@ def evaluate(
   if jax.process_index() == 0:
     results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
-    html.write(
-      place / "report.html", results, {"strips": people.strips}, curves
-    )
+    html.write(place / "report.html", results, people.strips, curves)
     evaluation.forget(place)
   return results
 

@@ -164,6 +164,12 @@ class _Kept:
     begun = time.monotonic()
     findings = list(attack.module.attack(self.target, people, **attack.options))
     seconds = time.monotonic() - begun
+    for row in findings:  # not to be kept, and met again by the next call
+      wrong = finding.problems(row)
+      if wrong:
+        raise ValueError(
+          f"attack {attack.name}, {row.by} on {row.claim}: {wrong}"
+        )
     if jax.process_index() == 0:
       self.directory.mkdir(parents=True, exist_ok=True)
       _write_strips(path.with_suffix(".npz"), people.strips)

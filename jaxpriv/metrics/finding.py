@@ -17,11 +17,13 @@ To add a metric, a module that yields it adds a key to METRICS.
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 HIDDEN, KEPT, TOLD = "hidden", "kept", "told"
 GOOD, UNCLEAR, BAD = "good", "unclear", "bad"
 SEVERITY = {GOOD: 0, TOLD: 0, UNCLEAR: 1, BAD: 2}
+ROUNDING = 1e-6  # a value may be so far off what it is said to be
 NOBODY = "none"  # the subject of figures measured without any protection
 
 
@@ -166,6 +168,74 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def problems(finding: Finding, metric: Metric | None = None) -> str | None:
+  """Why a finding is not to be kept or shown; None if nothing is wrong with it.
+
+  Refused are: an unknown metric or `wanted`; a field of a wrong type; a value
+  outside its interval, that of the ceiling included; less than one trial; hits
+  that are none of the trials, or whose share is not the value; figures that are
+  not finite, if they are judged; and entries of `where` that are no text, bool
+  or number.
+
+  Args:
+    finding: to check, its fields of any type.
+    metric: how to read it; by default its entry in METRICS.
+  """
+  for name in ("subject", "claim", "wanted", "by", "metric"):
+    if not isinstance(getattr(finding, name), str):
+      return f"{name} must be text, not {getattr(finding, name)!r}"
+  if finding.wanted not in (HIDDEN, KEPT, TOLD):
+    return f"wanted must be hidden, kept or told, not {finding.wanted!r}"
+  if metric is None and finding.metric not in METRICS:
+    return unknown(finding.metric)
+  best = finding.ceiling
+  if not isinstance(best, Interval | None):
+    return f"ceiling must be an object of value, low and high, not {best!r}"
+  figures = {name: getattr(finding, name) for name in Interval._fields}
+  if finding.floor is not None:
+    figures["floor"] = finding.floor
+  if best is not None:
+    figures |= {f"ceiling {k}": v for k, v in best._asdict().items()}
+  for name, value in figures.items():
+    if not _is_number(value, finite=finding.wanted != TOLD):
+      return f"{name} must be a number, not {value!r}"
+  hits, total = finding.hits, finding.total
+  for name, value in (("total", total), ("hits", 0 if hits is None else hits)):
+    # True is an int in Python, and no number of anything.
+    if not isinstance(value, Integral) or isinstance(value, bool):
+      return f"{name} must be a whole number, not {value!r}"
+  if not isinstance(finding.where, Mapping):
+    return f"where must be an object, not {finding.where!r}"
+  for name, value in finding.where.items():
+    if not isinstance(value, str | bool) and not _is_number(value):
+      return f"{name} in where must be text or a number, not {value!r}"
+  for name, ends in (("", finding), ("ceiling: ", best or finding)):
+    value, low, high = ends.value, ends.low, ends.high
+    if value < low - ROUNDING or value > high + ROUNDING:
+      return f"{name}value {value} lies outside its interval, {low} to {high}"
+  if total < 1:
+    return f"total must be 1 or more, not {total}"
+  if hits is not None and not 0 <= hits <= total:
+    return f"hits {hits} of a total of {total}"
+  if hits is not None and abs(finding.value - hits / total) > ROUNDING:
+    return f"value {finding.value} is not hits / total, {hits} / {total}"
+  return None
+
+
+def _is_number(value: Any, finite: bool = True) -> bool:
+  if not isinstance(value, Real) or isinstance(value, bool):
+    return False
+  return math.isfinite(value) or not finite
+
+
+def unknown(metric: str) -> str:
+  """What to do about a metric that nobody has described."""
+  return (
+    f"metric {metric!r} is unknown: add it to jaxpriv.metrics.finding.METRICS,"
+    " with its unit and direction"
+  )
+
+
 class Verdict(NamedTuple):
   """GOOD, UNCLEAR, BAD or TOLD, and why."""
 
@@ -193,10 +263,7 @@ def judge(finding: Finding, metric: Metric | None = None) -> Verdict:
   """
   metric = metric or METRICS.get(finding.metric)
   if metric is None:
-    raise ValueError(
-      f"metric {finding.metric!r} of {finding.by} is unknown: add it to"
-      " jaxpriv.metrics.finding.METRICS, with its unit and direction"
-    )
+    raise ValueError(f"{finding.by}: {unknown(finding.metric)}")
   if finding.wanted == TOLD:
     return Verdict(TOLD, "")
   if finding.wanted not in (HIDDEN, KEPT):
@@ -271,24 +338,27 @@ def excess(finding: Finding, metric: Metric | None = None) -> float:
   return above / abs(finding.ceiling.value - floor)
 
 
+def badness(
+  finding: Finding, metric: Metric | None = None
+) -> tuple[int, float]:
+  """A key that puts the worst finding last, and what is told first.
+
+  Among equal verdicts the worst is the one read best if hidden is wanted, and
+  the one read worst if kept is wanted.
+  """
+  if finding.wanted == TOLD:
+    return -1, 0.0
+  share = excess(finding, metric)
+  severity = SEVERITY[judge(finding, metric).level]
+  return severity, share if finding.wanted == HIDDEN else -share
+
+
 def worst(
   findings: Iterable[Finding], metrics: Mapping[str, Metric] = METRICS
 ) -> Finding | None:
-  """The finding with the worst verdict, among those that are judged.
-
-  Among equal verdicts it is the one read best if hidden is wanted, and the one
-  read worst if kept is wanted.
-  """
-
-  def key(finding: Finding):
-    metric = metrics.get(finding.metric)
-    share = excess(finding, metric)
-    return (
-      SEVERITY[judge(finding, metric).level],
-      share if finding.wanted == HIDDEN else -share,
-    )
-
+  """The worst of the findings that are judged; see `badness`."""
   judged = [f for f in findings if f.wanted != TOLD]
+  key = lambda f: badness(f, metrics.get(f.metric))
   return max(judged, key=key, default=None)
 
 

@@ -48,6 +48,7 @@ FRAMED = {
   "landmarks": "by their landmarks",
   "box": "by a box",
   "centre": "by the central square of the image",
+  "whole": "by the whole image",
 }
 Sections = Sequence[tuple[str, str]]
 
@@ -70,7 +71,6 @@ def write(
   complete = results_lib.plain({**card, "results": None})
   if results is not None:
     complete["results"] = results_lib.encode(results)
-    results = results_lib.check(results)
     # A published card holds the config once, beside the results.
     header = {"config": complete.get("config", {}), **results.header}
     results = results._replace(header=header)
@@ -123,62 +123,59 @@ def markdown(
   card: Mapping[str, Any], results: Results | None, sections: Sections = ()
 ) -> str:
   """Returns CARD.md; `card` is complete, as card.json has it."""
-  products = [
-    TITLES.get(name, wording.name(name).lower())
-    for name in card.get("products", {})
-  ]
+  names = card.get("products", {})
+  products = [TITLES.get(n, wording.name(n).lower()) for n in names]
   title = " and ".join(products) or "release"
-  names = results.names if results else {}
-  name = wording.name(card.get("mechanism", ""), names)
+  name = wording.name(card.get("mechanism", ""))
+  measured = list(_measured(results)) if results else []
   parts = [
     f"# {md.text(title[:1].upper() + title[1:])}: {md.text(name)}",
     _origin(card),
     *(text for title, text in sections if not title),
     "## What was measured",
-    *(_measured(results) if results and _says(results) else [NO_FIGURES]),
+    *(measured or [NO_FIGURES]),
     "## What is not protected",
     md.bullets(card["not_protected"]),
-    "## What is missing",
-    _missing(card),
+    *_missing(card),
     "## Terms",
     md.text(card["terms"]),
   ]
   for title, text in sections:
     parts += [f"## {md.text(title)}", text] if title else []
-  return "\n\n".join([*parts, "## How it was made", _made(card)]) + "\n"
-
-
-def _says(results: Results) -> bool:
-  """Whether there is anything to say of the mechanism itself."""
-  return bool(summary.cards(results))
+  parts += [
+    "## How it was made",
+    "\n".join(f"- {line}" for line in _made(card)),
+  ]
+  return "\n\n".join(parts) + "\n"
 
 
 def _origin(card: Mapping[str, Any]) -> str:
   by = f"jaxpriv {card.get('version', '')}".strip()
-  when = wording.date(card.get("created"))
-  counts = card.get("counts", {})
+  when, counts = wording.date(card.get("created")), card.get("counts", {})
   text = f"Made by {by}{f' on {when}' if when else ''}."
   if "written" in counts:
     text += f" {wording.count(counts['written'])} were written"
-    read = counts.get("read")
-    text += f" of {wording.count(read)} read." if read is not None else "."
+    text += (
+      f" of {wording.count(counts['read'])} read." if "read" in counts else "."
+    )
   return md.text(text)
 
 
 def _measured(results: Results) -> Iterator[str]:
+  """What there is to say of the mechanism itself, if anything."""
+  cards = summary.cards(results)
+  if not cards:
+    return
   yield f"**{md.text(summary.headline(results).text)}.**"
-  for card in summary.cards(results):
-    yield (
-      f"{md.text(card.title)}: **{md.text(card.figure)}**"
-      f"{f', {md.text(card.word)}' if card.word else ''}."
-      f" {md.text(card.sentence)}"
-    )
+  for card in cards:
+    word = f", {md.text(card.word)}" if card.word else ""
+    figure = f"{md.text(card.title)}: **{md.text(card.figure)}**{word}."
+    yield f"{figure} {md.text(card.sentence)}"
   figures = tables.views(results, [results.mechanism])
   if figures:
     yield md.text(tables.BASIS)
-  privacy = results.header.get("privacy")
-  if privacy:
-    figures.append(tables.phases(privacy, results.names))
+  if privacy := results.header.get("privacy"):
+    figures.append(tables.phases(privacy))
   for table in figures:
     yield f"### {md.text(table.title)}"
     if table.caption:
@@ -188,16 +185,13 @@ def _measured(results: Results) -> Iterator[str]:
 
 def _table(table: cells.Table) -> str:
   """A table without its bars; groups become a column, if there are several."""
-  shown = [i for i, column in enumerate(table.columns) if not column.axis]
+  shown = [i for i, column in enumerate(table.columns) if not column.bars]
   grouped = len({row.group for row in table.rows}) > 1
-  titles = [
-    md.text(f"{table.columns[i].title} {table.columns[i].sub}".strip())
-    for i in shown
-  ]
-  lines = md.header(*(["Mechanism"] if grouped else []), *titles)
+  titles = [f"{c.title} {c.sub}" for c in table.columns if not c.bars]
+  lines = md.header(*["Mechanism"] * grouped, *map(md.text, titles))
   for row in table.rows:
-    cells = [_cell(row.cells[i]) for i in shown]
-    lines.append(md.row([*([md.text(row.group)] if grouped else []), *cells]))
+    group = [md.text(row.group)] * grouped
+    lines.append(md.row([*group, *(_cell(row.cells[i]) for i in shown)]))
   return "\n".join(lines)
 
 
@@ -206,24 +200,28 @@ def _cell(cell: cells.Cell) -> str:
   return md.text(f"{text} ({cell.sub})" if cell.sub and text else text)
 
 
-def _missing(card: Mapping[str, Any]) -> str:
+def _missing(card: Mapping[str, Any]) -> list[str]:
+  """A section, where images were read at all."""
+  if not card.get("counts"):
+    return []
   unreadable = card.get("unreadable", [])
-  number = len(unreadable) or card.get("counts", {}).get("unreadable", 0)
-  if not number:
-    return "Nothing: every image could be read."
+  number = len(unreadable) or card["counts"].get("unreadable", 0)
   noun = "image" if number == 1 else "images"
   text = f"{wording.count(number)} {noun} could not be read"
-  if not unreadable:  # they may be counted and not named
-    return f"{text}."
-  return f"{text}:\n\n{md.bullets(unreadable)}"
+  if not number:
+    text = "Nothing: every image could be read."
+  elif unreadable:  # they may be counted and not named
+    text += f":\n\n{md.bullets(unreadable)}"
+  else:
+    text += "."
+  return ["## What is missing", text]
 
 
-def _made(card: Mapping[str, Any]) -> str:
-  lines = [f"- mechanism: {md.code(card.get('mechanism', ''))}"]
+def _made(card: Mapping[str, Any]) -> Iterator[str]:
+  yield f"mechanism: {md.code(card.get('mechanism', ''))}"
   for key in ("parameters_sha256", "config_sha256"):
     if card.get(key):
-      lines.append(f"- {key.replace('_', ' ')}: {md.code(card[key])}")
+      yield f"{key.replace('_', ' ')}: {md.code(card[key])}"
   if card.get("framing"):
-    lines.append(f"- faces framed: {framed(card['framing'])}")
-  lines.append("- the whole configuration: `card.json`")
-  return "\n".join(lines)
+    yield f"faces framed: {framed(card['framing'])}"
+  yield "the whole configuration: `card.json`"

@@ -49,13 +49,15 @@ class Column(NamedTuple):
     title: its heading.
     number: whether it is aligned to the right.
     detail: whether it is left out where there is little room.
-    axis: (place from 0 to 1, text) of ticks, for a column of bars.
+    bars: whether it is of bars, and of nothing that can be written.
+    axis: (place from 0 to 1, text) of the ticks above bars of one scale.
     sub: a smaller line below the title.
   """
 
   title: str
   number: bool = False
   detail: bool = False
+  bars: bool = False
   axis: tuple[tuple[float, str], ...] = ()
   sub: str = ""
 
@@ -90,11 +92,10 @@ class Grid:
     self.columns: list[Column] = []
     self.cells: list[list[Cell]] = []
 
-  def add(
-    self, title: str, cells: Sequence[Cell], number=False, **more
-  ) -> None:
+  def add(self, title: str, cells: Sequence[Cell], *how, **more) -> None:
+    """Adds a column; what follows `cells` are fields of Column."""
     if any(cell not in (Cell(), Cell(wording.NOTHING)) for cell in cells):
-      self.columns.append(Column(title, number, **more))
+      self.columns.append(Column(title, *how, **more))
       self.cells.append(list(cells))
 
   def rows(self) -> list[list[Cell]]:
@@ -116,25 +117,18 @@ def bar(finding: Finding, metric: Metric) -> Bar | None:
   elif floor is None or ceiling is None or floor == ceiling:
     return None
   else:
-    place = lambda v: min(
-      max((1 + 4 * (v - floor) / (ceiling - floor)) / 6, 0.03), 0.97
-    )
-  low, value, high = map(place, (finding.low, finding.value, finding.high))
-  label = (
-    f"{finding.metric} {wording.figure(finding.value, metric)}, interval"
-    f" {wording.span(finding.low, finding.high, metric)}"
-  )
+    scale = lambda v: (1 + 4 * (v - floor) / (ceiling - floor)) / 6
+    place = lambda v: min(max(scale(v), 0.03), 0.97)
+  span = wording.span(finding.low, finding.high, metric)
+  value = wording.figure(finding.value, metric)
+  label = f"{finding.metric} {value}, interval {span}"
+  ends = []
   for noun, end in (("floor", floor), ("ceiling", ceiling)):
+    ends.append(None if end is None else place(end))
     if end is not None:
       label += f", {noun} {wording.figure(end, metric)}"
-  return Bar(
-    min(low, high),
-    value,
-    max(low, high),
-    None if floor is None else place(floor),
-    None if ceiling is None else place(ceiling),
-    label,
-  )
+  low, high = sorted((place(finding.low), place(finding.high)))
+  return Bar(low, place(finding.value), high, ends[0], ends[1], label)
 
 
 def axis(shares: set[bool]) -> tuple[tuple[float, str], ...]:

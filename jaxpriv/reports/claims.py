@@ -3,7 +3,7 @@
 Verdicts come from `jaxpriv.metrics.finding`; here they only get words.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxpriv.metrics import finding as finding_lib
@@ -16,7 +16,6 @@ from jaxpriv.metrics.finding import (
   TOLD,
   UNCLEAR,
   Finding,
-  Verdict,
 )
 from jaxpriv.reports import wording
 from jaxpriv.reports.results import Results
@@ -53,13 +52,9 @@ def group(finding: Finding) -> str:
   return ATTRIBUTES if finding.claim.startswith(ATTRIBUTE) else finding.claim
 
 
-def short(claim: str, names: Mapping[str, str], keep: bool = False) -> str:
-  """A claim for people: "attribute Big_Nose" -> "Big Nose".
-
-  `keep` leaves it as it is, for the middle of a sentence.
-  """
-  text = names.get(claim, claim if keep else claim.removeprefix(ATTRIBUTE))
-  return wording.name(text, names, keep)
+def short(claim: str) -> str:
+  """A claim as a heading: "attribute Big_Nose" -> "Big Nose"."""
+  return wording.name(claim.removeprefix(ATTRIBUTE))
 
 
 def grouped(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -84,19 +79,13 @@ def topics(results: Results, subject: str) -> list[Topic]:
   for claim, findings in grouped(mine).items():
     judged = {f.wanted for f in findings} - {TOLD}
     for wanted in judged or {TOLD}:
-      title = short(claim, results.names)
-      if len(judged) > 1:
-        title += ", to hide" if wanted == HIDDEN else ", to keep"
-      kept = [f for f in findings if f.wanted == wanted]
-      listed.append(Topic(title, claim, wanted, kept))
-  return sorted(listed, key=lambda topic: (HIDDEN, KEPT, TOLD).index(topic[2]))
-
-
-def judge(finding: Finding, results: Results) -> Verdict:
-  """The judge's verdict; what nobody has protected is told only."""
-  if finding.subject == NOBODY:
-    return Verdict(TOLD, "")
-  return finding_lib.judge(finding, results.metrics[finding.metric])
+      end = ", to hide" if wanted == HIDDEN else ", to keep"
+      title = short(claim) + (end if len(judged) > 1 else "")
+      chosen = [f for f in findings if f.wanted == wanted]
+      listed.append(Topic(title, claim, wanted, chosen))
+  return sorted(
+    listed, key=lambda topic: (HIDDEN, KEPT, TOLD).index(topic.wanted)
+  )
 
 
 def worst(findings: Iterable[Finding], results: Results) -> Finding:
@@ -108,31 +97,15 @@ def worst(findings: Iterable[Finding], results: Results) -> Finding:
   chosen = finding_lib.worst(listed, results.metrics)
   if chosen is None:
     return listed[0]
-  level = judge(chosen, results).level
   row = [f for f in listed if row_of(f) == row_of(chosen) and f.wanted != TOLD]
-  return row[0] if judge(row[0], results).level == level else chosen
+  same = results.judge(row[0]).level == results.judge(chosen).level
+  return row[0] if same else chosen
 
 
 def row_of(finding: Finding) -> tuple:
   """The key that the findings of one row share."""
   where = tuple(sorted(finding.where.items(), key=str))
-  return (
-    finding.claim,
-    finding.wanted != TOLD,
-    finding.subject,
-    finding.by,
-    where,
-  )
-
-
-def order(finding: Finding, results: Results) -> tuple[int, float]:
-  """Sorts findings as `finding.worst` does, the worst first; told as given."""
-  level = judge(finding, results).level
-  if level == TOLD:
-    return 0, 0.0
-  excess = finding_lib.excess(finding, results.metrics[finding.metric])
-  sign = 1 if finding.wanted == KEPT else -1
-  return -finding_lib.SEVERITY[level], sign * excess
+  return finding.claim, finding.subject, finding.by, where
 
 
 def word(finding: Finding, level: str) -> str:
@@ -144,31 +117,31 @@ def word(finding: Finding, level: str) -> str:
 
 def value(finding: Finding, results: Results) -> str:
   """The figure: "0.6%", but "SSIM 0.71" where there is no unit."""
-  metric = results.metrics[finding.metric]
+  metric = results.metric(finding)
   text = wording.figure(finding.value, metric)
   return text if metric.unit else f"{finding.metric} {text}"
 
 
-def place(key: str, content: object, names: Mapping[str, str]) -> str:
+def place(key: str, content: object) -> str:
   """One entry of `Finding.where` in a sentence: "1,024 pairs"."""
+  noun = wording.name(key).lower()
   if content is True:
-    return wording.name(key, names).lower()
-  if isinstance(content, (int, float)):
-    noun = wording.name(key, names).lower()
-    if not noun.endswith("s"):
-      return f"{noun} {wording.number(content)}"
-    return f"{wording.number(content)} {noun[:-1] if content == 1 else noun}"
-  return str(content)
+    return noun
+  if not isinstance(content, (int, float)):
+    return str(content)
+  if not noun.endswith("s"):
+    return f"{noun} {wording.number(content)}"
+  return f"{wording.number(content)} {noun[:-1] if content == 1 else noun}"
 
 
-def describe(finding: Finding, names: Mapping[str, str]) -> str:
+def describe(finding: Finding) -> str:
   """By whom, and where: "parrot, independent VGG, other photograph"."""
   parts = [
-    place(key, content, names)
+    place(key, content)
     for key, content in finding.where.items()
     if content is not False and len(str(content)) <= LONG
   ]
-  return ", ".join([wording.name(finding.by, names, keep=True), *parts])
+  return ", ".join([wording.name(finding.by, keep=True), *parts])
 
 
 def tally(findings: Sequence[Finding], results: Results) -> tuple[int, int]:
@@ -177,5 +150,5 @@ def tally(findings: Sequence[Finding], results: Results) -> tuple[int, int]:
   for finding in findings:
     whole = group(finding) == ATTRIBUTES
     key = finding.claim if whole else row_of(finding)
-    levels.setdefault(key, set()).add(judge(finding, results).level)
+    levels.setdefault(key, set()).add(results.judge(finding).level)
   return sum(found == {GOOD} for found in levels.values()), len(levels)

@@ -1,22 +1,21 @@
 """Small drawings for the report: inline SVG that takes the page's colours.
 
-Curves are drawn here and not by matplotlib: its SVG has fixed colours, which a
-dark page cannot change, a style sheet and identifiers that act on the whole
-page, addresses of the network, and three times the size.
+Curves are drawn here and not by a library of plots: its SVG has fixed colours,
+which a dark page cannot change, a style sheet and identifiers that act on the
+whole page, addresses of the network, and three times the size.
 """
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib import ticker
-from PIL import Image
 
 from jaxpriv.reports import cells, wording
 from jaxpriv.reports import curves as curves_lib
+from jaxpriv.training import pictures
 
 BAR = (160, 18)  # width and height of an interval bar, in CSS pixels
 CHART = (300, 132)
@@ -30,7 +29,7 @@ MARKERS = (  # a circle, a square, two triangles and a diamond, about a point
   "m0,-3.8 l3.8,3.8 l-3.8,3.8 l-3.8,-3.8 z",
   "m0,3.6 l3.4,-6.2 h-6.8 z",
 )
-LEVELS = {  # the dashed lines, by the field of a curve
+LEVELS = {  # the dashed lines
   "ceiling": "without protection",
   "floor": "knowing nothing",
   "threshold": "threshold",
@@ -38,24 +37,20 @@ LEVELS = {  # the dashed lines, by the field of a curve
 
 
 def png(image: np.ndarray) -> str:
-  """Returns a uint8 image [H, W, 3] or [H, W] as a data URL."""
-  buffer = io.BytesIO()
-  picture = Image.fromarray(np.asarray(image, np.uint8).squeeze())
-  picture.save(buffer, "PNG", optimize=True)
-  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+  """Returns a uint8 image [H, W, 3] as a data URL."""
+  content = base64.b64encode(pictures.png_bytes(image)).decode()
+  return f"data:image/png;base64,{content}"
 
 
 def _svg(kind: str, size: tuple[int, int], label: str, content: str) -> Markup:
   width, height = size
-  told = f'role="img" aria-label="{escape(label)}"' if label else (
-    'aria-hidden="true"'
-  )  # fmt: skip
-  fixed = (
-    "" if kind.startswith("chart") else f'width="{width}" height="{height}" '
-  )
+  hidden = 'aria-hidden="true"'
+  told = f'role="img" aria-label="{escape(label)}"' if label else hidden
+  if not kind.startswith("chart"):  # charts are as wide as there is room
+    told += f' width="{width}" height="{height}"'
   return Markup(
-    f'<svg class="{escape(kind)}" {fixed}viewBox="0 0 {width} {height}" '
-    f"{told}>{content}</svg>"
+    f'<svg class="{escape(kind)}" viewBox="0 0 {width} {height}" {told}>'
+    f"{content}</svg>"
   )
 
 
@@ -66,10 +61,10 @@ def _across(place: float) -> float:
 
 def axis(ticks: Sequence[tuple[float, str]]) -> Markup:
   """Draws the scale that stands above a column of bars."""
+  anchors = {0.0: "start", 1.0: "end"}
   marks = "".join(
-    f'<text x="{_across(place):.1f}" y="12" text-anchor="'
-    f'{"start" if place == 0 else "end" if place == 1 else "middle"}">'
-    f"{escape(text)}</text>"
+    f'<text x="{_across(place):.1f}" y="12" '
+    f'text-anchor="{anchors.get(place, "middle")}">{escape(text)}</text>'
     for place, text in ticks
   )
   return _svg("axis", BAR, "", marks)
@@ -80,213 +75,209 @@ def bar(drawn: cells.Bar, level: str) -> Markup:
 
   `level` is the class that colours it: good, unclear, bad or told.
   """
-  width, height = BAR
-  middle = height / 2
-  left, value, right = map(_across, (drawn.low, drawn.value, drawn.high))
-  parts = [
-    f'<line class="track" x1="4" x2="{width - 4}" y1="{middle}" y2="{middle}"/>'
-  ]
+  line = lambda kind, x1, x2, y1, y2: (
+    f'<line class="{kind}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1}" y2="{y2}"/>'
+  )
+  dot = lambda kind, place, radius: (
+    f'<circle class="{kind}" cx="{_across(place):.1f}" cy="9" r="{radius}"/>'
+  )
+  parts = [line("track", _across(0), _across(1), 9, 9)]
   if drawn.floor is not None:
     x = _across(drawn.floor)
-    parts.append(
-      f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="1" '
-      f'y2="{height - 1}"/>'
-    )
+    parts.append(line("floor", x, x, 1, 17))
   if drawn.ceiling is not None:
-    parts.append(
-      f'<circle class="ceiling" cx="{_across(drawn.ceiling):.1f}" '
-      f'cy="{middle}" r="3.5"/>'
-    )
+    parts.append(dot("ceiling", drawn.ceiling, 3.5))
+  left, right = _across(drawn.low), _across(drawn.high)
   parts.append(
-    f'<rect class="interval" x="{left:.1f}" y="{middle - 4}" '
+    f'<rect class="interval" x="{left:.1f}" y="5" '
     f'width="{max(right - left, 1):.1f}" height="8" rx="2"/>'
-    f'<circle class="value" cx="{value:.1f}" cy="{middle}" r="2.5"/>'
   )
+  parts.append(dot("value", drawn.value, 2.5))
   return _svg(f"bar {level}", BAR, drawn.label, "".join(parts))
 
 
-class _Frame:
-  """Where numbers stand in a drawing with axes."""
+class _Line(NamedTuple):
+  """A line: points are [N, 2], or [N, 4] with a band between two more ys."""
 
-  def __init__(self, size, room, xs, ys):
-    left, right, top, bottom = room
-    self.across = (left, size[0] - right)
-    self.down = (size[1] - bottom, top)
-    self.xs, self.ys = xs, ys
-
-  def x(self, value: float) -> float:
-    share = (value - self.xs[0]) / max(self.xs[1] - self.xs[0], 1e-12)
-    return self.across[0] + (self.across[1] - self.across[0]) * share
-
-  def y(self, value: float) -> float:
-    share = (value - self.ys[0]) / (self.ys[1] - self.ys[0])
-    return self.down[0] + (self.down[1] - self.down[0]) * share
-
-  def grid(self, most: int) -> str:
-    """Lines across the drawing, with numbers beside them."""
-    first, last = self.across
-    return "".join(
-      f'<line class="grid" x1="{first}" x2="{last}" y1="{self.y(v):.1f}" '
-      f'y2="{self.y(v):.1f}"/><text x="{first - 6}" y="{self.y(v) + 3.5:.1f}" '
-      f'text-anchor="end">{wording.tick(v)}</text>'
-      for v in _ticks(self.ys[0], self.ys[1], most)
-    )
-
-  def below(self, places: Sequence[float], texts: Sequence[str]) -> str:
-    return "".join(
-      f'<text x="{place:.1f}" y="{self.down[0] + 15}" '
-      f'text-anchor="middle">{text}</text>'
-      for place, text in zip(places, texts)
-    )
+  points: np.ndarray
+  kind: str  # a class of report.css
+  marker: str = ""
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
-  values = ticker.MaxNLocator(most).tick_values(low, high)
-  slack = 1e-9 * (high - low)
-  return [float(v) for v in values if low - slack <= v <= high + slack]
-
-
-def _thin(curve: Sequence[tuple[float, float]]) -> np.ndarray:
-  """Returns [N, 2] steps and values; where too many, means of neighbours."""
-  points = np.asarray(curve, np.float64).reshape(-1, 2)
-  if len(points) <= MOST_POINTS:
-    return points
-  return np.stack(
-    [part.mean(axis=0) for part in np.array_split(points, MOST_POINTS)]
+def _plot(
+  kind: str,
+  size: tuple[int, int],
+  room: tuple[int, int, int, int],  # for the axes: left, right, top, bottom
+  xs: tuple[float, float],
+  ys: tuple[float, float],
+  lines: Sequence[_Line],
+  label: str,
+  ticks: Mapping[float, str],  # x -> text below
+  title: str = "",
+) -> Markup:
+  """Draws lines between axes; points that are not finite leave a gap."""
+  left, right = room[0], size[0] - room[1]
+  top, bottom = room[2], size[1] - room[3]
+  x = lambda v: left + (right - left) * (v - xs[0]) / max(xs[1] - xs[0], 1e-12)
+  y = lambda v: bottom + (top - bottom) * (v - ys[0]) / (ys[1] - ys[0])
+  text = lambda x, y, content, anchor="middle": (
+    f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{content}</text>'
   )
+  parts = [
+    f'<line class="grid" x1="{left}" x2="{right}" y1="{y(v):.1f}" '
+    f'y2="{y(v):.1f}"/>{text(left - 6, y(v) + 3.5, wording.tick(v), "end")}'
+    for v in nice_ticks(*ys, 5 if title else 3)
+  ]
+  parts += [text(x(v), bottom + 15, word) for v, word in ticks.items()]
+  parts.append(text((left + right) / 2, size[1] - 7, title) if title else "")
+  for line in lines:
+    parts.append(f'<g class="{line.kind}">')
+    good = np.isfinite(line.points).all(axis=1)
+    breaks = np.flatnonzero(np.diff(good.astype(int))) + 1
+    for part in np.split(line.points, breaks):
+      if not np.isfinite(part).all():
+        continue
+      middle, *band = (
+        [f"{x(row[0]):.1f},{y(row[i]):.1f}" for row in part]
+        for i in range(1, part.shape[1])
+      )
+      if band:  # that of one point is an upright line
+        tag = 'polygon class="band"' if len(part) > 1 else "polyline"
+        spots = " ".join(band[1] + band[0][::-1])
+        parts.append(f'<{tag} points="{spots}"/>')
+      if len(middle) > 1:
+        parts.append(f'<polyline points="{" ".join(middle)}"/>')
+      elif not line.marker:
+        parts.append(f'<path d="M{middle[0]} {MARKERS[0]}"/>')
+      if line.marker:
+        parts += [f'<path d="M{spot} {line.marker}"/>' for spot in middle]
+    parts.append("</g>")
+  return _svg(kind, size, label, "".join(parts))
+
+
+def nice_ticks(low: float, high: float, most: int) -> list[float]:
+  """At most so many steps of 1, 2 or 5 times a power of ten, and their ends."""
+  rough = (high - low) / most
+  if not 1e-300 < rough < 1e300:
+    return [low]
+  unit = 10.0 ** math.floor(math.log10(rough))
+  step = next(n * unit for n in (1, 2, 5, 10) if n * unit >= rough * (1 - 1e-9))
+  first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+  return [n * step for n in range(first, last + 1)]
 
 
 def chart(metric: str, curve: Sequence[tuple[float, float | None]]) -> Markup:
-  """Draws one metric over steps; values that are not finite leave a gap."""
-  points = _thin([(s, math.nan if v is None else v) for s, v in curve])
+  """Draws one metric over steps; of too many, means of neighbours."""
+  values = [(s, math.nan if v is None else v) for s, v in curve]
+  points = np.asarray(values, np.float64).reshape(-1, 2)
+  if len(points) > MOST_POINTS:
+    parts = np.array_split(points, MOST_POINTS)
+    points = np.stack([part.mean(axis=0) for part in parts])
   finite = points[np.isfinite(points).all(axis=1)]
   if not len(finite):
     return Markup("")
   (first, low), (last, high) = finite.min(axis=0), finite.max(axis=0)
   if high == low:
     low, high = low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
-  frame = _Frame(CHART, (44, 10, 8, 22), (first, last), (low, high))
-  steps = [v for v in _ticks(first, last, 4) if v == round(v)]
-  parts = [
-    frame.grid(3),
-    frame.below([frame.x(v) for v in steps], [wording.tick(v) for v in steps]),
-  ]
-  good = np.isfinite(points).all(axis=1)
-  breaks = np.flatnonzero(np.diff(good.astype(int))) + 1
-  for part in np.split(points, breaks):
-    if not np.isfinite(part).all():
-      continue
-    places = [f"{frame.x(s):.1f},{frame.y(v):.1f}" for s, v in part]
-    if len(part) == 1:
-      x, y = places[0].split(",")
-      parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="2"/>')
-    else:
-      parts.append(f'<polyline points="{" ".join(places)}"/>')
+  steps = [v for v in nice_ticks(first, last, 4) if v == round(v)]
   label = (
     f"{metric}: from {wording.real(float(finite[0, 1]))}"
     f" to {wording.real(float(finite[-1, 1]))}"
     f" over steps {first:,.0f} to {last:,.0f}"
   )
-  return _svg("chart", CHART, label, "".join(parts))
+  return _plot(
+    *("chart", CHART, (44, 10, 8, 22), (first, last), (low, high)),
+    [_Line(points, "series s0")],
+    label,
+    {v: wording.tick(v) for v in steps},
+  )
 
 
-def _levels(curves: Sequence[curves_lib.Curve], key: str) -> list[float]:
-  values = {getattr(curve, key) for curve in curves}
-  return sorted(value for value in values if value is not None)
+def _style(number: int) -> tuple[str, str]:
+  """The class and the marker of a curve."""
+  return f"series s{number % COLORS}", MARKERS[number % len(MARKERS)]
 
 
-def pairs(
-  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
-) -> Markup:
-  """Draws a metric against the logarithm of known pairs, a line a subject.
+def _levels(curves: Sequence[curves_lib.Curve]) -> dict[str, list[float]]:
+  """What curves are compared with, by the keys of LEVELS."""
+  ends = [(curve.points[max(curve.points)], curve) for curve in curves]
+  levels = {
+    "ceiling": [end.ceiling and end.ceiling.value for end, _ in ends],
+    "floor": [end.floor for end, _ in ends],
+    "threshold": [curve.threshold for _, curve in ends],
+  }
+  return {
+    key: sorted({v for v in values if v is not None})
+    for key, values in levels.items()
+  }
 
-  Bands are the intervals.
-  """
+
+def pairs(curves: Sequence[curves_lib.Curve]) -> Markup:
+  """Draws a metric against the logarithm of known pairs, with intervals."""
   if not curves:
     return Markup("")
-  points = np.concatenate([np.asarray(c.points, np.float64) for c in curves])
-  levels = {key: _levels(curves, key) for key in LEVELS}
-  heights = [*points[:, 1:].ravel(), *sum(levels.values(), []), 0.0]
+  lines = [
+    _Line(
+      np.array(
+        [(math.log2(n), f.value, f.low, f.high) for n, f in c.points.items()]
+      ),
+      *_style(i),
+    )
+    for i, c in enumerate(curves)
+  ]
+  points = np.concatenate([line.points for line in lines])
+  levels = [(key, v) for key, vs in _levels(curves).items() for v in vs]
+  heights = [*points[:, 1:].ravel(), *(v for _, v in levels), 0.0]
   low, high = min(heights), max(heights)
   high += 0.04 * (high - low) or 1
-  first, last = np.log2(points[:, 0].min()), np.log2(points[:, 0].max())
+  first, last = points[:, 0].min(), points[:, 0].max()
   if first == last:
     first, last = first - 1, last + 1
-  frame = _Frame(PLOT, (36, 22, 10, 40), (first, last), (low, high))
-  start, end = frame.across
-  places: dict[float, str] = {}
-  for n in sorted({int(n) for n in points[:, 0]}, reverse=True):
-    x = frame.x(math.log2(n))
-    if not places or min(places) - x >= 42:  # or they would overlap
-      places[x] = wording.count(n)
-  parts = [
-    frame.grid(5),
-    frame.below(list(places), list(places.values())),
-    f'<text x="{(start + end) / 2:.1f}" y="{PLOT[1] - 7}" '
-    'text-anchor="middle">known pairs, doubling along the axis</text>',
+  ticks: dict[float, str] = {}
+  for x in sorted(set(points[:, 0]), reverse=True):
+    if not ticks or min(ticks) - x >= 0.11 * (last - first):  # or they overlap
+      ticks[x] = wording.count(round(2**x))
+  across = [
+    _Line(np.array([(first, v), (last, v)]), f"level {key}")
+    for key, v in levels
   ]
-  parts += [
-    f'<line class="level {key}" x1="{start}" x2="{end}" '
-    f'y1="{frame.y(v):.1f}" y2="{frame.y(v):.1f}"/>'
-    for key, values in levels.items()
-    for v in values
-  ]
-  parts += [_series(i, curve.points, frame) for i, curve in enumerate(curves)]
   ends = lambda c: " and ".join(
-    f"{wording.fixed(value, 2)} with {wording.count(n)}"
-    for n, value, *_ in (c.points[0], c.points[-1])
+    f"{wording.fixed(c.points[n].value, 2)} with {wording.count(n)}"
+    for n in (min(c.points), max(c.points))
   )
   label = f"{curves_lib.METRIC} against known pairs. " + "; ".join(
-    f"{wording.name(curve.subject, names)}: {ends(curve)}" for curve in curves
+    f"{wording.name(curve.subject)}: {ends(curve)}" for curve in curves
   )
-  return _svg("chart pairs", PLOT, label, "".join(parts))
+  return _plot(
+    *("chart pairs", PLOT, (36, 22, 10, 40), (first, last), (low, high)),
+    across + lines,
+    label,
+    ticks,
+    "known pairs, doubling along the axis",
+  )
 
 
-def _series(number: int, points, frame: _Frame) -> str:
-  """Returns a line with its band; a band of one point is an upright line."""
-  place = lambda n, v: f"{frame.x(math.log2(n)):.1f},{frame.y(v):.1f}"
-  upper = [place(n, high) for n, _, _, high in points]
-  lower = [place(n, low) for n, _, low, _ in points]
-  middle = [place(n, value) for n, value, _, _ in points]
-  if len(points) == 1:
-    band = f'<polyline points="{upper[0]} {lower[0]}"/>'
-  else:
-    band = (
-      f'<polygon class="band" points="{" ".join(upper + lower[::-1])}"/>'
-      f'<polyline points="{" ".join(middle)}"/>'
-    )
-  shape = MARKERS[number % len(MARKERS)]
-  dots = "".join(f'<path d="M{spot} {shape}"/>' for spot in middle)
-  return f'<g class="series s{number % COLORS}">{band}{dots}</g>'
-
-
-def legend(
-  curves: Sequence[curves_lib.Curve], names: Mapping[str, str] | None = None
-) -> Markup:
+def legend(curves: Sequence[curves_lib.Curve]) -> Markup:
   """Names what `pairs` draws, each beside a sample of its line."""
   entries = []
   for i, curve in enumerate(curves):
-    text = wording.name(curve.subject, names)
+    text = wording.name(curve.subject)
     if curve.threshold is not None:
-      wanted = wording.fixed(curve.threshold, 2)
+      text += f": {wording.fixed(curve.threshold, 2)} "
       text += (
-        f": {wanted} not reached with {wording.count(curve.points[-1][0])}"
+        f"not reached with {wording.count(max(curve.points))}"
         if curve.needed is None
-        else f": {wanted} reached with {wording.count(curve.needed)}"
+        else f"reached with {wording.count(curve.needed)}"
       )
-    shape = MARKERS[i % len(MARKERS)]
-    sample = (
-      f'<g class="series s{i % COLORS}"><polyline points="0,7 26,7"/>'
-      f'<path d="M13,7 {shape}"/></g>'
-    )
-    entries.append((sample, text))
-  for key, text in LEVELS.items():
-    values = [wording.fixed(v, 2) for v in _levels(curves, key)]
+    entries.append((*_style(i), text))
+  for key, values in _levels(curves).items():
     if values:
-      sample = f'<line class="level {key}" x1="0" x2="26" y1="7" y2="7"/>'
-      entries.append((sample, f"{text} {', '.join(values)}"))
-  items = [
-    Markup("<li>{}{}</li>").format(_svg("sample", (26, 14), "", sample), text)
-    for sample, text in entries
-  ]
+      text = ", ".join(wording.fixed(v, 2) for v in values)
+      entries.append((f"level {key}", "", f"{LEVELS[key]} {text}"))
+  items = []
+  for kind, marker, text in entries:
+    mark = f'<path d="M13,7 {marker}"/>' if marker else ""
+    line = f'<g class="{kind}"><polyline points="0,7 26,7"/>{mark}</g>'
+    sample = _svg("sample", (26, 14), "", line)
+    items.append(Markup("<li>{}{}</li>").format(sample, text))
   return Markup('<ul class="key">{}</ul>').format(Markup("").join(items))

@@ -12,38 +12,31 @@ from markupsafe import Markup
 from jaxpriv import files
 from jaxpriv.reports import cells, drawing, summary, tables, wording
 from jaxpriv.reports import curves as curves_lib
-from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
+
+Strips = Sequence[Mapping[str, Any]]
+Curves = Mapping[str, Mapping[str, Sequence]]
 
 
 def write(
   path: str | os.PathLike,
   results: Results,
-  images: Mapping[str, Any] | None = None,
-  curves: Mapping[str, Mapping[str, Sequence]] | None = None,
+  strips: Strips = (),
+  curves: Curves | None = None,
 ) -> epath.Path:
   """Writes the report and returns its path.
 
   Args:
     path: of the file to write, local or in a bucket.
-    results: what was measured.
-    images: `{"strips": [strip, ...]}`; a strip is a list of uint8 images, or
-      `{"images": ..., "captions": ...}`.
+    results: what was measured, as it was written or read.
+    strips: each has uint8 "images", and as many "captions".
     curves: phase -> metric -> [(step, value), ...].
-
-  Raises:
-    ResultsError: a finding is incomplete or contradicts itself.
   """
-  return files.atomic_write(path, render(results, images or {}, curves or {}))
+  return files.atomic_write(path, render(results, strips, curves or {}))
 
 
-def render(
-  results: Results,
-  images: Mapping[str, Any],
-  curves: Mapping[str, Mapping[str, Sequence]],
-) -> str:
+def render(results: Results, strips: Strips, curves: Curves) -> str:
   """Returns the page as text."""
-  results = results_lib.check(results)
   environment = jinja2.Environment(
     autoescape=True,
     trim_blocks=True,
@@ -53,7 +46,7 @@ def render(
   environment.filters |= {
     "count": wording.count,
     "date": wording.date,
-    "name": lambda name: wording.name(name, results.names),
+    "name": wording.name,
   }
   here = importlib.resources.files("jaxpriv.reports")
   template = (here / "report.html.jinja").read_text()
@@ -61,38 +54,44 @@ def render(
     css=Markup((here / "report.css").read_text()),
     bar=drawing.bar,
     axis=drawing.axis,
-    **_view(results, images, curves),
+    **_view(results, strips, curves),
   )
 
 
-def _view(results: Results, images, curves) -> dict[str, Any]:
+def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
   """Returns everything the template reads."""
   header = results.header
   data = header.get("data", {})
-  privacy = header.get("privacy")
+  privacy = header.get("privacy") or {}
   figures = tables.views(results)
   drawn = curves_lib.curves(results)
-  strips = list(_strips(images.get("strips", [])))
+  pictures = [
+    [
+      (drawing.png(image), caption)
+      for image, caption in zip(strip["images"], strip["captions"], strict=True)
+    ]
+    for strip in strips
+  ]
   phases = list(_phases(curves))
   sections = [
-    ("summary", "Summary"),
-    *((f"table-{i}", table.title) for i, table in enumerate(figures)),
-    *([("pairs", "Known pairs")] if drawn else []),
-    *([("images", "Images")] if strips else []),
-    *([("privacy", "Privacy of the training data")] if privacy else []),
-    ("limits", "What is not claimed"),
-    *([("training", "Training")] if phases else []),
-    ("run", "The run"),
+    ("summary", "Summary", True),
+    *((f"table-{i}", table.title, True) for i, table in enumerate(figures)),
+    ("pairs", "Known pairs", drawn),
+    ("images", "Images", pictures),
+    ("privacy", "Privacy of the training data", privacy),
+    ("limits", "What is not claimed", True),
+    ("training", "Training", phases),
+    ("run", "The run", True),
   ]
+  shown = {key: title for key, title, there in sections if there}
   people = data.get("people", {}).items()
   return dict(
     header=header,
     mechanism=results.mechanism,
     data=data,
     people=", ".join(f"{n:,} {split}" for split, n in people if n),
-    unreadable=data.get("unreadable", []),
-    sections=sections,
-    titles=dict(sections),
+    sections=shown.items(),
+    titles=shown,
     headline=summary.headline(results),
     cards=summary.cards(results),
     comparison=tables.comparison(results),
@@ -100,14 +99,23 @@ def _view(results: Results, images, curves) -> dict[str, Any]:
     verdict=tables.VERDICT,
     sample=cells.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
     figures=figures,
-    pairs=drawing.pairs(drawn, results.names),
-    legend=drawing.legend(drawn, results.names),
-    strips=strips,
-    guarantee=tables.phases(privacy, results.names) if privacy else None,
-    whole=list(flatten(_without(privacy or {}, "phases"))),
+    pairs=drawing.pairs(drawn),
+    legend=drawing.legend(drawn),
+    strips=pictures,
+    guarantee=tables.phases(privacy) if privacy else None,
+    promised=list(flatten(_without(privacy, "phases"))),
     limits=summary.limits(results.products, results),
     phases=phases,
-    settings=list(_settings(header)),
+    settings=[
+      (title, list(flatten(tree)), title != "Configuration")
+      for title, tree in (
+        ("Data", _without(data, "unreadable")),
+        ("Time", header.get("timing")),
+        ("Environment", header.get("environment")),
+        ("Configuration", header.get("config")),
+      )
+      if tree
+    ],
   )
 
 
@@ -116,32 +124,10 @@ def _without(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
   return {k: v for k, v in tree.items() if k != key and v}
 
 
-def _strips(strips: Sequence[Any]) -> Iterator[list[tuple[str, str]]]:
-  """Yields the images of each strip as (data URL, caption).
-
-  Raises:
-    ResultsError: there are not as many captions as images.
-  """
-  for number, strip in enumerate(strips):
-    if not isinstance(strip, Mapping):
-      strip = {"images": strip}
-    pictures = strip["images"]
-    captions = strip.get("captions") or [
-      f"Image {n + 1}" for n in range(len(pictures))
-    ]
-    if len(captions) != len(pictures):
-      raise results_lib.ResultsError(
-        f"strip {number} has {len(captions)} captions and {len(pictures)}"
-        " images: give as many of both"
-      )
-    yield [(drawing.png(p), text) for p, text in zip(pictures, captions)]
-
-
-def _phases(curves: Mapping[str, Any]) -> Iterator[tuple[str, list]]:
+def _phases(curves: Curves) -> Iterator[tuple[str, list]]:
   for phase, metrics in curves.items():
     charts = [(m, drawing.chart(m, curve)) for m, curve in metrics.items()]
-    charts = [(metric, chart) for metric, chart in charts if chart]
-    if charts:
+    if charts := [(metric, chart) for metric, chart in charts if chart]:
       yield phase, charts
 
 
@@ -154,14 +140,3 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     yield prefix, ", ".join(str(item) for item in tree)
   else:
     yield prefix, f"{tree:.6g}" if isinstance(tree, float) else str(tree)
-
-
-def _settings(header: Mapping[str, Any]) -> Iterator[tuple[str, list, bool]]:
-  for title, tree, is_open in (
-    ("Data", _without(header.get("data", {}), "unreadable"), True),
-    ("Time", header.get("timing"), True),
-    ("Environment", header.get("environment"), True),
-    ("Configuration", header.get("config"), False),
-  ):
-    if tree:
-      yield title, list(flatten(tree)), is_open

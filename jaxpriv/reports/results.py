@@ -13,8 +13,7 @@
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
 | | phases, not_private_phases, pretrained; null if it was not private, absent |
 | | where training data are no matter |
-| names | how to write a name for people, where its own will not do |
-| not_claimed | sentences to add to what every report says of its limits |
+| not_claimed | sentences on what the mechanism does not promise |
 
 Format, mechanism, products, metrics and findings must be there. The file
 explains itself: it holds the metrics that its findings use, so that a reader
@@ -35,31 +34,16 @@ from jaxpriv import files
 from jaxpriv.errors import UserError
 from jaxpriv.metrics import finding as finding_lib
 from jaxpriv.metrics.finding import (
-  HIDDEN,
-  KEPT,
   METRICS,
   TOLD,
   Finding,
   Interval,
   Metric,
+  Verdict,
 )
 
 FORMAT = 2
 GUARANTEE = ("epsilon", "delta", "relation", "accountant", "unit", "units")
-NUMBER = (int, float)
-# Field of a finding -> (types, how they are called, whether it may be null).
-FIELDS: dict[str, tuple[tuple[type, ...], str, bool]] = {
-  **dict.fromkeys(
-    ("subject", "claim", "wanted", "by", "metric"), ((str,), "text", False)
-  ),
-  **dict.fromkeys(("value", "low", "high"), (NUMBER, "a number", False)),
-  "total": ((int,), "a whole number", False),
-  "hits": ((int,), "a whole number", True),
-  "floor": (NUMBER, "a number", True),
-  "ceiling": ((Mapping,), "an object of value, low and high", True),
-  "where": ((Mapping,), "an object", False),
-}
-ROUNDING = 1e-6
 
 
 class ResultsError(UserError, ValueError):
@@ -85,14 +69,21 @@ class Results(NamedTuple):
     return self.header["mechanism"]
 
   @property
-  def names(self) -> dict[str, str]:
-    """How to write names for people."""
-    return self.header.get("names", {})
-
-  @property
   def products(self) -> list[str]:
     """The products that the run releases."""
     return self.header["products"]
+
+  def metric(self, finding: Finding) -> Metric:
+    """How to read a finding."""
+    return self.metrics[finding.metric]
+
+  def judge(self, finding: Finding) -> Verdict:
+    """The verdict on a finding."""
+    return finding_lib.judge(finding, self.metric(finding))
+
+  def badness(self, finding: Finding) -> tuple[int, float]:
+    """Sorts findings, the worst last."""
+    return finding_lib.badness(finding, self.metric(finding))
 
 
 def collect(
@@ -106,14 +97,11 @@ def collect(
     ResultsError: nobody has said how to read the metric of a finding.
   """
   listed = list(findings)
-  used = dict.fromkeys(finding.metric for finding in listed)
-  for name in used:
-    if name not in metrics:
-      raise ResultsError(
-        f"metric {name!r} is unknown: add it to"
-        " jaxpriv.metrics.finding.METRICS, with its unit and direction"
-      )
-  return Results(dict(header), {name: metrics[name] for name in used}, listed)
+  for finding in listed:
+    if finding.metric not in metrics:
+      raise ResultsError(finding_lib.unknown(finding.metric))
+  used = {f.metric: metrics[f.metric] for f in listed}
+  return Results(dict(header), used, listed)
 
 
 def plain(value: Any) -> Any:
@@ -143,11 +131,9 @@ def encode(results: Results) -> dict[str, Any]:
     ResultsError: a finding is incomplete or contradicts itself.
   """
   rows = []
-  for finding in results.findings:
-    row = plain(finding._asdict())
-    if finding.ceiling is not None:
-      row["ceiling"] = plain(finding.ceiling._asdict())
-    rows.append(row)
+  for number, finding in enumerate(results.findings):
+    _check(f"results: finding {number}", finding, results.metrics)
+    rows.append(plain(finding_lib.to_dict(finding)))
   content = {
     "format": FORMAT,
     "version": jaxpriv.__version__,
@@ -157,14 +143,9 @@ def encode(results: Results) -> dict[str, Any]:
   }
   checked = decode(content, "results")
   for row, finding in zip(rows, checked.findings, strict=True):
-    verdict = finding_lib.judge(finding, checked.metrics[finding.metric])
-    row |= {"verdict": verdict.level, "reason": verdict.reason}
+    level, reason = checked.judge(finding)
+    row |= {"verdict": level, "reason": reason}
   return content
-
-
-def check(results: Results) -> Results:
-  """Returns the results as a file would give them back; raises as `encode`."""
-  return decode(encode(results), "results")
 
 
 def write(path: str | os.PathLike, results: Results) -> Results:
@@ -239,66 +220,42 @@ def decode(content: Any, source: str) -> Results:
 def _finding(where: str, row: Any, metrics: Mapping[str, Metric]) -> Finding:
   if not isinstance(row, Mapping):
     raise ResultsError(f"{where} must be an object, not {row!r}")
-  where = f"{where} ({row.get('by')} on {row.get('claim')})"
-  missing = [field for field in FIELDS if field not in row]
-  if missing:
-    raise ResultsError(f"{where} lacks {', '.join(missing)}")
-  fields = {field: row[field] for field in FIELDS}
-  for field, (types, noun, empty) in FIELDS.items():
-    value = fields[field]
-    if value is None and row["wanted"] == TOLD and field in Interval._fields:
-      fields[field] = math.nan
-    # True is an int in Python, and no number of anything.
-    elif not (value is None and empty) and (
-      not isinstance(value, types) or isinstance(value, bool)
-    ):
-      raise ResultsError(f"{where}: {field} must be {noun}, not {value!r}")
-  if row["wanted"] not in (HIDDEN, KEPT, TOLD):
-    raise ResultsError(
-      f"{where}: wanted must be hidden, kept or told, not {row['wanted']!r}"
-    )
-  if row["metric"] not in metrics:
-    raise ResultsError(f"{where}: metrics do not say how to read its metric")
-  for key, value in row["where"].items():
-    if not isinstance(value, (str, bool, *NUMBER)):
-      raise ResultsError(
-        f"{where}: {key} in where must be text or a number, not {value!r}"
-      )
-  _check_interval(where, fields)
-  ends = row["ceiling"]
-  if ends is not None:
-    for name in Interval._fields:
-      if not isinstance(ends.get(name), NUMBER):
-        raise ResultsError(f"{where}: ceiling lacks {name}")
-    _check_interval(f"{where}: ceiling", ends)
+  named = f"{where} ({row.get('by')} on {row.get('claim')})"
+  fields = {name: row[name] for name in Finding._fields if name in row}
+  _complete(named, fields, Finding._fields)
+  ends = fields["ceiling"]
+  if isinstance(ends, Mapping):
+    _complete(f"{named}: ceiling", ends, Interval._fields)
     fields["ceiling"] = Interval(*(ends[name] for name in Interval._fields))
+  if fields["wanted"] == TOLD:  # what is told may be no number
+    names = [k for k in Interval._fields if fields[k] is None]
+    fields |= dict.fromkeys(names, math.nan)
   finding = Finding(**fields)
-  _check_hits(where, finding)
+  _check(where, finding, metrics)
   verdict = finding_lib.judge(finding, metrics[finding.metric])
   stored = row.get("verdict", verdict.level), row.get("reason", verdict.reason)
   if stored != verdict:
     raise ResultsError(
-      f"{where}: verdict {stored[0]!r} ({stored[1]}) is stored, but its figures"
+      f"{named}: verdict {stored[0]!r} ({stored[1]}) is stored, but its figures"
       f" say {verdict.level!r} ({verdict.reason}): run launch.evaluate again"
     )
   return finding
 
 
-def _check_interval(where: str, ends: Mapping[str, Any]) -> None:
-  value, low, high = (ends[name] for name in Interval._fields)
-  if value < low - ROUNDING or value > high + ROUNDING:
-    raise ResultsError(
-      f"{where}: value {value} lies outside its interval, {low} to {high}"
-    )
+def _check(where: str, finding: Finding, metrics: Mapping[str, Metric]) -> None:
+  metric = metrics.get(str(finding.metric))
+  problem = (
+    finding_lib.problems(finding, metric)
+    if metric
+    else "metrics do not say how to read its metric"
+  )
+  if problem:
+    raise ResultsError(f"{where} ({finding.by} on {finding.claim}): {problem}")
 
 
-def _check_hits(where: str, finding: Finding) -> None:
-  hits, total, value = finding.hits, finding.total, finding.value
-  if total < 1:
-    raise ResultsError(f"{where}: total must be 1 or more, not {total}")
-  if hits is not None and not 0 <= hits <= total:
-    raise ResultsError(f"{where}: hits {hits} of a total of {total}")
-  if hits is not None and abs(value - hits / total) > ROUNDING:
-    raise ResultsError(
-      f"{where}: value {value} is not hits / total, {hits} / {total}"
-    )
+def _complete(
+  where: str, given: Mapping[str, Any], names: Iterable[str]
+) -> None:
+  missing = [name for name in names if name not in given]
+  if missing:
+    raise ResultsError(f"{where} lacks {', '.join(missing)}")

@@ -1,7 +1,7 @@
 """The results in sentences: what is hidden, what kept, what is not claimed."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from jaxpriv.metrics.finding import (
   BAD,
@@ -15,11 +15,13 @@ from jaxpriv.metrics.finding import (
 )
 from jaxpriv.reports import claims, wording
 from jaxpriv.reports import curves as curves_lib
+from jaxpriv.reports.claims import Topic
 from jaxpriv.reports.results import Results
 
 FEW_PEOPLE = 100
-MODEL, IMAGE, FEATURES = "model", "image", "features"
-TRAINING = "Training data"
+MODEL, FEATURES = "model", "features"
+# What anybody would ask of a product; attributes are any of them.
+ASKED = {FEATURES: ("appearance", "identity", "attributes", "linkage")}
 
 
 class Headline(NamedTuple):
@@ -43,91 +45,82 @@ def headline(results: Results) -> Headline:
   """Returns the worst of all that was wanted of the mechanism of the run."""
   listed = claims.topics(results, results.mechanism)
   hidden = [topic for topic in listed if topic.wanted == HIDDEN]
-  kept = [topic for topic in listed if topic.wanted == KEPT]
-  statement = _statement(results)
-  parts = [statement] if statement else []
-  if hidden or not statement:
+  proof = guarantee(results) if MODEL in results.products else None
+  parts = [Headline(proof[0], proof[1].level)] if proof else []
+  if hidden or not proof:
     parts.insert(0, _hidden(hidden, results))
   parts.sort(key=lambda part: -SEVERITY[part.level])
   text, level = ". ".join(part.text for part in parts), parts[0].level
+  kept = [f for topic in listed if topic.wanted == KEPT for f in topic.findings]
   for ill, end in (
     (BAD, "but some of what it should keep is lost"),
     (UNCLEAR, "but whether it keeps all that it should is not settled"),
   ):
-    names = [
-      claims.short(finding.claim, results.names, keep=True)
-      for topic in kept
-      for finding in topic.findings
-      if claims.judge(finding, results).level == ill
-    ]
+    names = _names(kept, results, ill)
     if names and SEVERITY[ill] > SEVERITY[level]:
       return Headline(f"{text}, {end}: {_several(names)}", ill)
   return Headline(text, level)
 
 
-def _hidden(topics: Sequence[claims.Topic], results: Results) -> Headline:
+def _hidden(topics: Sequence[Topic], results: Results) -> Headline:
   """Returns what became of all that should be hidden."""
   if not topics:
     return Headline("Whether anything is hidden was not measured", UNCLEAR)
   decisive = [claims.worst(topic.findings, results) for topic in topics]
-  first, *_ = ordered = sorted(
-    decisive, key=lambda finding: claims.order(finding, results)
-  )
-  level = claims.judge(first, results).level
-  same = lambda findings: [
-    claims.short(f.claim, results.names, keep=True)
-    for f in findings
-    if claims.judge(f, results).level == level
-  ]
+  first, *others = sorted(decisive, key=results.badness, reverse=True)
+  level = results.judge(first).level
   if level == BAD:
-    text = f"{claims.short(first.claim, results.names)} is not hidden:"
-    text += f" {_reaches(first, results)}"
-    others = same(ordered[1:])
-    if others:
-      verb = "is" if len(others) == 1 else "are"
-      text += f". Neither {verb} {_several(others)}"
+    text = (
+      f"{claims.short(first.claim)} is not hidden: {claims.describe(first)}"
+      f" reaches {_measured(first, results)}{_beside(first, results)}"
+    )
+    if names := _names(others, results, BAD):
+      verb = "is" if len(names) == 1 else "are"
+      text += f". Neither {verb} {_several(names)}"
     return Headline(text, level)
-  names = same(decisive)
+  names = _names(decisive, results, level)
   text = f"{_several(names)} {'is' if len(names) == 1 else 'are'} hidden"
-  if level == GOOD:
-    text = f"{text[:1].upper()}{text[1:]} from every attack that was run"
-  else:
-    text = f"The attacks do not settle whether {text}"
+  if level == UNCLEAR:
+    return Headline(f"The attacks do not settle whether {text}", level)
+  text = f"{text[:1].upper()}{text[1:]} from every attack that was run"
   return Headline(text, level)
 
 
-def _reaches(finding: Finding, results: Results) -> str:
-  """Returns "parrot reaches rank-1 9.0%, where knowing nothing has 0.5%"."""
-  by = claims.describe(finding, results.names)
-  return (
-    f"{by} reaches {_measured(finding, results)}{_beside(finding, results)}"
-  )
+def _names(
+  findings: Iterable[Finding], results: Results, level: str
+) -> list[str]:
+  """The claims of the findings with such a verdict."""
+  return [
+    wording.name(f.claim, keep=True)
+    for f in findings
+    if results.judge(f).level == level
+  ]
 
 
 def _measured(finding: Finding, results: Results) -> str:
-  metric = results.metrics[finding.metric]
-  name = wording.name(finding.metric, results.names, keep=True)
-  return f"{name} {wording.figure(finding.value, metric)}"
+  """Returns "rank-1 9.0%"."""
+  name = wording.name(finding.metric, keep=True)
+  return f"{name} {wording.figure(finding.value, results.metric(finding))}"
 
 
 def _beside(finding: Finding, results: Results) -> str:
   """Returns ", where knowing nothing scores 0.5% and ...", as far as known."""
-  write = lambda v: wording.figure(v, results.metrics[finding.metric])
-  parts = []
+  metric, parts = results.metric(finding), []
   if finding.floor is not None:
-    parts.append(f"knowing nothing scores {write(finding.floor)}")
+    floor = wording.figure(finding.floor, metric)
+    parts.append(f"knowing nothing scores {floor}")
   if finding.ceiling:
-    end = write(finding.ceiling.value)
+    end = wording.figure(finding.ceiling.value, metric)
     parts.append(f"the same reader without protection {end}")
   return f", where {' and '.join(parts)}" if parts else ""
 
 
-def _several(names: Sequence[str]) -> str:
+def _several(names: Iterable[str]) -> str:
   """Returns "A", "A and B", "A, B and C", or "A, B, C and 4 more"."""
-  names = list(dict.fromkeys(names))
-  if len(names) > 5:
-    names = [*names[:4], f"{len(names) - 4} more"]
-  *first, last = names
+  listed = list(dict.fromkeys(names))
+  if len(listed) > 5:
+    listed = [*listed[:4], f"{len(listed) - 4} more"]
+  *first, last = listed
   return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -136,118 +129,86 @@ def cards(results: Results) -> list[Card]:
   listed = claims.topics(results, results.mechanism)
   made = [_card(topic, results) for topic in listed]
   hidden = sum(topic.wanted == HIDDEN for topic in listed)
-  proof = training(results)
-  return [*made[:hidden], *([proof] if proof else []), *made[hidden:]]
+  proof = guarantee(results)
+  return [*made[:hidden], *([proof[1]] if proof else []), *made[hidden:]]
 
 
-def _card(topic: claims.Topic, results: Results) -> Card:
+def _card(topic: Topic, results: Results) -> Card:
   worst = claims.worst(topic.findings, results)
-  level, reason = claims.judge(worst, results)
-  word = claims.word(worst, level)
-  figure = claims.value(worst, results)
+  level, reason = results.judge(worst)
+  word, figure = claims.word(worst, level), claims.value(worst, results)
   if topic.wanted == TOLD:
     sentence = " ".join(_sentence(f, results) for f in topic.findings[:3])
     sentence = sentence[:1].upper() + sentence[1:]
-    return Card(topic.title, figure, "", TOLD, sentence)
+    return Card(topic.title, figure, word, level, sentence)
   good, total = claims.tally(topic.findings, results)
-  by = claims.describe(worst, results.names)
+  by = claims.describe(worst)
+  does, most = "attacks are held off", "strongest"
+  if topic.wanted == KEPT:
+    does, most = "figures are kept", "weakest"
   if topic.group == claims.ATTRIBUTES:
     figure = f"{good} of {total} {topic.wanted}"
-    by = f"{claims.short(worst.claim, results.names)} by {by}"
-  sentence = _tally(topic, good, total, by)
+    by = f"{claims.short(worst.claim)} by {by}"
+    does = f"{topic.wanted}, by every reader"
+  elif total == 1:
+    does = ""
+  start = f"{good} of {total} {does}. The {most} is {by}:"
+  sentence = start if does else f"{by[:1].upper()}{by[1:]}:"
   sentence += f" {_sentence(worst, results)}"
-  if topic.wanted == HIDDEN:
-    sentence += _pairs(topic, results)
+  if any(f.metric == curves_lib.METRIC for f in topic.findings):
+    sentence += _threshold(results) if topic.wanted == HIDDEN else ""
   if level == UNCLEAR:
     sentence += f" Unclear: {reason}."
   return Card(topic.title, figure, word, level, sentence)
 
 
-def _tally(topic: claims.Topic, good: int, total: int, by: str) -> str:
-  """How many of how many are good, and which of them says the worst."""
-  attributes = topic.group == claims.ATTRIBUTES
-  if total == 1 and not attributes:
-    return f"{by[:1].upper()}{by[1:]}:"
-  does, most = {
-    HIDDEN: ("attacks are held off", "strongest"),
-    KEPT: ("figures are kept", "weakest"),
-  }[topic.wanted]
-  if attributes:
-    does = f"{topic.wanted}, by every reader"
-  return f"{good} of {total} {does}. The {most} is {by}:"
-
-
 def _sentence(finding: Finding, results: Results) -> str:
   """Returns a figure with its interval, its trials, its floor and ceiling."""
-  metric = results.metrics[finding.metric]
   parts = []
   if finding.low < finding.high:
-    span = wording.span(finding.low, finding.high, metric)
+    span = wording.span(finding.low, finding.high, results.metric(finding))
     parts.append(f"95% interval {span}")
   if finding.hits is not None:
-    parts.append(wording.of(finding.hits, finding.total).replace("/", "of"))
+    parts.append(f"{finding.hits:,} of {finding.total:,}")
   extra = f" ({'; '.join(parts)})" if parts else ""
-  measured = f"{_measured(finding, results)}{extra}"
-  return f"{measured}{_beside(finding, results)}."
+  return f"{_measured(finding, results)}{extra}{_beside(finding, results)}."
 
 
-def _pairs(topic: claims.Topic, results: Results) -> str:
+def _threshold(results: Results) -> str:
   """Says how many known pairs reach the threshold, where it was asked for."""
-  if not any(f.metric == curves_lib.METRIC for f in topic.findings):
-    return ""
-  curve = _curve(results)
-  if curve is None or curve.threshold is None:
-    return ""
-  wanted = f"{curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
-  largest = wording.count(curve.points[-1][0])
-  if curve.needed is None:
-    return f" No number of known pairs up to {largest} reaches {wanted}."
-  noun = "pair reaches" if curve.needed == 1 else "pairs reach"
-  return (
-    f" {wording.count(curve.needed)} known {noun} {wanted}; up to {largest}"
-    " were tried."
-  )
+  for curve in curves_lib.curves(results):
+    if curve.subject != results.mechanism or curve.threshold is None:
+      continue
+    wanted = f"{curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
+    most = wording.count(max(curve.points))
+    if curve.needed is None:
+      return f" No number of known pairs up to {most} reaches {wanted}."
+    noun = "pair reaches" if curve.needed == 1 else "pairs reach"
+    needed = f"{wording.count(curve.needed)} known {noun} {wanted}"
+    return f" {needed} on a line between those tried, up to {most}."
+  return ""
 
 
-def _curve(results: Results) -> curves_lib.Curve | None:
-  mine = [
-    c for c in curves_lib.curves(results) if c.subject == results.mechanism
-  ]
-  return mine[0] if mine else None
+def guarantee(results: Results) -> tuple[str, Card] | None:
+  """What training promises, in a line and on a card: a proof, no measurement.
 
-
-def _statement(results: Results) -> Headline | None:
-  """The privacy of training as a claim, where a model is released."""
-  if MODEL not in results.products or "privacy" not in results.header:
-    return None
-  privacy = results.header["privacy"]
-  if not privacy:
-    return Headline("This model was trained without differential privacy", BAD)
-  if privacy.get("not_private_phases"):
-    text = "Some phases were trained with differential privacy, others without"
-    return Headline(text, UNCLEAR)
-  return Headline(
-    f"Training is differentially private for each {privacy['unit']}: epsilon"
-    f" {wording.at_most(privacy['epsilon'])}, delta {privacy['delta']:.3g}",
-    GOOD,
-  )
-
-
-def training(results: Results) -> Card | None:
-  """Says what the training data are promised: a proof, no measurement."""
+  None where training data are no matter, and where there is neither a promise
+  nor a model that would need one.
+  """
   privacy = results.header.get("privacy")
   if not privacy:
-    if _statement(results) is None:
+    if "privacy" not in results.header or MODEL not in results.products:
       return None
-    return Card(
-      TRAINING,
-      "ε = ∞",
-      "not private",
-      BAD,
+    sentence = (
       "Nothing bounds what the parameters tell about an image of the training"
-      " data. Set config.dp.epsilon to bound it.",
+      " data. Set config.dp.epsilon to bound it."
+    )
+    return (
+      "This model was trained without differential privacy",
+      Card("Training data", "ε = ∞", "not private", BAD, sentence),
     )
   open_phases = privacy.get("not_private_phases", [])
+  epsilon = wording.at_most(privacy["epsilon"])
   sentence = (
     f"Whether any one {privacy['unit']} of {wording.count(privacy['units'])}"
     " was in the training data changes the chance of any outcome by at most a"
@@ -256,23 +217,25 @@ def training(results: Results) -> Card | None:
     f" {privacy['accountant'].upper()} accountant)."
   )
   if open_phases:
-    names = ", ".join(open_phases)
     sentence += (
-      f" Not covered: {names}, trained on the same data without noise. Their"
-      " parameters are not private."
+      f" Not covered: {', '.join(open_phases)}, trained on the same data"
+      " without noise. Their parameters are not private."
     )
   if privacy.get("pretrained"):
     sentence += (
       f" Training began from the parameters of {privacy['pretrained']}; the"
       " data of that run are not covered."
     )
-  return Card(
-    TRAINING,
-    f"ε = {wording.at_most(privacy['epsilon'])}",
-    "partly private" if open_phases else "private",
-    UNCLEAR if open_phases else GOOD,
-    sentence,
-  )
+  if open_phases:
+    text = "Some phases were trained with differential privacy, others without"
+    word, level = "partly private", UNCLEAR
+  else:
+    text = (
+      f"Training is differentially private for each {privacy['unit']}: epsilon"
+      f" {epsilon}, delta {privacy['delta']:.3g}"
+    )
+    word, level = "private", GOOD
+  return text, Card("Training data", f"ε = {epsilon}", word, level, sentence)
 
 
 def limits(
@@ -287,15 +250,11 @@ def limits(
     results: of the run, if it was evaluated.
     given: sentences that come first.
   """
-  header: Mapping[str, Any] = results.header if results else {}
-  findings = (
-    [f for f in results.findings if f.subject == results.mechanism]
-    if results
-    else []
-  )
+  header, findings = (results.header, results.findings) if results else ({}, [])
+  findings = [f for f in findings if f.subject == header["mechanism"]]
+  hidden = [f for f in findings if f.wanted == HIDDEN]
   lines = [*given, *header.get("not_claimed", [])]
-  privacy = header.get("privacy")
-  if privacy:
+  if header.get("privacy"):
     lines.append(
       "The guarantee is of the training data and of nothing else: people whom"
       " the model is shown later are not protected by it. The losses of the"
@@ -307,45 +266,44 @@ def limits(
       "Nobody in the training data is protected: parameters can give away who"
       " was in them, and what their photographs show."
     )
-  if FEATURES in products:
-    lines += _of_features(findings, results)
+  judged = [claims.group(f) for f in findings if f.wanted != TOLD]
+  missing = [
+    name
+    for product in products
+    for name in ASKED.get(product, ())
+    if not any(claim.startswith(name) for claim in judged)
+  ]
+  if missing:
+    text = "Not measured, and so not shown to be hidden:"
+    lines.append(f"{text} {_several(missing)}.")
+  if results:
+    lines += _known_pairs(hidden, results)
   # A model alone is no picture of anybody, unless somebody attacked it.
-  hidden = any(f.wanted == HIDDEN for f in findings)
   pictures = hidden or set(products) != {MODEL}
   if pictures:
     lines.append(
       "These are measurements, not a proof. An attacker with more data, another"
       " network or knowledge that was not modelled here may do better."
     )
-  source = header.get("data", {}).get("source")
-  if source:
+  if source := header.get("data", {}).get("source"):
     lines.append(
-      f"They hold for the data they were taken on ({source}). Other people,"
-      " cameras, poses or crops need their own measurement."
-      if pictures
-      else f"Scores hold for the data they were taken on ({source}). Other"
-      " people, cameras, poses or crops need their own measurement."
+      f"{'They' if pictures else 'Scores'} hold for the data they were taken on"
+      f" ({source}). Other people, cameras, poses or crops need their own"
+      " measurement."
     )
-  if pictures:
-    lines += _of_pictures(findings, header)
-  return list(dict.fromkeys(lines))
-
-
-def _of_pictures(
-  findings: Sequence[Finding], header: Mapping[str, Any]
-) -> list[str]:
-  lines = [
+  if not pictures:
+    return list(dict.fromkeys(lines))
+  lines.append(
     "Only the face is examined. Clothes, places, other people in the picture,"
     " the order and the number of images can give a person away as well."
-  ]
-  if any(
-    f.wanted == KEPT and claims.group(f) == claims.ATTRIBUTES for f in findings
-  ):
+  )
+  kept = [f for f in findings if f.wanted == KEPT]
+  if any(claims.group(f) == claims.ATTRIBUTES for f in kept):
     lines.append(
       "Attributes that are kept stay readable on purpose. Together they can"
       " single out a person in a small group."
     )
-  if any(f.wanted == HIDDEN and f.where.get("used_in_loss") for f in findings):
+  if any(f.where.get("used_in_loss") for f in hidden):
     lines.append(
       "A reader that is used in the loss is no independent witness: rely on"
       " the others."
@@ -356,99 +314,34 @@ def _of_pictures(
       f"Only {people} people were in the test: identification is easier, and"
       " the intervals wider, than in a real gallery."
     )
+  return list(dict.fromkeys(lines))
+
+
+def _known_pairs(hidden: Sequence[Finding], results: Results) -> list[str]:
+  """Says of each claim how many known pairs give it away, as far as tried."""
+  pairs = lambda f: int(f.where.get("pairs", 0))
+  lines = []
+  for claim in dict.fromkeys(f.claim for f in hidden if pairs(f)):
+    mine = [f for f in hidden if f.claim == claim]
+    bad = [f for f in mine if results.judge(f).level == BAD]
+    enough = sorted((f for f in bad if pairs(f)), key=pairs)
+    unsure = any(results.judge(f).level != GOOD for f in mine if pairs(f))
+    name = wording.name(claim, keep=True)
+    most = wording.count(max(map(pairs, mine)))
+    if enough:
+      text = (
+        f"Known pairs give {name} away: with {pairs(enough[0]):,},"
+        f" {enough[0].by} reaches {_measured(enough[0], results)}; up to {most}"
+        " were tried."
+      )
+    elif unsure:
+      text = (
+        f"Up to {most} known pairs were tried, and do not settle how many give"
+        f" {name} away."
+      )
+    else:
+      text = f"Up to {most} known pairs do not give {name} away; more may."
+    if without := [f.by for f in bad if not pairs(f)]:
+      text += f" Attackers who know no pair succeed, too: {_several(without)}."
+    lines.append(text)
   return lines
-
-
-def _of_features(
-  findings: Sequence[Finding], results: Results | None
-) -> list[str]:
-  """Returns what released features do not promise, unless it was measured."""
-  hidden = [f for f in findings if f.wanted == HIDDEN]
-  links = _levels([f for f in hidden if f.claim == "linkage"], results)
-  lines = [_secrecy(hidden, results, linked=links != {GOOD})]
-  if not links or BAD in links:
-    lines.append(
-      "The same photograph gives the same features each time: two releases of"
-      " it can be linked (A8)."
-    )
-  elif UNCLEAR in links:
-    lines.append(
-      "Whether two releases of the same photograph can be linked (A8) is not"
-      " settled."
-    )
-  rebuilt = [f for f in findings if "knows" in f.where or "pairs" in f.where]
-  if not any(f.claim == "identity" for f in rebuilt):
-    lines.append(
-      "Whether people are recognised in rebuilt photographs was not measured."
-    )
-  if not any(f.claim.startswith("attribute") for f in rebuilt):
-    lines.append(
-      "Whether attributes are seen in rebuilt photographs was not measured."
-    )
-  probed = [f for f in hidden if f not in rebuilt and f.claim != "linkage"]
-  lines.append(
-    "Features hold more than the decider reads: what no probe has asked them"
-    " for was not measured."
-    if probed
-    else "What else can be read from the features, identity among it, was not"
-    " measured."
-  )
-  return lines
-
-
-def _levels(findings: Iterable[Finding], results: Results | None) -> set[str]:
-  if results is None:
-    return set()
-  return {claims.judge(finding, results).level for finding in findings}
-
-
-def _secrecy(
-  hidden: Sequence[Finding], results: Results | None, linked: bool
-) -> str:
-  """Says what a holder of known pairs can do, as far as it was measured."""
-  tried = [f for f in hidden if f.where.get("pairs")]
-  levels = _levels(tried, results)
-  holds = "released features together with their photographs"
-  kind = "deterministic map" if linked else "map"
-  text = f"Protection rests on the secrecy of a {kind}: "
-  largest = max((int(f.where["pairs"]) for f in tried), default=0)
-  if BAD in levels and results:
-    text += _enough(tried, results, holds)
-  elif levels == {GOOD}:
-    text += f"{wording.count(largest)} {holds} did not invert it; more may."
-  else:
-    text += f"whoever holds enough {holds} inverts it for all others."
-    text += (
-      f" Up to {wording.count(largest)} were tried, and do not settle how many"
-      " are enough."
-      if tried
-      else " How many are enough was not measured."
-    )
-  # Probes of features know no pair, either, and rebuild nothing.
-  others = [f for f in hidden if "knows" in f.where and f not in tried]
-  without = dict.fromkeys(f.by for f in others if BAD in _levels([f], results))
-  if without:
-    text += (
-      f" Attackers who hold no such pair succeed, too: {', '.join(without)}."
-    )
-  return text + (
-    " Whoever has its parameters, or may run it, makes such pairs at will."
-  )
-
-
-def _enough(tried: Sequence[Finding], results: Results, holds: str) -> str:
-  """Says how many pairs were enough, and for what."""
-  curve = _curve(results)
-  if curve and curve.needed is not None:
-    return (
-      f"whoever holds {wording.count(curve.needed)} {holds} inverts it for all"
-      f" others, with {curves_lib.METRIC} {wording.fixed(curve.threshold, 2)}"
-      " (on a line between measured points)."
-    )
-  worst = claims.worst(tried, results)
-  claim = claims.short(worst.claim, results.names).lower()
-  return (
-    f"whoever holds {wording.count(int(worst.where['pairs']))} {holds} reads"
-    f" {claim} from all others, with {_measured(worst, results)}"
-    f" ({worst.by}, measured)."
-  )

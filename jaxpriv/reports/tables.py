@@ -4,7 +4,7 @@ What differs among the findings of a table is a column, what they share stands
 in the caption.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxpriv.metrics.finding import (
@@ -17,6 +17,7 @@ from jaxpriv.metrics.finding import (
 )
 from jaxpriv.reports import claims, wording
 from jaxpriv.reports.cells import Cell, Column, Grid, Row, Table, axis, bar
+from jaxpriv.reports.claims import ATTRIBUTES, LONG
 from jaxpriv.reports.results import Results
 
 VERDICT = "Verdict"  # the column that judges
@@ -24,6 +25,9 @@ BASIS = (
   "Floor is what knowing nothing scores: chance, the commoner label, the mean"
   " image. Ceiling is what the same reader scores without protection."
 )
+# Subject, heading of the row ("": the subject), a key for the column, the
+# column, the cell.
+Entry = tuple[str, str, Hashable, Column, Cell]
 
 
 def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
@@ -37,36 +41,33 @@ def views(results: Results, subjects: Iterable[str] = ()) -> list[Table]:
     subjects: whose rows to show besides those without protection; all if none.
   """
   chosen = {*subjects, NOBODY}
-  findings = [
+  groups = claims.grouped(
     f for f in results.findings if not subjects or f.subject in chosen
-  ]
-  groups = claims.grouped(findings)
-  small = {name: g for name, g in groups.items() if _is_small(name, g)}
-  readers = {f.by for g in small.values() for f in g if f.wanted == KEPT}
-  useful = [f for g in small.values() for f in g if f.by in readers]
-  told = [f for g in small.values() for f in g if f.by not in readers]
-  large = [name for name in groups if name not in small]
-  large.sort(key=lambda name: not any(f.wanted == HIDDEN for f in groups[name]))
+  )
+  large = {name: g for name, g in groups.items() if not _is_small(name, g)}
+  hides = lambda name: any(f.wanted == HIDDEN for f in large[name])
   tables = [
-    table(groups[name], results, claims.short(name, results.names))
-    for name in large
+    table(large[name], results, claims.short(name))
+    for name in sorted(large, key=hides, reverse=True)
   ]
-  if useful:
-    names = [claims.short(n, results.names) for n in claims.grouped(useful)]
-    title = names[0] if len(names) == 1 else "What it is good for"
+  small = [f for name, g in groups.items() if name not in large for f in g]
+  readers = {f.by for f in small if f.wanted == KEPT}
+  if useful := [f for f in small if f.by in readers]:
+    name, *others = claims.grouped(useful)
+    title = "What it is good for" if others else claims.short(name)
     tables.append(table(useful, results, title))
-  if told:
+  if told := [f for f in small if f.by not in readers]:
     tables.append(_told(told, results))
   return tables
 
 
 def _is_small(name: str, findings: Sequence[Finding]) -> bool:
-  rows = {(f.subject, f.by, claims.row_of(f)[-1]) for f in findings}
+  if name == ATTRIBUTES or any(f.wanted == HIDDEN for f in findings):
+    return False
+  rows = {claims.row_of(f) for f in findings}
   figures = {(f.subject, f.metric) for f in findings}
-  several = len(rows) > len({f.subject for f in findings})
-  several |= len(figures) < len(findings)
-  hidden = any(f.wanted == HIDDEN for f in findings)
-  return not (hidden or several or name == claims.ATTRIBUTES)
+  subjects = {f.subject for f in findings}
+  return len(rows) == len(subjects) and len(figures) == len(findings)
 
 
 def table(
@@ -81,100 +82,113 @@ def table(
 
   Args:
     findings: at least one.
-    results: has their metrics, names and mechanism.
+    results: has their metrics and its mechanism.
     title: of the table.
   """
-  if all(claims.group(f) == claims.ATTRIBUTES for f in findings):
+  if all(claims.group(f) == ATTRIBUTES for f in findings):
     return _attributes(findings, results, title)
   several = len(claims.grouped(findings)) > 1
   rows = _rows(findings, merge=not several)
   if not several:
-    rows.sort(key=lambda row: claims.order(claims.worst(row, results), results))
+    badness = lambda row: results.badness(claims.worst(row, results))
+    rows.sort(key=badness, reverse=True)
   # The rows of a subject stay together, wherever its first one stands.
   turns = list(dict.fromkeys(row[0].subject for row in rows))
-  rows.sort(
-    key=lambda row: (
-      _rank(row[0].subject, results),
-      turns.index(row[0].subject),
-    )
-  )
+  turns.sort(key=lambda subject: _rank(subject, results))
+  rows.sort(key=lambda row: turns.index(row[0].subject))
   mains = [row[0] for row in rows]
-  name = lambda text: wording.name(text, results.names)
-  caption = _about(findings, results)
-  grid = Grid()
-  by = "Read by"
-  if any(f.wanted == HIDDEN for f in mains):
-    by = "Attack"
-  headings = [_heading(f, mains, results.names) for f in mains]
+  grid, caption = Grid(), _about(findings, results)
+  varying, shared = _places(mains)
+  beside = [key for key in varying if _is_beside(key, mains)]
+  readers = [_reader(f, beside) for f in mains]
+  by = "Attack" if any(f.wanted == HIDDEN for f in mains) else "Read by"
   if several:
-    texts = [claims.short(f.claim, results.names) for f in mains]
-    grid.add("Claim", [Cell(text) for text in texts])
-  if not several or len({f.by for f in mains}) > 1:
-    grid.add(by, headings)
+    grid.add("Claim", [Cell(claims.short(f.claim)) for f in mains])
+  if several and len({f.by for f in mains}) == 1:
+    caption.append(f"{by}: {readers[0].text}.")
   else:
-    caption.append(f"{by}: {headings[0].text}.")
-  varying, sentences = _places(mains, results)
-  caption += sentences
+    grid.add(by, readers)
+  caption += shared
   for key in varying:
-    if not _is_rare(key, mains):
+    if key not in beside:
       values = [f.where.get(key) for f in mains]
       number = not any(isinstance(v, str) for v in values)
-      grid.add(name(key), [Cell(_content(v)) for v in values], number)
-  measures = list(dict.fromkeys(f.metric for f in mains))
-  if len(measures) > 1:
+      grid.add(wording.name(key), [Cell(_content(v)) for v in values], number)
+  if len({f.metric for f in mains}) > 1:
     grid.add("Measure", [Cell(f.metric) for f in mains])
   trials = {f.total for f in mains}
-  if len(trials) == 1 and all(f.hits is None for f in mains):
-    caption.append(f"Trials: {wording.count(trials.pop())}.")
-  else:
+  if len(trials) == 1:
+    caption.append(f"Trials: {wording.count(*trials)}.")
+  if len(trials) > 1 or any(f.hits is not None for f in mains):
     cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
-    grid.add("Correct", cells, True, detail=True)
-  title_of = name(measures[0]) if len(measures) == 1 else "Value"
-  _add_figures(grid, title_of, rows, results)
-  grouped = _grouped([f.subject for f in mains], grid, results)
-  return Table(title, " ".join(caption), grid.columns, grouped)
+    grid.add("Trials", cells, True, len(trials) == 1)
+  _add_figures(grid, rows, results)
+  alone = set(turns) == {results.mechanism}
+  return Table(
+    title,
+    " ".join(caption),
+    grid.columns,
+    [
+      _row(f.subject, cells, results, grouped=not alone)
+      for f, cells in zip(mains, grid.rows())
+    ],
+  )
 
 
-def _grouped(
-  subjects: Sequence[str], grid: Grid, results: Results
-) -> list[Row]:
-  """Rows under the name of their subject, unless all are the mechanism's."""
-  alone = set(subjects) == {results.mechanism}
-  return [
-    Row(
-      cells,
-      "" if alone else _group(subject, results),
-      _kind(subject, results),
-    )
-    for subject, cells in zip(subjects, grid.rows())
+def _add_figures(
+  grid: Grid, rows: Sequence[list[Finding]], results: Results
+) -> None:
+  """Adds value, bar, interval, further metrics, floor, ceiling and verdict."""
+  mains = [row[0] for row in rows]
+  decisive = [claims.worst(row, results) for row in rows]
+  write = lambda values: [
+    Cell(wording.figure(v, results.metric(f))) for v, f in zip(values, mains)
   ]
-
-
-def _places(
-  findings: Sequence[Finding], results: Results
-) -> tuple[list[str], list[str]]:
-  """The keys of `where` that vary, and sentences on the others."""
-  varying, sentences = [], []
-  for key in dict.fromkeys(key for f in findings for key in f.where):
-    values = {f.where.get(key) for f in findings}
-    if len(values) > 1:
-      varying.append(key)
-    else:
-      name = wording.name(key, results.names)
-      sentences.append(f"{name}: {_content(values.pop())}.")
-  return varying, sentences
+  same = len({f.metric for f in mains}) == 1
+  name = wording.name(mains[0].metric) if same else "Value"
+  grid.add(name, write(f.value for f in mains), True)
+  bars = [bar(f, results.metric(f)) for f in mains]
+  if any(bars):
+    levels = [results.judge(f).level for f in decisive]
+    cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
+    drawn = {
+      results.metric(f).unit == "share" for f, b in zip(mains, bars) if b
+    }
+    grid.add("", cells, detail=True, bars=True, axis=axis(drawn))
+  spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
+  grid.add("95% interval", spans, True)
+  for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
+    found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
+    told = all(f.wanted == TOLD for f in found if f)
+    cells = [_figure(f, results) for f in found]
+    grid.add(wording.name(other), cells, True, told)
+  grid.add("Floor", write(f.floor for f in mains), True)
+  ceilings = (f.ceiling.value if f.ceiling else None for f in mains)
+  grid.add("Ceiling", write(ceilings), True)
+  verdicts = [_verdict(f, d, results) for f, d in zip(mains, decisive)]
+  grid.add(VERDICT, verdicts)
 
 
 def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:
   """The findings of each row, the one that is its figure first."""
   rows: dict[Any, list[Finding]] = {}
   for number, finding in enumerate(findings):
-    claim, _, *rest = claims.row_of(finding)
-    key = (claim, *rest)
+    key = claims.row_of(finding)
     taken = any(f.metric == finding.metric for f in rows.get(key, ()))
     own = (*key, number) if taken or not merge else key
     rows.setdefault(own, []).append(finding)
   return [sorted(row, key=lambda f: f.wanted == TOLD) for row in rows.values()]
+
+
+def _row(
+  subject: str, cells: list[Cell], results: Results, grouped: bool
+) -> Row:
+  kind = {NOBODY: "reference", results.mechanism: "mine"}.get(subject, "")
+  return Row(cells, _name(subject) if grouped else "", kind)
+
+
+def _name(subject: str) -> str:
+  return "Without protection" if subject == NOBODY else wording.name(subject)
 
 
 def _rank(subject: str, results: Results) -> int:
@@ -182,39 +196,34 @@ def _rank(subject: str, results: Results) -> int:
   return {NOBODY: 0, results.mechanism: 1}.get(subject, 2)
 
 
-def _group(subject: str, results: Results) -> str:
-  if subject == NOBODY:
-    return "Without protection"
-  return wording.name(subject, results.names)
-
-
-def _kind(subject: str, results: Results) -> str:
-  return {NOBODY: "reference", results.mechanism: "mine"}.get(subject, "")
-
-
-def _is_rare(key: str, mains: Sequence[Finding]) -> bool:
-  """Whether a key has no column: a flag, a long text, or of few rows."""
-  values = [f.where[key] for f in mains if key in f.where]
-  long = any(len(str(v)) > claims.LONG for v in values)
-  flag = any(isinstance(v, bool) for v in values)
-  return long or flag or len(values) < len(mains) / 2
-
-
-def _heading(
-  finding: Finding, mains: Sequence[Finding], names: Mapping[str, str]
-) -> Cell:
-  """By whom, with what has no column: flags and numbers, and texts below."""
-  text, notes = [wording.name(finding.by, names, keep=True)], []
-  for key, content in finding.where.items():
-    same = len({f.where.get(key) for f in mains}) == 1
-    if same or content is False or not _is_rare(key, mains):
-      continue
-    if not isinstance(content, str):
-      text.append(claims.place(key, content, names))
-    elif len(content) > claims.LONG:
-      notes.append(content)
+def _places(findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
+  """The keys of `where` that vary, and sentences on the others."""
+  varying, sentences = [], []
+  for key in dict.fromkeys(key for f in findings for key in f.where):
+    values = {f.where.get(key) for f in findings}
+    if len(values) > 1:
+      varying.append(key)
     else:
-      notes.append(f"{wording.name(key, names)}: {content}.")
+      sentences.append(f"{wording.name(key)}: {_content(*values)}.")
+  return varying, sentences
+
+
+def _is_beside(key: str, findings: Sequence[Finding]) -> bool:
+  """Whether it stands with the reader: a flag, a long text, or of few rows."""
+  values = [f.where[key] for f in findings if key in f.where]
+  few = len(values) < len(findings) / 2
+  return few or any(isinstance(v, bool) or len(str(v)) > LONG for v in values)
+
+
+def _reader(finding: Finding, beside: Sequence[str]) -> Cell:
+  """By whom, with flags and numbers, and texts below."""
+  text, notes = [wording.name(finding.by, keep=True)], []
+  for key, value in finding.where.items():
+    if key in beside and isinstance(value, str):
+      label = "" if len(value) > LONG else f"{wording.name(key)}: "
+      notes.append(f"{label}{value.removesuffix('.')}.")
+    elif key in beside and value is not False:
+      text.append(claims.place(key, value))
   return Cell(", ".join(text), sub=" ".join(notes))
 
 
@@ -228,165 +237,140 @@ def _content(value: Any) -> str:
 
 def _about(findings: Iterable[Finding], results: Results) -> list[str]:
   """Sentences on the metrics."""
+  used = {f.metric: results.metric(f).about for f in findings}
   return [
-    f"{wording.name(name, results.names)}:"
-    f" {results.metrics[name].about.removesuffix('.')}."
-    for name in dict.fromkeys(f.metric for f in findings)
-    if results.metrics[name].about
+    f"{wording.name(name)}: {about.removesuffix('.')}."
+    for name, about in used.items()
+    if about
   ]
-
-
-def _figure(finding: Finding | None, results: Results) -> Cell:
-  """A value, its interval below it where it has one."""
-  if finding is None:
-    return Cell(wording.NOTHING)
-  metric = results.metrics[finding.metric]
-  text = wording.figure(finding.value, metric)
-  return Cell(text, sub=_span(finding, results))
 
 
 def _span(finding: Finding, results: Results) -> str:
   if not finding.low < finding.high:
     return ""
-  metric = results.metrics[finding.metric]
-  return wording.span(finding.low, finding.high, metric)
+  return wording.span(finding.low, finding.high, results.metric(finding))
 
 
-def _add_figures(
-  grid: Grid, title: str, rows: Sequence[list[Finding]], results: Results
-) -> None:
-  """Adds value, bar, interval, further metrics, floor, ceiling and verdict."""
-  mains = [row[0] for row in rows]
-  metrics = [results.metrics[f.metric] for f in mains]
-  write = lambda values: [
-    Cell(wording.figure(v, metric)) for v, metric in zip(values, metrics)
-  ]
-  grid.add(title, write([f.value for f in mains]), True)
-  bars = [bar(f, metric) for f, metric in zip(mains, metrics)]
-  levels = [
-    claims.judge(claims.worst(row, results), results).level for row in rows
-  ]
-  drawn = {m.unit == "share" for m, b in zip(metrics, bars) if b}
-  cells = [Cell(level=level, bar=b) for level, b in zip(levels, bars)]
-  grid.add("", cells if drawn else [], detail=True, axis=axis(drawn))
-  spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
-  grid.add("95% interval", spans, True)
-  for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
-    found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
-    told = all(f.wanted == TOLD for f in found if f)
-    cells = [_figure(f, results) for f in found]
-    grid.add(wording.name(other, results.names), cells, True, detail=told)
-  grid.add("Floor", write([f.floor for f in mains]), True)
-  ceilings = [f.ceiling.value if f.ceiling else None for f in mains]
-  grid.add("Ceiling", write(ceilings), True)
-  grid.add(VERDICT, [_verdict(row, results) for row in rows])
+def _figure(
+  finding: Finding | None, results: Results, floor: bool = True
+) -> Cell:
+  """A value; below it "87.2 – 91.1%; floor 60.0%; ceiling 90.0%"."""
+  if finding is None:
+    return Cell(wording.NOTHING)
+  write = lambda v: wording.figure(v, results.metric(finding))
+  parts = [span] if (span := _span(finding, results)) else []
+  if floor and finding.floor is not None:
+    parts.append(f"floor {write(finding.floor)}")
+  if finding.ceiling:
+    parts.append(f"ceiling {write(finding.ceiling.value)}")
+  return Cell(write(finding.value), sub="; ".join(parts))
 
 
-def _verdict(row: Sequence[Finding], results: Results) -> Cell:
-  finding = claims.worst(row, results)
-  level, reason = claims.judge(finding, results)
+def _verdict(main: Finding, finding: Finding, results: Results) -> Cell:
+  """The verdict on a row: that on the finding of it which decides."""
+  level, reason = results.judge(finding)
   if level == TOLD:
     return Cell(wording.NOTHING)
-  if finding.metric != row[0].metric:
+  if finding.metric != main.metric:
     reason = f"{finding.metric}: {reason}"
   elif level != UNCLEAR:
     reason = ""
   return Cell(mark=claims.word(finding, level), level=level, sub=reason)
 
 
-def _attributes(
-  findings: Sequence[Finding], results: Results, title: str
-) -> Table:
-  """Attributes as rows, their readers as columns."""
-  several = len({f.metric for f in findings}) > 1
-  varying, caption = _places(findings, results)
-
-  def reader(f: Finding) -> tuple[str, str]:
-    places = [
-      claims.place(key, f.where[key], results.names)
-      for key in varying
-      if f.where.get(key, False) is not False
-    ]
-    metric = [f.metric] if several else []
-    by = wording.name(f.by, results.names, keep=True)
-    return by, ", ".join([*metric, *places])
-
-  table: dict[tuple[str, str], dict] = {}
-  for f in findings:
-    by, row = reader(f), table.setdefault((f.subject, f.claim), {})
-    while by in row:
-      by = (by[0], f"{by[1]} again".strip())
-    row[by] = f
-  keys = sorted(table, key=lambda key: _rank(key[0], results))
-  grid = Grid()
-  names = [claims.short(claim, results.names) for _, claim in keys]
-  grid.add("Attribute", [Cell(name) for name in names])
-  firsts = [next(iter(table[key].values())) for key in keys]
-  floors = [wording.figure(f.floor, results.metrics[f.metric]) for f in firsts]
-  grid.add("Floor", [Cell(floor) for floor in floors], True)
-  for by in dict.fromkeys(by for row in table.values() for by in row):
-    cells = [_attribute(table[key].get(by), results) for key in keys]
-    grid.add(by[0], cells, sub=by[1])
-  rows = _grouped([subject for subject, _ in keys], grid, results)
-  caption = _about(findings, results) + caption
-  return Table(title, " ".join(caption), grid.columns, rows)
-
-
-def _attribute(finding: Finding | None, results: Results) -> Cell:
-  if finding is None:
-    return Cell(wording.NOTHING)
-  metric = results.metrics[finding.metric]
-  level = claims.judge(finding, results).level
-  sub = wording.span(finding.low, finding.high, metric)
-  mark = claims.word(finding, level)
-  if finding.ceiling:
-    ceiling = finding.ceiling.value
-    sub += f"; ceiling {wording.figure(ceiling, metric)}"
-    if metric.unit == "share" and finding.wanted == KEPT:
-      mark = f"{wording.points(finding.value - ceiling)} {mark}"
-  text = wording.figure(finding.value, metric)
-  return Cell(text, mark=mark, level=level, sub=sub)
-
-
-def _by_subject(
+def _pivot(
   title: str,
-  caption: str,
-  columns: Mapping[Any, Column],
-  cells: Mapping[str, Mapping[Any, Cell]],
+  caption: Sequence[str],
+  corner: str,
+  entries: Iterable[Entry],
   results: Results,
 ) -> Table:
-  """Subjects as rows; `cells` are by subject and by key of a column."""
+  """A table of single cells; those of one row and column stand side by side."""
+  columns: dict[Hashable, Column] = {}
+  rows: dict[tuple[str, str], dict[Hashable, Cell]] = {}
+  for subject, head, key, column, cell in entries:
+    row = rows.setdefault((subject, head), {})
+    while key in row:
+      key = (key, "again")
+      column = column._replace(sub=f"{column.sub} again".strip())
+    columns.setdefault(key, column)
+    row[key] = cell
+  ordered = sorted(rows, key=lambda row: _rank(row[0], results))
+  alone = {subject for subject, _ in rows} == {results.mechanism}
   nothing = Cell(wording.NOTHING)
   return Table(
     title,
-    caption,
-    [Column("Mechanism"), *columns.values()],
+    " ".join(caption),
+    [Column(corner), *columns.values()],
     [
-      Row(
+      _row(
+        subject,
         [
-          Cell(_group(subject, results)),
-          *(row.get(key, nothing) for key in columns),
+          Cell(head or _name(subject)),
+          *(rows[subject, head].get(key, nothing) for key in columns),
         ],
-        kind=_kind(subject, results),
+        results,
+        grouped=bool(head) and not alone,
       )
-      for subject, row in cells.items()
+      for subject, head in ordered
     ],
   )
 
 
+def _attributes(
+  findings: Sequence[Finding], results: Results, title: str
+) -> Table:
+  """Attributes as rows, their readers as columns.
+
+  The floor that all readers of an attribute share is a column; others stand
+  with their figures.
+  """
+  several = len({f.metric for f in findings}) > 1
+  varying, shared = _places(findings)
+  floors: dict[tuple[str, str], set[str]] = {}
+  for f in findings:
+    floor = wording.figure(f.floor, results.metric(f))
+    floors.setdefault((f.subject, f.claim), set()).add(floor)
+  shared_by = {
+    key: min(texts) if len(texts) == 1 else wording.NOTHING
+    for key, texts in floors.items()
+  }
+  entries: list[Entry] = [
+    (subject, claims.short(claim), "", Column("Floor", True), Cell(text))
+    for (subject, claim), text in shared_by.items()
+    if set(shared_by.values()) != {wording.NOTHING}
+  ]
+  for f in findings:
+    places = [f.metric] if several else []
+    places += [
+      claims.place(key, f.where[key])
+      for key in varying
+      if f.where.get(key, False) is not False
+    ]
+    level = results.judge(f).level
+    mark = claims.word(f, level)
+    share = results.metric(f).unit == "share"
+    if f.ceiling and f.wanted == KEPT and share:
+      mark = f"{wording.points(f.value - f.ceiling.value)} {mark}"
+    cell = _figure(f, results, floor=len(floors[f.subject, f.claim]) > 1)
+    column = Column(wording.name(f.by, keep=True), sub=", ".join(places))
+    cell = cell._replace(mark=mark, level=level)
+    entries.append((f.subject, claims.short(f.claim), column, column, cell))
+  caption = _about(findings, results) + shared
+  return _pivot(title, caption, "Attribute", entries, results)
+
+
 def _told(findings: Sequence[Finding], results: Results) -> Table:
   """Figures told for information: subjects as rows, figures as columns."""
-  columns: dict[Any, Column] = {}
-  cells: dict[str, dict] = {}
-  for f in sorted(findings, key=lambda f: _rank(f.subject, results)):
-    title = claims.short(f.claim, results.names)
-    columns[f.claim, f.metric] = Column(title, True, sub=f.metric)
+  entries: list[Entry] = []
+  for f in findings:
+    column = Column(claims.short(f.claim), True, sub=f.metric)
     cell = _figure(f, results)
     if f.hits is not None:
       cell = cell._replace(sub=wording.of(f.hits, f.total))
-    cells.setdefault(f.subject, {})[f.claim, f.metric] = cell
-  caption = " ".join(_about(findings, results))
-  return _by_subject("For information", caption, columns, cells, results)
+    entries.append((f.subject, "", (f.claim, f.metric), column, cell))
+  caption = _about(findings, results)
+  return _pivot("For information", caption, "Mechanism", entries, results)
 
 
 def comparison(results: Results) -> Table | None:
@@ -394,54 +378,51 @@ def comparison(results: Results) -> Table | None:
 
   None where there is one mechanism, or nothing is judged.
   """
-  columns: dict[Any, Column] = {}
-  cells: dict[str, dict] = {}
-  for subject in claims.subjects(results):
-    for topic in claims.topics(results, subject):
-      if topic.wanted != TOLD:
-        key = (topic.wanted != HIDDEN, topic.group)
-        columns.setdefault(key, Column(topic.title))
-        cells.setdefault(subject, {})[key] = _compared(topic, results)
-  if len(cells) < 2:
+  compared = [
+    (subject, topic)
+    for subject in claims.subjects(results)
+    for topic in claims.topics(results, subject)
+    if topic.wanted != TOLD
+  ]
+  if len({subject for subject, _ in compared}) < 2:
     return None
-  ordered = dict(sorted(columns.items(), key=lambda item: item[0][0]))
+  compared.sort(key=lambda pair: pair[1].wanted != HIDDEN)
+  entries: list[Entry] = [
+    (subject, "", t[1:3], Column(t.title), _compared(t, results))
+    for subject, t in compared
+  ]
   caption = (
     "The finding of each claim that decides: the strongest attack on what"
     " should be hidden, the weakest figure of what should be kept."
   )
-  return _by_subject("Every mechanism", caption, ordered, cells, results)
+  return _pivot("Every mechanism", [caption], "Mechanism", entries, results)
 
 
 def _compared(topic: claims.Topic, results: Results) -> Cell:
   worst = claims.worst(topic.findings, results)
-  level = claims.judge(worst, results).level
-  mark, sub = claims.word(worst, level), claims.describe(worst, results.names)
-  if topic.group == claims.ATTRIBUTES:
+  level = results.judge(worst).level
+  mark, sub = claims.word(worst, level), claims.describe(worst)
+  figure = claims.value(worst, results)
+  if topic.group == ATTRIBUTES:
     good, total = claims.tally(topic.findings, results)
-    name = claims.short(worst.claim, results.names)
-    sub = f"{name}: {claims.value(worst, results)} by {sub}"
-    text = f"{good} of {total} {topic.wanted}"
-    return Cell(text, mark, level, sub)
+    sub = f"{claims.short(worst.claim)}: {figure} by {sub}"
+    return Cell(f"{good} of {total} {topic.wanted}", mark, level, sub)
   drawn = None
   if topic.wanted == HIDDEN:
-    drawn = bar(worst, results.metrics[worst.metric])
-  return Cell(claims.value(worst, results), mark, level, sub, drawn)
+    drawn = bar(worst, results.metric(worst))
+  return Cell(figure, mark, level, sub, drawn)
 
 
-def phases(privacy: Mapping[str, Any], names: Mapping[str, str]) -> Table:
+def phases(privacy: Mapping[str, Any]) -> Table:
   """The grounds of a privacy guarantee: a row for each phase of training."""
   rows, grid = privacy["phases"], Grid()
   for key in dict.fromkeys(key for phase in rows for key in phase):
     values = [phase.get(key) for phase in rows]
     number = all(isinstance(value, (int, float)) for value in values)
     cells = [Cell(_setting(value)) for value in values]
-    grid.add(wording.name(key, names), cells, number)
-  return Table(
-    "What the guarantee rests on",
-    "",
-    grid.columns,
-    [Row(r) for r in grid.rows()],
-  )
+    grid.add(wording.name(key), cells, number)
+  title, listed = "What the guarantee rests on", [Row(r) for r in grid.rows()]
+  return Table(title, "", grid.columns, listed)
 
 
 def _setting(value: Any) -> str:

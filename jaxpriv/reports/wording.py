@@ -2,7 +2,6 @@
 
 import datetime
 import math
-from collections.abc import Mapping
 from typing import TypeGuard
 
 from jaxpriv.metrics.finding import Metric
@@ -19,38 +18,30 @@ def percent(value: float | None, unit: str = "%") -> str:
   """Formats a rate in [0, 1]: 0.912 -> "91.2%", 0.0004 -> "0.04%"."""
   if not known(value):
     return NOTHING
-  decimals = 1
-  if 0 < abs(value) < 0.001:
-    decimals = 1 - math.floor(math.log10(abs(value) * 100))
-  return (
-    f"{value * 100:.{decimals}f}".rstrip("0" if decimals > 1 else "") + unit
-  )
+  if not 0 < abs(value) < 0.001:
+    return f"{value * 100:.1f}{unit}"
+  decimals = 1 - math.floor(math.log10(abs(value) * 100))
+  return f"{value * 100:.{decimals}f}".rstrip("0") + unit
 
 
 def interval(low: float | None, high: float | None) -> str:
-  """Formats both ends: 0.002, 0.012 -> "0.2 – 1.2%"."""
-  if not (known(low) and known(high)):
-    return NOTHING
-  return f"{percent(low, '')} – {percent(high)}"
+  """Formats both ends of a rate: 0.002, 0.012 -> "0.2 – 1.2%"."""
+  return span(low, high, Metric("share"))
 
 
-def points(difference: float | None) -> str:
+def points(difference: float) -> str:
   """Formats a difference of rates in percentage points: "+0.4", "−4.1"."""
-  if not known(difference):
-    return NOTHING
   text = f"{difference * 100:+.1f}"
   return "±0.0" if float(text) == 0 else text.replace("-", "−")
 
 
-def count(value: int | None) -> str:
-  return NOTHING if value is None else f"{value:,}"
+def count(value: int) -> str:
+  return f"{value:,}"
 
 
-def of(hits: int | None, total: int | None) -> str:
-  """Formats "12 / 1,000"."""
-  if hits is None or total is None:
-    return NOTHING
-  return f"{hits:,} / {total:,}"
+def of(hits: int | None, total: int) -> str:
+  """Formats "12 / 1,000", or the number of trials alone."""
+  return count(total) if hits is None else f"{hits:,} / {total:,}"
 
 
 def real(value: float | None, digits: int = 3) -> str:
@@ -59,7 +50,7 @@ def real(value: float | None, digits: int = 3) -> str:
   """
   if not known(value):
     return NOTHING
-  if isinstance(value, float) and math.isinf(value):
+  if math.isinf(value):
     return "∞" if value > 0 else "−∞"
   magnitude = 0 if not value else math.floor(math.log10(abs(value)))
   if not -4 <= magnitude < 7:
@@ -76,15 +67,19 @@ def at_most(value: float | None, digits: int = 3) -> str:
   return real(math.ceil(value / unit * (1 - 1e-12)) * unit, digits)
 
 
-def plain(value: float | None) -> str:
+def plain(value: float) -> str:
   """Formats a plain number for a column: two decimals, more where they would
   be lost: 0.2171 -> "0.22", 0.0012 -> "0.001", 54321.0 -> "54,321".
   """
-  if not known(value) or math.isinf(value):
-    return real(value)
   if 0 < abs(value) < 0.005:
     return real(value, 1)
   return real(value, 5) if abs(value) >= 1000 else fixed(value, 2)
+
+
+def fixed(value: float, decimals: int) -> str:
+  """Formats to so many decimals, so that a column lines up."""
+  text = f"{value:.{decimals}f}"
+  return text.lstrip("-") if not float(text) else text.replace("-", "−")
 
 
 def figure(value: float | None, metric: Metric, unit: bool = True) -> str:
@@ -99,11 +94,11 @@ def figure(value: float | None, metric: Metric, unit: bool = True) -> str:
     return NOTHING
   match metric.unit:
     case "share":
-      return percent(value, "%" if unit else "")
+      text, name = percent(value, ""), "%"
     case "degrees":
       text, name = fixed(value, 1), "°"
     case "dB" | "px":
-      text, name = real(value, 3), f" {metric.unit}"
+      text, name = real(value), f" {metric.unit}"
     case "count":
       text, name = real(value, 7) if value % 1 else f"{value:,.0f}", ""
     case other:
@@ -118,19 +113,11 @@ def span(low: float | None, high: float | None, metric: Metric) -> str:
   return f"{figure(low, metric, unit=False)} – {figure(high, metric)}"
 
 
-def fixed(value: float | None, decimals: int) -> str:
-  """Formats to so many decimals, so that a column lines up."""
-  if not known(value):
-    return NOTHING
-  text = f"{value:.{decimals}f}"
-  return text.lstrip("-") if not float(text) else text.replace("-", "−")
-
-
 def tick(value: float) -> str:
   """Formats a number beside an axis, without needless zeros: "0.75", "20k"."""
   if abs(value) >= 10_000:
     return f"{tick(value / 1000)}k"
-  return f"{value:.3g}".replace("-", "−").replace("e−0", "e−")
+  return f"{value:.4g}".replace("-", "−").replace("e−0", "e−")
 
 
 def date(iso: str | None) -> str:
@@ -147,18 +134,8 @@ def number(value: float) -> str:
   return f"{value:,.0f}" if float(value).is_integer() else real(value)
 
 
-def name(
-  identifier: str, names: Mapping[str, str] | None = None, keep: bool = False
-) -> str:
-  """Writes a name for people: as `names` has it, else "k_same" -> "K same".
-
-  Args:
-    identifier: of a mechanism, a claim, a column, ...
-    names: how to write some of them, as the results have it.
-    keep: whether to leave the first letter as it is.
-  """
-  if names and identifier in names:
-    return names[identifier]
+def name(identifier: str, keep: bool = False) -> str:
+  """Writes a name for people: "k_same" -> "K same"; `keep` leaves the k."""
   text = identifier.replace("_", " ").strip()
   if keep or text[1:2].isupper():  # as mAP
     return text

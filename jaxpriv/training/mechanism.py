@@ -122,6 +122,7 @@ class Target(NamedTuple):
     pool: what is published with features; called when they are released.
     withheld: why nothing may be released, if so.
     caution: what the owner should be told before a release.
+    limits: sentences on what it does not promise, for reports and cards.
   """
 
   name: str
@@ -139,6 +140,7 @@ class Target(NamedTuple):
   pool: Callable[[], Pool] | None = None
   withheld: str = ""
   caution: str = ""
+  limits: tuple[str, ...] = ()
 
 
 class Mechanism(Protocol):
@@ -275,6 +277,7 @@ def _control(target: Target, name: str) -> Target:
     code_size=0,
     again=None,
     colluders=None,
+    limits=(),
   )
 
 

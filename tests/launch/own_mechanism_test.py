@@ -60,7 +60,14 @@ def targets(config, trained):
   scores = lambda arrays: {"warmth": Score("warmth", "glow", 0.01)}
   products = (mechanism.IMAGE, mechanism.MODEL)
   return mechanism.with_controls(
-    Target("tint", config, trained, products, scores=scores)
+    Target(
+      "tint",
+      config,
+      trained,
+      products,
+      scores=scores,
+      limits=("Tints fade.",),
+    )
   )
 
 
@@ -117,6 +124,7 @@ def test_it_is_trained_evaluated_and_released(workdir, folder, tmp_path):
   assert rows["tint", "warmth"].floor == 0.01
   content = json.loads((workdir / "evaluation/metrics.json").read_text())
   assert content["products"] == ["image", "model"]
+  assert content["not_claimed"] == ["Tints fade."]
   release.release(
     workdir, tmp_path / "out", mesh, Input(str(folder), max_bad_share=0.1)
   )

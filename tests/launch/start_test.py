@@ -10,7 +10,6 @@ LATE = (
   "dp_accounting",
   "grain",
   "jinja2",
-  "matplotlib",
   "orbax",
   "rich.progress",
   "scipy",

@@ -16,8 +16,9 @@ from jaxpriv.methods import deep_poisoning
 from jaxpriv.methods.deep_poisoning import transfer
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import poisoning, splitting
-from jaxpriv.training import inference
+from jaxpriv.training import inference, mechanism
 from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.mechanism import Trained
 from tests import tiny
 
 FEATURES = (16, 16, 32)
@@ -433,6 +434,18 @@ def test_settings_that_contradict_each_other_are_refused():
   config.data.source = "feature_pools"
   with pytest.raises(ValueError, match="nopeek trains a featurizer"):
     deep_poisoning.phases(config)
+
+
+def test_what_features_do_not_promise_is_said_of_the_mechanism_alone():
+  config = configs.get_config("demo")
+  phases = tuple(mechanism.phases(config))
+  states = {phase.name: {"params": 1} for phase in phases}
+  mine, *controls = mechanism.targets(config, Trained(phases, states))
+  assert "secrecy of a deterministic map" in mine.limits[0]
+  assert controls and not any(target.limits for target in controls)
+  states[phases[-1].name] = {}  # it has trained a decider and no more
+  decider, *_ = mechanism.targets(config, Trained(phases, states))
+  assert decider.products == ("model",) and not decider.limits
 
 
 def test_scores_are_of_known_labels_and_constants_of_the_commoner_one():

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,6 +183,60 @@ def test_figures_of_counts_and_means_become_findings():
     subject="m", by="model",
   )  # fmt: skip
   assert (mean.value, mean.hits, mean.total) == (2.0, None, 7)
+
+
+RATE = row(0.02, 0.0, 0.2, hits=2, where={"pairs": 16, "used": True, "a": "b"})
+
+
+@pytest.mark.parametrize(
+  "fine",
+  [
+    RATE,
+    RATE._replace(hits=None, floor=None, ceiling=None, where={}),
+    RATE._replace(value=np.float32(0.02), hits=np.int64(2)),
+    row(math.nan, math.nan, math.inf, wanted=TOLD),
+    row(0.9 + 1e-9, 0.5, 0.9, "accuracy"),  # rounding
+  ],
+)
+def test_a_finding_without_problems(fine):
+  assert finding.problems(fine) is None
+
+
+@pytest.mark.parametrize(
+  ("change", "problem"),
+  [
+    ({"by": 3}, "by must be text, not 3"),
+    ({"wanted": "gone"}, "wanted must be hidden, kept or told, not 'gone'"),
+    ({"metric": "luck"}, "metric 'luck' is unknown: add it to"),
+    ({"value": math.nan}, "value must be a number, not nan"),
+    ({"high": math.inf}, "high must be a number, not inf"),
+    ({"low": None}, "low must be a number, not None"),
+    ({"floor": math.nan}, "floor must be a number, not nan"),
+    ({"ceiling": 0.9}, "ceiling must be an object of value, low and high"),
+    ({"ceiling": Interval(1, math.nan, 1)}, "ceiling low must be a number"),
+    ({"ceiling": Interval(0.9, 0.95, 1)}, "ceiling: value 0.9 lies outside"),
+    ({"low": 0.03}, "value 0.02 lies outside its interval, 0.03 to 0.2"),
+    ({"high": 0.01}, "value 0.02 lies outside its interval, 0.0 to 0.01"),
+    ({"total": 0}, "total must be 1 or more, not 0"),
+    ({"total": 1.5}, "total must be a whole number, not 1.5"),
+    ({"hits": True}, "hits must be a whole number, not True"),
+    ({"hits": -1}, "hits -1 of a total of 100"),
+    ({"hits": 101}, "hits 101 of a total of 100"),
+    ({"hits": 3}, "value 0.02 is not hits / total, 3 / 100"),
+    ({"where": 3}, "where must be an object, not 3"),
+    ({"where": {"a": None}}, "a in where must be text or a number, not None"),
+    ({"where": {"a": [1]}}, "a in where must be text or a number"),
+    ({"where": {"a": math.nan}}, "a in where must be text or a number"),
+  ],
+)
+def test_a_problem_is_said(change, problem):
+  said = finding.problems(RATE._replace(**change))
+  assert said is not None and said.startswith(problem)
+
+
+def test_a_metric_of_somebody_elses_is_no_problem():
+  odd = RATE._replace(metric="luck")
+  assert finding.problems(odd, Metric("share")) is None
 
 
 def test_every_metric_is_explained():

@@ -242,6 +242,7 @@ def test_features_are_a_pool(tmp_path, mesh, folder, photographs):
   assert set(export.read(output / "parameters.npz")) == {"toy"}
   card = json.loads((output / "card.json").read_text())
   assert card["counts"]["unreadable"] == 1 and card["unreadable"] == []
+  assert card["not_protected"][0] == "The gain is small."
   text = (output / "CARD.md").read_text()
   assert "8 feature maps of shape 4 × 4 × 3 at layer `eighth`" in text
   assert "1 image could not be read" in text

@@ -48,6 +48,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
     pool=lambda: Pool("eighth", "f" * 64, trained.states),
     withheld=config.toy.withheld,
     caution="mind the gain",
+    limits=("The gain is small.",),
   )
   return [target, target._replace(name="control", control=True)]
 

@@ -2,22 +2,20 @@
 
 import re
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
+from jaxpriv.metrics.finding import HIDDEN
 from jaxpriv.reports import cells, drawing
 from jaxpriv.reports import curves as curves_lib
+from tests.reports.examples import ceiling, finding
 
 
-def curve(points, **changes):
-  fields = dict(
-    subject="deep_poisoning",
-    points=[(n, value, value - 0.03, value + 0.03) for n, value in points],
-    floor=0.2,
-    ceiling=0.85,
-    threshold=0.4,
-    needed=None,
-  )
-  return curves_lib.Curve(**(fields | changes))
+def curve(points, subject="deep_poisoning", threshold=0.4, needed=None, **ends):
+  ends = {"floor": 0.2, "ceiling": ceiling(0.85), "spread": 0.03, **ends}
+  found = {n: finding("x", HIDDEN, "A1", "SSIM", v, **ends) for n, v in points}
+  return curves_lib.Curve(subject, found, threshold, needed)
 
 
 def places(text):
@@ -58,7 +56,7 @@ def test_curve_is_drawn_to_scale():
 def test_curve_breaks_where_a_value_is_missing():
   svg = str(drawing.chart("l", [(0, 2.0), (10, None), (20, 1.0), (30, 0.5)]))
   assert svg.count("<polyline") == 1  # steps 20 and 30
-  assert svg.count('<circle class="dot"') == 1  # step 0 stands alone
+  assert svg.count("<path") == 1  # step 0 stands alone
   assert "from 2.00 to 0.500" in svg
 
 
@@ -71,6 +69,30 @@ def test_short_and_flat_curves(points):
   assert "nan" not in svg
 
 
+@pytest.mark.parametrize(
+  ("low", "high", "most", "expected"),
+  [
+    (0, 1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+    (0.1, 0.99, 3, [0.5]),
+    (-3, 3, 3, [-2, 0, 2]),
+    (0, 20_000, 4, [0, 5000, 10_000, 15_000, 20_000]),
+    (0.0021, 0.0089, 4, [0.004, 0.006, 0.008]),
+    (7, 7, 4, [7]),
+    (0, 5e-324, 4, [0]),
+    (-1.7e308, 1.7e308, 4, [-1.7e308]),
+  ],
+)
+def test_ticks_are_round_numbers(low, high, most, expected):
+  assert drawing.nice_ticks(low, high, most) == pytest.approx(expected)
+
+
+@hypothesis.given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 6))
+def test_ticks_are_few_and_inside(low, span, most):
+  ticks = drawing.nice_ticks(low, low + span, most)
+  assert len(ticks) <= most + 1
+  assert all(low - 1e-6 * span <= v <= low + 1.000001 * span for v in ticks)
+
+
 def test_long_curves_are_thinned():
   svg = str(drawing.chart("loss", [(s, s % 7) for s in range(100_000)]))
   assert len(svg) < 20_000
@@ -78,14 +100,16 @@ def test_long_curves_are_thinned():
 
 def test_pairs_are_drawn_on_a_doubling_axis():
   svg = str(drawing.pairs([curve([(16, 0.2), (64, 0.6), (256, 0.4)])]))
-  line = places(re.search(r'<polyline points="([^"]*)"', svg)[1])
+  line = places(re.findall(r'<polyline points="([^"]*)"', svg)[-1])
   (x0, y0), (x1, y1), (x2, y2) = line
   assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
   assert y0 - y1 == pytest.approx(2 * (y2 - y1), abs=0.2)
   band = places(re.search(r'class="band" points="([^"]*)"', svg)[1])
   assert len(band) == 6 and band[0][1] < y0 < band[-1][1]
   level = {
-    key: float(re.search(rf'"level {key}"[^>]* y1="([\d.]+)"', svg)[1])
+    key: float(
+      re.search(rf'"level {key}"><polyline points="\S+,(\S+) ', svg)[1]
+    )
     for key in drawing.LEVELS
   }
   assert level["ceiling"] < level["threshold"] < level["floor"]
@@ -96,8 +120,8 @@ def test_pairs_are_drawn_on_a_doubling_axis():
 def test_one_line_a_mechanism_and_a_legend():
   points = [(16, 0.2), (1024, 0.6)]
   curves = [curve(points, needed=100), curve(points, subject="key<ed")]
-  svg = str(drawing.pairs(curves, {}))
-  key = str(drawing.legend(curves, {"key<ed": "Key<ed"}))
+  svg = str(drawing.pairs(curves))
+  key = str(drawing.legend(curves))
   assert svg.count('class="series') == key.count('class="series') == 2
   assert "Deep poisoning: 0.40 reached with 100" in key
   assert "Key&lt;ed: 0.40 not reached with 1,024" in key
@@ -113,12 +137,12 @@ def test_short_curves_of_pairs(points):
 
 
 def test_pairs_of_nothing_at_all():
-  flat = curve([], floor=0.0, ceiling=None, threshold=0.0)
-  flat = flat._replace(points=[(1, 0.0, 0.0, 0.0)])
+  ends = dict(floor=0.0, ceiling=None, threshold=0.0, spread=0.0)
+  flat = curve([(1, 0.0)], **ends)
   assert "nan" not in str(drawing.pairs([flat]))
 
 
 def test_labels_of_pairs_do_not_run_into_each_other():
   svg = str(drawing.pairs([curve([(n, 0.3) for n in range(100, 140)])]))
-  labels = [float(x) for x in re.findall(r'x="([\d.]+)" y="225"', svg)]
+  labels = [float(x) for x in re.findall(r'x="([\d.]+)" y="225.0"', svg)]
   assert labels and all(a - b >= 42 for a, b in zip(labels, labels[1:]))

@@ -13,7 +13,7 @@ from jaxpriv.metrics.finding import (
   Interval,
   Metric,
 )
-from jaxpriv.reports.results import Results, collect
+from jaxpriv.reports.results import Results, collect, decode, encode
 
 MECHANISM = "embedded_autoencoder"
 POISONING = "deep_poisoning"
@@ -147,7 +147,7 @@ def image_findings():
 
 def images(findings=None, **changes):
   listed = image_findings() if findings is None else findings
-  made = header(MECHANISM, ["image"], names={"blur": "Gaussian blur"})
+  made = header(MECHANISM, ["image"])
   return collect({**made, **changes}, listed)
 
 
@@ -252,8 +252,7 @@ def feature_findings():
 
 def features(findings=None, **changes):
   listed = feature_findings() if findings is None else findings
-  names = {"noise": "Gaussian noise", "what": "Attributes"}
-  made = header(POISONING, ["features"], names=names)
+  made = header(POISONING, ["features"])
   return collect({**made, **changes}, listed)
 
 
@@ -296,8 +295,7 @@ def scores(subject=MULTI_TASK):
 
 def model(findings=None, **changes):
   listed = scores() if findings is None else findings
-  names = {MULTI_TASK: "DP multi-task"}
-  made = header(MULTI_TASK, ["model"], privacy=PRIVACY, names=names)
+  made = header(MULTI_TASK, ["model"], privacy=PRIVACY)
   return collect({**made, **changes}, listed)
 
 
@@ -353,3 +351,8 @@ def without(results: Results, *keys: str) -> Results:
   """The results, parts of the header left out."""
   kept = {k: v for k, v in results.header.items() if k not in keys}
   return results._replace(header=kept)
+
+
+def checked(results: Results) -> Results:
+  """The results as they are read from a file."""
+  return decode(encode(results), "results")

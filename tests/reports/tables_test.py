@@ -5,7 +5,6 @@ import pytest
 from jaxpriv.metrics.finding import HIDDEN, KEPT, TOLD, Metric
 from jaxpriv.reports import cells, tables
 from jaxpriv.reports import curves as curves_lib
-from jaxpriv.reports import results as results_lib
 from tests.reports import examples
 from tests.reports.examples import attack, attribute, finding, rebuilt
 
@@ -27,12 +26,12 @@ def test_what_varies_is_a_column_and_the_rest_is_said():
   rows = [attack("naive", 6), attack("reverse", 3)]
   table = tables.table(rows, examples.images(), "Identity")
   assert titles(table) == [
-    *("Attack", "Correct", "Rank-1", "", "95% interval", "Floor", "Ceiling"),
+    *("Attack", "Trials", "Rank-1", "", "95% interval", "Floor", "Ceiling"),
     "Verdict",
   ]
   assert table.caption == (
     "Rank-1: how often the right person comes first in the gallery."
-    " Recogniser: independent VGG. Gallery: other photograph."
+    " Recogniser: independent VGG. Gallery: other photograph. Trials: 1,000."
   )
   assert [row.group for row in table.rows] == ["", ""]
   rows.append(attack("naive", 9, gallery="same photograph", subject="blur"))
@@ -40,7 +39,7 @@ def test_what_varies_is_a_column_and_the_rest_is_said():
   assert titles(table)[:2] == ["Attack", "Gallery"]
   assert [row.group for row in table.rows] == [
     *["Embedded autoencoder"] * 2,
-    "Gaussian blur",
+    "Blur",
   ]
   assert texts(table)[0] == [
     *("naive", "other photograph", "6 / 1,000", "0.6%", ""),
@@ -59,7 +58,7 @@ def test_rows_of_a_control_stay_together():
   table = tables.table(rows, examples.images())
   assert [row.group for row in table.rows] == [
     *["Black box"] * 2,
-    *["Gaussian blur"] * 2,
+    *["Blur"] * 2,
   ]
   assert [row.cells[0].text for row in table.rows] == [
     *("reverse", "naive", "naive", "reverse")
@@ -70,9 +69,7 @@ def test_no_protection_comes_first_then_the_mechanism_and_the_worst():
   results = examples.features()
   table = view(results, "Appearance")
   groups = list(dict.fromkeys(row.group for row in table.rows))
-  assert groups == [
-    *("Without protection", "Deep poisoning", "Gaussian noise", "Keyed")
-  ]
+  assert groups == [*("Without protection", "Deep poisoning", "Noise", "Keyed")]
   mine = [row for row in table.rows if row.kind == "mine"]
   assert [row.cells[-1].mark for row in mine] == [
     *["not hidden"] * 3,
@@ -102,11 +99,41 @@ def test_metrics_of_one_attack_share_its_row():
 
 def test_the_worst_of_the_metrics_of_a_row_decides():
   near = rebuilt("A0", 0.1)
-  near[1] = near[1]._replace(value=0.8, low=0.79, high=0.81)
+  best = examples.ceiling(0.95)
+  near[1] = near[1]._replace(
+    value=0.8, low=0.79, high=0.81, floor=0.3, ceiling=best
+  )
   table = tables.table(near, examples.features())
   (row,) = table.rows
   assert row.cells[-1].mark == "not hidden"
   assert row.cells[-1].sub.startswith("aligned SSIM: the whole interval")
+  # The reason stands beside the floor and ceiling of its own metric.
+  (at,) = [i for i, t in enumerate(titles(table)) if t == "Aligned SSIM"]
+  assert row.cells[at].sub == "0.79 – 0.81; floor 0.30; ceiling 0.95"
+  assert [row.cells[i].text for i in (-3, -2)] == ["0.20", "0.85"]
+
+
+def test_trials_are_told_whether_or_not_they_are_hits():
+  scores = [
+    finding(claim, KEPT, "model", "AP", 0.5, total=total)
+    for claim, total in (("detection", 70), ("landmarks", 1300))
+  ]
+  (table,) = tables.views(examples.model(scores))
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert [row[table.columns.index(column)] for row in texts(table)] == [
+    *("70", "1,300")
+  ]
+  assert not column.detail and "Trials" not in table.caption
+  rates = [attack("naive", 6), attack("reverse", 3)]
+  table = tables.table(rates, examples.images())
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert column.detail and table.caption.endswith("Trials: 1,000.")
+  other = finding("identity", HIDDEN, "eyes", "rank-1", 0.5, total=30)
+  table = tables.table([*rates, other], examples.images())
+  (column,) = [c for c in table.columns if c.title == "Trials"]
+  assert not column.detail
+  trials = [row[table.columns.index(column)] for row in texts(table)]
+  assert sorted(trials) == ["3 / 1,000", "30", "6 / 1,000"]
 
 
 def test_the_same_figure_twice_is_two_rows():
@@ -148,6 +175,19 @@ def test_attributes_are_rows_and_readers_columns():
   assert male[2].mark == "hidden" and male[3].text == "–"
 
 
+def test_floors_that_readers_do_not_share_stand_with_their_figures():
+  rows = [
+    attribute("A", 700), attribute("A", 800, "FSN", floor=0.5),
+    attribute("B", 900), attribute("B", 900, "FSN"),
+  ]  # fmt: skip
+  table = view(examples.images(rows), "Attributes")
+  first, second = (row.cells for row in table.rows)
+  assert (first[1].text, second[1].text) == ("–", "60.0%")
+  assert first[2].sub == "67.1 – 72.8%; floor 60.0%; ceiling 90.0%"
+  assert first[3].sub == "77.4 – 82.4%; floor 50.0%; ceiling 90.0%"
+  assert "floor" not in second[2].sub + second[3].sub
+
+
 def test_claims_of_one_figure_share_a_table():
   (table,) = tables.views(examples.model())
   assert table.title == "What it is good for"
@@ -172,7 +212,7 @@ def test_what_is_told_is_a_row_for_each_mechanism():
   ]
   assert texts(table)[0] == ["Embedded autoencoder", "73.3%", "0.22", "11.5 dB"]
   assert table.rows[0].cells[1].sub == "733 / 1,000"
-  black = results_lib.check(examples.images())
+  black = examples.checked(examples.images())
   assert texts(view(black, "For information"))[2][-1] == "–"
 
 
@@ -282,10 +322,10 @@ def test_axes_fit_their_bars():
 
 def test_curves_take_the_nearest_of_each_number_of_pairs():
   mine, keyed = curves_lib.curves(examples.features())
-  assert [point[:2] for point in mine.points] == [
+  assert [(n, f.value) for n, f in mine.points.items()] == [
     *((16, 0.19), (64, 0.22), (256, 0.31), (1024, 0.71))
   ]
-  assert (mine.floor, mine.ceiling, mine.threshold) == (0.2, 0.85, 0.4)
+  assert mine.threshold == 0.4
   assert 256 < mine.needed < 1024 and keyed.needed is None
   assert keyed.subject == "keyed"
   plain = examples.without(examples.features(), "config")
@@ -294,7 +334,7 @@ def test_curves_take_the_nearest_of_each_number_of_pairs():
 
 
 def test_phases_of_a_guarantee():
-  table = tables.phases(examples.PRIVACY, {})
+  table = tables.phases(examples.PRIVACY)
   assert dict(zip(titles(table), texts(table)[0])) == {
     "Phase": "multi_task",
     "Sampling probability": "0.06400",

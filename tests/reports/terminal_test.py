@@ -79,7 +79,7 @@ def test_features_beside_their_bounds():
 def test_controls_stand_in_the_comparison_only():
   text = printed(examples.images())
   assert "46.7 – 52.9%" not in text  # the interval of an attack on blur
-  assert "Gaussian blur 50.1% ✕ not hidden 0 of 2 kept ? unclear" in lines(
+  assert "Blur 50.1% ✕ not hidden 0 of 2 kept ? unclear" in lines(
     examples.images()
   )
 

@@ -21,6 +21,17 @@ from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Pool, Score, Target, Trained
 from jaxpriv.training.method import Phase, State
 
+LIMITS = (
+  "Protection rests on the secrecy of a deterministic map: whoever holds enough"
+  " released features together with their photographs inverts it for all"
+  " others. Whoever has its parameters, or may run it, makes such pairs at"
+  " will.",
+  "The same photograph gives the same features each time: two releases of it"
+  " can be linked.",
+  "Features hold more than the decider reads: what no probe has asked them for"
+  " was not measured.",
+)
+
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   """The mechanism and its controls: other defences of the same features.
@@ -61,6 +72,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
       else ""
     ),
     caution=_caution(config),
+    limits=LIMITS,
   )
   return mechanism.with_controls(target)
 
