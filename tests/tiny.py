@@ -19,7 +19,10 @@ def embedded_autoencoder(argument="demo", **model):
     config.data.attributes = ("Male", "Smiling")
     config.data.num_people = PEOPLE
     config.model.fsn.update(
-      widths=(8, 8, 16, 16, 16, 16), group_units=(64, 16), dropout=0.5
+      widths=(8, 8, 16, 16),
+      pool_strides=(2, 2, 2, 1),
+      group_units=(64, 16),
+      dropout=0.5,
     )
     config.model.pen.update(depths=(1, 1), width=8, features=32, stem_stride=2)
     config.model.external.widths = (8, 8, 16, 16, 16)
@@ -80,7 +83,7 @@ def deep_poisoning(argument="demo", **model):
     config.data.image_size = SIDE
     config.data.attributes = ("Male", "Smiling", "Bangs")
     config.data.num_people = PEOPLE
-    config.model.dpm.blocks = 1
+    config.model.dpm.blocks = config.model.reconstructor.blocks = 1
     config.model.update(model)
     for options in config.phases.values():
       options.update(batch_size=16, optimizer="sgd", learning_rate=1e-2)

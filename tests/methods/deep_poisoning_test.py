@@ -238,7 +238,7 @@ def test_variants_begin_from_what_another_run_has_trained(other, argument):
     ({"model.featurizer": "nopeek"}, "model.featurizer: plain, here nopeek"),
     ({"model.kept": ("Bangs", "Male")}, "model.kept: .*Smiling.*here .*Bangs"),
     ({"model.layer": "conv3_1"}, "model.layer: conv2_1, here conv3_1"),
-    ({"model.reconstructor.blocks": 1}, "model.reconstructor: "),
+    ({"model.reconstructor.blocks": 2}, "model.reconstructor: "),
     ({"model.resnet.width": 16}, "model.resnet: "),
     ({"data.image_size": 64}, "data.image_size: 32, here 64"),
     ({"phases.poisoning.steps": 0, "model.dpm.blocks": 2}, "model.dpm: "),
