@@ -35,11 +35,12 @@ def attack(
   numbers = sorted({min(n, len(order)) for n in pairs})
   best: dict[int, np.ndarray] = {}
   for count in numbers[-1:] if target.control else numbers:
-    some = known.take(np.sort(order[:count]))
+    some = scene.some(known, np.sort(order[:count]))
     to_clean = linear.least_squares(
       some.arrays["features"], some.arrays["clean"]
     )
-    mapped = scene.reconstruct(phase, state, to_clean(released))
+    clean = scene.gather(to_clean.blocks(released), len(released))
+    mapped = scene.reconstruct(phase, state, clean)
     fitted = scene.rebuilt("A1 least squares", mapped, KNOWS, pairs=count)
     yield from fitted
     best[count] = mapped

@@ -1,7 +1,7 @@
 """Least squares: a linear map of features, at every position the same."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,11 +21,12 @@ class Linear(NamedTuple):
 
   def __call__(self, features: np.ndarray) -> np.ndarray:
     """[N, H, W, C] -> [N, H, W, D], float16."""
-    parts = [
-      np.asarray(_apply_linear(features[i : i + BLOCK], *self))
-      for i in range(0, len(features), BLOCK)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(list(self.blocks(features)))
+
+  def blocks(self, features: np.ndarray) -> Iterator[np.ndarray]:
+    """The same in parts, where the whole is too large for memory."""
+    for i in range(0, len(features), BLOCK):
+      yield np.asarray(_apply_linear(features[i : i + BLOCK], *self))
 
 
 @functools.partial(jax.jit, static_argnums=2)

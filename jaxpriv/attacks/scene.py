@@ -221,7 +221,7 @@ class Scene:
       return {
         CLEAN: self.measure(self.clean_images()),
         MEAN: self.measure(mean),
-        OTHER: self.measure(self._gather(other, len(images))),
+        OTHER: self.measure(self.gather(other, len(images))),
       }
 
     return self.people.once("bounds", make)
@@ -239,7 +239,7 @@ class Scene:
     test = self.people.test.take(rows)
     recogniser, predictor = self.readers()
     seen = (published.images(block) for block in _blocks(images))
-    rebuilt = test.replace(image=self._gather(seen, len(images)))
+    rebuilt = test.replace(image=self.gather(seen, len(images)))
     naive = reidentification.naive(
       self.people.read(recogniser)[rows],
       recogniser.read(rebuilt),
@@ -265,7 +265,16 @@ class Scene:
     undisguised = original and original.balanced
     return Figures(likeness, naive, read, undisguised, rows)
 
-  def _gather(self, parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
+  def some(self, photographs: InMemory, rows: np.ndarray) -> InMemory:
+    """Some of the photographs; in a file where they are too large for memory."""
+    arrays = {
+      name: self.gather((array[part] for part in _blocks(rows)), len(rows))
+      for name, array in photographs.arrays.items()
+    }
+    return InMemory(arrays, photographs.attribute_names)
+
+  def gather(self, parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
+    """Stacks parts of `rows` rows; see `memory.gather`."""
     return memory.gather(parts, rows, self.options.memory)
 
   def _hidden(self) -> tuple[list[int], str]:

@@ -42,11 +42,9 @@ def private_grad(plan: Plan) -> Callable[[Callable], Callable]:
       )
       grads = plan.privatise(noise_key, total, params)
       drawn = jnp.isfinite(norms) & ~padding
-      metrics = {
-        **metrics,
-        "clipped": norms > plan.clip_norm,
-        "unclipped_norm": norms,
-      }
+      metrics = {**metrics, "unclipped_norm": norms}
+      if not (plan.per_layer or plan.group_clip_norms):
+        metrics["clipped"] = norms > plan.clip_norm
       means = {k: _mean(v, drawn) for k, v in metrics.items()}
       return (means.pop("loss"), (means, {})), grads
 
