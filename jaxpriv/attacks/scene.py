@@ -266,7 +266,7 @@ class Scene:
     return Figures(likeness, naive, read, undisguised, rows)
 
   def some(self, photographs: InMemory, rows: np.ndarray) -> InMemory:
-    """Some of the photographs; in a file where they are too large for memory."""
+    """Some of the photographs; in a file where memory has no room."""
     arrays = {
       name: self.gather((array[part] for part in _blocks(rows)), len(rows))
       for name, array in photographs.arrays.items()
