@@ -100,6 +100,12 @@ def test_two_processes_evaluate_as_one(workdir, tmp_path):
   copy = shutil.copytree(
     workdir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")
   )
+  # All but fresh readers of attributes, whose training is that of the others.
+  config = workdir_lib.load_config(copy)
+  config.evaluation.attacks = tuple(
+    name for name in config.attacks if name != "attributes"
+  )
+  workdir_lib.save_config(copy, config)
   # The variables that Slurm sets for two tasks of one node.
   job = {
     "SLURM_JOB_ID": str(os.getpid()),
@@ -131,7 +137,8 @@ def test_two_processes_evaluate_as_one(workdir, tmp_path):
   assert two["environment"]["processes"] == 2
   assert two["data"] == one["data"]
   keys = ("subject", "claim", "wanted", "by", "metric", "total", "where")
-  for a, b in zip(one["findings"], two["findings"], strict=True):
+  expected = [f for f in one["findings"] if not f["by"].startswith("fresh")]
+  for a, b in zip(expected, two["findings"], strict=True):
     assert [a[key] for key in keys] == [b[key] for key in keys]
     # Those of the loss were trained once; attackers anew, in another order.
     if a["where"].get("used_in_loss"):
@@ -405,7 +412,10 @@ def test_a_private_model_is_reported_with_its_budget(private_run):
 
 
 def test_a_private_run_is_audited(private_run):
-  output = run("launch.audit", f"--workdir={private_run}", "--canaries=64")
+  output = run(
+    "launch.audit", f"--workdir={private_run}", "--canaries=64",
+    "--clip_steps=8",
+  )  # fmt: skip
   assert "gradient canaries" in output
   row, clip = json.loads((private_run / "audit/audit.json").read_text())
   assert row["faults"] == [] and row["epsilon"] <= row["claimed"]
