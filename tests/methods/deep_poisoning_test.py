@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
 from configs import deep_poisoning as configs
 from jaxpriv.attacks import inversion
 from jaxpriv.data.records import DataError
 from jaxpriv.methods import deep_poisoning
-from jaxpriv.methods.deep_poisoning import transfer
+from jaxpriv.methods.deep_poisoning import release, transfer
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.training import inference, mechanism
@@ -474,3 +475,22 @@ def test_every_unseen_reconstructor_fits_every_cut():
         z,
       )
       assert made[0].shape == (1, size, size, 3)
+
+
+def test_filters_come_before_noise_which_needs_keys():
+  z = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
+  keys = jax.random.split(jax.random.key(1), 2)
+  after = lambda keys=None, **some: release.after(
+    ConfigDict(dict(dict(noise=0.0, gaussian=0.0, mean=0), **some)), z, keys
+  )
+  filtered = poisoning.gaussian_filter(z, 0.8)
+  np.testing.assert_array_equal(after(gaussian=0.8), filtered)
+  np.testing.assert_array_equal(after(mean=3), poisoning.mean_filter(z, 3))
+  both = poisoning.mean_filter(filtered, 3)
+  np.testing.assert_array_equal(after(gaussian=0.8, mean=3), both)
+  np.testing.assert_array_equal(after(noise=1.0, mean=3), after(mean=3))
+  noise = after(keys, noise=0.5, mean=3) - after(mean=3)
+  power = jnp.sqrt(jnp.mean(jnp.square(after(mean=3)), axis=(1, 2, 3)))
+  drawn = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(keys)
+  expected = 0.5 * power[:, None, None, None] * drawn
+  np.testing.assert_allclose(noise, expected, atol=1e-5)
