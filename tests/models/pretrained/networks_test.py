@@ -19,6 +19,7 @@ from jaxpriv.models.pretrained import (
   dlib_resnet,
   faceres,
   mobilenet,
+  xception,
 )
 from jaxpriv.models.pretrained.catalogue import NETWORKS
 
@@ -209,6 +210,103 @@ def test_dense_blocks():
   _close(actual["landmarks"], logits.reshape(1, 68, 2))
 
 
+def test_xception():
+  params = Drawn()
+  images = _images(112)
+  x = (images * 255 - np.array([122.782, 117.001, 104.298], "f")) / 255
+
+  def conv(x, name, features, side, stride):
+    kernel = params.draw(f"{name}/filters", side, side, x.shape[-1], features)
+    return _conv(x, kernel, stride) + params.draw(f"{name}/bias", features)
+
+  def separable(x, name, features):
+    channels = x.shape[-1]
+    kernel = params.draw(f"{name}/depthwise_filter", 3, 3, channels, 1)
+    x = _conv(x, kernel.reshape(3, 3, 1, -1), 1, groups=channels)
+    x = _conv(
+      x, params.draw(f"{name}/pointwise_filter", 1, 1, channels, features)
+    )
+    return x + params.draw(f"{name}/bias", features)
+
+  def pooled(x):
+    # TensorFlow pads an even side at its end only.
+    half = x.shape[1] // 2
+    x = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=-np.inf)
+    x = np.stack([x[:, i : i + 2 * half : 2] for i in range(3)]).max(0)
+    return np.stack([x[:, :, i : i + 2 * half : 2] for i in range(3)]).max(0)
+
+  def reduction(x, name, features, first=False):
+    y = x if first else jax.nn.relu(x)
+    y = separable(y, f"{name}/separable_conv0", features)
+    y = separable(jax.nn.relu(y), f"{name}/separable_conv1", features)
+    return pooled(y) + conv(x, f"{name}/expansion_conv", features, 1, 2)
+
+  x = jax.nn.relu(conv(x, "entry_flow/conv_in", 32, 3, 2))
+  x = reduction(x, "entry_flow/reduction_block_0", 64, first=True)
+  x = reduction(x, "entry_flow/reduction_block_1", 128)
+  for i in range(2):
+    y = x
+    for j in range(3):
+      name = f"middle_flow/main_block_{i}/separable_conv{j}"
+      y = separable(jax.nn.relu(y), name, 128)
+    x = x + y
+  x = reduction(x, "exit_flow/reduction_block", 256)
+  x = jax.nn.relu(separable(x, "exit_flow/separable_conv", 512)).mean((1, 2))
+  dense = lambda name, size: (
+    x @ params.draw(f"{name}/weights", 512, size)
+    + params.draw(f"{name}/bias", size)
+  )
+  age, gender = dense("fc/age", 1)[:, 0], dense("fc/gender", 2)
+  actual = jax.jit(xception.apply)(dict(params), images)
+  _close(actual["age"], age)
+  _close(actual["male"], 1 / (1 + jnp.exp(gender[:, 1] - gender[:, 0])))
+
+
+def test_blazeface():
+  params = Drawn()
+  images = _images(256)
+  conv = lambda x, number, side, features, stride=1: _conv(
+    x,
+    params.draw(number, side, side, x.shape[-1], features),
+    stride,
+  )
+  name = lambda number: f"unknown_{number}"
+  x = conv(images * 2 - 1, "unknown", 5, 24, 2) + params.draw("unknown_0", 24)
+  x = jax.nn.relu(x)
+  widths = [24] * 15 + [48] * 8 + [96] * 9
+  for i, width in enumerate(widths):
+    channels = x.shape[-1]
+    stride = 2 if i in (7, 15, 23, 31) else 1
+    kernel = params.draw(name(4 * i + 1), 3, 3, channels, 1) / 3
+    params[name(4 * i + 1)] = kernel
+    y = _conv(x, kernel.reshape(3, 3, 1, -1), stride, groups=channels)
+    y = conv(y, name(4 * i + 3), 1, width) + params.draw(name(4 * i + 4), width)
+    if i < 31:
+      if stride == 2:
+        size = x.shape[1] // 2
+        x = x.reshape(1, size, 2, size, 2, channels).max((2, 4))
+      y = y.at[..., :channels].add(x)
+    else:
+      fine = x
+    x = jax.nn.relu(y)
+  read = lambda x, number, features, each: (
+    conv(x, name(number), 1, features) + params.draw(name(number + 1), features)
+  ).reshape(-1, each)
+  boxes = np.concatenate([read(fine, 131, 32, 16), read(x, 129, 96, 16)])
+  logits = np.concatenate([read(fine, 135, 2, 1), read(x, 133, 6, 1)])[:, 0]
+  actual = jax.jit(blazeface.apply)(dict(params), images)
+  _close(actual["scores"][0], 1 / (1 + np.exp(-logits)))
+  sides = actual["boxes"][0, :, 2:] - actual["boxes"][0, :, :2]
+  _close(sides * 256, boxes[:, 2:4])
+  # The second box of row 3, column 9, and the last of all, in cells of 32 px.
+  for row, x, y in ((2 * (3 * 16 + 9) + 1, 9.5 * 16, 3.5 * 16),
+                    (895, 7.5 * 32, 7.5 * 32)):  # fmt: skip
+    centre = (actual["boxes"][0, row, :2] + actual["boxes"][0, row, 2:]) / 2
+    _close(centre * 256, boxes[row, :2] + np.array([x, y]))
+    nose = actual["points"][0, row, 2]
+    _close(nose * 256, boxes[row, 8:10] + np.array([x, y]))
+
+
 def test_the_best_face_is_that_with_the_highest_score():
   found = {
     "boxes": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -217,6 +315,12 @@ def test_the_best_face_is_that_with_the_highest_score():
   best = blazeface.best(found)
   np.testing.assert_array_equal(best["boxes"], [[4, 5, 6, 7], [12, 13, 14, 15]])
   np.testing.assert_allclose(best["scores"], [0.9, 0.5])
+
+
+def test_a_box_is_redrawn_as_others_draw_it():
+  box = np.array([[10.0, 20, 30, 60]])
+  custom = blazeface.Custom(x=0.1, y=-0.25, width=2, height=0.5)
+  np.testing.assert_allclose(blazeface.redrawn(box, custom), [[2, 20, 42, 40]])
 
 
 def _waves(size):
