@@ -20,8 +20,9 @@ from jaxpriv.models.pretrained.catalogue import NETWORKS
 from jaxpriv.models.pretrained.frames import Frame, from_aligned
 
 BATCH = 32
-# BlazeFace gives more than this to every face of the photographs that were
-# tried, and to half of the pictures of cats and dogs too.
+# BlazeFace gives more than this to 99.9 per cent of 3,414 faces in frames of
+# videos, but also to 6 of 18 scenes without a face and 33 of 43 cats and dogs;
+# more than 0.7 to 98.1 per cent, 1 and 14.
 FACE = 0.5
 
 
