@@ -45,13 +45,20 @@ LONG = ("sharded_test.py", "features_test.py", "programs_test.py")
 
 
 def pytest_collection_modifyitems(items):
+  from jaxpriv.data import pretrained
+
   items.sort(key=lambda item: item.path.name not in LONG)
-  if FACES.exists():
-    return
-  skip = pytest.mark.skip(reason=f"real photographs are not at {FACES}")
+  reasons = {}
+  if not FACES.exists():
+    reasons["faces"] = f"real photographs are not at {FACES}"
+  if absent := pretrained.missing():
+    reasons["networks"] = (
+      f"{', '.join(absent)} are missing in {pretrained.cache_folder()}:"
+      f" {pretrained.FETCH}"
+    )
   for item in items:
-    if "faces" in item.keywords:
-      item.add_marker(skip)
+    for mark in reasons.keys() & set(item.keywords):
+      item.add_marker(pytest.mark.skip(reason=reasons[mark]))
 
 
 @pytest.fixture(scope="module", autouse=True)
