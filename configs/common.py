@@ -181,6 +181,9 @@ def evaluation() -> ConfigDict:
   options.recogniser = dict(
     architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
   )
+  # Recognisers that no one here trained, of jaxpriv.models.pretrained; those
+  # that launch.fetch has not fetched are left out, and named.
+  options.witnesses = ("faceres", "dlib")
   options.head = dict(kind="cosface", scale=32.0, margin=0.2)
   # Attribute predictors that the mechanism has not seen.
   options.predictors = dict(

@@ -15,6 +15,7 @@ SIDE = 32
 def embedded_autoencoder(argument="demo", **model):
   config = embedded_autoencoder_config.get_config(argument)
   with config.unlocked():
+    config.evaluation.witnesses = ()
     config.data.image_size = SIDE
     config.data.attributes = ("Male", "Smiling")
     config.data.num_people = PEOPLE
@@ -80,6 +81,7 @@ def faces(rows=16, seed=0, size=SIDE):
 def deep_poisoning(argument="demo", **model):
   config = deep_poisoning_config.get_config(argument)
   with config.unlocked():
+    config.evaluation.witnesses = ()
     config.data.image_size = SIDE
     config.data.attributes = ("Male", "Smiling", "Bangs")
     config.data.num_people = PEOPLE

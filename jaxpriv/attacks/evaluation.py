@@ -141,6 +141,7 @@ class _Kept:
       own,
       target.trained.sha256(),
       people.digest(),
+      " ".join(reader.name for reader in people.witnesses()),
     )
 
   def findings(self, attack: Attack) -> tuple[list[Finding], float]:

@@ -56,14 +56,14 @@ class Figures(NamedTuple):
 
   Attributes:
     likeness: metric -> its mean, with an interval by person.
-    identity: naive recognition of them by an independent recogniser.
+    identity: name of a recogniser that no loss has used -> naive recognition.
     attributes: what a predictor reads in them, if there is one.
     undisguised: balanced accuracy of the same predictor on the photographs.
     rows: of the test photographs, those that were rebuilt.
   """
 
   likeness: Mapping[str, Mean]
-  identity: reidentification.Rank
+  identity: Mapping[str, reidentification.Rank]
   attributes: Together | None
   undisguised: Interval | None
   rows: Any
@@ -226,25 +226,26 @@ class Scene:
 
     return self.people.once("bounds", make)
 
-  def readers(self) -> tuple[Reader, Reader | None]:
-    """Readers of rebuilt images, which have learned from photographs alone."""
+  def readers(self) -> tuple[list[Reader], Reader | None]:
+    """Recognisers and predictor, which have learned from photographs alone."""
     people = self.people
     predictor = None
     if people.known.attribute_names:
       predictor = people.predictor_of_originals("vgg")
-    return people.recogniser(), predictor
+    return [people.recogniser(), *people.witnesses()], predictor
 
   def measure(self, images: np.ndarray, rows: Any = slice(None)) -> Figures:
     """Compares images, float32 [N, S, S, 3], with (some) test photographs."""
     test = self.people.test.take(rows)
-    recogniser, predictor = self.readers()
+    recognisers, predictor = self.readers()
     seen = (published.images(block) for block in _blocks(images))
     rebuilt = test.replace(image=self.gather(seen, len(images)))
-    naive = reidentification.naive(
-      self.people.read(recogniser)[rows],
-      recogniser.read(rebuilt),
-      test.identities,
-    )
+    naive = {
+      reader.name: reidentification.naive(
+        self.people.read(reader)[rows], reader.read(rebuilt), test.identities
+      )
+      for reader in recognisers
+    }
     read = original = None
     if predictor is not None:
       columns, _ = self._hidden()
@@ -341,24 +342,26 @@ class Scene:
       )
       for metric, mean in likeness
     ]
-    recogniser, predictor = self.readers()
+    recognisers, predictor = self.readers()
     identities = self.people.test.identities[figures.rows]
-    plain = reidentification.undisguised(
-      self.people.read(recogniser)[figures.rows], identities
-    )
-    findings.append(
-      finding.of(
-        reidentification.IDENTITY,
-        wanted,
-        "rank-1",
-        figures.identity.figures,
-        subject=subject,
-        by=by,
-        floor=figures.identity.chance,
-        ceiling=reidentification.ceiling(plain),
-        where={"recogniser": recogniser.name, **columns},
+    for reader in recognisers:
+      plain = reidentification.undisguised(
+        self.people.read(reader)[figures.rows], identities
       )
-    )
+      rank = figures.identity[reader.name]
+      findings.append(
+        finding.of(
+          reidentification.IDENTITY,
+          wanted,
+          "rank-1",
+          rank.figures,
+          subject=subject,
+          by=by,
+          floor=rank.chance,
+          ceiling=reidentification.ceiling(plain),
+          where={"recogniser": reader.name, **columns, **reader.where},
+        )
+      )
     if figures.attributes and predictor:
       findings += self._read(figures, subject, by, wanted, predictor, columns)
     return findings

@@ -15,9 +15,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import readers, training
+from jaxpriv.data import pretrained
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
-from jaxpriv.training import loop, published, transfer
+from jaxpriv.data.sources import words
+from jaxpriv.training import loop, published, transfer, witnesses
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
 
@@ -29,16 +31,21 @@ class Reader(NamedTuple):
     name: as it stands in tables.
     read: photographs -> [N, D] embeddings or [N, A] attribute labels.
     used_in_loss: the mechanism was trained against it.
+    trained_on: whose photographs a witness of others has learned from, where
+      that is not the attackers'.
   """
 
   name: str
   read: Callable[[InMemory], np.ndarray]
   used_in_loss: bool = False
+  trained_on: str = ""
 
   @property
   def where(self) -> dict[str, Any]:
     """Its columns of a finding."""
-    return {"used_in_loss": True} if self.used_in_loss else {}
+    loss = {"used_in_loss": True} if self.used_in_loss else {}
+    others = {"trained_on": self.trained_on} if self.trained_on else {}
+    return {**loss, **others}
 
 
 class People:
@@ -265,10 +272,49 @@ class People:
       if getattr(phase.method.outputs, output)
     ]
 
+  def witnesses(self) -> list[Reader]:
+    """Recognisers that no one here trained; see config.evaluation.witnesses.
+
+    They read faces that are framed by landmarks. Those that have not been
+    fetched are left out.
+    """
+
+    def make():
+      names = words(self.options.witnesses)
+      if names and self.config.data.align != "landmarks":
+        logging.warning(
+          "%s read faces framed by landmarks, and config.data.align is %s: left"
+          " out", " and ".join(names), self.config.data.align,
+        )  # fmt: skip
+        return []
+      absent = pretrained.missing(names)
+      if absent:
+        logging.warning(
+          "witnesses left out, as they have not been fetched: %s; %s",
+          ", ".join(absent),
+          pretrained.FETCH,
+        )
+      return [self._witness(name) for name in names if name not in absent]
+
+    return self.once("witnesses", make)
+
+  def _witness(self, name: str) -> Reader:
+    network = witnesses.load(name)
+
+    def read(photographs):
+      return witnesses.embed(network, photographs.arrays["image"], aligned=True)
+
+    return Reader(name, read, trained_on=pretrained.weights_of(name).trained_on)
+
   def recognisers(self) -> list[Reader]:
-    """The recognisers of the loss, and the independent one."""
+    """Those of the loss, the independent one, and those of others."""
     return self.once(
-      "recognisers", lambda: [*self.of_the_loss("embed"), self.recogniser()]
+      "recognisers",
+      lambda: [
+        *self.of_the_loss("embed"),
+        self.recogniser(),
+        *self.witnesses(),
+      ],
     )
 
   def predictors(self) -> list[Reader]:

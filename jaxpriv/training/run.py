@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data import dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.models.pretrained import catalogue
 from jaxpriv.privacy import sampling
 from jaxpriv.training import (
   checkpoints,
@@ -53,6 +54,7 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     ("attacker_splits", splits),
     ("attacks", list(config.attacks)),
     ("controls", list(config.controls)),
+    ("witnesses", list(catalogue.RECOGNISERS)),
   ):
     evaluation[name] = sources.words(evaluation[name])
     unknown = [word for word in evaluation[name] if word not in choice]

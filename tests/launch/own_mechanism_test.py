@@ -106,7 +106,7 @@ def workdir(folder, tmp_path_factory):
     scores=dict(type="scores"),
     sunlight=dict(type=ME, brighter=2.0, controls=("pixelation",)),
   )
-  config.evaluation.controls = ("black_box", "pixelation")
+  config.evaluation.update(controls=("black_box", "pixelation"), witnesses=())
   path = tmp_path_factory.mktemp("run")
   common.train(config, path, mesh_lib.make_mesh())
   return path

@@ -25,6 +25,7 @@ UNCACHED = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 def start(program, *arguments, **variables):
   environment = {
     **os.environ,
+    "JAXPRIV_CACHE": str(ROOT / ".pytest_cache/nothing"),  # no witnesses
     **variables,
     "PYTHONPATH": str(ROOT),
     "JAX_PLATFORMS": "cpu",
