@@ -201,6 +201,7 @@ def evaluation() -> ConfigDict:
     parrot=phase(500, 64, learning_rate=2e-3, warmup_steps=50),
     fsn=phase(600, 64, learning_rate=4e-3, warmup_steps=100),
     vgg=phase(500, 64, learning_rate=6e-3, warmup_steps=100),
+    map=phase(600, 64, learning_rate=1e-3, warmup_steps=50, augment=False),
   )
   return options
 
@@ -217,6 +218,13 @@ def attacks() -> ConfigDict:
         type="attribute_inference", by="loss", controls=("all",)
       ),
       attributes=dict(type="attribute_inference", by="fresh", controls=()),
+      # Likewise of each target.
+      embedding_map=dict(
+        type="embedding_map",
+        pairs=(256, 4096),  # photographs beside what is released of them
+        network=256,  # hidden units; 0: least squares alone
+        controls=(),
+      ),
       likeness=dict(type="likeness", controls=("all",)),
       scores=dict(type="scores", detection_images=500),
     )

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import logging
 
 if TYPE_CHECKING:
@@ -98,6 +99,59 @@ def epsilon_of(
   if accountant in GRIDS:
     return _by_pld(events, delta, GRIDS[accountant])
   return _compose(total, events).get_epsilon(delta)
+
+
+def true_positive_bounds(
+  events: Sequence[dp_accounting.DpEvent],
+  false_positives: Sequence[float],
+  accountant: str = "pld",
+) -> list[float]:
+  """What an attacker who tells members from outsiders can reach at most.
+
+  Of every (epsilon, delta) that holds, a test with a rate of false positives f
+  has a rate of true positives of at most exp(epsilon) f + delta, and of at most
+  1 - exp(-epsilon) (1 - delta - f) (Kairouz et al., "The Composition Theorem
+  for Differential Privacy", 2015); the least over epsilon counts.
+
+  Args:
+    events: from `event`, on the same data.
+    false_positives: rates, each in (0, 1).
+    accountant: as in `epsilon`.
+
+  Returns:
+    a rate of true positives for each rate of false ones.
+  """
+  if any(not 0 < rate < 1 for rate in false_positives):
+    raise ValueError(f"rates must lie in (0, 1), not {false_positives}")
+  events = [e for e in events if e.count]
+  if not events:
+    return list(false_positives)  # nothing is told: it can only guess
+  nothing = [1.0] * len(false_positives)  # anybody may be found
+  if any(_noiseless(e.event) for e in events):
+    return nothing
+  largest = 0.0 if accountant == "rdp" else max(map(_largest_loss, events))
+  if largest > 1e7:
+    return nothing
+  total = _accountant(accountant)
+  if accountant in GRIDS:
+    from dp_accounting import pld
+
+    grid = max(GRIDS[COARSE], 1e-5 * largest)
+    total = pld.PLDAccountant(value_discretization_interval=grid)
+  _compose(total, events)
+  # Beyond the last one, exp(epsilon) f is above 1.
+  epsilons = np.linspace(0, -math.log(min(false_positives)), 200)
+  deltas = np.array([total.get_delta(float(e)) for e in epsilons])
+  return [
+    float(
+      min(
+        1.0,
+        (np.exp(epsilons) * f + deltas).min(),
+        (1 - np.exp(-epsilons) * (1 - deltas - f)).min(),
+      )
+    )
+    for f in false_positives
+  ]
 
 
 def _by_pld(events, delta, grid) -> float:

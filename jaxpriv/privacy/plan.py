@@ -20,6 +20,9 @@ from jaxpriv.privacy import accounting, clipping, noise, sampling
 UNITS = ("image", "person")
 PLURAL = {"image": "images", "person": "people"}
 
+# Rates at which a guarantee says what an attacker can reach at most.
+FALSE_POSITIVES = (0.001, 0.01, 0.1)
+
 # The group of parameters that no prefix of `group_clip_norms` names.
 REST = "rest"
 
@@ -294,6 +297,15 @@ def statement(
   return {
     "epsilon": accounting.epsilon_of(events, options.delta, options.accountant),
     "delta": options.delta,
+    "attackers": [
+      {"false_positives": f, "true_positives": t}
+      for f, t in zip(
+        FALSE_POSITIVES,
+        accounting.true_positive_bounds(
+          events, FALSE_POSITIVES, options.accountant
+        ),
+      )
+    ],
     "relation": clipping.ADD_OR_REMOVE_ONE,
     "accountant": options.accountant,
     "unit": first.unit,

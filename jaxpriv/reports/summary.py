@@ -216,6 +216,18 @@ def guarantee(results: Results) -> tuple[str, Card] | None:
     f" ({privacy['relation'].replace('_', ' ')},"
     f" {privacy['accountant'].upper()} accountant)."
   )
+  for bound in privacy.get("attackers", [])[:1]:
+    sentence += (
+      f" Whoever takes {wording.percent(bound['false_positives'])} of outsiders"
+      " for members finds at most"
+      f" {wording.percent_at_most(bound['true_positives'])} of the members"
+    )
+    others = "; ".join(
+      f"{wording.percent_at_most(b['true_positives'])} at"
+      f" {wording.percent(b['false_positives'])}"
+      for b in privacy["attackers"][1:]
+    )
+    sentence += f" ({others})." if others else "."
   if open_phases:
     sentence += (
       f" Not covered: {', '.join(open_phases)}, trained on the same data"

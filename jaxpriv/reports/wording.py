@@ -24,6 +24,11 @@ def percent(value: float | None, unit: str = "%") -> str:
   return f"{value * 100:.{decimals}f}".rstrip("0") + unit
 
 
+def percent_at_most(value: float) -> str:
+  """As `percent`, rounded up: for what is promised not to be exceeded."""
+  return percent(min(math.ceil(value * 1000 - 1e-9) / 1000, 1.0))
+
+
 def interval(low: float | None, high: float | None) -> str:
   """Formats both ends of a rate: 0.002, 0.012 -> "0.2 – 1.2%"."""
   return span(low, high, Metric("share"))

@@ -1,6 +1,7 @@
 """Budgets against dp_accounting's own calibration and published settings."""
 
 import math
+import statistics
 
 import dp_accounting
 import pytest
@@ -148,3 +149,37 @@ def test_numbers_out_of_range(arguments, message):
 def test_budgets_out_of_range(arguments, message):
   with pytest.raises(ValueError, match=message):
     accounting.calibrate_noise_multiplier(*arguments)
+
+
+@pytest.mark.parametrize("accountant", ["pld", "rdp"])
+@pytest.mark.parametrize(("sigma", "steps"), [(4.0, 1), (2.0, 4), (10.0, 300)])
+def test_no_attacker_does_better_than_the_best_test(accountant, sigma, steps):
+  """Of unsampled Gaussian noise it is known: Neyman and Pearson's.
+
+  By privacy losses the bound is met; by moments it is looser.
+  """
+  rates = (0.001, 0.01, 0.1)
+  event = accounting.event(1.0, sigma, steps)
+  bounds = accounting.true_positive_bounds([event], rates, accountant)
+  normal = statistics.NormalDist()
+  mu = math.sqrt(steps) / sigma
+  for rate, bound in zip(rates, bounds, strict=True):
+    exact = normal.cdf(normal.inv_cdf(rate) + mu)
+    assert exact <= bound <= 1
+    if accountant == "pld":
+      assert bound <= exact * 1.02 + 1e-4
+  assert bounds == sorted(bounds)
+
+
+def test_bounds_on_attackers_at_both_ends():
+  rates = (0.01, 0.5)
+  bounds = accounting.true_positive_bounds
+  assert bounds([], rates) == [0.01, 0.5]
+  assert bounds([accounting.event(0.1, 0.0, 3)], rates) == [1.0, 1.0]
+  quiet = bounds([accounting.event(0.01, 20.0, 10)], rates)
+  assert quiet == pytest.approx(rates, rel=0.05)
+  two = [accounting.event(0.1, 1.0, 30), accounting.event(0.05, 1.0, 100)]
+  one, both = bounds(two[:1], rates), bounds(two, rates)
+  assert all(a < b for a, b in zip(one, both, strict=True))
+  with pytest.raises(ValueError, match="rates must lie"):
+    bounds(two, (0.0,))

@@ -212,3 +212,10 @@ def test_a_statement_carries_all_it_rests_on():
   assert [p["sampling_probability"] for p in statement["phases"]] == [0.05, 0.1]
   early = plan.statement(plans, {"one": 20, "two": 10}, dp)
   assert early["epsilon"] < statement["epsilon"]
+  for less, more in zip(
+    early["attackers"], statement["attackers"], strict=True
+  ):
+    f = more["false_positives"]
+    assert f < less["true_positives"] < more["true_positives"]
+    whole = math.exp(statement["epsilon"]) * f + 1e-5
+    assert more["true_positives"] <= whole + 1e-6

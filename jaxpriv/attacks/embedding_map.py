@@ -1,0 +1,211 @@
+"""The embedding map: from what is released to what a public recogniser says.
+
+Whoever may run a mechanism, or holds some photographs beside what was released
+of them, learns a map from the latter to the recogniser's embeddings of the
+former. Mapped releases are then linked with photographs, and with each other.
+It needs no inverter, and is found in minutes where it exists (arXiv 2602.13168,
+2026, where it links protected templates).
+
+| map | learns |
+|---|---|
+| ridge | a linear map; people who are held out choose the penalty |
+| network | a convolution and two dense layers, by the cosine |
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import reidentification
+from jaxpriv.attacks.scene import Scene
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data.memory import InMemory
+from jaxpriv.metrics.finding import Finding
+from jaxpriv.models.poisoning import FeatureNet
+from jaxpriv.training import recipes
+from jaxpriv.training.mechanism import FEATURES, IMAGE, Target
+from jaxpriv.training.method import Outputs
+
+PRODUCTS = (IMAGE, FEATURES)
+BLOCK = 512  # rows that are multiplied at once
+HELD_OUT = 5  # one in so many of the attackers' people chooses the penalty
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def attack(
+  target: Target,
+  people: People,
+  pairs: Sequence[int] = (256, 4096),
+  network: int = 256,
+) -> Iterator[Finding]:
+  """Links people by mapped releases, for each public recogniser.
+
+  Args:
+    target: the mechanism or a control.
+    people: the attackers' have photographs beside what is released of them.
+    pairs: how many of these, in ascending order.
+    network: its hidden units, learned with most pairs; 0: least squares alone.
+  """
+  order = np.random.default_rng(people.config.seed).permutation(
+    len(people.known)
+  )
+  numbers = sorted({min(count, len(order)) for count in pairs})
+  rows = order[: numbers[-1]]
+  most = people.known.take(rows)
+  if IMAGE in target.products:
+    before, after = (
+      people.image(target, photographs).arrays["image"]
+      for photographs in (most, people.test)
+    )
+  else:
+    scene = Scene(target, people)
+    before = scene.known().arrays["features"][rows]
+    after = scene.test().arrays["features"]
+  identities = people.test.identities
+  products = inner_products(before)
+  for reader in [people.recogniser(), *people.witnesses()]:
+    wanted = unit(reader.read(most))
+    originals = people.read(reader)
+    plain = reidentification.undisguised(originals, identities)
+    results = {}
+    for n in numbers:
+      linear = ridge(
+        before[:n], wanted[:n], most.identities[:n], products[:n, :n]
+      )
+      results["ridge", n] = linear(after)
+    if network:
+      results["network", numbers[-1]] = _network(
+        target, people, reader, most, before, wanted, after, network
+      )
+    for (kind, count), mapped in results.items():
+      for rank in reidentification.attacks(originals, mapped, identities):
+        yield reidentification.disguised_finding(
+          target,
+          rank._replace(attack=f"embedding map, {kind}, {rank.attack}"),
+          reader,
+          plain,
+          pairs=count,
+        )
+
+
+def unit(embeddings: np.ndarray) -> np.ndarray:
+  """Rows [N, D] of length one; those of length zero stay."""
+  norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+  return (embeddings / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+class Ridge(NamedTuple):
+  """x -> (x - centre) weight + shift, of flattened rows scaled to [0, 1]."""
+
+  weight: np.ndarray
+  centre: np.ndarray
+  shift: np.ndarray
+
+  def __call__(self, released: np.ndarray) -> np.ndarray:
+    """[N, ...] -> [N, D]."""
+    parts = [
+      (_flat(released[i : i + BLOCK]) - self.centre) @ self.weight + self.shift
+      for i in range(0, len(released), BLOCK)
+    ]
+    return np.concatenate(parts)
+
+
+def inner_products(released: np.ndarray) -> np.ndarray:
+  """Those of rows [N, ...], float64 [N, N]: small penalties leave no room."""
+  x = _flat(released).astype(np.float64)
+  return x @ x.T
+
+
+def ridge(
+  released: np.ndarray,
+  wanted: np.ndarray,
+  identities: np.ndarray,
+  products: np.ndarray,
+) -> Ridge:
+  """Least squares with a penalty that suits people who are held out.
+
+  By the matrix of inner products of rows, of which there are fewer than pixels.
+
+  Args:
+    released: [N, ...], uint8, or floats.
+    wanted: [N, D], the embeddings of the photographs.
+    identities: int [N], at least two people.
+    products: `inner_products` of the rows.
+  """
+  x, y = _flat(released).astype(np.float64), wanted.astype(np.float64)
+  centre, shift = x.mean(0), y.mean(0)
+  x, y = x - centre, y - shift
+  means = products.mean(0)
+  gram = products - means - means[:, None] + means.mean()
+  scale = np.trace(gram) / len(gram)
+  held = np.isin(identities, np.unique(identities)[::HELD_OUT])
+  values, vectors = np.linalg.eigh(gram[np.ix_(~held, ~held)])
+  turned = vectors.T @ y[~held]
+
+  def error(penalty):
+    inner = vectors @ (turned / (values + penalty * scale)[:, None])
+    guess = unit(gram[np.ix_(held, ~held)] @ inner)
+    return -float((guess * unit(y[held])).sum(1).mean())
+
+  penalty = min(PENALTIES, key=error)
+  logging.info("embedding map: penalty %g of %d pairs", penalty, len(x))
+  inner = np.linalg.solve(gram + penalty * scale * np.eye(len(gram)), y)
+  parts = (x.T @ inner, centre, shift)
+  return Ridge(*(part.astype(np.float32) for part in parts))
+
+
+def _flat(released: np.ndarray) -> np.ndarray:
+  rows = released.reshape(len(released), -1).astype(np.float32)
+  return rows / 255 if released.dtype == np.uint8 else rows
+
+
+def _network(
+  target: Target,
+  people: People,
+  reader: Reader,
+  most: InMemory,
+  before: np.ndarray,
+  wanted: np.ndarray,
+  after: np.ndarray,
+  hidden: int,
+) -> np.ndarray:
+  """Mapped releases [N, D] of the test people, by a network."""
+  options = people.options.phases.map
+  model = FeatureNet(wanted.shape[1], hidden)
+
+  def loss(apply, batch, frozen):
+    del frozen
+    guess, right = apply(batch["released"]), batch["wanted"]
+    norms = jnp.linalg.norm(guess, axis=1) * jnp.linalg.norm(right, axis=1)
+    return 1 - (guess * right).sum(1) / jnp.maximum(norms, 1e-12), {}
+
+  name = reader.name.replace(" ", "_")
+  phase = recipes.supervised_phase(
+    f"map_{name}_{target.name}",
+    model,
+    loss,
+    options,
+    inputs=lambda batch, frozen: batch["released"],
+    outputs=Outputs(
+      embed=lambda apply, batch, frozen: apply(batch["released"])
+    ),
+  )
+  scaled = lambda x: x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+  known = InMemory(
+    {
+      "identity": most.arrays["identity"],
+      "released": scaled(before),
+      "wanted": wanted,
+    },
+    (),
+  )
+  settings = ConfigDict(dict(hidden=hidden))
+  state = people.train(phase, known, options, settings)
+  shown = InMemory(
+    {"identity": people.test.identities, "released": scaled(after)}, ()
+  )
+  return people.apply(phase.method.outputs.embed, state, {}, shown)
