@@ -17,7 +17,7 @@ from jaxpriv.reports import cells, wording
 from jaxpriv.reports import curves as curves_lib
 from jaxpriv.training import pictures
 
-BAR = (160, 18)  # width and height of an interval bar, in CSS pixels
+BAR = (124, 18)  # width and height of an interval bar, in CSS pixels
 CHART = (300, 132)
 PLOT = (440, 250)  # of a metric against known pairs
 MOST_POINTS = 400

@@ -121,7 +121,9 @@ def table(
     caption.append(f"Trials: {wording.count(*trials)}.")
   if len(trials) > 1 or any(f.hits is not None for f in mains):
     cells = [Cell(wording.of(f.hits, f.total)) for f in mains]
-    grid.add("Trials", cells, True, len(trials) == 1)
+    # Where rates have intervals, a terminal does without.
+    rates = all(f.hits is not None for f in mains)
+    grid.add("Trials", cells, True, rates or len(trials) == 1)
   _add_figures(grid, rows, results)
   alone = set(turns) == {results.mechanism}
   return Table(
