@@ -60,6 +60,11 @@ def test_evaluation_reports_every_attack_on_every_mechanism(workdir):
   subjects = {"embedded_autoencoder", "black_box", "k_same", "none"}
   assert {f["subject"] for f in findings} == subjects
   identity = [f for f in findings if f["claim"] == "identity"]
+  mapped = [f for f in identity if f["by"].startswith("embedding map")]
+  assert {(f["by"].split(", ")[1], f["where"]["pairs"]) for f in mapped} == {
+    ("ridge", 8), ("ridge", 16), ("network", 16),
+  }  # fmt: skip
+  identity = [f for f in identity if f not in mapped]
   for recogniser in ("PEN of the loss", "independent vgg"):
     seen = {
       (f["by"], f["where"]["gallery"], f["subject"])
