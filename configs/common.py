@@ -222,7 +222,7 @@ def attacks() -> ConfigDict:
       embedding_map=dict(
         type="embedding_map",
         pairs=(256, 4096),  # photographs beside what is released of them
-        network=256,  # hidden units; 0: least squares alone
+        network=64,  # hidden units; 0: least squares alone
         controls=(),
       ),
       likeness=dict(type="likeness", controls=("all",)),

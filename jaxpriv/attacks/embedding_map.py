@@ -40,7 +40,7 @@ def attack(
   target: Target,
   people: People,
   pairs: Sequence[int] = (256, 4096),
-  network: int = 256,
+  network: int = 64,
 ) -> Iterator[Finding]:
   """Links people by mapped releases, for each public recogniser.
 
