@@ -1,4 +1,4 @@
-"""What attacks on features can reach at best, and what knowing nothing does."""
+"""Bounds of all attacks on features: unprotected ones, and no knowledge."""
 
 from collections.abc import Iterator
 

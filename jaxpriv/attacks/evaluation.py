@@ -145,7 +145,7 @@ class _Kept:
     )
 
   def findings(self, attack: Attack) -> tuple[list[Finding], float]:
-    """What an attack finds, and how long it took; an earlier call may have.
+    """Findings of an attack and its seconds, read if it was finished before.
 
     Raises:
       ValueError: a finding is not what it should be.

@@ -229,7 +229,7 @@ def _is_number(value: Any, finite: bool = True) -> bool:
 
 
 def unknown(metric: str) -> str:
-  """What to do about a metric that nobody has described."""
+  """The message about a metric that METRICS does not describe."""
   return (
     f"metric {metric!r} is unknown: add it to jaxpriv.metrics.finding.METRICS,"
     " with its unit and direction"

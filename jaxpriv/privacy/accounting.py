@@ -106,7 +106,7 @@ def true_positive_bounds(
   false_positives: Sequence[float],
   accountant: str = "pld",
 ) -> list[float]:
-  """What an attacker who tells members from outsiders can reach at most.
+  """The most members that an attacker on who was trained on can find.
 
   Of every (epsilon, delta) that holds, a test with a rate of false positives f
   has a rate of true positives of at most exp(epsilon) f + delta, and of at most

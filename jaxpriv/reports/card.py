@@ -162,7 +162,7 @@ def _origin(card: Mapping[str, Any]) -> str:
 
 
 def _measured(results: Results) -> Iterator[str]:
-  """What there is to say of the mechanism itself, if anything."""
+  """Sentences on the mechanism itself, if there are any."""
   cards = summary.cards(results)
   if not cards:
     return

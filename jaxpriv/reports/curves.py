@@ -11,7 +11,7 @@ METRIC = "SSIM"  # it is drawn against known pairs
 
 
 class Curve(NamedTuple):
-  """What the attacks on a subject reach.
+  """The best attack on a subject, by the number of pairs it knows.
 
   Attributes:
     subject: whose output.

@@ -199,7 +199,7 @@ def _style(number: int) -> tuple[str, str]:
 
 
 def _levels(curves: Sequence[curves_lib.Curve]) -> dict[str, list[float]]:
-  """What curves are compared with, by the keys of LEVELS."""
+  """Reference values of the curves, by the keys of LEVELS."""
   ends = [(curve.points[max(curve.points)], curve) for curve in curves]
   levels = {
     "ceiling": [end.ceiling and end.ceiling.value for end, _ in ends],

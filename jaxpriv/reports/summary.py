@@ -20,7 +20,7 @@ from jaxpriv.reports.results import Results
 
 FEW_PEOPLE = 100
 MODEL, FEATURES = "model", "features"
-# What anybody would ask of a product; attributes are any of them.
+# The claims to expect of each product; ATTRIBUTES stands for any attribute.
 ASKED = {FEATURES: ("appearance", "identity", "attributes", "linkage")}
 
 
@@ -190,7 +190,7 @@ def _threshold(results: Results) -> str:
 
 
 def guarantee(results: Results) -> tuple[str, Card] | None:
-  """What training promises, in a line and on a card: a proof, no measurement.
+  """The guarantee of training, in a line and on a card: it is proved.
 
   None where training data are no matter, and where there is neither a promise
   nor a model that would need one.

@@ -7,7 +7,7 @@ from jaxpriv.training import pictures
 
 
 class NotFiniteError(UserError, ValueError):
-  """What is to be released holds values that are not finite."""
+  """Values to be released are not finite."""
 
 
 def images(values: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def read(
   aligned: bool = False,
   batch_size: int = BATCH,
 ) -> dict[str, np.ndarray]:
-  """What a witness reads in images, in batches of one size.
+  """Outputs of a witness for images, in batches of one size.
 
   Args:
     witness: of `load`.

@@ -154,7 +154,7 @@ def test_budgets_out_of_range(arguments, message):
 @pytest.mark.parametrize("accountant", ["pld", "rdp"])
 @pytest.mark.parametrize(("sigma", "steps"), [(4.0, 1), (2.0, 4), (10.0, 300)])
 def test_no_attacker_does_better_than_the_best_test(accountant, sigma, steps):
-  """Of unsampled Gaussian noise it is known: Neyman and Pearson's.
+  """For unsampled Gaussian noise it is known (Neyman and Pearson).
 
   By privacy losses the bound is met; by moments it is looser.
   """

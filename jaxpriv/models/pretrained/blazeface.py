@@ -33,7 +33,7 @@ FRAME = frames.Frame(size=256, mean=(127.5,) * 3, scale=1 / 127.5)
 
 
 class Custom(NamedTuple):
-  """What those who drew boxes by another custom would have drawn.
+  """Another way to draw the box of a face, relative to the detector's.
 
   Attributes:
     x: centre of their box minus centre of ours, in widths of ours.
@@ -128,7 +128,7 @@ def apply(params: Params, images: jax.Array) -> dict[str, jax.Array]:
 
 
 def best(found: dict[str, jax.Array]) -> dict[str, jax.Array]:
-  """Of each image the face with the highest score: [B, 4], [B, 6, 2], [B]."""
+  """The face with the highest score: boxes [B, 4], points, scores [B]."""
   index = jnp.argmax(found["scores"], 1)
   rows = jnp.arange(len(index))
   return {name: value[rows, index] for name, value in found.items()}

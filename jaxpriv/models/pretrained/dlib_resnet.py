@@ -59,7 +59,7 @@ def _residual(params, name, x, halve=False):
   y = _conv(params, f"{name}/conv2", y)
   if halve:
     x = _mean_pool(x)
-    # What has no counterpart counts as zero, at the right, below and behind.
+    # Zeros fill the smaller of the two: right, bottom and further channels.
     shape = tuple(max(a, b) for a, b in zip(x.shape, y.shape))
     x, y = (
       jnp.pad(a, [(0, most - size) for most, size in zip(shape, a.shape)])
