@@ -11,7 +11,6 @@ canaries among the data and guesses from the model which of them were in. Both
 write audit/audit.json. Exit status 2: a claim does not hold.
 """
 
-import hashlib
 import json
 import sys
 
@@ -25,7 +24,7 @@ from jaxpriv import files
 from jaxpriv.attacks import clip_search, membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
-from jaxpriv.reports import wording
+from jaxpriv.reports import card, wording
 from jaxpriv.training import budget, mechanism, private, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -185,8 +184,7 @@ def _digest(config: ConfigDict) -> str:
   """A name for all that decides how a run is trained."""
   settings = config.to_dict()
   fixed = {k: v for k, v in settings.items() if k not in workdir_lib.MUTABLE}
-  text = json.dumps(fixed, sort_keys=True, default=str)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
+  return card.config_hash(fixed)[:12]
 
 
 def _print(found: list[dict]) -> None:

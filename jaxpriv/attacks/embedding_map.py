@@ -32,6 +32,7 @@ from jaxpriv.training.method import Outputs
 
 PRODUCTS = (IMAGE, FEATURES)
 BLOCK = 512  # rows that are multiplied at once
+SIDE = 64  # pixels of an image that is mapped
 HELD_OUT = 5  # one in so many of the attackers' people chooses the penalty
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -58,7 +59,7 @@ def attack(
   most = people.known.take(rows)
   if IMAGE in target.products:
     before, after = (
-      people.image(target, photographs).arrays["image"]
+      small(people.image(target, photographs).arrays["image"])
       for photographs in (most, people.test)
     )
   else:
@@ -90,6 +91,25 @@ def attack(
           plain,
           pairs=count,
         )
+
+
+def small(images: np.ndarray) -> np.ndarray:
+  """uint8 [N, S, S, 3] -> means of blocks, of `SIDE` pixels at most on a side.
+
+  Faces are recognised at that size, and a linear map of more pixels takes more
+  memory than it is worth.
+  """
+  size = images.shape[1]
+  factor = -(-size // SIDE)
+  if factor == 1:
+    return images
+  side = size // factor
+  parts = []
+  for i in range(0, len(images), BLOCK):
+    block = images[i : i + BLOCK, : side * factor, : side * factor]
+    block = block.reshape(len(block), side, factor, side, factor, 3)
+    parts.append(np.round(block.mean((2, 4))).astype(np.uint8))
+  return np.concatenate(parts)
 
 
 def unit(embeddings: np.ndarray) -> np.ndarray:

@@ -100,3 +100,13 @@ def test_nobody_is_linked_where_all_look_alike(mesh, tmp_path):
   target, people = world(mesh, tmp_path, lambda image: 0 * image + 7)
   rows = list(embedding_map.attack(target, people, pairs=(240,), network=0))
   assert all(row.low <= 1 / 12 for row in rows)
+
+
+def test_large_images_are_means_of_blocks():
+  images = np.random.default_rng(0).integers(0, 256, (3, 130, 130, 3))
+  images = images.astype(np.uint8)
+  got = embedding_map.small(images)
+  assert got.shape == (3, 43, 43, 3)
+  expected = images[1, 3:6, 6:9, 2].mean()
+  assert got[1, 1, 2, 2] == pytest.approx(expected, abs=0.5)
+  assert embedding_map.small(images[:, :64, :64]).shape == (3, 64, 64, 3)
