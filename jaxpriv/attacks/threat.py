@@ -44,8 +44,9 @@ class Reader(NamedTuple):
   def where(self) -> dict[str, Any]:
     """Its columns of a finding."""
     loss = {"used_in_loss": True} if self.used_in_loss else {}
-    others = {"trained_on": self.trained_on} if self.trained_on else {}
-    return {**loss, **others}
+    if not self.trained_on:
+      return loss
+    return {**loss, "witness": f"trained on {self.trained_on}"}
 
 
 class People:

@@ -55,8 +55,8 @@ def test_witnesses_say_what_they_have_learned_from(photographs, monkeypatch):
       ("undisguised", "other photograph"), ("naive", "other photograph"),
       ("reverse", "same photograph"), ("parrot", "other photograph"),
     }  # fmt: skip
-    trained_on = pretrained.WEIGHTS[name].trained_on
-    assert {row.where["trained_on"] for row in mine} == {trained_on}
+    said = f"trained on {pretrained.WEIGHTS[name].trained_on}"
+    assert {row.where["witness"] for row in mine} == {said}
     judged = [row for row in mine if row.wanted == finding.HIDDEN]
     assert all(row.ceiling and row.floor == 1 / 3 for row in judged)
   assert [network for network, *_ in seen] == ["faceres"] * 2 + ["dlib"] * 2
