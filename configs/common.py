@@ -181,9 +181,9 @@ def evaluation() -> ConfigDict:
   options.recogniser = dict(
     architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
   )
-  # Recognisers that no one here trained, of jaxpriv.models.pretrained; those
-  # that launch.fetch has not fetched are left out, and named.
-  options.witnesses = ("faceres", "dlib")
+  # Networks that no one here trained, of jaxpriv.models.pretrained: recognisers,
+  # readers of attributes. Those that are not fetched are left out, and named.
+  options.witnesses = ("faceres", "dlib", "age_gender", "expressions")
   options.head = dict(kind="cosface", scale=32.0, margin=0.2)
   # Attribute predictors that the mechanism has not seen.
   options.predictors = dict(
@@ -218,6 +218,9 @@ def attacks() -> ConfigDict:
         type="attribute_inference", by="loss", controls=("all",)
       ),
       attributes=dict(type="attribute_inference", by="fresh", controls=()),
+      attributes_by_others=dict(
+        type="attribute_inference", by="others", controls=("all",)
+      ),
       # Likewise of each target.
       embedding_map=dict(
         type="embedding_map",

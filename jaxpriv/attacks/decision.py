@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from jaxpriv.attacks import attribute_inference
 from jaxpriv.attacks.scene import TOGETHER, Scene
 from jaxpriv.attacks.threat import People
-from jaxpriv.metrics import attributes, finding
+from jaxpriv.metrics import attributes, classification, finding
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.training.mechanism import Target
 
@@ -34,7 +33,13 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     for field in ("clean", "features")
   }
   read = {
-    field: attribute_inference.score(values.argmax(-1), labels, tuple(task))
+    field: {
+      name: classification.accuracy(
+        values[:, i].argmax(-1), labels[:, i], test.identities
+      )
+      for i, name in enumerate(task)
+      if (labels[:, i] >= 0).any()
+    }
     for field, values in logits.items()
   }
   for name, accuracy in read["features"].items():

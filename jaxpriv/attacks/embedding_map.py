@@ -84,6 +84,8 @@ def attack(
       )
     for (kind, count), mapped in results.items():
       for rank in reidentification.attacks(originals, mapped, identities):
+        if count < numbers[-1] and not rank.first:
+          continue
         yield reidentification.disguised_finding(
           target,
           rank._replace(attack=f"embedding map, {kind}, {rank.attack}"),

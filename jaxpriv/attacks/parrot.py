@@ -35,7 +35,8 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     state,
   )
   shown = people.image(target, people.test)
-  rank = reidentification.parrot(reader.read(shown), people.test.identities)
-  yield reidentification.disguised_finding(
-    target, rank, reader, plain, reference=independent.name
-  )
+  ranks = reidentification.parrot(reader.read(shown), people.test.identities)
+  for rank in ranks:
+    yield reidentification.disguised_finding(
+      target, rank, reader, plain, reference=independent.name
+    )

@@ -1,8 +1,6 @@
 """A7: hidden attributes and identity, read from features without an image."""
 
 from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -10,7 +8,7 @@ from jaxpriv.attacks import attribute_inference, decision, reidentification
 from jaxpriv.attacks.scene import Scene, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics import finding
-from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.metrics.finding import Finding
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.models.poisoning import FeatureNet
 from jaxpriv.training import recipes
@@ -29,9 +27,9 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
   labels = people.test.arrays["attributes"][:, columns]
   for kind, units in KINDS:
     by = f"A7 {kind} probe"
-    read: dict[str, dict[str, Any]] = {}
+    read: dict[str, dict[str, attribute_inference.Score]] = {}
+    ranks: dict[str, reidentification.Rank] = {}
     logits: dict[str, np.ndarray] = {}
-    chance: dict[str, float] = {}
     for field in ("clean", "features"):
       known, shown = (
         plain(part).replace(
@@ -41,30 +39,31 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
         for part in (scene.known(), scene.test())
       )
       known, shown = known.without("image"), shown.without("image")
-      read[field] = {}
       if hidden:
         logits[field] = _probe(scene, kind, units, field, known, shown, hidden)
-        scores = attribute_inference.score(
-          logits[field].argmax(-1), labels, tuple(hidden)
+        read[field] = attribute_inference.score(
+          logits[field][..., 1] - logits[field][..., 0],
+          labels,
+          tuple(hidden),
+          shown.identities,
         )
-        read[field] = {f"attribute {k}": v for k, v in scores.items()}
-        chance |= {claim: v.majority for claim, v in read[field].items()}
       if units:
-        rank = _identity(scene, field, known, shown, units)
-        read[field][reidentification.IDENTITY] = rank.figures
-        chance[reidentification.IDENTITY] = rank.chance
-    for claim, figures in read["features"].items():
-      before = read["clean"][claim]
-      person = claim == reidentification.IDENTITY
+        ranks[field] = _identity(scene, field, known, shown, units)
+    if hidden:
+      yield from attribute_inference.findings(
+        target, by, read["features"], read["clean"]
+      )
+    if units:
+      rank = ranks["features"]
       yield finding.of(
-        claim,
+        reidentification.IDENTITY,
         finding.HIDDEN,
-        "rank-1" if person else "accuracy",
-        figures,
+        rank.metric,
+        rank.figures,
         subject=target.name,
         by=by,
-        floor=chance[claim],
-        ceiling=Interval(before.rate, before.low, before.high),
+        floor=rank.chance,
+        ceiling=reidentification.ceiling([ranks["clean"]], rank),
       )
     yield from decision.precision(target, people, by, "hidden", logits, labels)
 
@@ -104,4 +103,5 @@ def _identity(scene, field, known, shown, units) -> reidentification.Rank:
   network = ConfigDict(dict(model=people.config.model, head=scene.options.head))
   state = people.train(phase, known, options, network)
   embeddings = scene.apply(phase.method.outputs.embed, state, shown)
-  return reidentification.parrot(embeddings, shown.identities)
+  rank, *_ = reidentification.parrot(embeddings, shown.identities)
+  return rank

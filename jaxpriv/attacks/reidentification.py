@@ -14,40 +14,60 @@ photograph a person, and names each probe by its nearest neighbour:
 The undisguised row is no attack: it tells how good the recogniser is. Where the
 gallery holds the "same photograph", the probe was made from the gallery's own
 image, and everyone's first, second, ... photographs are enrolled in turn;
-otherwise it was made from another photograph of the person. The last row is
-`jaxpriv.attacks.parrot`.
+otherwise it was made from another photograph of the person. With "all other
+photographs" the gallery holds everything but the probe's own: chance is then
+the share of it that shows the person. The last row is `jaxpriv.attacks.parrot`.
+
+True accepts (TAR) are pairs of a probe and the gallery's photograph of the same
+person that are taken for one person by the threshold at which so many pairs of
+two people are (FAR): the attacker is granted the threshold that is right for
+these very photographs. Intervals are drawn over people.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.records import DataError
-from jaxpriv.metrics import finding, identification, statistics
+from jaxpriv.metrics import (
+  finding,
+  identification,
+  statistics,
+  verification,
+)
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("image",)
 IDENTITY = "identity"
+RANK = "rank-1"
 SAME, OTHER = "same photograph", "other photograph"
+EVERY = "all other photographs"
+FARS = {"TAR at FAR 1%": 0.01, "TAR at FAR 0.1%": 0.001}
 
 MAX_ENROLMENTS = 10  # photographs of a person that are enrolled in turn
 SHOWN = 12  # photographs in the report
 
 
 class Rank(NamedTuple):
-  """How often the right person comes first, and how often by chance.
+  """How often the right person comes first or is accepted, and by chance.
 
   `invalid` counts embeddings that are zero or not finite: never a hit.
   """
 
   attack: str
   gallery: str
+  metric: str
   figures: statistics.Proportion
   chance: float
-  invalid: int
+  invalid: int = 0
+
+  @property
+  def first(self) -> bool:
+    """Whether it is rank-1 with one other photograph a person, as is usual."""
+    return (self.metric, self.gallery) == (RANK, OTHER)
 
   @property
   def where(self) -> dict[str, str | int]:
@@ -72,7 +92,8 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
     originals = people.read(reader)
     plain = undisguised(originals, identities)
     if not target.control:
-      yield undisguised_finding(plain, reader)
+      for rank in plain:
+        yield undisguised_finding(rank, reader)
     embeddings = reader.read(released)
     for rank in attacks(originals, embeddings, identities):
       yield disguised_finding(target, rank, reader, plain)
@@ -86,7 +107,7 @@ def undisguised_finding(plain: Rank, reader: Reader) -> Finding:
   return finding.of(
     IDENTITY,
     finding.TOLD,
-    "rank-1",
+    plain.metric,
     plain.figures,
     subject=finding.NOBODY,
     by=plain.attack,
@@ -96,25 +117,37 @@ def undisguised_finding(plain: Rank, reader: Reader) -> Finding:
 
 
 def disguised_finding(
-  target: Target, rank: Rank, reader: Reader, plain: Rank, **where: Any
+  target: Target,
+  rank: Rank,
+  reader: Reader,
+  plain: Sequence[Rank],
+  **where: Any,
 ) -> Finding:
   """One attack, beside what the recogniser can do without protection."""
   return finding.of(
     IDENTITY,
     finding.HIDDEN,
-    "rank-1",
+    rank.metric,
     rank.figures,
     subject=target.name,
     by=rank.attack,
     floor=rank.chance,
-    ceiling=ceiling(plain),
+    ceiling=ceiling(plain, rank),
     where={"recogniser": reader.name, **rank.where, **reader.where, **where},
   )
 
 
-def ceiling(plain: Rank) -> Interval:
-  figures = plain.figures
-  return Interval(figures.rate, figures.low, figures.high)
+def ceiling(plain: Sequence[Rank], rank: Rank) -> Interval:
+  """The same measure of undisguised photographs.
+
+  A photograph finds itself, which says nothing of a recogniser: beside "same
+  photograph" stands another one of the person.
+  """
+  gallery = EVERY if rank.gallery == EVERY else OTHER
+  (same,) = (
+    p for p in plain if (p.metric, p.gallery) == (rank.metric, gallery)
+  )
+  return Interval(same.figures.rate, same.figures.low, same.figures.high)
 
 
 def enrol(identities: np.ndarray) -> Enrolment:
@@ -138,13 +171,9 @@ def enrol(identities: np.ndarray) -> Enrolment:
   return Enrolment(gallery, np.setdiff1d(probes, gallery))
 
 
-def undisguised(original: np.ndarray, identities: np.ndarray) -> Rank:
-  """The recogniser's score on original photographs; see `attacks`."""
-  rows = enrol(identities)
-  return _rank(
-      "undisguised", OTHER, original, rows.gallery, original, rows.probes,
-      identities,
-  )  # fmt: skip
+def undisguised(original: np.ndarray, identities: np.ndarray) -> list[Rank]:
+  """The recogniser's scores on original photographs; see `attacks`."""
+  return _scores("undisguised", original, original, identities)
 
 
 def attacks(
@@ -157,13 +186,12 @@ def attacks(
     protected: [N, D] embeddings of what was made of them.
     identities: int [N].
   """
-  gallery, probes = enrol(identities)
   return [
-    naive(original, protected, identities),
+    *_scores("naive", original, protected, identities),
     _same("naive", original, protected, identities),
-    _rank("reverse", OTHER, protected, gallery, original, probes, identities),
+    *_scores("reverse", protected, original, identities),
     _same("reverse", protected, original, identities),
-    parrot(protected, identities),
+    *parrot(protected, identities),
   ]
 
 
@@ -171,16 +199,12 @@ def naive(
   original: np.ndarray, protected: np.ndarray, identities: np.ndarray
 ) -> Rank:
   """The first of `attacks`: photographs in the gallery, protected probes."""
-  gallery, probes = enrol(identities)
-  return _rank("naive", OTHER, original, gallery, protected, probes, identities)
+  return _other("naive", original, protected, identities)
 
 
-def parrot(protected: np.ndarray, identities: np.ndarray) -> Rank:
+def parrot(protected: np.ndarray, identities: np.ndarray) -> list[Rank]:
   """A recogniser that was trained on protected images."""
-  gallery, probes = enrol(identities)
-  return _rank(
-    "parrot", OTHER, protected, gallery, protected, probes, identities
-  )
+  return _scores("parrot", protected, protected, identities)
 
 
 def nearest_gallery(
@@ -195,42 +219,88 @@ def nearest_gallery(
   return probes, gallery[result.nearest]
 
 
-def _rank(attack, kind, gallery, gallery_rows, probes, probe_rows, identities):
-  result = identification.rank1(
-    gallery[gallery_rows],
-    identities[gallery_rows],
-    probes[probe_rows],
-    identities[probe_rows],
-  )
-  figures = statistics.Proportion(
-    result.hits, result.total, result.rate, result.low, result.high
-  )
-  return Rank(attack, kind, figures, result.chance, result.invalid)
+def _scores(attack, gallery, probes, identities) -> list[Rank]:
+  """Rank-1 among others' photographs, one a person or all; true accepts."""
+  rows, shown = enrol(identities)
+  accepted = verification.true_accepts(
+    gallery[rows], identities[rows], probes[shown], identities[shown],
+    tuple(FARS.values()),
+  )  # fmt: skip
+  return [
+    _other(attack, gallery, probes, identities),
+    _every(attack, gallery, probes, identities),
+    *(
+      Rank(
+        attack,
+        OTHER,
+        metric,
+        statistics.grouped_proportion(hits, identities[shown]),
+        far,
+      )
+      for (metric, far), hits in zip(FARS.items(), accepted, strict=True)
+      if hits is not None
+    ),
+  ]
 
 
-def _same(attack, gallery, probes, identities):
+def _other(attack, gallery, probes, identities) -> Rank:
+  rows, shown = enrol(identities)
+  ids = identities[rows], identities[shown]
+  found = identification.rank1(gallery[rows], ids[0], probes[shown], ids[1])
+  figures = _figures([found], [ids])
+  return Rank(attack, OTHER, RANK, figures, found.chance, found.invalid)
+
+
+def _every(attack, gallery, probes, identities) -> Rank:
+  """Every photograph among all others; a person has as many as there are."""
+  rows = np.sort(np.concatenate(enrol(identities)))
+  people, counts = np.unique(identities[rows], return_counts=True)
+  ids = identities[rows]
+  found = identification.rank1(
+    gallery[rows], ids, probes[rows], ids, own=np.arange(len(rows))
+  )
+  chance = float(np.sum(counts * (counts - 1)) / (len(rows) * (len(rows) - 1)))
+  figures = _figures([found], [(ids, ids)])
+  return Rank(attack, EVERY, RANK, figures, chance, found.invalid)
+
+
+def _same(attack, gallery, probes, identities) -> Rank:
   """Sums over enrolments of everyone's i-th photograph, or else the first.
 
   One enrolment alone has no more trials than people, too few for an interval
   that could tell three times chance from chance.
   """
-  enrolled = enrol(identities).gallery
-  people = identities[enrolled]
+  people = identities[enrol(identities).gallery]
   rows = [np.flatnonzero(identities == person) for person in people]
-  hits = total = invalid = 0
+  found, shown = [], []
   for turn in range(MAX_ENROLMENTS):
-    gallery_rows = np.array([r[turn if turn < len(r) else 0] for r in rows])
-    probe_rows = np.array([r[turn] for r in rows if turn < len(r)], int)
-    if not len(probe_rows):
+    enrolled = np.array([r[turn if turn < len(r) else 0] for r in rows])
+    tried = np.array([r[turn] for r in rows if turn < len(r)], int)
+    if not len(tried):
       break
-    rank = _rank(
-      attack, SAME, gallery, gallery_rows, probes, probe_rows, identities
+    ids = identities[enrolled], identities[tried]
+    shown.append(ids)
+    found.append(
+      identification.rank1(gallery[enrolled], ids[0], probes[tried], ids[1])
     )
-    hits += rank.figures.hits
-    total += rank.figures.total
-    invalid += rank.invalid
-  figures = statistics.proportion(hits, total)
-  return Rank(attack, SAME, figures, 1 / len(people), invalid)
+  invalid = sum(f.invalid for f in found)
+  figures = _figures(found, shown)
+  return Rank(attack, SAME, RANK, figures, 1 / len(people), invalid)
+
+
+def _figures(found, shown) -> statistics.Proportion:
+  """Results over probes, whose interval is drawn over people.
+
+  Args:
+    found: the `Rank1` of each enrolment.
+    shown: the identities of its gallery and of its probes.
+  """
+  hits = [
+    (result.nearest >= 0) & (gallery[result.nearest] == probes)
+    for result, (gallery, probes) in zip(found, shown, strict=True)
+  ]
+  people = np.concatenate([probes for _, probes in shown])
+  return statistics.grouped_proportion(np.concatenate(hits), people)
 
 
 def _strips(people, shown, originals, embeddings) -> list[dict[str, Any]]:

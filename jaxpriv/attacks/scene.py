@@ -251,7 +251,7 @@ class Scene:
       columns, _ = self._hidden()
       read, original = (
         attributes.together(
-          predicted[:, columns],
+          predicted[:, columns] > 0,
           rebuilt.arrays["attributes"][:, columns],
           rebuilt.identities,
         )
@@ -345,9 +345,8 @@ class Scene:
     recognisers, predictor = self.readers()
     identities = self.people.test.identities[figures.rows]
     for reader in recognisers:
-      plain = reidentification.undisguised(
-        self.people.read(reader)[figures.rows], identities
-      )
+      originals = self.people.read(reader)[figures.rows]
+      plain = reidentification.naive(originals, originals, identities)
       rank = figures.identity[reader.name]
       findings.append(
         finding.of(
@@ -358,7 +357,7 @@ class Scene:
           subject=subject,
           by=by,
           floor=rank.chance,
-          ceiling=reidentification.ceiling(plain),
+          ceiling=reidentification.ceiling([plain], rank),
           where={"recogniser": reader.name, **columns, **reader.where},
         )
       )

@@ -19,9 +19,14 @@ from jaxpriv.data import pretrained
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.sources import words
+from jaxpriv.metrics import attributes
+from jaxpriv.models.pretrained import catalogue
 from jaxpriv.training import loop, published, transfer, witnesses
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
+
+
+CALIBRATED = 1000  # photographs by which thresholds of witnesses are chosen
 
 
 class Reader(NamedTuple):
@@ -29,7 +34,8 @@ class Reader(NamedTuple):
 
   Attributes:
     name: as it stands in tables.
-    read: photographs -> [N, D] embeddings or [N, A] attribute labels.
+    read: photographs -> [N, D] embeddings, or [N, A] scores of attributes,
+      above 0 where they are read, NaN where it cannot tell.
     used_in_loss: the mechanism was trained against it.
     trained_on: whose photographs a witness of others has learned from, where
       that is not the attackers'.
@@ -274,10 +280,33 @@ class People:
     ]
 
   def witnesses(self) -> list[Reader]:
-    """Recognisers that no one here trained; see config.evaluation.witnesses.
+    """The recognisers among config.evaluation.witnesses."""
+    return self.once(
+      "witnesses",
+      lambda: [
+        self._witness(name, self._embedding)
+        for name in self._fetched()
+        if name in catalogue.RECOGNISERS
+      ],
+    )
 
-    They read faces that are framed by landmarks. Those that have not been
-    fetched are left out.
+  def others(self) -> list[Reader]:
+    """Those among config.evaluation.witnesses that read attributes."""
+    names = self.test.attribute_names
+
+    def make():
+      return [
+        self._witness(name, self._attributes)
+        for name in self._fetched()
+        if set(catalogue.NETWORKS[name].attributes) & set(names)
+      ]
+
+    return self.once("others", make)
+
+  def _fetched(self) -> list[str]:
+    """Names of networks that no one here trained, and that can be read with.
+
+    They read faces that are framed by landmarks.
     """
 
     def make():
@@ -295,17 +324,49 @@ class People:
           ", ".join(absent),
           pretrained.FETCH,
         )
-      return [self._witness(name) for name in names if name not in absent]
+      return [name for name in names if name not in absent]
 
-    return self.once("witnesses", make)
+    return self.once("fetched", make)
 
-  def _witness(self, name: str) -> Reader:
+  def _witness(self, name: str, read: Callable) -> Reader:
     network = witnesses.load(name)
+    return Reader(
+      name,
+      lambda photographs: read(network, photographs),
+      trained_on=pretrained.weights_of(name).trained_on,
+    )
 
-    def read(photographs):
-      return witnesses.embed(network, photographs.arrays["image"], aligned=True)
+  def _embedding(self, network, photographs: InMemory) -> np.ndarray:
+    return witnesses.embed(network, photographs.arrays["image"], aligned=True)
 
-    return Reader(name, read, trained_on=pretrained.weights_of(name).trained_on)
+  def _attributes(self, network, photographs: InMemory) -> np.ndarray:
+    """[N, A], thresholds being those that suit the attackers' photographs."""
+
+    def thresholds():
+      known = self.known.take(
+        np.linspace(0, len(self.known) - 1, min(CALIBRATED, len(self.known)))
+        .astype(int)
+      )  # fmt: skip
+      return [
+        attributes.threshold(scores, labels)
+        for scores, labels in zip(
+          self._said(network, known).T, known.arrays["attributes"].T,
+          strict=True,
+        )
+      ]  # fmt: skip
+
+    limits = self.once(("thresholds", network.name), thresholds)
+    return self._said(network, photographs) - np.array(limits)
+
+  def _said(self, network, photographs: InMemory) -> np.ndarray:
+    """[N, A], what a network says of the attributes it knows, else NaN."""
+    said = witnesses.read(network, photographs.arrays["image"], aligned=True)
+    asked = catalogue.NETWORKS[network.name].attributes
+    unknown = lambda outputs: np.full(len(photographs), np.nan)
+    columns = [
+      asked.get(name, unknown)(said) for name in photographs.attribute_names
+    ]
+    return np.stack(columns, axis=1)
 
   def recognisers(self) -> list[Reader]:
     """Those of the loss, the independent one, and those of others."""

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from jaxpriv.metrics import statistics
 
@@ -14,12 +15,10 @@ class Accuracy(NamedTuple):
     hits: right predictions.
     total: rows with a known label.
     rate: hits / total.
-    low: lower end of the 95% Wilson interval.
+    low: lower end of its 95% interval over people.
     high: upper end.
     majority: share of the most frequent label, the score of the best constant
       answer.
-    balanced: mean over the labels of the rate among rows of that label; a
-      constant answer scores 1 / number of labels.
   """
 
   hits: int
@@ -28,15 +27,17 @@ class Accuracy(NamedTuple):
   low: float
   high: float
   majority: float
-  balanced: float
 
 
-def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
+def accuracy(
+  predicted: np.ndarray, labels: np.ndarray, people: np.ndarray
+) -> Accuracy:
   """Scores the predictions of one attribute or class.
 
   Args:
     predicted: [N] integers or booleans.
     labels: [N] integers; negative is unknown, and ignored.
+    people: [N], who is shown.
 
   Returns:
     an `Accuracy`.
@@ -59,15 +60,34 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
   if not labelled.any():
     raise ValueError("no label is known, so there is no accuracy to speak of")
   right, labels = (predicted == labels)[labelled], labels[labelled]
-  classes, members, counts = np.unique(
-    labels, return_inverse=True, return_counts=True
-  )
-  recalls = np.bincount(members, right, len(classes)) / counts
+  _, counts = np.unique(labels, return_counts=True)
   return Accuracy(
-    *statistics.proportion(int(right.sum()), len(right)),
+    *statistics.grouped_proportion(right, np.asarray(people)[labelled]),
     majority=float(counts.max() / counts.sum()),
-    balanced=float(recalls.mean()),
   )
+
+
+def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
+  """Area under the ROC curve: how often a positive scores above a negative.
+
+  Equal scores count one half, so that a constant has 1/2 (Mann and Whitney,
+  1947).
+
+  Args:
+    scores: [N], higher for more confident positives.
+    labels: [N], 1 or 0; negative is unknown, and ignored.
+
+  Raises:
+    ValueError: one of both labels is missing.
+  """
+  labelled = labels >= 0
+  positive = labels[labelled] == 1
+  count = int(positive.sum()), int((~positive).sum())
+  if not all(count):
+    raise ValueError("the area under a curve needs labels of 0 and of 1")
+  ranks = stats.rankdata(scores[labelled])
+  above = ranks[positive].sum() - count[0] * (count[0] + 1) / 2
+  return float(above / (count[0] * count[1]))
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -125,6 +125,17 @@ METRICS: dict[str, Metric] = {
     slack=None,
     about="how often the right person comes first in the gallery",
   ),
+  "TAR at FAR 1%": Metric(
+    "share",
+    slack=None,
+    about="pairs of one person that are accepted where one in a hundred pairs"
+    " of two people is",
+  ),
+  "TAR at FAR 0.1%": Metric(
+    "share",
+    slack=None,
+    about="the same where one in a thousand is",
+  ),
   "link rate": Metric(
     "share",
     slack=None,
@@ -132,6 +143,13 @@ METRICS: dict[str, Metric] = {
   ),
   "accuracy": Metric(
     "share", slack=None, strict=True, about="labels that are read right"
+  ),
+  "AUC": Metric(
+    "share",
+    slack=None,
+    strict=True,
+    about="how often who has the attribute scores above who has not; guessing"
+    " 50%",
   ),
   "balanced accuracy": Metric(
     "share",

@@ -59,6 +59,7 @@ def rank1(
   probes: np.ndarray,
   probe_ids: np.ndarray,
   seed: int = 0,
+  own: np.ndarray | None = None,
 ) -> Rank1:
   """Identifies every probe among the people of the gallery.
 
@@ -68,6 +69,8 @@ def rank1(
     probes: [P, D].
     probe_ids: [P]; all must be in the gallery.
     seed: decides exact ties.
+    own: int [P], the gallery row of the probe's own photograph, which is left
+      out when this probe is identified.
 
   Returns:
     a `Rank1`.
@@ -90,7 +93,9 @@ def rank1(
       f"{len(strangers)} people among the probes are not in the gallery"
       f" (identity {strangers[0]} first): identification is closed-set"
     )
-  index, invalid = _nearest(gallery, person, len(people), probes, seed)
+  if own is None:
+    own = np.full(len(probes), -1)
+  index, invalid = _nearest(gallery, person, len(people), probes, seed, own)
   hits = int(np.sum((index >= 0) & (gallery_ids[index] == probe_ids)))
   return Rank1(
     *statistics.proportion(hits, len(probes)),
@@ -112,10 +117,10 @@ def _rows(embeddings, ids, side):
   return embeddings, ids
 
 
-def _nearest(gallery, person, num_people, probes, seed):
+def _nearest(gallery, person, num_people, probes, seed, own):
   """The nearest gallery row of each probe, -1 for none; and invalid rows."""
-  gallery, gallery_valid = _directions(gallery)
-  probes, probes_valid = _directions(probes)
+  gallery, gallery_valid = directions(gallery)
+  probes, probes_valid = directions(probes)
   invalid = int((~gallery_valid).sum() + (~probes_valid).sum())
   if not gallery_valid.any():
     return np.full(len(probes), -1), invalid
@@ -135,13 +140,16 @@ def _nearest(gallery, person, num_people, probes, seed):
   for start in range(0, len(probes), block):
     # The last block overlaps the one before, so that one shape is compiled.
     rows = slice(max(min(start, len(probes) - block), 0), start + block)
-    index[rows] = _block(probes[rows], turns[rows], *fixed, num_people)
-  return np.where(probes_valid, index, -1), invalid
+    index[rows] = _block(
+      probes[rows], turns[rows], own[rows], *fixed, num_people
+    )
+  return np.where(probes_valid & (index != own), index, -1), invalid
 
 
 @jax.jit
-def _block(probes, turns, gallery, norms, person, num_people):
+def _block(probes, turns, own, gallery, norms, person, num_people):
   score = jnp.matmul(probes, gallery.T, precision="highest") - norms
+  score = jnp.where(jnp.arange(len(gallery)) == own[:, None], -jnp.inf, score)
   tied = score == score.max(1, keepdims=True)
   turn = person - turns[:, None]
   # No % or argmin: on a CPU both take longer than the product above.
@@ -150,7 +158,7 @@ def _block(probes, turns, gallery, norms, person, num_people):
   return jnp.where(chosen, jnp.arange(len(gallery)), LAST).min(1)
 
 
-def _directions(x):
+def directions(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Rows of unit norm in float64, and a mask of those that have a direction."""
   x = x.astype(np.float64)
   # Scaled first, so that squares of huge and tiny rows stay finite and above 0.

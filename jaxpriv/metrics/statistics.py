@@ -1,4 +1,4 @@
-"""Intervals for counted outcomes."""
+"""Intervals for counted outcomes and for means."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,13 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
+
+RESAMPLES = 1000
 
 
 class Proportion(NamedTuple):
-  """`hits` out of `total`, the rate, and the ends of its Wilson interval."""
+  """`hits` out of `total`, the rate, and the ends of its 95% interval."""
 
   hits: int
   total: int
@@ -60,6 +63,39 @@ def proportion(k: int, n: int, confidence: float = 0.95) -> Proportion:
   return Proportion(int(k), int(n), k / n, low, high)
 
 
+def grouped_proportion(
+  hits: np.ndarray, groups: np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> Proportion:
+  """Counts with a rate whose interval knows that trials come in groups.
+
+  Photographs of one person are found together, or missed together. The interval
+  is that of groups drawn with replacement (bootstrap, Efron 1979), but never
+  narrower than Wilson's, which alone is informative where nobody is found.
+
+  Args:
+    hits: [N] booleans, the outcomes of the trials.
+    groups: [N], the group, such as the person, of each.
+    confidence: two-sided coverage, in (0, 1).
+    seed: of the draws.
+
+  Raises:
+    ValueError: there is no trial.
+  """
+  hits = np.asarray(hits, bool)
+  single = proportion(int(hits.sum()), len(hits), confidence)
+  _, groups = np.unique(groups, return_inverse=True)
+  counts = np.stack([np.bincount(groups, hits), np.bincount(groups)])
+  people = counts.shape[1]
+  rng = np.random.default_rng(seed)
+  drawn = rng.multinomial(people, np.full(people, 1 / people), RESAMPLES)
+  found, tried = counts @ drawn.T
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(found / tried, [tail, 1 - tail])
+  return single._replace(
+    low=min(single.low, float(low)), high=max(single.high, float(high))
+  )
+
+
 class Mean(NamedTuple):
   """A mean of `total` values and the ends of its interval."""
 
@@ -76,7 +112,8 @@ def mean_interval(
 
   Values of one group, such as the photographs of one person, are not
   independent: the variance is that of sums over groups (the cluster-robust
-  one), and the interval is the normal one.
+  one), and the interval is Student's, of one degree of freedom less than there
+  are groups.
 
   Args:
     values: [N]; NaN is unknown and left out.
@@ -96,8 +133,9 @@ def mean_interval(
   sums = np.bincount(groups, values - mean)
   count = len(sums)
   variance = (sums**2).sum() * count / max(count - 1, 1) / len(values) ** 2
-  z = NormalDist().inv_cdf((1 + confidence) / 2)
-  half = z * math.sqrt(variance) if count > 1 else math.inf
+  half = math.inf
+  if count > 1:
+    half = stdtrit(count - 1, (1 + confidence) / 2) * math.sqrt(variance)
   return Mean(float(mean), float(mean - half), float(mean + half), len(values))
 
 

@@ -5,9 +5,14 @@ decided by the threshold that is best on the other nine.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxpriv.metrics.identification import directions
+
+BLOCK = 2**24  # similarities at once
 
 
 class Verification(NamedTuple):
@@ -112,6 +117,69 @@ def tar_at_far(similarity: np.ndarray, same: np.ndarray, far: float) -> float:
   if not same.any():
     raise ValueError("no pair shows one person: there is no true accept rate")
   return float(np.mean(similarity[same] > threshold))
+
+
+def true_accepts(
+  gallery: np.ndarray,
+  gallery_ids: np.ndarray,
+  probes: np.ndarray,
+  probe_ids: np.ndarray,
+  fars: Sequence[float],
+) -> list[np.ndarray | None]:
+  """Which probes are accepted as the person whom the gallery shows.
+
+  Every probe is compared with every row of the gallery by the cosine, and each
+  threshold is that of `threshold_at_far` over all pairs of two people. Nearly
+  equal embeddings stay distinguishable, as in `identification`; those that are
+  zero or not finite are like nobody.
+
+  Args:
+    gallery: [G, D], one row a person.
+    gallery_ids: [G] integers, all different.
+    probes: [P, D].
+    probe_ids: [P]; all must be in the gallery.
+    fars: false accept rates.
+
+  Returns:
+    for each rate bool [P]; None if it allows less than one of the pairs, as the
+    largest similarity alone would decide.
+  """
+  if np.setdiff1d(probe_ids, gallery_ids).size:
+    raise ValueError("a probe shows somebody who is not in the gallery")
+  order = np.argsort(gallery_ids)
+  right = order[np.searchsorted(gallery_ids, probe_ids, sorter=order)]
+  sides = [directions(np.asarray(x)) for x in (gallery, probes)]
+  (gallery, gallery_valid), (probes, probes_valid) = sides
+  centre = gallery[gallery_valid].mean(0) if gallery_valid.any() else 0
+  # u.v - 1 = -|u - v|^2 / 2 = a.b - |a|^2 / 2 - |b|^2 / 2, a = u - c, b = v - c.
+  gallery, probes = gallery - centre, probes - centre
+  add = [
+    np.where(valid, -(rows**2).sum(1) / 2, -np.inf)
+    for rows, valid in ((gallery, gallery_valid), (probes, probes_valid))
+  ]
+  gallery = gallery.astype(np.float32)
+  negatives = len(probes) * (len(gallery) - 1)
+  allowed = [math.floor(far * negatives + 1e-9) for far in fars]
+  most = min(max(allowed) + 1, negatives)
+  largest = np.empty(0, np.float32)
+  positive = np.empty(len(probes), np.float32)
+  step = max(BLOCK // len(gallery), 1)
+  for start in range(0, len(probes), step):
+    rows = slice(start, start + step)
+    similarity = probes[rows].astype(np.float32) @ gallery.T
+    similarity += (add[1][rows, None] + add[0]).astype(np.float32)
+    mine = np.arange(len(similarity)), right[rows]
+    positive[rows] = similarity[mine]
+    others = np.ones(similarity.shape, bool)
+    others[mine] = False
+    largest = np.concatenate([largest, similarity[others]])
+    if len(largest) > most:
+      largest = np.partition(largest, len(largest) - most)[-most:]
+  largest = np.sort(largest)[::-1]
+  return [
+    positive > largest[count] if 1 <= count < len(largest) else None
+    for count in allowed
+  ]
 
 
 def _pairs(similarity, same):

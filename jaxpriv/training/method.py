@@ -42,7 +42,8 @@ class Outputs(NamedTuple):
     logits: [B, A, classes] of batch["image"], or of batch["features"] where the
       method decides on features.
     labels: int32 [B, A], the likeliest class of each.
-    attributes: int8 [B, A], attributes read in images.
+    attributes: float32 [B, A], scores of attributes read in images, above 0
+      where they are likelier than not.
     embed: float32 [B, D], which identifies people.
     scores: name -> [B], how well an example is read; NaN where unlabelled.
     read: name -> [B, ...], what is read of the face in batch["box"].

@@ -253,8 +253,8 @@ def attribute_prediction(
 ) -> Phase:
   """A predictor of binary attributes: model maps reads(batch) to [B, A, 2].
 
-  Its outputs: "attributes" returns the predicted labels [B, A],
-  "logits" float32 [B, A, 2].
+  Its outputs: "logits" float32 [B, A, 2], and "attributes" their margins
+  [B, A].
   """
 
   def loss(apply, batch, frozen):
@@ -263,11 +263,12 @@ def attribute_prediction(
     accuracy = attribute_accuracy(logits, labels)
     return attribute_losses(logits, labels), {"accuracy": accuracy}
 
-  def attributes(apply, batch, frozen):
-    return jnp.argmax(apply(reads(batch)), axis=-1).astype(jnp.int8)
-
   def logits(apply, batch, frozen):
     return apply(reads(batch)).astype(jnp.float32)
+
+  def attributes(apply, batch, frozen):
+    both = logits(apply, batch, frozen)
+    return both[..., 1] - both[..., 0]
 
   return supervised_phase(
     name,

@@ -54,7 +54,7 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     ("attacker_splits", splits),
     ("attacks", list(config.attacks)),
     ("controls", list(config.controls)),
-    ("witnesses", list(catalogue.RECOGNISERS)),
+    ("witnesses", list(catalogue.WITNESSES)),
   ):
     evaluation[name] = sources.words(evaluation[name])
     unknown = [word for word in evaluation[name] if word not in choice]

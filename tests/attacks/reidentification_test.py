@@ -19,7 +19,15 @@ def people(count=30, images=4, dimension=64, seed=0):
 
 
 def by_name(ranks):
-  return {(rank.attack, rank.gallery): rank for rank in ranks}
+  return {
+    (rank.attack, rank.gallery): rank
+    for rank in ranks
+    if rank.metric == reidentification.RANK
+  }
+
+
+def measure(rank):
+  return rank.metric, rank.gallery
 
 
 def test_enrolment_takes_one_photograph_a_person_and_all_others_as_probes():
@@ -37,11 +45,67 @@ def test_enrolment_refuses_people_with_single_photographs():
 
 def test_no_protection_is_identified_by_everyone():
   original, identities = people()
-  rank = reidentification.undisguised(original, identities)
-  assert rank.figures.rate == 1 and rank.figures.total == 30 * 3
-  assert rank.chance == pytest.approx(1 / 30)
-  for rank in reidentification.attacks(original, original, identities):
+  plain = reidentification.undisguised(original, identities)
+  total = {measure(rank): rank.figures.total for rank in plain}
+  assert total == {
+    ("rank-1", reidentification.OTHER): 90,
+    ("rank-1", reidentification.EVERY): 120,
+    ("TAR at FAR 1%", reidentification.OTHER): 90,
+    ("TAR at FAR 0.1%", reidentification.OTHER): 90,
+  }
+  assert [rank.chance for rank in plain] == pytest.approx(
+    [1 / 30, 3 / 119, 0.01, 0.001]
+  )
+  rows = [*plain, *reidentification.attacks(original, original, identities)]
+  assert len(rows) == 4 + 4 + 1 + 4 + 1 + 4
+  for rank in rows:
     assert rank.figures.rate == 1
+
+
+def test_all_other_photographs_are_a_gallery_without_ones_own():
+  """Only the first two of three photographs of a person are alike."""
+  rng = np.random.default_rng(0)
+  identities = np.repeat(np.arange(20), 3)
+  one = rng.normal(size=(20, 32))
+  embeddings = np.stack([one, one, -one], 1).reshape(60, 32)
+  other, every, *_ = reidentification.undisguised(embeddings, identities)
+  # Enrolled are the first; seconds are found, and thirds are not.
+  assert (other.figures.hits, other.figures.total) == (20, 40)
+  assert (every.figures.hits, every.figures.total) == (40, 60)
+  assert every.chance == pytest.approx(2 / 59)
+  # Intervals are drawn over people, who are all alike here.
+  assert every.figures.low < 0.6 and every.figures.high > 0.7
+
+
+def test_chance_is_by_the_counts_of_the_gallery():
+  """Embeddings of noise hit as often as the person's share of the gallery."""
+  rng = np.random.default_rng(0)
+  identities = np.repeat(np.arange(40), rng.integers(2, 30, 40))
+  noise = rng.normal(size=(len(identities), 128))
+  _, every, *_ = reidentification.undisguised(noise, identities)
+  assert every.chance > 1.2 / 40
+  assert every.figures.low <= every.chance <= every.figures.high
+
+
+def test_ceilings_are_of_the_same_measure():
+  original, identities = people()
+  plain = [
+    rank._replace(figures=rank.figures._replace(rate=i / 10))
+    for i, rank in enumerate(
+      reidentification.undisguised(original, identities)
+    )
+  ]
+  values = {
+    measure(rank): reidentification.ceiling(plain, rank).value
+    for rank in reidentification.attacks(original, original, identities)
+  }
+  assert values == {
+    ("rank-1", reidentification.OTHER): 0,
+    ("rank-1", reidentification.SAME): 0,
+    ("rank-1", reidentification.EVERY): 0.1,
+    ("TAR at FAR 1%", reidentification.OTHER): 0.2,
+    ("TAR at FAR 0.1%", reidentification.OTHER): 0.3,
+  }
 
 
 def test_a_secret_rotation_stops_naive_and_reverse_but_not_parrot():

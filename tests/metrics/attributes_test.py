@@ -92,3 +92,27 @@ def test_the_interval_is_over_people():
   assert abs(five.figures.value - one.figures.value) < 0.03
   width = lambda row: row.figures.high - row.figures.low
   assert width(five) > 0.8 * width(one)
+
+
+def test_area_under_the_curve_by_people():
+  """Copies of a person's photograph make the interval no narrower."""
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 2, 60)
+  scores = labels + rng.normal(size=60)
+  one = attributes.area_under_curve(scores, labels, np.arange(60))
+  ten = attributes.area_under_curve(
+    np.repeat(scores, 10), np.repeat(labels, 10), np.repeat(np.arange(60), 10)
+  )
+  assert one == ten
+  assert 0.6 < one.low < one.value < one.high < 0.95
+  few = attributes.area_under_curve(scores[:5], np.arange(5) % 2, np.arange(5))
+  assert (few.low, few.high) == (0, 1)
+  assert attributes.area_under_curve(scores, labels * 0, labels) is None
+
+
+def test_a_threshold_balances_both_labels():
+  labels = np.array([0, 0, 0, 0, 1, 1, -1])
+  scores = np.array([0.1, 0.2, 0.3, 0.8, 0.6, 0.9, 0.0])
+  assert attributes.threshold(scores, labels) == pytest.approx(0.45)
+  assert attributes.threshold(scores, np.zeros(7)) == 0
+  assert attributes.threshold(np.full(7, np.nan), labels) == 0

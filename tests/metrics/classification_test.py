@@ -12,17 +12,18 @@ from jaxpriv.metrics import classification, statistics
 def test_by_hand():
   predicted = np.array([1, 1, 0, 1, 0, 1])
   labels = np.array([1, 0, 0, -1, 1, 1], np.int8)
-  got = classification.accuracy(predicted, labels)
+  people = np.array([0, 0, 1, 1, 2, 2])
+  got = classification.accuracy(predicted, labels, people)
   assert (got.hits, got.total, got.rate) == (3, 5, 0.6)
-  assert (got.low, got.high) == statistics.wilson_interval(3, 5)
+  expected = statistics.grouped_proportion([1, 0, 1, 0, 1], [0, 0, 1, 2, 2])
+  assert (got.low, got.high) == expected[-2:]
   assert got.majority == 3 / 5
-  assert got.balanced == pytest.approx((2 / 3 + 1 / 2) / 2)
   json.dumps(got._asdict(), allow_nan=False)
 
 
 def test_minus_one_is_never_a_hit():
   # A prediction of "unknown" must not count as right for an unknown label.
-  got = classification.accuracy(np.array([-1, -1, 1]), np.array([-1, -1, 0]))
+  got = classification.accuracy(np.array([-1, -1, 1]), np.array([-1, -1, 0]), np.arange(3))
   assert (got.hits, got.total) == (0, 1)
 
 
@@ -32,13 +33,12 @@ def test_a_constant_scores_majority_and_chance(labels):
     labels[0] = 0
   labelled = labels[labels >= 0]
   most = np.bincount(labelled).argmax()
-  got = classification.accuracy(np.full(len(labels), most), labels)
+  got = classification.accuracy(np.full(len(labels), most), labels, labels)
   assert got.rate == pytest.approx(got.majority)
-  assert got.balanced == pytest.approx(1 / len(set(labelled.tolist())))
 
 
 def test_booleans_are_classes():
-  got = classification.accuracy(np.array([True, False]), np.array([1, 1]))
+  got = classification.accuracy(np.array([True, False]), np.array([1, 1]), np.zeros(2))
   assert got.hits == 1
 
 
@@ -52,7 +52,22 @@ def test_booleans_are_classes():
 )
 def test_rejects(predicted, labels, message):
   with pytest.raises(ValueError, match=message):
-    classification.accuracy(predicted, labels)
+    classification.accuracy(predicted, labels, np.arange(len(labels)))
+
+
+def test_area_under_the_curve_counts_pairs():
+  rng = np.random.default_rng(0)
+  scores, labels = rng.integers(0, 6, 60), rng.integers(-1, 2, 60)
+  pairs = [
+    1.0 if a > b else 0.5 if a == b else 0.0
+    for a in scores[labels == 1]
+    for b in scores[labels == 0]
+  ]
+  got = classification.area_under_curve(scores, labels)
+  assert got == pytest.approx(np.mean(pairs))
+  assert classification.area_under_curve(np.zeros(60), labels) == 0.5
+  with pytest.raises(ValueError, match="labels of 0 and of 1"):
+    classification.area_under_curve(scores, np.ones(60))
 
 
 def precision_at_thresholds(scores, labels):

@@ -135,3 +135,57 @@ def test_rejects():
     verification.tar_at_far(np.ones(3), np.ones(3, bool), 0.1)
   with pytest.raises(ValueError, match="one person"):
     verification.tar_at_far(np.ones(3), np.zeros(3, bool), 0.1)
+
+
+def test_true_accepts_are_those_of_all_pairs():
+  rng = np.random.default_rng(0)
+  ids = np.repeat(np.arange(50), 4)
+  centres = rng.normal(size=(50, 16))
+  embeddings = centres[ids] + rng.normal(size=(200, 16))
+  gallery, probes = np.arange(200) % 4 == 0, np.arange(200) % 4 != 0
+  unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+  similarity = unit[probes] @ unit[gallery].T
+  same = ids[probes][:, None] == ids[gallery]
+  fars = (0.1, 0.01, 0.001, 1e-6)
+  *got, none = verification.true_accepts(
+    embeddings[gallery], ids[gallery], embeddings[probes], ids[probes], fars
+  )
+  assert none is None  # of 7,350 pairs none may be accepted
+  for far, accepted in zip(fars, got, strict=False):
+    expected = verification.tar_at_far(similarity.ravel(), same.ravel(), far)
+    assert accepted.mean() == pytest.approx(expected)
+  assert 0.1 < got[2].mean() < got[0].mean() < 1
+
+
+def test_true_accepts_in_blocks_and_of_a_tight_cluster(monkeypatch):
+  """Embeddings that all but coincide are told apart by their last digits."""
+  rng = np.random.default_rng(1)
+  ids = np.repeat(np.arange(30), 3)
+  leak = rng.normal(size=(30, 8))[ids] + 0.01 * rng.normal(size=(90, 8))
+  close = np.ones(8) + 1e-9 * leak
+  sides = [
+    (x[rows], ids[rows])
+    for x in (close,)
+    for rows in (np.arange(90) % 3 == 0, np.arange(90) % 3 != 0)
+  ]
+  (gallery, gallery_ids), (probes, probe_ids) = sides
+  args = gallery, gallery_ids, probes, probe_ids, (0.01,)
+  (whole,) = verification.true_accepts(*args)
+  assert whole.mean() > 0.9
+  monkeypatch.setattr(verification, "BLOCK", 7 * 30)
+  (parts,) = verification.true_accepts(*args)
+  np.testing.assert_array_equal(whole, parts)
+
+
+def test_nobody_is_accepted_by_embeddings_that_failed_or_are_equal():
+  ids = np.arange(40)
+  right = np.random.default_rng(0).normal(size=(40, 8))
+  for probes in (np.zeros((40, 8)), np.full((40, 8), np.nan), np.ones((40, 8))):
+    (got,) = verification.true_accepts(right, ids, probes, ids, (0.05,))
+    assert got.mean() < 0.3
+  (got,) = verification.true_accepts(
+    np.ones((40, 8)), ids, np.ones((40, 8)), ids, (0.05,)
+  )
+  assert not got.any()
+  with pytest.raises(ValueError, match="not in the gallery"):
+    verification.true_accepts(right[:2], ids[:2], right[2:4], ids[2:4], (0.5,))
