@@ -181,8 +181,8 @@ def evaluation() -> ConfigDict:
   options.recogniser = dict(
     architecture="vgg", depths=(1, 1, 2, 2), width=12, features=128
   )
-  # Networks that no one here trained, of jaxpriv.models.pretrained: recognisers,
-  # readers of attributes. Those that are not fetched are left out, and named.
+  # Networks that no one here trained, of jaxpriv.models.pretrained: they tell
+  # people or attributes. Those that are not fetched are left out, and named.
   options.witnesses = ("faceres", "dlib", "age_gender", "expressions")
   options.head = dict(kind="cosface", scale=32.0, margin=0.2)
   # Attribute predictors that the mechanism has not seen.

@@ -95,7 +95,7 @@ def findings(
   for name, score in released.items():
     kept = target.kept is None or name in target.kept
     before = original[name]
-    columns = dict(
+    columns: dict[str, Any] = dict(
       subject=target.name,
       by=by,
       where=dict(where or {}),

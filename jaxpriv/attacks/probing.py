@@ -1,6 +1,7 @@
 """A7: hidden attributes and identity, read from features without an image."""
 
 from collections.abc import Iterator
+
 import numpy as np
 from ml_collections import ConfigDict
 

@@ -25,7 +25,6 @@ from jaxpriv.training import loop, published, transfer, witnesses
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
 
-
 CALIBRATED = 1000  # photographs by which thresholds of witnesses are chosen
 
 

@@ -151,7 +151,7 @@ def true_accepts(
   sides = [directions(np.asarray(x)) for x in (gallery, probes)]
   (gallery, gallery_valid), (probes, probes_valid) = sides
   centre = gallery[gallery_valid].mean(0) if gallery_valid.any() else 0
-  # u.v - 1 = -|u - v|^2 / 2 = a.b - |a|^2 / 2 - |b|^2 / 2, a = u - c, b = v - c.
+  # u.v - 1 = -|u - v|^2 / 2 = a.b - |a|^2 / 2 - |b|^2 / 2: a = u - c, b = v - c
   gallery, probes = gallery - centre, probes - centre
   add = [
     np.where(valid, -(rows**2).sum(1) / 2, -np.inf)

@@ -8,7 +8,12 @@ from jaxpriv.training import mechanism
 NAMES = ("Male", "Smiling", "Young", "Big_Nose")
 LABELS = np.array([[1, -1, -1, 0], [0, 1, -1, 1], [1, 1, -1, 0], [1, 0, -1, 1]])
 SCORES = np.array(
-  [[1, 1, 0, np.nan], [1, 3, 0, np.nan], [1, -1, 0, np.nan], [-1, -2, 0, np.nan]]
+  [
+    [1, 1, 0, np.nan],
+    [1, 3, 0, np.nan],
+    [1, -1, 0, np.nan],
+    [-1, -2, 0, np.nan],
+  ]
 )
 
 

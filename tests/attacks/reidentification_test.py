@@ -91,9 +91,7 @@ def test_ceilings_are_of_the_same_measure():
   original, identities = people()
   plain = [
     rank._replace(figures=rank.figures._replace(rate=i / 10))
-    for i, rank in enumerate(
-      reidentification.undisguised(original, identities)
-    )
+    for i, rank in enumerate(reidentification.undisguised(original, identities))
   ]
   values = {
     measure(rank): reidentification.ceiling(plain, rank).value

@@ -23,7 +23,9 @@ def test_by_hand():
 
 def test_minus_one_is_never_a_hit():
   # A prediction of "unknown" must not count as right for an unknown label.
-  got = classification.accuracy(np.array([-1, -1, 1]), np.array([-1, -1, 0]), np.arange(3))
+  got = classification.accuracy(
+    np.array([-1, -1, 1]), np.array([-1, -1, 0]), np.arange(3)
+  )
   assert (got.hits, got.total) == (0, 1)
 
 
@@ -38,7 +40,9 @@ def test_a_constant_scores_majority_and_chance(labels):
 
 
 def test_booleans_are_classes():
-  got = classification.accuracy(np.array([True, False]), np.array([1, 1]), np.zeros(2))
+  got = classification.accuracy(
+    np.array([True, False]), np.array([1, 1]), np.zeros(2)
+  )
   assert got.hits == 1
 
 
