@@ -49,7 +49,14 @@ def _model() -> ConfigDict:
       external=dict(
         widths=(64, 128, 256, 512, 512), strides=(2, 2, 2, 2, 1), norm="batch"
       ),
-      code=dict(widths=(512, 256, 256, 128, 128), code=64, norm="batch"),
+      code=dict(
+        widths=(512, 256, 256, 128, 128),
+        code=64,
+        pooled=False,  # a code of so many numbers, and not at every place
+        noise=0.0,  # added to each, after tanh: bounds every attacker
+        norm="batch",
+      ),
+      secret=0,  # noise is drawn by it; 0 is everybody's
     )
   )
 

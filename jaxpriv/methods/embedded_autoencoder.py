@@ -19,6 +19,11 @@ MSE(x, x^).
 
 Decided here, as the text leaves it open: L_i is the mean squared error; d is
 taken from the original image.
+
+Not the paper's: `config.model.code.pooled` and `.noise` leave a code of a few
+numbers with noise, so that it is proven how seldom anybody names a person by a
+release (`jaxpriv.privacy.leakage`). Noise is drawn by `config.model.secret` and
+the photograph, so that a photograph is always released alike.
 """
 
 import math
@@ -35,9 +40,11 @@ from jaxpriv.models.autoencoder import ExternalAutoEncoder, InternalAutoEncoder
 from jaxpriv.models.feature_selection import FeatureSelectionNetwork
 from jaxpriv.models.heads import MarginRecogniser
 from jaxpriv.models.iresnet import IResNet
-from jaxpriv.training import recipes, transfer
+from jaxpriv.models.poisoning import content_keys
+from jaxpriv.privacy import leakage
+from jaxpriv.training import mechanism, recipes, transfer
 from jaxpriv.training.builders import variables
-from jaxpriv.training.mechanism import Load
+from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 
 FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
@@ -48,6 +55,8 @@ FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
   "sprn",
 )
 
+
+SECRETS = ("model.secret",)
 
 # Settings that must be those of the other run for a phase to be taken over
 # untrained. Shapes do not tell: two attributes may have changed places.
@@ -146,6 +155,47 @@ def _networks(config: ConfigDict) -> dict[str, Any]:
   }
 
 
+def _code_shape(config: ConfigDict) -> tuple[int, int, int]:
+  """Of one image's code: places high and wide, and numbers at each."""
+  model = config.model
+  side = config.data.image_size // (2 * math.prod(model.external.strides))
+  return (*((1, 1) if model.code.pooled else (side, side)), model.code.code)
+
+
+def targets(config: ConfigDict, trained: Trained) -> list[Target]:
+  """The mechanism, with what is proven of it, and its controls."""
+  target = Target(
+    config.mechanism, config, trained, mechanism.products(trained)
+  )
+  if config.model.internal and config.model.code.noise:
+    target = target._replace(
+      proven=(_proven(config),), caution=_caution(config)
+    )
+  return mechanism.with_controls(target)
+
+
+def _proven(config: ConfigDict) -> str:
+  numbers = math.prod(_code_shape(config))
+  gain = leakage.gain(config.model.code.noise, numbers)
+  what = "a number" if numbers == 1 else f"{numbers} numbers"
+  return (
+    f"A release is a function of {what} in [-1, 1] with Gaussian noise of"
+    f" {config.model.code.noise:g}: by one release of a person, whoever does"
+    " not have the secret that the noise is drawn by names them, or guesses"
+    f" anything else about them, at most {gain:.3g} times as often as without"
+    " it; by n releases, that to the power of n"
+  )
+
+
+def _caution(config: ConfigDict) -> str:
+  if config.model.secret:
+    return ""
+  return (
+    "config.model.secret is 0, as everybody's is: whoever has a photograph can"
+    " draw its noise, and tell its release. Train with a number of your own"
+  )
+
+
 def squared_error(a: jax.Array, b: jax.Array) -> jax.Array:
   """Mean squared error of each example, float32 [B]."""
   difference = a.astype(jnp.float32) - b.astype(jnp.float32)
@@ -205,9 +255,26 @@ def _internal(networks, config) -> Phase:
     weights = variables(frozen[EXTERNAL])
     return external.apply(weights, y, method="decode")
 
+  def draws(keys):
+    return jax.vmap(lambda key: jax.random.normal(key, _code_shape(config)))(
+      keys
+    )
+
+  def hidden(apply, batch, frozen):
+    """y, of noise that is drawn by step in training, else by photograph."""
+    drawn = None
+    if config.model.code.noise:
+      drawn = batch.get("drawn")
+      if drawn is None:
+        drawn = draws(content_keys(batch["image"], config.model.secret))
+    return apply(representation(batch, frozen), drawn)
+
+  def draw(key, batch):
+    return {**batch, "drawn": draws(jax.random.split(key, len(batch["image"])))}
+
   def loss(apply, batch, frozen):
     d = selection.apply(variables(frozen[FSN]), batch["image"], method="trunk")
-    y = apply(representation(batch, frozen))
+    y = hidden(apply, batch, frozen)
     distance = squared_error(d, y)
     feedback, metrics = _feedback(
       networks, config, batch, frozen, decode(y, frozen)
@@ -215,7 +282,7 @@ def _internal(networks, config) -> Phase:
     return distance + feedback, {"feature_distance": distance, **metrics}
 
   def protect(apply, batch, frozen):
-    return decode(apply(representation(batch, frozen)), frozen)
+    return decode(hidden(apply, batch, frozen), frozen)
 
   def sample(apply, batch, frozen):
     protected = protect(apply, batch, frozen)
@@ -228,6 +295,7 @@ def _internal(networks, config) -> Phase:
     config.phases[INTERNAL],
     needs=(FSN, PEN, EXTERNAL),
     inputs=representation,
+    transform=draw if config.model.code.noise else None,
     outputs=Outputs(image=protect, sample=sample),
   )
 

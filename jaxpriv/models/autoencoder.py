@@ -20,6 +20,11 @@ of their outputs.
 
 c: convolution, /2: of stride 2, t: 4x4 transposed convolution of stride 2.
 The internal code, 7x7x64, is the bottleneck: all that is released passes it.
+
+Two changes of the code are not the paper's. `pooled` makes it `code` numbers
+without a place, their means over all positions; a dense layer spreads them
+again. `noise` bounds each number by tanh to [-1, 1] and adds Gaussian noise,
+which bounds what anybody can make of the release: `jaxpriv.privacy.leakage`.
 """
 
 import math
@@ -88,6 +93,18 @@ def _up(stride: int) -> type[nn.Module]:
   return UpBlock if stride == 2 else ConvBlock
 
 
+class _Spread(nn.Module):
+  """[B, 1, 1, code] -> [B, side, side, features], each place by its own map."""
+
+  features: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, side: int) -> jax.Array:
+    x = nn.Dense(side * side * self.features, dtype=self.dtype)(x)
+    return x.reshape(len(x), side, side, self.features)
+
+
 class InternalAutoEncoder(nn.Module):
   """r [B, s, s, C] -> y [B, s, s, C] through a code [B, s/2, s/2, code].
 
@@ -99,11 +116,16 @@ class InternalAutoEncoder(nn.Module):
       mirrors them.
     code: channels of the sixth, the bottleneck: the output is a function of
       only s/2 * s/2 * code numbers.
+    pooled: whether it is only `code` numbers.
+    noise: standard deviation of what is added to each; 0: neither noise nor
+      bound.
   """
 
   features: int = 512
   widths: tuple[int, ...] = (512, 256, 256, 128, 128)
   code: int = 64
+  pooled: bool = False
+  noise: float = 0.0
   norm: str = "batch"
   dtype: Dtype = jnp.float32
 
@@ -112,11 +134,13 @@ class InternalAutoEncoder(nn.Module):
     if len(w) != 5:
       raise ValueError(f"the internal autoencoder has 5 widths, got {w}")
     block = dict(norm=self.norm, dtype=self.dtype)
-    strides = (1, 2, 1, 1, 1, 1)
+    last = dict(activation=lambda x: x) if self.noise or self.pooled else {}
     self.encoder = [
       ConvBlock(n, stride=s, **block)
-      for n, s in zip((*w, self.code), strides, strict=True)
-    ]
+      for n, s in zip(w, (1, 2, 1, 1, 1), strict=True)
+    ] + [ConvBlock(self.code, **block, **last)]
+    if self.pooled:
+      self.spread = _Spread(w[-1], self.dtype)
     self.decoder = [ConvBlock(n, **block) for n in w[:0:-1]] + [
       UpBlock(w[0], **block)
     ]
@@ -126,12 +150,28 @@ class InternalAutoEncoder(nn.Module):
     )
 
   def encode(self, r: jax.Array, train: bool = False) -> jax.Array:
+    """The code before noise: [B, s/2, s/2, code]; pooled, [B, 1, 1, code]."""
     for layer in self.encoder:
       r = layer(r, train)
-    return r
+    if self.pooled:
+      r = r.mean((1, 2), keepdims=True)
+    return jnp.tanh(r) if self.noise else r
 
-  def __call__(self, r: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self, r: jax.Array, drawn: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
+    """Returns y.
+
+    Args:
+      r: the representation.
+      drawn: standard normals of the shape of the code, if there is noise.
+      train: whether norms learn.
+    """
     x = self.encode(r, train)
+    if self.noise and drawn is not None:
+      x = x + (self.noise * drawn).astype(x.dtype)
+    if self.pooled:
+      x = self.spread(x, r.shape[1] // 2)
     for layer in self.decoder:
       x = layer(x, train)
     return self.to_features(x, train)

@@ -122,7 +122,8 @@ class Target(NamedTuple):
     pool: what is published with features; called when they are released.
     withheld: why nothing may be released, if so.
     caution: what the owner should be told before a release.
-    limits: sentences on what it does not promise, for reports and cards.
+    proven: sentences on what holds for every attacker, for reports and cards.
+    limits: sentences on what it does not promise, likewise.
   """
 
   name: str
@@ -140,6 +141,7 @@ class Target(NamedTuple):
   pool: Callable[[], Pool] | None = None
   withheld: str = ""
   caution: str = ""
+  proven: tuple[str, ...] = ()
   limits: tuple[str, ...] = ()
 
 
@@ -277,6 +279,7 @@ def _control(target: Target, name: str) -> Target:
     code_size=0,
     again=None,
     colluders=None,
+    proven=(),
     limits=(),
   )
 
