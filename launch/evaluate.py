@@ -114,6 +114,7 @@ def evaluate(
     "data": _describe(config, data, people),
     "timing": {"evaluation_seconds": seconds},
     "products": list(products),
+    "proven": list(targets[0].proven),
     "not_claimed": list(targets[0].limits),
     **statement,
   }

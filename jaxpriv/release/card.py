@@ -134,6 +134,7 @@ def write(
     "config": released_config(job.config),
     "parameters_sha256": parameters,
     "terms": job.config.release.terms,
+    "proven": list(job.target.proven),
     "not_protected": list(job.target.limits),
     "results": public_results(job.results) if job.results else None,
   }

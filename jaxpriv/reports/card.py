@@ -10,6 +10,7 @@
 | unreadable | one line for each image that could not be read |
 | framing | dict: how many faces were framed by each of FRAMED |
 | results | `jaxpriv.reports.results.Results`, or None: nothing was measured |
+| proven | sentences on what holds for every attacker |
 | not_protected | sentences to add to what is always said |
 | terms | licence or conditions of use |
 
@@ -128,12 +129,14 @@ def markdown(
   title = " and ".join(products) or "release"
   name = wording.name(card.get("mechanism", ""))
   measured = list(_measured(results)) if results else []
+  proven = [f"{line}." for line in card.get("proven", [])]
   parts = [
     f"# {md.text(title[:1].upper() + title[1:])}: {md.text(name)}",
     _origin(card),
     *(text for title, text in sections if not title),
     "## What was measured",
     *(measured or [NO_FIGURES]),
+    *(["## What is proven", md.bullets(proven)] if proven else []),
     "## What is not protected",
     md.bullets(card["not_protected"]),
     *_missing(card),

@@ -79,6 +79,7 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
     ("pairs", "Known pairs", drawn),
     ("images", "Images", pictures),
     ("privacy", "Privacy of the training data", privacy),
+    ("proven", "What is proven", header.get("proven")),
     ("limits", "What is not claimed", True),
     ("training", "Training", phases),
     ("run", "The run", True),
@@ -104,6 +105,7 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
     strips=pictures,
     guarantee=tables.phases(privacy) if privacy else None,
     promised=list(flatten(_without(privacy, "phases"))),
+    proven=header.get("proven"),
     limits=summary.limits(results.products, results),
     phases=phases,
     settings=[

@@ -13,6 +13,7 @@
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
 | | phases, not_private_phases, pretrained; null if it was not private, absent |
 | | where training data are no matter |
+| proven | sentences on what holds for every attacker |
 | not_claimed | sentences on what the mechanism does not promise |
 
 Format, mechanism, products, metrics and findings must be there. The file

@@ -293,9 +293,11 @@ def limits(
   # A model alone is no picture of anybody, unless somebody attacked it.
   pictures = hidden or set(products) != {MODEL}
   if pictures:
+    beyond = ", but for what is proven" if header.get("proven") else ""
     lines.append(
-      "These are measurements, not a proof. An attacker with more data, another"
-      " network or knowledge that was not modelled here may do better."
+      f"These are measurements, not a proof{beyond}. An attacker with more"
+      " data, another network or knowledge that was not modelled here may do"
+      " better."
     )
   if source := header.get("data", {}).get("source"):
     lines.append(

@@ -24,6 +24,8 @@ def print_tables(results: Results, console: Console | None = None) -> None:
   headline = summary.headline(results)
   style = f"bold {STYLES[headline.level]}"
   console.print(Text(f"{headline.text}.\n", style))
+  for line in results.header.get("proven", []):
+    console.print(Text(f"Proven: {line}.\n"))
   shown = tables.views(results, [results.mechanism])
   compared = tables.comparison(results)
   for table in [*shown, compared] if compared else shown:

@@ -11,6 +11,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.methods import embedded_autoencoder as eeae
 from jaxpriv.training import inference
 from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.mechanism import Trained
 from tests import tiny
 
 
@@ -154,6 +155,74 @@ def test_protected_images_are_images_and_depend_on_the_input():
   other = {**batch, "image": 1 - batch["image"]}
   changed = predicted(phases[-1], "image", states, other)
   assert not np.array_equal(protected, changed)
+
+
+@functools.cache
+def noisy(pooled, secret=7):
+  """(phase, its state after a step, frozen, config) with a code with noise."""
+  _, phases, states, batch = prepared()
+  config = tiny.embedded_autoencoder("demo", secret=secret)
+  config.model.code.update(pooled=pooled, noise=0.5, code=2)
+  phase = eeae.phases(config)[-1]
+  frozen = {name: states[name] for name in phase.needs}
+  state = jax.jit(phase.method.init)(jax.random.key(0), batch, frozen)
+  step = jax.jit(phase.method.step)
+  state, metrics = step(state, frozen, batch, jax.random.key(1))
+  assert np.isfinite(metrics["loss"])
+  return phase, state, frozen, config
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_noise_is_of_the_secret_and_the_photograph(pooled):
+  """The same photograph is released alike, wherever it is in a batch."""
+  batch = prepared()[-1]
+  phase, state, frozen, config = noisy(pooled)
+  release = jax.jit(phase.method.outputs.image)
+  first = release(state, frozen, batch)
+  turned = jax.tree.map(lambda x: x[::-1], batch)
+  again = release(state, frozen, turned)[::-1]
+  same = np.abs(first - again).max()
+  assert same < 2e-6
+  other = eeae.phases(noisy(pooled, secret=8)[-1])[-1]
+  another = jax.jit(other.method.outputs.image)(state, frozen, batch)
+  # Little is learned in one step: the output hardly depends on the code yet.
+  assert np.abs(first - another).max() > 2e-5
+  side = 1 if pooled else 2
+  shape = eeae._code_shape(config)
+  assert shape == (side, side, 2)
+
+
+def test_a_pooled_code_is_all_that_is_released():
+  """Of equal codes and draws come equal images, whatever the photographs."""
+  _, _, states, batch = prepared()
+  _, state, _, config = noisy(True)
+  network = eeae._networks(config)["internal"]
+  weights = {k: state[k] for k in ("params", "batch_stats")}
+  r = np.random.default_rng(0).normal(size=(2, 4, 4, 16)).astype(np.float32)
+  r = jnp.asarray(r[..., : config.model.external.widths[-1]])
+  code = applied(network, weights, r, method="encode")
+  assert code.shape == (2, 1, 1, 2) and np.abs(code).max() < 1
+  drawn = (np.asarray(code)[::-1] - np.asarray(code)) / 0.5
+  # The draw turns the code of each into that of the other.
+  release = jax.jit(functools.partial(network.apply, train=False))
+  swapped = release(weights, r, jnp.asarray(drawn))
+  plain = release(weights, r, jnp.zeros((2, 1, 1, 2)))
+  np.testing.assert_allclose(swapped, plain[::-1], rtol=1e-3, atol=1e-4)
+
+
+def test_noise_comes_with_its_proof():
+  phase, state, _, config = noisy(True)
+  trained = Trained((phase,), {phase.name: state})
+  config.evaluation.controls = ()
+  (target,) = eeae.targets(config, trained)
+  (said,) = target.proven
+  assert "2 numbers" in said and "at most 6.74 times" in said
+  assert not target.caution
+  config.model.secret = 0
+  assert "secret is 0" in eeae.targets(config, trained)[0].caution
+  config.model.code.noise = 0.0
+  (target,) = eeae.targets(config, trained)
+  assert not target.proven and not target.caution
 
 
 def test_photographs_without_attributes_are_refused():

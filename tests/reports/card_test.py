@@ -74,6 +74,19 @@ def test_rows_are_as_wide_as_their_headings(tmp_path):
     assert any(widths)
 
 
+def test_proofs_stand_before_what_is_not_protected(tmp_path):
+  """And are left out of what is said to be no proof."""
+  said = "Nobody does better than 2.6 times chance"
+  results = examples.images()
+  proven = results._replace(header={**results.header, "proven": [said]})
+  text = written(tmp_path, proven, proven=[said])
+  assert f"## What is proven\n\n- {said}." in text
+  assert text.index("proven") < text.index("## What is not protected")
+  assert "not a proof, but for what is proven." in text
+  text = written(tmp_path)
+  assert "## What is proven" not in text and "not a proof. An" in text
+
+
 @pytest.mark.parametrize(
   ("products", "title"),
   [

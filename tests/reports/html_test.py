@@ -151,7 +151,7 @@ def test_names_are_text_not_markup():
     for f in [*examples.image_findings(), *examples.feature_findings()]
   ]
   results = examples.images(
-    rows, mechanism=EVIL, products=[EVIL], not_claimed=[EVIL]
+    rows, mechanism=EVIL, products=[EVIL], not_claimed=[EVIL], proven=[EVIL]
   )
   images = strips(1, 3)
   images[0]["captions"] = [EVIL] * 3

@@ -102,5 +102,10 @@ def test_names_are_not_markup():
   assert "[bold]naive[/bold]" in text and "[red]x[/red]" in text
 
 
+def test_what_is_proven_is_said():
+  results = examples.images(proven=["Nobody does better"])
+  assert "Proven: Nobody does better." in printed(results)
+
+
 def test_nothing_measured():
   assert "not measured" in printed(examples.images([]))
