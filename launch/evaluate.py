@@ -97,7 +97,7 @@ def evaluate(
   ]
   products = targets[0].products
   chosen = evaluation.attacks(config)
-  people = _people(config, place, mesh, data, trained, products, taught)
+  people = gather_people(config, place, mesh, data, trained, products, taught)
   targets = mechanism.fitting(targets, people.test.arrays)
   findings, seconds = evaluation.evaluate(people, targets, chosen)
   if not findings:
@@ -148,7 +148,7 @@ def _statement(
   return budget.statement(trained.phases, trained.states, config, data)
 
 
-def _people(
+def gather_people(
   config: ConfigDict,
   directory: epath.Path,
   mesh: jax.sharding.Mesh,
@@ -157,6 +157,17 @@ def _people(
   products: tuple[str, ...],
   taught: tuple[str, ...],
 ) -> People:
+  """Attackers' photographs and those of the test people.
+
+  Args:
+    config: of the run.
+    directory: where attackers are kept.
+    mesh: the mesh.
+    data: all of it.
+    trained: the mechanism under attack.
+    products: what it releases; attackers of a model need no photographs.
+    taught: names of the attributes that it was taught.
+  """
   options = config.evaluation
   names = tuple(data.source.attribute_names)
 

@@ -134,11 +134,14 @@ class InternalAutoEncoder(nn.Module):
     if len(w) != 5:
       raise ValueError(f"the internal autoencoder has 5 widths, got {w}")
     block = dict(norm=self.norm, dtype=self.dtype)
-    last = dict(activation=lambda x: x) if self.noise or self.pooled else {}
+    plain = self.noise or self.pooled
+    last = ConvBlock(
+      self.code, activation=(lambda x: x) if plain else nn.relu, **block
+    )
     self.encoder = [
       ConvBlock(n, stride=s, **block)
       for n, s in zip(w, (1, 2, 1, 1, 1), strict=True)
-    ] + [ConvBlock(self.code, **block, **last)]
+    ] + [last]
     if self.pooled:
       self.spread = _Spread(w[-1], self.dtype)
     self.decoder = [ConvBlock(n, **block) for n in w[:0:-1]] + [
