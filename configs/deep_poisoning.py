@@ -102,6 +102,8 @@ def _evaluation(config: ConfigDict) -> None:
     A6=dict(type="leaked_module", searched=64),  # photographs
     A7=dict(type="probing"),
     A8=dict(type="linkage", linked=1000),  # photographs
+    # Photographs beside what is released of them; hidden units of a network.
+    embedding_map=dict(type="embedding_map", pairs=(256, 4096), network=64),
     scores=dict(type="scores"),  # for a decider that is trained on pools
   )
   # Other defences of the same features.

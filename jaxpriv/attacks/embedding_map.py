@@ -32,7 +32,8 @@ from jaxpriv.training.method import Outputs
 
 PRODUCTS = (IMAGE, FEATURES)
 BLOCK = 512  # rows that are multiplied at once
-SIDE = 64  # pixels of an image that is mapped
+NUMBERS = 64 * 64 * 3  # of a release that is mapped
+OWN, ANOTHER = "the same secret", "another secret"
 HELD_OUT = 5  # one in so many of the attackers' people chooses the penalty
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -44,6 +45,9 @@ def attack(
   network: int = 64,
 ) -> Iterator[Finding]:
   """Links people by mapped releases, for each public recogniser.
+
+  Where releases depend on a secret, the most pairs are once more made with
+  another one, as by an attacker who has the mechanism and no pair of its owner.
 
   Args:
     target: the mechanism or a control.
@@ -57,60 +61,77 @@ def attack(
   numbers = sorted({min(count, len(order)) for count in pairs})
   rows = order[: numbers[-1]]
   most = people.known.take(rows)
-  if IMAGE in target.products:
-    before, after = (
-      small(people.image(target, photographs).arrays["image"])
-      for photographs in (most, people.test)
-    )
-  else:
-    scene = Scene(target, people)
-    before = scene.known().arrays["features"][rows]
-    after = scene.test().arrays["features"]
+  sources = {}
+  if target.again is not None:
+    other = target._replace(name=f"{target.name}_again", trained=target.again)
+    sources[ANOTHER] = small(_released(other, people, most, "most"))
+  sources[OWN] = small(_released(target, people, most, "most"))
+  after = small(_released(target, people, people.test, "test"))
+  products = {name: inner_products(before) for name, before in sources.items()}
   identities = people.test.identities
-  products = inner_products(before)
   for reader in [people.recogniser(), *people.witnesses()]:
     wanted = unit(reader.read(most))
     originals = people.read(reader)
     plain = reidentification.undisguised(originals, identities)
     results = {}
-    for n in numbers:
-      linear = ridge(
-        before[:n], wanted[:n], most.identities[:n], products[:n, :n]
-      )
-      results["ridge", n] = linear(after)
+    for secret, before in sources.items():
+      for n in numbers if secret == OWN else numbers[-1:]:
+        linear = ridge(
+          before[:n],
+          wanted[:n],
+          most.identities[:n],
+          products[secret][:n, :n],
+        )
+        results["ridge", n, secret] = linear(after)
     if network:
-      results["network", numbers[-1]] = _network(
-        target, people, reader, most, before, wanted, after, network
+      results["network", numbers[-1], OWN] = _network(
+        target, people, reader, most, sources[OWN], wanted, after, network
       )
-    for (kind, count), mapped in results.items():
+    for (kind, count, secret), mapped in results.items():
       for rank in reidentification.attacks(originals, mapped, identities):
         if count < numbers[-1] and not rank.first:
           continue
+        where = {} if secret == OWN else {"pairs_of": secret}
         yield reidentification.disguised_finding(
           target,
           rank._replace(attack=f"embedding map, {kind}, {rank.attack}"),
           reader,
           plain,
           pairs=count,
+          **where,
         )
 
 
-def small(images: np.ndarray) -> np.ndarray:
-  """uint8 [N, S, S, 3] -> means of blocks, of `SIDE` pixels at most on a side.
+def _released(
+  target: Target, people: People, photographs: InMemory, name: str
+) -> np.ndarray:
+  """Images uint8 [N, S, S, 3] or features float [N, h, w, C] of photographs."""
+  if IMAGE in target.products:
+    return people.image(target, photographs).arrays["image"]
+  return Scene(target, people).released(photographs, name)
 
-  Faces are recognised at that size, and a linear map of more pixels takes more
+
+def small(released: np.ndarray) -> np.ndarray:
+  """[N, H, W, C] -> means of blocks, of at most `NUMBERS` numbers each.
+
+  Faces are recognised at that size, and a linear map of more numbers takes more
   memory than it is worth.
   """
-  size = images.shape[1]
-  factor = -(-size // SIDE)
+  size, channels = released.shape[1], released.shape[-1]
+  factor = 1
+  while (size // factor) ** 2 * channels > NUMBERS and factor < size:
+    factor += 1
   if factor == 1:
-    return images
+    return released
   side = size // factor
   parts = []
-  for i in range(0, len(images), BLOCK):
-    block = images[i : i + BLOCK, : side * factor, : side * factor]
-    block = block.reshape(len(block), side, factor, side, factor, 3)
-    parts.append(np.round(block.mean((2, 4))).astype(np.uint8))
+  for i in range(0, len(released), BLOCK):
+    block = released[i : i + BLOCK, : side * factor, : side * factor]
+    block = block.reshape(len(block), side, factor, side, factor, channels)
+    mean = block.mean((2, 4), dtype=np.float32)
+    if released.dtype == np.uint8:
+      mean = np.round(mean)
+    parts.append(mean.astype(released.dtype))
   return np.concatenate(parts)
 
 

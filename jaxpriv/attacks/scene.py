@@ -94,19 +94,25 @@ class Scene:
     """Photographs of the people on whom they are scored, likewise."""
     return self._with_features("test", self.people.test)
 
-  def _with_features(self, name: str, photographs: InMemory) -> InMemory:
-    people, trained = self.people, self.target.trained
-
-    def make(output):
-      fn, state, frozen = trained.bound(output)
-      return people.apply(
-        fn, state, frozen, photographs, finish=published.features
-      )
-
-    clean = people.once(("clean", name), lambda: make("clean_features"))
-    features = people.once(
-      ("features", name), lambda: make("features"), self.target.name
+  def released(self, photographs: InMemory, name: str) -> np.ndarray:
+    """Features that the target releases of photographs, known by a name."""
+    return self.people.once(
+      ("features", name),
+      lambda: self._make("features", photographs),
+      self.target.name,
     )
+
+  def _make(self, output: str, photographs: InMemory) -> np.ndarray:
+    fn, state, frozen = self.target.trained.bound(output)
+    return self.people.apply(
+      fn, state, frozen, photographs, finish=published.features
+    )
+
+  def _with_features(self, name: str, photographs: InMemory) -> InMemory:
+    clean = self.people.once(
+      ("clean", name), lambda: self._make("clean_features", photographs)
+    )
+    features = self.released(photographs, name)
     return photographs.replace(clean=clean, features=features)
 
   # --- learning ---

@@ -169,9 +169,18 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   )
   if config.model.internal and config.model.code.noise:
     target = target._replace(
-      proven=(_proven(config),), caution=_caution(config)
+      proven=(_proven(config),),
+      caution=_caution(config),
+      again=_again(config, trained),
     )
   return mechanism.with_controls(target)
+
+
+def _again(config: ConfigDict, trained: Trained) -> Trained:
+  other = config.copy_and_resolve_references()
+  with other.unlocked():
+    other.model.secret += 1
+  return trained._replace(phases=(*trained.phases[:-1], phases(other)[-1]))
 
 
 def _proven(config: ConfigDict) -> str:

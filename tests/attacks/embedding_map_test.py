@@ -103,6 +103,33 @@ def test_nobody_is_linked_where_all_look_alike(mesh, tmp_path):
   assert all(row.low <= row.floor for row in rows)
 
 
+def test_features_are_linked_by_pairs_of_another_secret(mesh, tmp_path):
+  """Features whose channels change places with the secret, at every cell."""
+  target, people = world(mesh, tmp_path, lambda image: image)
+  places = {
+    "m": np.arange(3),
+    "m_again": np.array([1, 2, 0]),
+  }
+
+  def released(scene, photographs, name):
+    image = photographs.arrays["image"] / 255
+    return image[..., places[scene.target.name]].astype(np.float16)
+
+  target = target._replace(products=("features",), again=object())
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(embedding_map.Scene, "released", released)
+    rows = list(embedding_map.attack(target, people, pairs=(240,), network=0))
+  value = {
+    (row.by.split()[-1], row.where.get("pairs_of", "")): row.value
+    for row in rows
+    if row.metric == "rank-1" and row.where["gallery"] == "other photograph"
+  }
+  assert len(value) == 6
+  assert value["naive", ""] > 0.9 > value["naive", "another secret"]
+  # Wrong for every photograph alike: releases are linked with each other.
+  assert value["parrot", "another secret"] > 0.9
+
+
 def test_large_images_are_means_of_blocks():
   images = np.random.default_rng(0).integers(0, 256, (3, 130, 130, 3))
   images = images.astype(np.uint8)
@@ -111,3 +138,8 @@ def test_large_images_are_means_of_blocks():
   expected = images[1, 3:6, 6:9, 2].mean()
   assert got[1, 1, 2, 2] == pytest.approx(expected, abs=0.5)
   assert embedding_map.small(images[:, :64, :64]).shape == (3, 64, 64, 3)
+  features = np.random.default_rng(1).normal(size=(2, 14, 14, 256))
+  got = embedding_map.small(features.astype(np.float16))
+  assert got.shape == (2, 4, 4, 256) and got.dtype == np.float16
+  expected = features[1, 3:6, 6:9, 7].mean()
+  assert got[1, 1, 2, 7] == pytest.approx(expected, abs=2e-3)

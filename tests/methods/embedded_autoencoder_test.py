@@ -211,13 +211,20 @@ def test_a_pooled_code_is_all_that_is_released():
 
 
 def test_noise_comes_with_its_proof():
-  phase, state, _, config = noisy(True)
+  phase, state, frozen, config = noisy(True)
+  config = config.copy_and_resolve_references()
   trained = Trained((phase,), {phase.name: state})
   config.evaluation.controls = ()
   (target,) = eeae.targets(config, trained)
   (said,) = target.proven
   assert "2 numbers" in said and "at most 6.74 times" in said
   assert not target.caution
+  batch = prepared()[-1]
+  again = target.again.last.method.outputs.image
+  different = again(state, frozen, batch) - phase.method.outputs.image(
+    state, frozen, batch
+  )
+  assert np.abs(different).max() > 2e-5
   config.model.secret = 0
   assert "secret is 0" in eeae.targets(config, trained)[0].caution
   config.model.code.noise = 0.0
