@@ -83,7 +83,7 @@ def evaluate(
   original = config.copy_and_resolve_references()
   place = directory(workdir, data_of)
   if data_of:
-    _use_data_of(data_of, config, mechanism.targets(config, trained)[0])
+    use_data_of(data_of, config, mechanism.targets(config, trained)[0])
   data = run.open_data(config)
   if not data_of:
     people_lib.check_same(workdir, data)
@@ -129,7 +129,7 @@ def evaluate(
   return results
 
 
-def _use_data_of(other: str, config: ConfigDict, target: Target) -> None:
+def use_data_of(other: str, config: ConfigDict, target: Target) -> None:
   """Gives a config the photographs of another run, framed as its own."""
   framed = {key: config.data[key] for key in ("image_size", "align")}
   learned = tuple(config.data.attributes)
