@@ -11,22 +11,19 @@ ones; the results are in evaluation_on_<name of the other run>/.
 """
 
 import datetime
-import itertools
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import evaluation, training
+from jaxpriv.attacks import evaluation, gathering
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
-from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
@@ -35,7 +32,7 @@ from jaxpriv.training import budget, mechanism, private, run, writers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
-from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training.mechanism import Trained
 from launch import common
 
 _WORKDIR = flags.DEFINE_string(
@@ -83,7 +80,9 @@ def evaluate(
   original = config.copy_and_resolve_references()
   place = directory(workdir, data_of)
   if data_of:
-    use_data_of(data_of, config, mechanism.targets(config, trained)[0])
+    gathering.use_data_of(
+      data_of, config, mechanism.targets(config, trained)[0]
+    )
   data = run.open_data(config)
   if not data_of:
     people_lib.check_same(workdir, data)
@@ -97,7 +96,9 @@ def evaluate(
   ]
   products = targets[0].products
   chosen = evaluation.attacks(config)
-  people = gather_people(config, place, mesh, data, trained, products, taught)
+  people = gathering.gather(
+    config, place, mesh, data, trained, products, taught
+  )
   targets = mechanism.fitting(targets, people.test.arrays)
   findings, seconds = evaluation.evaluate(people, targets, chosen)
   if not findings:
@@ -129,16 +130,6 @@ def evaluate(
   return results
 
 
-def use_data_of(other: str, config: ConfigDict, target: Target) -> None:
-  """Gives a config the photographs of another run, framed as its own."""
-  framed = {key: config.data[key] for key in ("image_size", "align")}
-  learned = tuple(config.data.attributes)
-  config.data = workdir_lib.load_config(other).data
-  config.data.update(framed)  # as it was trained, and as it releases
-  if mechanism.IMAGE not in target.products:
-    config.data.attributes = learned  # the model knows them by number
-
-
 def _statement(
   trained: Trained, config: ConfigDict, data: Data | None
 ) -> dict[str, Any]:
@@ -146,69 +137,6 @@ def _statement(
   if data is None and budget.is_private(config.dp):
     data = run.open_data(config)
   return budget.statement(trained.phases, trained.states, config, data)
-
-
-def gather_people(
-  config: ConfigDict,
-  directory: epath.Path,
-  mesh: jax.sharding.Mesh,
-  data: Data,
-  trained: Trained,
-  products: tuple[str, ...],
-  taught: tuple[str, ...],
-) -> People:
-  """Attackers' photographs and those of the test people.
-
-  Args:
-    config: of the run.
-    directory: where attackers are kept.
-    mesh: the mesh.
-    data: all of it.
-    trained: the mechanism under attack.
-    products: what it releases; attackers of a model need no photographs.
-    taught: names of the attributes that it was taught.
-  """
-  options = config.evaluation
-  names = tuple(data.source.attribute_names)
-
-  def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
-    # All of them on every process: training and reading deal them out.
-    counts = dealt({s: len(data.splits[s]) for s in splits}, limit)
-    batches = (
-      data.epoch(
-        split, batch_size=options.batch_size, limit=count, everywhere=True
-      )
-      for split, count in counts.items()
-    )
-    return training.collect(
-      itertools.chain.from_iterable(batches),
-      names,
-      sum(counts.values()),
-      options.memory,
-    )
-
-  test = photographs(("test",), options.max_test_images)
-  known = test.take(slice(0, 0))
-  if set(products) - {mechanism.MODEL}:
-    known = photographs(options.attacker_splits, options.max_attacker_images)
-  return People(config, directory, mesh, known, test, data, trained, taught)
-
-
-def dealt(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
-  """How many photographs to take of each split, alike but for what is short."""
-  counts: dict[str, int] = {}
-  for split in sorted(sizes, key=lambda split: sizes[split]):
-    left = limit - sum(counts.values())
-    counts[split] = min(sizes[split], left // (len(sizes) - len(counts)))
-  for split, size in sizes.items():
-    if counts[split] < size:
-      logging.info(
-        "%s: the first %d of %d photographs are used",
-        split,
-        counts[split],
-        size,
-      )
-  return {split: counts[split] for split in sizes}
 
 
 def environment(mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from absl import flags
 from etils import epath
 
 from jaxpriv import files
-from jaxpriv.attacks import evaluation
+from jaxpriv.attacks import evaluation, gathering
 from jaxpriv.attacks.reidentification import IDENTITY, RANK
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding
@@ -26,7 +26,6 @@ from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Trained
 from launch import common
-from launch import evaluate as evaluate_lib
 
 CODES = ("4x4x4@0", "1@0.5", "1@0", "4@0", "1@0.25", "1@1", "2@0.5", "4x4x4@1")
 ATTACKS = ("reidentification", "parrot", "embedding_map", "attributes")
@@ -67,7 +66,7 @@ def main(argv: list[str]) -> None:
   phases = mechanism.phases(base)
   states = run.load_phases(phases, base, _BASE.value, mesh)
   trained = Trained(tuple(phases), states)
-  people = evaluate_lib.gather_people(
+  people = gathering.gather(
     base, workdir / "attackers", mesh, data, trained,
     mechanism.products(trained), tuple(base.data.attributes),
   )  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from jaxpriv.attacks import gathering
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mechanism, run, witnesses
@@ -23,7 +24,6 @@ from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target, Trained
 from launch import common
-from launch import evaluate as evaluate_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run of launch.train.")
 _DATA_OF = flags.DEFINE_string(
@@ -59,9 +59,9 @@ def gather(workdir: str, data_of: str) -> tuple[list[Target], People]:
   trained = Trained(tuple(phases), states)
   if data_of:
     target = mechanism.targets(config, trained)[0]
-    evaluate_lib.use_data_of(data_of, config, target)
+    gathering.use_data_of(data_of, config, target)
   data = run.open_data(config)
-  people = evaluate_lib.gather_people(
+  people = gathering.gather(
     config, epath.Path(workdir), mesh, data, trained, (mechanism.MODEL,), ()
   )
   targets = mechanism.targets(config, trained)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch import evaluate
+from jaxpriv.attacks import gathering
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from launch import evaluate
   ],
 )
 def test_what_one_split_lacks_another_gives(sizes, limit, taken):
-  assert evaluate.dealt(sizes, limit) == taken
+  assert gathering.dealt(sizes, limit) == taken

@@ -1,0 +1,90 @@
+"""The photographs of an evaluation: attackers' and those of the test people."""
+
+import itertools
+from collections.abc import Mapping
+
+import jax
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxpriv.attacks import training
+from jaxpriv.attacks.threat import People
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.memory import InMemory
+from jaxpriv.training import mechanism
+from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.mechanism import Target, Trained
+
+
+def use_data_of(other: str, config: ConfigDict, target: Target) -> None:
+  """Gives a config the photographs of another run, framed as its own."""
+  framed = {key: config.data[key] for key in ("image_size", "align")}
+  learned = tuple(config.data.attributes)
+  config.data = workdir_lib.load_config(other).data
+  config.data.update(framed)  # as it was trained, and as it releases
+  if mechanism.IMAGE not in target.products:
+    config.data.attributes = learned  # the model knows them by number
+
+
+def gather(
+  config: ConfigDict,
+  directory: epath.Path,
+  mesh: jax.sharding.Mesh,
+  data: Data,
+  trained: Trained,
+  products: tuple[str, ...],
+  taught: tuple[str, ...],
+) -> People:
+  """Attackers' photographs and those of the test people.
+
+  Args:
+    config: of the run.
+    directory: where attackers are kept.
+    mesh: the mesh.
+    data: all of it.
+    trained: the mechanism under attack.
+    products: what it releases; attackers of a model need no photographs.
+    taught: names of the attributes that it was taught.
+  """
+  options = config.evaluation
+  names = tuple(data.source.attribute_names)
+
+  def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
+    # All of them on every process: training and reading deal them out.
+    counts = dealt({s: len(data.splits[s]) for s in splits}, limit)
+    batches = (
+      data.epoch(
+        split, batch_size=options.batch_size, limit=count, everywhere=True
+      )
+      for split, count in counts.items()
+    )
+    return training.collect(
+      itertools.chain.from_iterable(batches),
+      names,
+      sum(counts.values()),
+      options.memory,
+    )
+
+  test = photographs(("test",), options.max_test_images)
+  known = test.take(slice(0, 0))
+  if set(products) - {mechanism.MODEL}:
+    known = photographs(options.attacker_splits, options.max_attacker_images)
+  return People(config, directory, mesh, known, test, data, trained, taught)
+
+
+def dealt(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
+  """How many photographs to take of each split, alike but for what is short."""
+  counts: dict[str, int] = {}
+  for split in sorted(sizes, key=lambda split: sizes[split]):
+    left = limit - sum(counts.values())
+    counts[split] = min(sizes[split], left // (len(sizes) - len(counts)))
+  for split, size in sizes.items():
+    if counts[split] < size:
+      logging.info(
+        "%s: the first %d of %d photographs are used",
+        split,
+        counts[split],
+        size,
+      )
+  return {split: counts[split] for split in sizes}
