@@ -99,7 +99,9 @@ def open_input(
     threshold = data.get("face_threshold", witnesses.FACE)
   data.face_threshold = threshold
   sheet = f"samples/found_in_{epath.Path(place.path).name}.png"
-  found = unlabelled.find(data, epath.Path(workdir) / sheet if workdir else None)
+  found = unlabelled.find(
+    data, epath.Path(workdir) / sheet if workdir else None
+  )
   raw = sources.open_unframed(data, found)
   # Attributes that the mechanism does not keep on purpose are to stay hidden.
   kept = words(config.release.attributes) or target.kept

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxpriv.data import alignment, images
+from jaxpriv.data import alignment, images, landmarks
 from jaxpriv.data.records import UnreadableImageError
 from jaxpriv.metrics import detection as overlaps
 from jaxpriv.models.pretrained import blazeface
@@ -30,12 +30,15 @@ SURE = 0.7
 # Where the largest face is smaller than this share of what was looked through,
 # others may be too small to be seen.
 NEAR = 0.2
+# How far apart the networks may see eyes, nose and mouth, in sides of the box.
+AGREE = 0.2
 FINEST = 2  # halvings of the side of a window
 # In pixels of the photograph: a smaller window would only be enlarged.
 _LEAST_WINDOW = 200
 # Photographs are searched at no more than this, the side of eight windows.
 _LONGEST = 2048
 _CANDIDATES = 64  # boxes of one look that are kept, the surest ones
+_POINTS = 4  # of BlazeFace that both networks find: eyes, nose, mouth
 
 
 class Faces(NamedTuple):
@@ -56,20 +59,21 @@ class Faces(NamedTuple):
 def _look(params, pixels):
   found = blazeface.apply(params, pixels.astype(jnp.float32) / 255)
   scores, index = jax.lax.top_k(found["scores"], _CANDIDATES)
-  boxes = jnp.take_along_axis(found["boxes"], index[..., None], 1)
-  return boxes, scores
+  points = found["points"][:, :, :_POINTS].reshape(*found["scores"].shape, -1)
+  places = jnp.concatenate([found["boxes"], points], -1)
+  return jnp.take_along_axis(places, index[..., None], 1), scores
 
 
-def windows(width: int, height: int, level: int) -> np.ndarray:
+def windows(size: tuple[int, int], level: int) -> np.ndarray:
   """The squares [N, 4] that a photograph is searched through.
 
   Args:
-    width: of the photograph in pixels.
-    height: likewise.
+    size: width and height of the photograph in pixels.
     level: 0 for one square around all of it; at each further one the sides are
       halved, and squares lie half over each other.
   """
-  side = max(width, height) / 2**level
+  width, height = size
+  side = max(size) / 2**level
   if not level:
     x, y = np.array([(width - side) / 2]), np.array([(height - side) / 2])
   else:
@@ -102,11 +106,28 @@ def find(
   there = [picture for picture in decoded if picture is not None]
   found = _detect(detector, [p.pixels for p in there], threshold)
   marked = _mark(marker, [p.pixels for p in there], [f[:, :4] for f in found])
-  faces = (
-    Faces(boxes[:, :4] * p.scale, boxes[:, 4], points * p.scale)
-    for p, boxes, points in zip(there, found, marked, strict=True)
+  faces = iter(
+    [
+      _agreed(Faces(f[:, :4], f[:, 4], points), f[:, 5:], p.scale)
+      for p, f, points in zip(there, found, marked, strict=True)
+    ]
   )
   return [None if picture is None else next(faces) for picture in decoded]
+
+
+def _agreed(faces: Faces, points: np.ndarray, scale: float) -> Faces:
+  """Faces in whose points [N, 8] both networks agree, larger by a factor."""
+  sides = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(1))
+  theirs = landmarks.standard_landmarks(faces.landmarks)
+  assert theirs is not None
+  theirs = np.concatenate([theirs[:, :3], theirs[:, 3:5].mean(1)[:, None]], 1)
+  apart = np.linalg.norm(points.reshape(-1, _POINTS, 2) - theirs, axis=-1)
+  kept = apart.mean(1) < AGREE * sides
+  return Faces(
+    faces.boxes[kept] * scale,
+    faces.scores[kept],
+    faces.landmarks[kept] * scale,
+  )
 
 
 class _Picture(NamedTuple):
@@ -130,15 +151,17 @@ def _decode(photograph: Image.Image) -> _Picture | None:
 
 
 def _detect(detector, pictures, threshold) -> list[np.ndarray]:
-  """Boxes and scores [N, 5] of each picture, the surest first."""
+  """Boxes, scores and points [N, 13] of each picture, the surest first."""
   size = detector.frame.size
-  candidates = [np.zeros((0, 5)) for _ in pictures]
+  candidates = [np.zeros((0, 5 + 2 * _POINTS)) for _ in pictures]
   found = list(candidates)
   searched = list(range(len(pictures)))
   for level in range(FINEST + 1):
-    places = [windows(*pictures[i].size, level) for i in searched]
-    owners = np.repeat(searched, [len(p) for p in places]).tolist()
-    squares = np.concatenate([*places, np.zeros((0, 4))])
+    if not searched:
+      break
+    places = [windows(pictures[i].size, level) for i in searched]
+    owners = np.repeat(searched, [len(of) for of in places]).tolist()
+    squares = np.concatenate(places)
     limit = max(threshold, SURE) if level else threshold
     for start in range(0, len(squares), witnesses.BATCH):
       part = slice(start, start + witnesses.BATCH)
@@ -149,24 +172,34 @@ def _detect(detector, pictures, threshold) -> list[np.ndarray]:
         for owner, square in zip(owners[part], squares[part], strict=True)
       ]
       blank = np.zeros((witnesses.BATCH - len(crops), size, size, 3), np.uint8)
-      boxes, scores = map(
+      seen, scores = map(
         np.asarray, _look(detector.params, np.concatenate([crops, blank]))
       )
       for j, owner in enumerate(owners[part]):
         square = squares[start + j]
-        side = square[2] - square[0]
-        seen = np.column_stack([boxes[j] * side + np.tile(square[:2], 2),
-                                scores[j]])  # fmt: skip
-        seen = seen[(scores[j] > limit) & np.isfinite(seen).all(1)]
-        candidates[owner] = np.concatenate([candidates[owner], seen])
+        corner, side = square[:2], square[2] - square[0]
+        places = seen[j] * side + np.tile(corner, 2 + _POINTS)
+        rows = np.insert(places, 4, scores[j], axis=1)
+        rows = rows[(scores[j] > limit) & np.isfinite(rows).all(1)]
+        candidates[owner] = np.concatenate([candidates[owner], rows])
     for i in searched:
-      found[i] = overlaps.suppress(candidates[i][:, :4], candidates[i][:, 4])
+      found[i] = _suppress(candidates[i])
     searched = [
       i for i in searched if _needs_more(pictures[i].size, found[i], level)
     ]
-    if not searched:
-      break
   return found
+
+
+def _suppress(candidates: np.ndarray) -> np.ndarray:
+  """One row of many that are of one face; points are those of the surest."""
+  boxes, scores = candidates[:, :4], candidates[:, 4]
+  merged = overlaps.suppress(boxes, scores)
+  surest = [
+    np.argmin(np.where(scores == face[4], abs(boxes - face[:4]).sum(1), np.inf))
+    for face in merged
+  ]
+  points = candidates[np.array(surest, int), 5:]
+  return np.concatenate([merged, points], 1)
 
 
 def _needs_more(size, faces, level) -> bool:

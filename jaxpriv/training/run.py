@@ -26,7 +26,6 @@ from jaxpriv.training import (
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
-
 # Where a run directory shows the faces that were found in photographs.
 FOUND = "samples/found_faces.png"
 

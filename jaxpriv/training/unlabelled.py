@@ -8,6 +8,7 @@ loses little.
 """
 
 import csv
+import functools
 import hashlib
 import io
 import pathlib
@@ -75,8 +76,7 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
       pretrained.FETCH,
     )
     return None
-  rows = _rows(place, names, threshold)
-  found = found_faces.by_file(rows)
+  found = search(place, names, threshold)
   _tell(place, names, found, threshold)
   if sheet is not None and jax.process_index() == 0:
     pictures.save_png(sheet, contact_sheet(place, found))
@@ -104,22 +104,31 @@ def _tell(place, names, found, threshold) -> None:
       logging.warning("No face was found, left out: %s", place / name)
 
 
-def _rows(
+def search(
   place: pathlib.Path, names: Sequence[str], threshold: float
-) -> list[Row]:
-  """Rows of found faces, of the files that can be read."""
+) -> Found:
+  """Faces of the photographs of a folder, found now or kept from before.
+
+  Args:
+    place: the folder.
+    names: files below it.
+    threshold: see `detection.find`.
+
+  Raises:
+    WeightsError: a network is missing.
+  """
   rows: list[Row] = []
   with progress.bar("faces", len(names), unit="image") as advance:
     for start in range(0, len(names), _KEPT_TOGETHER):
       part = names[start : start + _KEPT_TOGETHER]
-      text = _shared(
-        lambda part=part, start=start: _kept(
-          place, part, threshold, lambda done: advance(start + done)
-        )
-      )
-      rows += csv.DictReader(io.StringIO(text, newline=""))
-      advance(start + len(part))
-  return rows
+
+      def report(done, start=start):
+        advance(start + done)
+
+      make = functools.partial(_kept, place, part, threshold, report)
+      rows += csv.DictReader(io.StringIO(_shared(make), newline=""))
+      report(len(part))
+  return found_faces.by_file(rows)
 
 
 def _kept(place, names, threshold, advance) -> str:
@@ -133,10 +142,10 @@ def _kept(place, names, threshold, advance) -> str:
   stream = io.StringIO(newline="")
   writer = csv.DictWriter(stream, found_faces.COLUMNS, lineterminator="\n")
   writer.writeheader()
-  networks = [witnesses.load(name) for name in NETWORKS]
+  detector, marker = (witnesses.load(name) for name in NETWORKS)
   for start in range(0, len(names), _AT_ONCE):
     part = names[start : start + _AT_ONCE]
-    writer.writerows(_look(place, part, networks, threshold))
+    writer.writerows(_look(place, part, detector, marker, threshold))
     advance(start + len(part))
   try:
     files_lib.atomic_write(path, stream.getvalue())
@@ -160,14 +169,14 @@ def _key(place, names, threshold) -> str:
   return digest.hexdigest()[:32]
 
 
-def _look(place, names, networks, threshold) -> Iterator[Row]:
+def _look(place, names, detector, marker, threshold) -> Iterator[Row]:
   opened = {}
   for name in names:
     try:
       opened[name] = images.open_image(place / name)
     except UnreadableImageError:
       continue  # whoever reads the photographs names it
-  found = detection.find(*networks, list(opened.values()), threshold)
+  found = detection.find(detector, marker, list(opened.values()), threshold)
   for name, faces in zip(opened, found, strict=True):
     if faces is None:
       continue
