@@ -351,9 +351,10 @@ def _print_framed(name, photographs):
   there = np.isfinite(ours).all(1)
   five = [labels.five_points(faces[0]) for faces in largest if faces]
   apart = _apart(np.stack(five), photographs.points()[there])
-  print(f"| {name} | {len(ours)} | {sum(len(of) > 1 for of in of_file)} |"
-        f" {share(ours)} | {redrawn(ours)} | {redrawn(surest)} |"
-        f" {apart.mean():.2f} | {np.median(apart):.2f} |", flush=True)  # fmt: skip
+  several = sum(len(faces) > 1 for faces in of_file)
+  print(f"| {name} | {len(ours)} | {several} | {share(ours)} |"
+        f" {redrawn(ours)} | {redrawn(surest)} | {apart.mean():.2f} |"
+        f" {np.median(apart):.2f} |", flush=True)  # fmt: skip
 
 
 def _apart(found: np.ndarray, labelled: np.ndarray) -> np.ndarray:

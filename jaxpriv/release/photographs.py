@@ -6,6 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jaxpriv.data import alignment, sources
@@ -108,6 +109,15 @@ def open_input(
   choice = config.data.attributes if kept is None else kept
   names = [name for name in choice if name in raw.attribute_names]
   absent = [name for name in kept or () if name not in names]
+  if absent and not raw.attribute_names and not config.release.attributes:
+    # Of photographs without any label images are all that can be released.
+    logging.warning(
+      "%s names no attributes: labels.csv of the release will have none (%s are"
+      " kept in the images)",
+      place.path,
+      ", ".join(absent),
+    )
+    absent = []
   if absent:
     raise DataError(
       f"what is released is labelled with {', '.join(absent)}, which"

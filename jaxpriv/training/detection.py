@@ -141,7 +141,7 @@ def _decode(photograph: Image.Image) -> _Picture | None:
   width, height = images.upright_size(photograph)  # decoding may change it
   reduce = max(width, height) / _LONGEST
   try:
-    pixels = images.decode(photograph, reduce)
+    pixels = images.upright(photograph, reduce)
   except UnreadableImageError:
     return None
   if max(pixels.size) > _LONGEST:

@@ -35,7 +35,7 @@ NETWORKS = ("blazeface", "landmarks")
 VERSION = 1
 # Photographs whose faces are kept together, and those in memory at once.
 _KEPT_TOGETHER = 256
-_AT_ONCE = 16
+_AT_ONCE = witnesses.BATCH
 # Photographs of a contact sheet, in a row, and their side in pixels.
 _SHOWN, _COLUMNS, _SIDE = 48, 8, 160
 
@@ -85,19 +85,19 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
 
 
 def _tell(place, names, found, threshold) -> None:
-  faces = sum(map(len, found.values()))
   several = sum(len(of) > 1 for of in found.values())
   logging.info(
-    "%s: %d faces found in %d of %d photographs without labels (BlazeFace,"
-    " scores above data.face_threshold = %g); in %d there are several, of which"
-    " the largest is that of the photograph's row or folder, and the others are"
-    " nobody known",
+    "%s: %d faces found in %d of %d photographs without labels, of scores above"
+    " data.face_threshold = %g%s",
     place,
-    faces,
+    sum(map(len, found.values())),
     sum(bool(of) for of in found.values()),
     len(names),
     threshold,
-    several,
+    f"; {several} show several, of which the largest is that of the row or the"
+    " sub-folder, and the others are nobody known"
+    if several
+    else "",
   )
   for name in names:
     if name in found and not found[name]:
