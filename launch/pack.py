@@ -90,6 +90,7 @@ def main(argv: list[str]) -> None:
       name=_NAME.value,
       split=_SPLIT.value,
       sets=tuple(_SETS.value),
+      align=_ALIGN.value,
       face_threshold=_FACE_THRESHOLD.value,
     )
   )

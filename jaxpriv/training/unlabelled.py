@@ -46,13 +46,14 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
   All processes of a run get what the first one has found.
 
   Args:
-    data: with source, path, sets and face_threshold; see `configs`.
+    data: with source, path, sets, align and face_threshold; see `configs`.
     sheet: where to draw a contact sheet, if there is anything to be found. It
       shows original photographs.
 
   Returns:
-    what `FolderSource` takes; None where there is nothing to look for, or it
-    is not wanted, or the networks are missing, which the log says.
+    what `FolderSource` takes; None where there is nothing to look for, or
+    photographs are not framed by faces, or the networks are missing, which the
+    log says.
 
   Raises:
     DataError: the folder or its labels cannot be read.
@@ -60,7 +61,8 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
   # A run of a version that found no faces was trained without them.
   threshold = data.get("face_threshold", 0)
   source = data.own if data.source == "feature_pools" else data.source
-  if source != "folder" or threshold <= 0 or data.get("max_faces", 0):
+  framed = data.align in ("landmarks", "box") and not data.get("max_faces", 0)
+  if source != "folder" or threshold <= 0 or not framed:
     return None
   names = folder.wanting(data.path, words(data.sets))
   if not names:
@@ -99,6 +101,15 @@ def _tell(place, names, found, threshold) -> None:
     if several
     else "",
   )
+  faceless = sum(not of for of in found.values())
+  if faceless > len(found) / 2:
+    logging.warning(
+      "%d of %d photographs show no face and are left out. If they are of other"
+      " things, give data.align=centre or data.face_threshold=0: they are then"
+      " taken as they are",
+      faceless,
+      len(found),
+    )
   for name in names:
     if name in found and not found[name]:
       logging.warning("No face was found, left out: %s", place / name)

@@ -88,6 +88,14 @@ def test_what_is_found_and_told(photographs, finder, caplog):
   np.testing.assert_array_equal(source[0]["box"], (24, 4, 64, 44))
 
 
+def test_a_folder_of_other_things_is_warned_of(photographs, finder, caplog):
+  for name in ("ann/1.png", "ann/2.png"):
+    Image.new("RGB", (40, 90)).save(photographs / name)
+  unlabelled.find(config(photographs))
+  assert "3 of 4 photographs show no face" in caplog.text
+  assert "data.align=centre" in caplog.text
+
+
 def test_faces_are_found_once(photographs, finder, cache, tmp_path):
   first = unlabelled.find(config(photographs))
   assert sum(finder) == 4 and len(list((cache / "faces").iterdir())) == 1
@@ -141,7 +149,13 @@ def test_only_rows_without_labels_are_looked_at(photographs, finder):
 
 @pytest.mark.parametrize(
   "changes",
-  [{"face_threshold": 0.0}, {"source": "procedural"}, {"max_faces": 4}],
+  [
+    {"face_threshold": 0.0},
+    {"source": "procedural"},
+    {"max_faces": 4},
+    {"align": "centre"},
+    {"align": "whole"},
+  ],
 )
 def test_nothing_is_looked_for(photographs, finder, changes):
   assert unlabelled.find(config(photographs, **changes)) is None
