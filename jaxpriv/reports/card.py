@@ -236,6 +236,6 @@ def _made(card: Mapping[str, Any]) -> Iterator[str]:
   if found := card.get("found"):
     yield (
       f"faces found by a detector: {wording.count(found['faces'])}, of scores"
-      f" above {found['threshold']:g}; the others were labelled"
+      f" above {found['threshold']:g}"
     )
   yield "the whole configuration: `card.json`"
