@@ -73,6 +73,11 @@ def data() -> ConfigDict:
       num_people=0,  # filled in from the data
       image_size=64,
       align="landmarks",  # or box, centre, whole
+      # Folder: in photographs that name neither a box nor points, faces are
+      # found with scores above this, once launch.fetch has fetched BlazeFace,
+      # from 0 to 1; higher finds fewer faces and fewer things that are none. 0
+      # finds nothing, and takes such photographs as they are.
+      face_threshold=0.5,
       max_faces=0,  # of a scene, which is framed whole; 0: one face per record
       cache=True,  # decode once and keep in memory
       num_workers=0,  # decoding processes when not cached

@@ -63,6 +63,7 @@ _FLAG_OF = {
   "data.split": "--split",
   "data.sets": "--sets",
   "data.max_bad_share": "--max_bad_share",
+  "data.face_threshold": "--face_threshold",
 }
 
 
@@ -80,7 +81,7 @@ def train(
   config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh
 ) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
-  data = run_lib.open_data(config)
+  data = run_lib.open_data(config, workdir)
   config = run_lib.resolve(config, data)
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
   run_lib.check_method(mechanism.load(config.method), config, data, load)

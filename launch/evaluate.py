@@ -83,7 +83,7 @@ def evaluate(
     gathering.use_data_of(
       data_of, config, mechanism.targets(config, trained)[0]
     )
-  data = run.open_data(config)
+  data = run.open_data(config, place if data_of else workdir)
   if not data_of:
     people_lib.check_same(workdir, data)
   people_lib.check_unseen(workdir, data)
@@ -166,6 +166,7 @@ def _describe(config: ConfigDict, data: Data, people: People) -> dict[str, Any]:
     },
     **({"attackers": attackers} if len(known) else {}),
     "unreadable": list(data.source.unreadable),
+    "faceless": list(data.source.faceless),
   }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags, logging
 
 from jaxpriv.data import alignment, array_record, pipeline, sources
-from jaxpriv.training import progress
+from jaxpriv.training import progress, unlabelled, witnesses
 from launch import common
 
 _BATCH = 64
@@ -35,6 +35,10 @@ _FORMAT = flags.DEFINE_enum(
 _MAX_BAD_SHARE = flags.DEFINE_float(
   "max_bad_share", 0.05, "Share of unreadable images that is tolerated.", 0, 1
 )
+_FACE_THRESHOLD = flags.DEFINE_float(
+    "face_threshold", witnesses.FACE, "Folder: faces without labels are found"
+    " with scores above this; 0 finds none.", 0, 1
+)  # fmt: skip
 
 
 def pack(
@@ -86,11 +90,13 @@ def main(argv: list[str]) -> None:
       name=_NAME.value,
       split=_SPLIT.value,
       sets=tuple(_SETS.value),
+      align=_ALIGN.value,
+      face_threshold=_FACE_THRESHOLD.value,
     )
   )
   with common.errors_name_flags():
     source = sources.Framed(
-      sources.open_unframed(data),
+      sources.open_unframed(data, unlabelled.find(data)),
       _SIZE.value,
       _ALIGN.value,
       max_bad_share=_MAX_BAD_SHARE.value,

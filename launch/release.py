@@ -50,6 +50,10 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", None, "Stop when a larger share of the images is"
     " unreadable; by default the share of the training run.",
 )  # fmt: skip
+_FACE_THRESHOLD = flags.DEFINE_float(
+    "face_threshold", None, "Folder: faces without labels are found with scores"
+    " above this, by default that of the training run; 0 finds none.", 0, 1
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -65,6 +69,7 @@ def main(argv: list[str]) -> None:
       _NAME.value,
       tuple(_SETS.value),
       _MAX_BAD_SHARE.value,
+      _FACE_THRESHOLD.value,
     )
   with common.errors_name_flags():
     release.release(_WORKDIR.value, _OUTPUT.value, mesh_lib.make_mesh(), place)

@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import app, flags
 
-from jaxpriv.data import alignment, images, labels
+from jaxpriv.data import alignment, found_faces, images, labels
 from jaxpriv.data.landmarks import standard_landmarks
 from jaxpriv.metrics import detection, verification
 from jaxpriv.models.pretrained import blazeface, frames
+from jaxpriv.training import unlabelled as unlabelled_lib
 from jaxpriv.training import witnesses
 
 _FACES = flags.DEFINE_string(
@@ -27,7 +28,12 @@ _FACES = flags.DEFINE_string(
 )
 _STEP = flags.DEFINE_integer("step", 1, "Of photographs in which to detect.")
 _PARTS = flags.DEFINE_list(
-  "parts", ["speed", "detection", "recognition", "attributes"], "What to run."
+  "parts",
+  ["speed", "detection", "recognition", "attributes", "unlabelled"],
+  "What to run.",
+)
+_THRESHOLD = flags.DEFINE_float(
+  "face_threshold", witnesses.FACE, "Of the part unlabelled."
 )
 
 _FAR = 1e-3
@@ -291,10 +297,95 @@ def speed() -> None:
     print(f"| {name} | {side} | {32 / min(times):.0f} |", flush=True)
 
 
+def unlabelled() -> None:
+  """As programs frame photographs whose labels they do not know."""
+  print("\n| set | photographs | of several faces | framed, IoU >= .5, as drawn"
+        " | redrawn by the constants | of the surest face |"
+        " aligned apart, px of 112: mean | median |")  # fmt: skip
+  print("|---|---|---|---|---|---|---|---|")
+  labelled = lambda row: bool(row["x0"] and row["points"])
+  sets = {name: of_set(name, labelled) for name in ("london", "canada")}
+  ytf = of_set("ytf_keypoints", labelled)
+  sets["ytf_keypoints"] = Photographs(ytf.rows[:: _STEP.value])
+  for name, photographs in sets.items():
+    _print_framed(name, photographs)
+  _print_groups(of_set("dlib_groups"))
+  scenes = [
+    row
+    for row in of_set("misc_backgrounds").rows
+    if "rainbow" in row["file"]  # the others show a person
+  ]
+  animals = of_set("afhq_samples").rows
+  for name, rows in (("scenes without a face", scenes), ("animals", animals)):
+    found = _search(rows)
+    some = [file for file, faces in found.items() if faces]
+    print(f"{name}: {sum(map(len, found.values()))} faces in {len(some)} of"
+          f" {len(rows)} photographs", some[:8])  # fmt: skip
+  smiling = of_set("london", lambda row: not row["points"]).rows
+  for name, rows in (("london, smiling", smiling), ("orl", of_set("orl").rows)):
+    counts = np.array([len(faces) for faces in _search(rows).values()])
+    print(f"{name}: faces in {(counts > 0).sum()} of {len(rows)} photographs,"
+          f" several in {(counts > 1).sum()}")  # fmt: skip
+
+
+def _search(rows):
+  """Found faces of the files of rows, which are kept."""
+  names = list(dict.fromkeys(row["file"] for row in rows))
+  place = pathlib.Path(_FACES.value)
+  return unlabelled_lib.search(place, names, _THRESHOLD.value)
+
+
+def _print_framed(name, photographs):
+  found = _search(photographs.rows)
+  truth = np.stack(
+    [photographs.numbers(c) for c in ("x0", "y0", "x1", "y1")], 1
+  )
+  nothing = np.full(4, np.nan)
+  extent = lambda faces: labels.extent(faces[0]) if faces else nothing
+  of_file = [found[row["file"]] for row in photographs.rows]
+  largest = [found_faces.largest_first(faces) for faces in of_file]
+  ours, surest = (np.stack([*map(extent, of)]) for of in (largest, of_file))
+  custom = blazeface.HULL_OF_68 if "ytf" in name else blazeface.HEAD
+  share = lambda boxes: f"{(_overlaps(boxes, truth) >= 0.5).mean():.2%}"
+  redrawn = lambda boxes: share(blazeface.redrawn(boxes, custom))
+  there = np.isfinite(ours).all(1)
+  five = [labels.five_points(faces[0]) for faces in largest if faces]
+  apart = _apart(np.stack(five), photographs.points()[there])
+  several = sum(len(faces) > 1 for faces in of_file)
+  print(f"| {name} | {len(ours)} | {several} | {share(ours)} |"
+        f" {redrawn(ours)} | {redrawn(surest)} | {apart.mean():.2f} |"
+        f" {np.median(apart):.2f} |", flush=True)  # fmt: skip
+
+
+def _apart(found: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+  """How far apart crops [N] are: mean distance of five points, px of 112."""
+  template = np.broadcast_to(alignment.arcface_template(112), found.shape)
+  ours, theirs = (
+    alignment.transform_points(alignment.similarity(five, template), labelled)
+    for five in (found, labelled)
+  )
+  return np.linalg.norm(ours - theirs, axis=-1).mean(1)
+
+
+def _print_groups(groups):
+  found, hits, right = _search(groups.rows), 0, 0
+  truth: dict[str, list] = {}
+  for row in groups.rows:
+    truth.setdefault(row["file"], []).append(labels.extent(row))
+  for file, boxes in truth.items():
+    ours = np.array([labels.extent(face) for face in found[file]])
+    shared = detection.iou(np.array(boxes)[:, None], ours.reshape(1, -1, 4))
+    hits += (shared.max(1, initial=0) >= 0.5).sum()
+    right += (shared.max(0, initial=0) >= 0.5).sum()
+  count = sum(map(len, found.values()))
+  print(f"dlib_groups: {hits} of {len(groups)} faces found; of {count} found"
+        f" {right} are faces")  # fmt: skip
+
+
 def main(argv: list[str]) -> None:
   del argv
   parts = dict(speed=speed, detection=detecting, recognition=recognition,
-               attributes=attributes)  # fmt: skip
+               attributes=attributes, unlabelled=unlabelled)  # fmt: skip
   for part in _PARTS.value:
     parts[part]()
 

@@ -92,6 +92,16 @@ def decode(
   return rgb.transpose(turn) if turn is not None else rgb
 
 
+def upright(image: Image.Image, reduce: float = 1.0) -> Image.Image:
+  """Decodes to an image that can be cut any number of times.
+
+  That of `decode` may still say that it is to be turned, and one that was
+  opened and decoded small stays small. Arguments and errors are those of
+  `decode`.
+  """
+  return Image.fromarray(np.asarray(decode(image, reduce)))
+
+
 def encode(pixels: np.ndarray, image_format: str = "jpeg") -> bytes:
   """Encodes uint8 [H, W, 3] as JPEG of quality 95 or as PNG."""
   buffer = io.BytesIO()

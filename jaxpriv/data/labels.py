@@ -28,7 +28,12 @@ import numpy as np
 from absl import logging
 
 from jaxpriv.data import landmarks
-from jaxpriv.data.records import DOMAINS, LANDMARKS, DataError
+from jaxpriv.data.records import (
+  ARCFACE_LANDMARKS,
+  DOMAINS,
+  LANDMARKS,
+  DataError,
+)
 
 Row = dict[str, str]
 
@@ -101,6 +106,42 @@ def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
   return [row for row in rows if not sets or _cell(row, "set") in sets]
 
 
+def is_framed(row: Row) -> bool:
+  """Whether a row names a box or points."""
+  return bool(_cell(row, "points")) or all(_cell(row, c) for c in _BOX)
+
+
+def extent(row: Row) -> np.ndarray:
+  """The box [4] of a framed row, or that around its points.
+
+  Raises:
+    DataError: a cell is no number.
+  """
+  cells = [_cell(row, column) for column in _BOX]
+  if all(cells):
+    return np.array(_numbers(cells, row, "labels.csv"))
+  flat = _numbers(_flat(_cell(row, "points")), row, "labels.csv")
+  x, y = flat[::2], flat[1::2]
+  return np.array([min(x), min(y), max(x), max(y)])
+
+
+def five_points(row: Row) -> np.ndarray:
+  """The five points [5, 2] of a row with points of a known markup.
+
+  Raises:
+    DataError: a cell is no number.
+  """
+  flat = _numbers(_flat(_cell(row, "points")), row, "labels.csv")
+  standard = landmarks.standard_landmarks(np.array(flat).reshape(1, -1, 2))
+  assert standard is not None
+  return standard[0, : len(ARCFACE_LANDMARKS)]
+
+
+def is_human(row: Row) -> bool:
+  """Whether a row is of a person, or may be."""
+  return _domain(row) == DOMAINS[0]
+
+
 def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
   """Turns the cells of rows into arrays; errors mention `path`.
 
@@ -134,10 +175,7 @@ def _cell(row: Row, column: str) -> str:
 def _people(rows, path):
   names = [(row.get("identity") or "").strip() for row in rows]
   explicit = [_cell(row, "domain") for row in rows]
-  domains = [
-    domain or (name if name in DOMAINS else DOMAINS[0])
-    for domain, name in zip(explicit, names)
-  ]
+  domains = [_domain(row) for row in rows]
   for domain in domains:
     if domain not in DOMAINS:
       raise DataError(
@@ -151,6 +189,11 @@ def _people(rows, path):
   number = {name: i for i, name in enumerate(people)} | {"": -1}
   identities = np.array([number[name] for name in names], np.int32)
   return identities, people, np.array([*map(DOMAINS.index, domains)], np.int32)
+
+
+def _domain(row: Row) -> str:
+  name = (row.get("identity") or "").strip()
+  return _cell(row, "domain") or (name if name in DOMAINS else DOMAINS[0])
 
 
 def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
@@ -252,7 +295,7 @@ def _points_by_markup(rows, path):
     cell = _cell(row, "points")
     if not cell:
       continue
-    flat = _numbers(cell.replace(";", ",").split(","), row, path)
+    flat = _numbers(_flat(cell), row, path)
     if len(flat) % 2:
       raise DataError(
         f"{path}, {row['file']}: the column points holds {len(flat)} numbers;"
@@ -265,6 +308,10 @@ def _points_by_markup(rows, path):
     count: (where, np.array(drawn).reshape(-1, count, 2))
     for count, (where, drawn) in groups.items()
   }
+
+
+def _flat(points: str) -> list[str]:
+  return points.replace(";", ",").split(",")
 
 
 def _numbers(cells, row, path) -> list[float]:

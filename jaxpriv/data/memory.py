@@ -52,6 +52,7 @@ class InMemory(Source):
       self.identities = np.asarray(origin.identities)[rows]
       self.identity_names = origin.identity_names
       self.max_faces = origin.max_faces
+      self.faceless = origin.faceless
 
   def __getitem__(self, index: int) -> Record:
     return {name: array[index] for name, array in self.arrays.items()}

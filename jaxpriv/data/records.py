@@ -123,6 +123,7 @@ class Source(abc.ABC):
       Otherwise records are read one by one.
     unreadable: descriptions of the images found unreadable so far; a pipeline
       adds to them.
+    faceless: names of the photographs left out since no face was found there.
     max_bad_share: share of unreadable images above which a run stops.
     image_size: side of the images, where all have one size.
     max_faces: the faces that a scene has room for; 0 if a record is one face.
@@ -134,6 +135,7 @@ class Source(abc.ABC):
   attribute_values: np.ndarray | None = None
   default_attributes: tuple[str, ...] = ()
   batched: bool = False
+  faceless: tuple[str, ...] = ()
   max_bad_share: float = 0.05
   max_faces: int = 0
 

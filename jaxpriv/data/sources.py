@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxpriv.data import alignment
+from jaxpriv.data.found_faces import Found
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
 
@@ -21,7 +22,9 @@ SOURCES = (*IMAGE_SOURCES, "feature_pools")
 
 
 def open_source(
-  config: Any, progress: Callable[[int, int], None] | None = None
+  config: Any,
+  progress: Callable[[int, int], None] | None = None,
+  found: Found | None = None,
 ) -> Source:
   """Opens the source of a data config.
 
@@ -35,6 +38,7 @@ def open_source(
       procedural and folder; 0 for one face a record); for feature_pools also
       own and pools.
     progress: called with (images done, of how many) while a cache is filled.
+    found: faces of a folder's photographs that no label frames.
 
   Returns:
     A source of records with image uint8 [image_size, image_size, 3] and with
@@ -46,8 +50,8 @@ def open_source(
     DataError: the data do not exist or do not match the config.
   """
   if config.source == "feature_pools":
-    return _open_pools(config, progress)
-  source = open_unframed(config)
+    return _open_pools(config, progress, found)
+  source = open_unframed(config, found)
   names = _choose_attributes(source, words(config.attributes), config)
   framed = Framed(
     source, config.image_size, config.align, names, config.max_bad_share
@@ -60,7 +64,7 @@ def words(values: Sequence[str]) -> tuple[str, ...]:
   return tuple(name for value in values for name in value.split(",") if name)
 
 
-def _open_pools(config, progress) -> Source:
+def _open_pools(config, progress, found) -> Source:
   from jaxpriv.data.feature_pools import FeaturePools
   from jaxpriv.data.pool import Pool, check_alike
 
@@ -90,11 +94,19 @@ def _open_pools(config, progress) -> Source:
     )
   own = config.copy_and_resolve_references()
   own.source = config.own
-  return FeaturePools(open_source(own, progress), pools)
+  return FeaturePools(open_source(own, progress, found), pools)
 
 
-def open_unframed(config: Any) -> Source:
-  """Opens a source with its images and attributes as they are stored."""
+def open_unframed(config: Any, found: Found | None = None) -> Source:
+  """Opens a source with its images and attributes as they are stored.
+
+  Args:
+    config: see `open_source`.
+    found: likewise.
+
+  Raises:
+    DataError: the data do not exist or do not match the config.
+  """
   if config.get("max_faces", 0):
     return _open_scenes(config)
   # Imported where needed: one source's library is not required by the others.
@@ -112,7 +124,7 @@ def open_unframed(config: Any) -> Source:
   if config.source == "folder":
     from jaxpriv.data.folder import FolderSource
 
-    return FolderSource(config.path, words(config.sets))
+    return FolderSource(config.path, words(config.sets), found)
   if config.source == "tfds":
     from jaxpriv.data.tfds_source import TfdsSource
 
@@ -172,6 +184,7 @@ class Framed(Source):
     self.identity_names = source.identity_names
     self.batched = source.batched
     self.max_faces = source.max_faces
+    self.faceless = source.faceless
     self._source = source
     self._align = align
     self.image_size = image_size

@@ -25,6 +25,10 @@ OTHER = "another run"
 APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
 
 
+# Keys of a description of data that name folders and files.
+PRIVATE = ("path", "unreadable", "faceless")
+
+
 def results_of(
   workdir: epath.Path, config: ConfigDict, parameters: str
 ) -> Results | None:
@@ -88,7 +92,7 @@ def public_results(results: Results) -> Results:
   header = {k: v for k, v in results.header.items() if k != "config"}
   if "data" in header:
     header["data"] = {
-      k: v for k, v in header["data"].items() if k not in ("path", "unreadable")
+      k: v for k, v in header["data"].items() if k not in PRIVATE
     }
   guarantee = header.get("privacy")
   if guarantee:
@@ -142,6 +146,7 @@ def write(
     content |= {
       "counts": job.photographs.counts(),
       "framing": job.photographs.framing(job.config.data.align),
+      "found": job.photographs.found(),
       # Names of files may name people, and places in the input tell the order.
       "unreadable": [
         f"{name} is left out"

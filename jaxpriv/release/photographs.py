@@ -6,12 +6,14 @@ import os
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jaxpriv.data import alignment, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.reports import card as card_lib
+from jaxpriv.training import unlabelled, witnesses
 from jaxpriv.training.mechanism import Target
 
 
@@ -24,6 +26,8 @@ class Input(NamedTuple):
     name: of a TFDS set.
     sets: folder: values of the column "set"; () is all.
     max_bad_share: stop when more are unreadable; None: that of the run.
+    face_threshold: folder: faces without labels are found with scores above
+      this, 0: not at all; None: that of the run.
   """
 
   path: str
@@ -31,6 +35,7 @@ class Input(NamedTuple):
   name: str = ""
   sets: tuple[str, ...] = ()
   max_bad_share: float | None = None
+  face_threshold: float | None = None
 
 
 class Photographs(NamedTuple):
@@ -38,6 +43,7 @@ class Photographs(NamedTuple):
 
   raw: Any
   source: sources.Framed
+  threshold: float = 0.0
 
   def framing(self, align: str) -> dict[str, int]:
     """How many readable faces are framed by each of `alignment.ALIGNMENTS`."""
@@ -59,11 +65,28 @@ class Photographs(NamedTuple):
   def counts(self) -> dict[str, int]:
     """How many there are; complete once all have been read."""
     read, lost = len(self.source), len(self.source.unreadable)
-    return {"read": read, "written": read - lost, "unreadable": lost}
+    counts = {"read": read, "written": read - lost, "unreadable": lost}
+    if self.source.faceless:
+      counts["faceless"] = len(self.source.faceless)
+    return counts
+
+  def found(self) -> dict[str, float]:
+    """How many faces a detector found, from which score on; {}: it was not."""
+    marks = getattr(self.raw, "found", np.zeros(0, bool))
+    count = int(marks.sum())
+    return {"faces": count, "threshold": self.threshold} if count else {}
 
 
-def open_input(place: Input, target: Target) -> Photographs:
+def open_input(
+  place: Input, target: Target, workdir: epath.PathLike = ""
+) -> Photographs:
   """Opens photographs, framed as in training, with the attributes to keep.
+
+  Args:
+    place: the input.
+    target: what is released.
+    workdir: of the run, where the faces that were found in photographs without
+      labels are drawn, outside of all that is released; "" for nowhere.
 
   Raises:
     DataError: they are not there, or lack an attribute that is released.
@@ -72,12 +95,29 @@ def open_input(place: Input, target: Target) -> Photographs:
   data = config.data.copy_and_resolve_references()
   data.source, data.path, data.name = place.source, place.path, place.name
   data.sets, data.cache = place.sets, False
-  raw = sources.open_unframed(data)
+  threshold = place.face_threshold
+  if threshold is None:
+    threshold = data.get("face_threshold", witnesses.FACE)
+  data.face_threshold = threshold
+  sheet = f"samples/found_in_{epath.Path(place.path).name}.png"
+  found = unlabelled.find(
+    data, epath.Path(workdir) / sheet if workdir else None
+  )
+  raw = sources.open_unframed(data, found)
   # Attributes that the mechanism does not keep on purpose are to stay hidden.
   kept = words(config.release.attributes) or target.kept
   choice = config.data.attributes if kept is None else kept
   names = [name for name in choice if name in raw.attribute_names]
   absent = [name for name in kept or () if name not in names]
+  if absent and not raw.attribute_names and not config.release.attributes:
+    # Of photographs without any label images are all that can be released.
+    logging.warning(
+      "%s names no attributes: labels.csv of the release will have none (%s are"
+      " kept in the images)",
+      place.path,
+      ", ".join(absent),
+    )
+    absent = []
   if absent:
     raise DataError(
       f"what is released is labelled with {', '.join(absent)}, which"
@@ -87,9 +127,8 @@ def open_input(place: Input, target: Target) -> Photographs:
     )
   share = place.max_bad_share
   share = data.max_bad_share if share is None else share
-  return Photographs(
-    raw, sources.Framed(raw, data.image_size, data.align, names, share)
-  )
+  framed = sources.Framed(raw, data.image_size, data.align, names, share)
+  return Photographs(raw, framed, threshold)
 
 
 def key(
@@ -113,6 +152,7 @@ def key(
     "--source": place.source,
     "--name": place.name,
     "--sets": list(place.sets),
+    "--face_threshold": place.face_threshold,
     "list of images": listing.hexdigest(),
     "attributes": list(source.attribute_names),
   }

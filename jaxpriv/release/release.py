@@ -54,7 +54,9 @@ def release(
   products = products_of(target)
   _check_input(target, products, place)
   card.released_config(target.config)  # refused now, not when all is written
-  photographs = photographs_lib.open_input(place, target) if place else None
+  photographs = (
+    photographs_lib.open_input(place, target, workdir) if place else None
+  )
   if photographs:
     mechanism.fitting([target], photographs.labels())
   parameters = target.trained.sha256()
@@ -134,8 +136,9 @@ def _tell(
   if "counts" in content:
     counts = content["counts"]
     logging.info(
-        "%d photographs protected; left out as unreadable, and named above: %d;"
-        " faces framed %s", counts["written"], counts["unreadable"],
+        "%d photographs protected; left out, and named above: %d as unreadable,"
+        " %d as no face was found; faces framed %s", counts["written"],
+        counts["unreadable"], counts.get("faceless", 0),
         card_lib.framed(content["framing"]),
     )  # fmt: skip
   nouns = " and ".join(product.noun for product in products)

@@ -6,9 +6,10 @@
 | products | name -> facts, a dict: what is released |
 | config | nested dict; its hash is added as config_sha256 |
 | parameters_sha256 | string |
-| counts | dict: read, written, unreadable |
+| counts | dict: read, written, unreadable; faceless: no face was found |
 | unreadable | one line for each image that could not be read |
 | framing | dict: how many faces were framed by each of FRAMED |
+| found | dict: faces that a detector found, threshold of its scores; or empty |
 | results | `jaxpriv.reports.results.Results`, or None: nothing was measured |
 | proven | sentences on what holds for every attacker |
 | not_protected | sentences to add to what is always said |
@@ -212,11 +213,19 @@ def _missing(card: Mapping[str, Any]) -> list[str]:
   noun = "image" if number == 1 else "images"
   text = f"{wording.count(number)} {noun} could not be read"
   if not number:
-    text = "Nothing: every image could be read."
+    text = "Every image could be read."
+    if not card["counts"].get("faceless"):
+      text = "Nothing: every image could be read."
   elif unreadable:  # they may be counted and not named
     text += f":\n\n{md.bullets(unreadable)}"
   else:
     text += "."
+  if faceless := card["counts"].get("faceless", 0):
+    text += (
+      f"\n\nNo face was found in {wording.count(faceless)} further"
+      f" {'photograph' if faceless == 1 else 'photographs'}, and nothing of"
+      f" {'it is' if faceless == 1 else 'them is'} here."
+    )
   return ["## What is missing", text]
 
 
@@ -227,4 +236,9 @@ def _made(card: Mapping[str, Any]) -> Iterator[str]:
       yield f"{key.replace('_', ' ')}: {md.code(card[key])}"
   if card.get("framing"):
     yield f"faces framed: {framed(card['framing'])}"
+  if found := card.get("found"):
+    yield (
+      f"faces found by a detector: {wording.count(found['faces'])}, of scores"
+      f" above {found['threshold']:g}"
+    )
   yield "the whole configuration: `card.json`"

@@ -111,7 +111,7 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
     settings=[
       (title, list(flatten(tree)), title != "Configuration")
       for title, tree in (
-        ("Data", _without(data, "unreadable")),
+        ("Data", _without(data, "unreadable", "faceless")),
         ("Time", header.get("timing")),
         ("Environment", header.get("environment")),
         ("Configuration", header.get("config")),
@@ -121,9 +121,9 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
   )
 
 
-def _without(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _without(tree: Mapping[str, Any], *keys: str) -> dict[str, Any]:
   """Leaves out empty entries, such as no phase without privacy."""
-  return {k: v for k, v in tree.items() if k != key and v}
+  return {k: v for k, v in tree.items() if k not in keys and v}
 
 
 def _phases(curves: Curves) -> Iterator[tuple[str, list]]:

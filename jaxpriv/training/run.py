@@ -21,19 +21,34 @@ from jaxpriv.training import (
   progress,
   seeds,
   transfer,
+  unlabelled,
 )
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
+# Where a run directory shows the faces that were found in photographs.
+FOUND = "samples/found_faces.png"
 
-def open_data(config: ConfigDict) -> Data:
-  """Opens the source of `config.data`, splits it by person, numbers people."""
+
+def open_data(config: ConfigDict, workdir: epath.PathLike = "") -> Data:
+  """Opens the source of `config.data`, splits it by person, numbers people.
+
+  Args:
+    config: of the run.
+    workdir: where to draw the faces that were found in photographs without
+      labels, as `FOUND`; "" for nowhere.
+
+  Raises:
+    DataError: the data do not exist or do not match the config.
+  """
+  sheet = epath.Path(workdir) / FOUND if workdir else None
+  found = unlabelled.find(config.data, sheet)
   with progress.bar("data", 1, unit="image") as advance:
 
     def report(done, total):
       advance(done, total=total)
 
-    source = sources.open_source(config.data, progress=report)
+    source = sources.open_source(config.data, report, found)
   # In this order: a ConfigDict sorts its keys.
   shares = {name: config.data.splits[name] for name in dataset.SPLITS}
   return dataset.split_data(source, shares, config.seed, config.data.split_by)

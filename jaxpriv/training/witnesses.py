@@ -191,6 +191,7 @@ def find(
     marker: landmarks.
     photographs: of `images.open_image`.
   """
+  photographs = [images.upright(photograph) for photograph in photographs]
   placed = whole(detector.frame, photographs)
   found = read(detector, crops(detector.frame, photographs, placed))
   back = lambda placed, points: alignment.transform_points(
