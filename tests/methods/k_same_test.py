@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxpriv.methods import k_same
+from jaxpriv.privacy import microaggregation
 
 # Few sizes, so that few programs are compiled.
 ROWS, SIDE = 24, 6
@@ -111,7 +112,7 @@ def test_a_face_is_in_the_group_that_it_starts():
   # So far from the origin that distances are nothing but rounding.
   points = 1e3 + 1e-3 * np.random.default_rng(22).normal(size=(ROWS, 36))
   group = np.asarray(
-    k_same.groups(
+    microaggregation.groups(
       jnp.asarray(points, jnp.float32),
       jnp.ones(ROWS, bool),
       jnp.zeros(ROWS, jnp.int32),
