@@ -18,6 +18,8 @@ CONFIG = re.compile(r"--config=(configs/\w+\.py)(?::([\w,]+))?")
 ALL = (
   "baseline.py:demo,gaussian_blur",
   "baseline.py:demo,k_same",
+  "baseline.py:demo,k_same_net",
+  "baseline.py:demo,lowkey",
   "deep_poisoning.py:demo",
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",

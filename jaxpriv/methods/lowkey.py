@@ -202,12 +202,11 @@ def perturbed(
   low, high = jnp.maximum(x - limit, 0), jnp.minimum(x + limit, 1)
   clear = [jax.lax.stop_gradient(embed(x)) for embed in ensemble]
 
-  def gain(x):
-    seen = (x, smoothed(x, sigma))
+  def gain(y):
+    seen = jnp.concatenate([y, smoothed(y, sigma)])
     return sum(
-      jnp.sum(distance(features, embed(one)))
+      jnp.sum(distance(jnp.concatenate([features] * 2), embed(seen)))
       for features, embed in zip(clear, ensemble, strict=True)
-      for one in seen
     )
 
   def ascend(step, y):
@@ -217,7 +216,10 @@ def perturbed(
     jax.random.key(seed), x.shape[1:], minval=-START, maxval=START
   )
   y = jnp.clip(x + start, low, high)
-  return jax.lax.fori_loop(0, steps, ascend, y).astype(images.dtype)
+  # XLA's convolution gradients crawl in a loop on a CPU.
+  unroll = jax.default_backend() == "cpu"
+  y = jax.lax.fori_loop(0, steps, ascend, y, unroll=unroll or None)
+  return y.astype(images.dtype)
 
 
 def distance(a: jax.Array, b: jax.Array) -> jax.Array:

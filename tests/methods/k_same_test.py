@@ -9,7 +9,6 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxpriv.methods import k_same
-from jaxpriv.privacy import microaggregation
 
 # Few sizes, so that few programs are compiled.
 ROWS, SIDE = 24, 6
@@ -106,22 +105,6 @@ def test_groups_follow_the_paper(k):
     left = [i for i in left if i not in group]
   released = np.asarray(k_same.k_same(x, k)).reshape(ROWS, -1)
   np.testing.assert_allclose(released, expected, atol=1e-6)
-
-
-def test_a_face_is_in_the_group_that_it_starts():
-  # So far from the origin that distances are nothing but rounding.
-  points = 1e3 + 1e-3 * np.random.default_rng(22).normal(size=(ROWS, 36))
-  group = np.asarray(
-    microaggregation.groups(
-      jnp.asarray(points, jnp.float32),
-      jnp.ones(ROWS, bool),
-      jnp.zeros(ROWS, jnp.int32),
-      3,
-    )
-  )
-  for number in range(ROWS // 3):
-    assert group[np.flatnonzero(group >= number)[0]] == number
-  assert (np.bincount(group) == 3).all()
 
 
 def test_release_is_the_mean_of_people_not_of_images():
