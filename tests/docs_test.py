@@ -24,8 +24,8 @@ ALL = (
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",
 )
-# What the page on adding a method adds.
-NEW = ("controls.weaker", "attacks.my_attack")
+# What pages add to the configs.
+NEW = ("controls.lowkey", "controls.weaker", "attacks.my_attack")
 
 
 def name(page):

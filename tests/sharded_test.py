@@ -274,9 +274,10 @@ def test_eight_devices_equal_one(name):
         assert apart.mean() < 1e-5, f"{name}/{phase}: {apart.sum()} values"
         continue
       if phase == "lowkey":
-        # A gradient of nearly 0 has either sign, and takes a pixel either way.
+        # A gradient of nearly 0 has either sign, by rounding of what was
+        # trained, and takes a pixel either way. See also lowkey_test.py.
         apart = ~np.isclose(a, b, atol=2e-3)
-        assert apart.mean() < 1e-2, f"{name}/{phase}: {apart.sum()} values"
+        assert apart.mean() < 0.1, f"{name}/{phase}: {apart.sum()} values"
         continue
       # Sums in another order, then two Adam steps, which divide by their size.
       np.testing.assert_allclose(

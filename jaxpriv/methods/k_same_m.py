@@ -36,6 +36,7 @@ from jaxpriv.data import alignment
 from jaxpriv.data.records import AFLW_LANDMARKS, ARCFACE_LANDMARKS
 from jaxpriv.errors import SettingError
 from jaxpriv.privacy import microaggregation
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Outputs, Phase, untrained
 
 # ArcFace's five among the points of AFLW.
@@ -139,17 +140,23 @@ def k_same_m(
       most images lack one of the five points of ArcFace. Under `jax.jit` values
       cannot be looked at: the output is then NaN.
   """
+  landmarks = jnp.asarray(landmarks, jnp.float32)
   people, padding = microaggregation.people_of(
     len(images), identity, padding, k
   )
-  landmarks = jnp.asarray(landmarks, jnp.float32)
   refused = _refused(landmarks, padding)
   if not isinstance(refused, jax.core.Tracer) and refused:
     raise ValueError(
       "k-Same-M needs eyes, nose and corners of the mouth of at least half of"
       " the images: give their landmarks"
     )
-  return _k_same_m(images, landmarks, people, padding, k, components)
+  return mesh_lib.everywhere(
+    partial(_k_same_m, k=k, components=components),
+    images,
+    landmarks,
+    people,
+    padding,
+  )
 
 
 def _points(landmarks):

@@ -48,7 +48,9 @@ class FaceGenerator(nn.Module):
         f" {len(self.widths)} times: take a multiple of {factor}, or fewer"
         " widths"
       )
-    inputs = [nn.Dense(self.units, name="code")(code)]
+    # As embeddings begin: one of N is to count as much as the attributes.
+    each = nn.initializers.normal(1.0)
+    inputs = [nn.Dense(self.units, kernel_init=each, name="code")(code)]
     if attributes.shape[1]:
       inputs.append(nn.Dense(self.units, name="attributes")(attributes))
     x = nn.relu(jnp.concatenate(inputs, 1))

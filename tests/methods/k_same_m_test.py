@@ -10,6 +10,7 @@ from scipy.interpolate import RBFInterpolator
 from jaxpriv.data import alignment
 from jaxpriv.data.records import LANDMARKS
 from jaxpriv.methods import k_same_m
+from jaxpriv.training import mesh as mesh_lib
 from tests.methods.k_same_test import best_rank1, members
 
 ROWS, SIDE = 12, 16
@@ -189,6 +190,23 @@ def test_too_few_people_or_landmarks():
   )
   # A release tells identities before it reads a photograph.
   assert not k_same_m.unfit(config, {"identity": np.arange(ROWS)})
+
+
+def test_every_photograph_of_a_set_on_eight_devices():
+  """It hung where its sums were divided over devices."""
+  images, landmarks = faces(7, rows=32)
+  mesh = mesh_lib.make_mesh()
+  with jax.set_mesh(mesh):
+    batch = mesh_lib.put_batch({"x": images, "points": landmarks}, mesh)
+    run = jax.jit(
+      lambda batch: k_same_m.k_same_m(
+        batch["x"], batch["points"], 2, components=4
+      ),
+      out_shardings=mesh_lib.batch_sharding(mesh),
+    )
+    got = mesh_lib.fetch(run(batch))
+  expected = k_same_m.k_same_m(images, landmarks, 2, components=4)
+  np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_phase():

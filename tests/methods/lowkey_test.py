@@ -11,7 +11,8 @@ from jaxpriv.data import pretrained
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import lowkey
-from jaxpriv.training import mechanism, pictures
+from jaxpriv.training import inference, mechanism, pictures
+from jaxpriv.training import mesh as mesh_lib
 from tests import tiny
 
 ROWS, SIDE, FEATURES = 4, 8, 5
@@ -156,6 +157,24 @@ def test_phases():
     config.model.recognisers = {}
   with pytest.raises(SettingError, match="needs a recogniser"):
     lowkey.phases(config)
+
+
+def test_eight_devices_equal_one():
+  """Of the same recognisers; those of sharded_test.py differ by rounding."""
+  *own, last = lowkey.phases(tiny.baseline("lowkey"))
+  batch = tiny.batch(16)
+  shown = inference.as_float({k: jnp.asarray(v) for k, v in batch.items()})
+  states = {
+    phase.name: phase.method.init(jax.random.key(0), shown, {}) for phase in own
+  }
+  one, eight = (
+    inference.predict(
+      last.method.outputs.image, {}, states, [batch], mesh_lib.make_mesh(count)
+    )
+    for count in (1, 8)
+  )
+  assert (np.abs(one - eight) > 1e-5).mean() < 1e-3
+  assert np.abs(one - batch["image"] / 255).max() > 0.01
 
 
 def test_what_is_not_fetched_is_named(tmp_path, monkeypatch):
