@@ -3,6 +3,7 @@
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from jaxpriv.training import mesh as mesh_lib
