@@ -260,6 +260,12 @@ def controls() -> ConfigDict:
       k_same=averages("pixel"),
       k_same_eigen=averages("eigen"),
       k_same_select=averages("select"),
+      k_same_m=dict(
+        method="k_same_m",
+        model=dict(k=5, components=64),
+        phases=dict(k_same_m=dict(steps=0)),
+        release=dict(batch_size=0),
+      ),
     )
   )
 

@@ -18,12 +18,14 @@ CONFIG = re.compile(r"--config=(configs/\w+\.py)(?::([\w,]+))?")
 ALL = (
   "baseline.py:demo,gaussian_blur",
   "baseline.py:demo,k_same",
+  "baseline.py:demo,k_same_net",
+  "baseline.py:demo,lowkey",
   "deep_poisoning.py:demo",
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",
 )
-# What the page on adding a method adds.
-NEW = ("controls.weaker", "attacks.my_attack")
+# What pages add to the configs.
+NEW = ("controls.lowkey", "controls.weaker", "attacks.my_attack")
 
 
 def name(page):

@@ -20,6 +20,9 @@ from jaxpriv.methods import (
   dp_multitask,
   embedded_autoencoder,
   k_same,
+  k_same_m,
+  k_same_net,
+  lowkey,
 )
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, inference
@@ -154,6 +157,9 @@ METHODS = {
   "k_same": lambda: same("pixel"),
   "k_same_eigen": lambda: same("eigen"),
   "k_same_select": lambda: same("select"),
+  "k_same_m": lambda: k_same_m.phases(tiny.baseline("k_same_m", k=2)),
+  "k_same_net": lambda: k_same_net.phases(tiny.baseline("k_same_net", k=2)),
+  "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
 }
 
 
@@ -224,7 +230,7 @@ def results(name):
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
-  if name.endswith(("task", "people", "heads")):
+  if name.endswith(("task", "people", "heads", "same_m")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name.startswith("poisoned"):
     batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
@@ -266,6 +272,12 @@ def test_eight_devices_equal_one(name):
         # Dots are drawn at rounded places, and one may fall to either side.
         apart = ~np.isclose(a, b, rtol=2e-3, atol=2e-3)
         assert apart.mean() < 1e-5, f"{name}/{phase}: {apart.sum()} values"
+        continue
+      if phase == "lowkey":
+        # A gradient of nearly 0 has either sign, by rounding of what was
+        # trained, and takes a pixel either way. See also lowkey_test.py.
+        apart = ~np.isclose(a, b, atol=2e-3)
+        assert apart.mean() < 0.1, f"{name}/{phase}: {apart.sum()} values"
         continue
       # Sums in another order, then two Adam steps, which divide by their size.
       np.testing.assert_allclose(

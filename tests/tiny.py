@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from configs import baseline as baseline_config
 from configs import deep_poisoning as deep_poisoning_config
 from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
@@ -34,6 +35,28 @@ def embedded_autoencoder(argument="demo", **model):
       options.update(
         steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2
       )
+  return config
+
+
+def baseline(kind, **model):
+  config = baseline_config.get_config(f"demo,{kind}")
+  with config.unlocked():
+    config.evaluation.witnesses = ()
+    config.data.image_size = SIDE
+    config.data.attributes = ("Male", "Smiling")
+    config.data.num_people = PEOPLE
+    if kind == "k_same_net":
+      config.model.generator.update(widths=(16, 8, 8), units=16)
+    if kind == "lowkey":
+      config.model.steps = 2
+      config.model.recognisers.iresnet.update(
+        depths=(1, 1), width=8, features=16
+      )
+      config.model.recognisers.vgg.update(depths=(1, 1), width=8, features=16)
+    config.model.update(model)
+    for options in config.phases.values():
+      options.update(batch_size=16, optimizer="sgd", learning_rate=1e-2)
+      options.steps = 3 if options.steps else 0
   return config
 
 

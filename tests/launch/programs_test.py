@@ -16,6 +16,7 @@ from PIL import Image
 
 from configs import baseline
 from jaxpriv.attacks.threat import People
+from jaxpriv.data import alignment
 from jaxpriv.data.memory import InMemory
 from jaxpriv.training import export, mechanism
 from jaxpriv.training import mesh as mesh_lib
@@ -248,6 +249,9 @@ def controls(config, people, mesh):
 
 def two_of_each(config, mesh, people=6):
   batch = tiny.batch(2 * people, side=16)
+  rng = np.random.default_rng(0)
+  five = alignment.arcface_template(16) + rng.normal(size=(2 * people, 5, 2))
+  batch["landmarks"][:, :5] = five
   identities = np.repeat(np.arange(people, dtype=np.int32), 2)
   photographs = InMemory({**batch, "identity": identities}, ("Male", "Smiling"))
   return People(config, "", mesh, photographs, photographs)
@@ -257,7 +261,7 @@ def test_every_baseline_can_be_attacked(mesh):
   """Programs are tested with two baselines; the others are attacked here."""
   config = baseline.get_config("demo,gaussian_blur")
   config.mechanism = "another"
-  for name in ("k_same", "k_same_eigen", "k_same_select"):
+  for name in ("k_same", "k_same_eigen", "k_same_select", "k_same_m"):
     config.controls[name].model.k = 2
   people = two_of_each(config, mesh)
   images = people.test.arrays["image"]

@@ -107,22 +107,6 @@ def test_groups_follow_the_paper(k):
   np.testing.assert_allclose(released, expected, atol=1e-6)
 
 
-def test_a_face_is_in_the_group_that_it_starts():
-  # So far from the origin that distances are nothing but rounding.
-  points = 1e3 + 1e-3 * np.random.default_rng(22).normal(size=(ROWS, 36))
-  group = np.asarray(
-    k_same.groups(
-      jnp.asarray(points, jnp.float32),
-      jnp.ones(ROWS, bool),
-      jnp.zeros(ROWS, jnp.int32),
-      3,
-    )
-  )
-  for number in range(ROWS // 3):
-    assert group[np.flatnonzero(group >= number)[0]] == number
-  assert (np.bincount(group) == 3).all()
-
-
 def test_release_is_the_mean_of_people_not_of_images():
   x = faces(12, 5)
   # Person 0 has four images; with one other person they weigh one half.
