@@ -153,7 +153,8 @@ def random_changes(
     image = augmentation.augment(key, batch["image"], options.augmentation)
     return {**batch, "image": image}
 
-  return [augment] * bool(options.augment) + [transform] * bool(transform)
+  changes = [augment] if options.augment else []
+  return [*changes, transform] if transform else changes
 
 
 def combined(
