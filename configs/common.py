@@ -164,6 +164,8 @@ def dp() -> ConfigDict:
       group_clip_norms=ConfigDict(),
       per_layer=False,  # clip each layer separately
       allocation="uniform",  # of noise to groups, or "dimension"
+      # Random views of an image whose gradients are averaged before the clip.
+      augmentation_multiplicity=1,
       microbatch_size=0,  # units a device works on at once; 0: the fastest
     )
   )

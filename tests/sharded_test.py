@@ -7,7 +7,6 @@ the time is compilation, so what two methods train alike is trained once.
 
 import dataclasses
 import functools
-from importlib import metadata
 
 import jax
 import numpy as np
@@ -29,7 +28,7 @@ from jaxpriv.training import builders, combinators, inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 from tests import tiny
-from tests.training import builders_test, star
+from tests.training import builders_test, star, toys
 
 
 def plain(kind, strength):
@@ -64,6 +63,13 @@ def private_people():
   return private(
     multi_task(), unit="person", rows_per_unit=2, microbatch_size=1,
     per_layer=True, allocation="dimension",
+  )  # fmt: skip
+
+
+def private_views_of_people():
+  return private(
+    multi_task(), unit="person", rows_per_unit=2, microbatch_size=1,
+    augmentation_multiplicity=2,
   )  # fmt: skip
 
 
@@ -146,6 +152,7 @@ METHODS = {
   "multi_task": multi_task,
   "private_multi_task": private_multi_task,
   "private_people": private_people,
+  "private_views_of_people": private_views_of_people,
   "private_heads": private_heads,
   "private_eeae": private_eeae,
   "private_internal": private_internal,
@@ -161,14 +168,6 @@ METHODS = {
   "k_same_net": lambda: k_same_net.phases(tiny.baseline("k_same_net", k=2)),
   "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
 }
-
-
-# With both flags of the other tests (see conftest.py), XLA compiles a step of
-# the feature selection network to other numbers on eight devices than on one;
-# with either alone it does not.
-CAREFUL = {}
-if metadata.version("jaxlib") < "0.11":
-  CAREFUL = {"xla_cpu_use_fusion_emitters": True}
 
 
 def run(phases, devices, batches, finished):
@@ -197,7 +196,7 @@ def run(phases, devices, batches, finished):
           s, f, inference.as_float(b), k
         ),
         out_shardings=(shardings, mesh_lib.replicated(mesh)),
-        compiler_options=CAREFUL,
+        compiler_options=toys.CAREFUL,
       )
       metrics = {}
       for i, batch in enumerate(batches):

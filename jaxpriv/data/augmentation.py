@@ -36,6 +36,11 @@ class Augmentation(NamedTuple):
   saturation: float = 0.1
 
 
+def varies(options: Augmentation) -> bool:
+  """Tells whether options, or anything with their fields, change an image."""
+  return any(getattr(options, name) for name in Augmentation._fields)
+
+
 _SWAPPED = landmarks.mirrored(LANDMARKS)
 
 

@@ -59,6 +59,9 @@ class Plan:
     allocation: "uniform" noise, the same on every parameter, or "dimension":
       groups get more or less, for the least noise at the same privacy.
     microbatch_size: units that a device works on at once.
+    augmentation_multiplicity: random views of each row of a unit whose
+      gradients are averaged before the clip. It changes no sensitivity, and so
+      stands in no account.
     seed: the seed of the batches; secret, as the noise is.
   """
 
@@ -75,6 +78,7 @@ class Plan:
   per_layer: bool = False
   allocation: str = "uniform"
   microbatch_size: int | None = None
+  augmentation_multiplicity: int = 1
   seed: int = 0
 
   @property
@@ -277,6 +281,7 @@ def make_plans(
       per_layer=options.per_layer,
       allocation=options.allocation,
       microbatch_size=options.microbatch_size or _microbatch_size(options),
+      augmentation_multiplicity=options.augmentation_multiplicity,
     )
     for (name, batch, _), count in zip(phases, steps, strict=True)
   }
@@ -352,7 +357,7 @@ def _microbatch_size(options) -> int:
   """The fastest microbatch size in `launch.benchmark dp`."""
   rows = 8 if jax.default_backend() == "cpu" else 64
   per_unit = options.images_per_person if options.unit == "person" else 1
-  return max(rows // per_unit, 1)
+  return max(rows // (per_unit * options.augmentation_multiplicity), 1)
 
 
 def _check(options, phases, units):
@@ -382,6 +387,12 @@ def _check(options, phases, units):
     )
   if options.unit == "person" and options.images_per_person < 1:
     refuse(f"config.dp.images_per_person = {options.images_per_person} below 1")
+  if options.augmentation_multiplicity < 1:
+    refuse(
+      "config.dp.augmentation_multiplicity ="
+      f" {options.augmentation_multiplicity}: it is the number of views of an"
+      " image, 1 or more"
+    )
   for name, batch, _ in phases:
     if not 1 <= batch <= units:
       refuse(

@@ -1,6 +1,6 @@
 """Combinators `Method -> Method`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -60,3 +60,16 @@ def with_transform(
     return method.step(state, frozen, transform(draw, batch), key)
 
   return method._replace(step=step)
+
+
+def in_turn(
+  transforms: Sequence[Callable[[jax.Array, dict], dict]],
+) -> Callable[[jax.Array, dict], dict]:
+  """One transform made of several, each with a key of its own."""
+
+  def transform(key, batch):
+    for i, one in enumerate(transforms):
+      batch = one(jax.random.fold_in(key, i), batch)
+    return batch
+
+  return transform

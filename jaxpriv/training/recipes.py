@@ -4,7 +4,7 @@ Each takes the options of one phase (`configs.common.phase`), so that EMA,
 augmentation, accumulation and the optimizer are settings of any of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -51,8 +51,13 @@ def supervised_phase(
     plan: Plan | None = None, private_grad: Callable = private.private_grad
   ) -> Method:
     grad, schedule = gradient(options), options
+    changes = random_changes(options, transform)
     if plan:
-      grad = private_grad(plan)
+      view = None
+      if plan.augmentation_multiplicity > 1:
+        _check_varied(name, options, transform, plan)
+        view, changes = combinators.in_turn(changes), []
+      grad = private_grad(plan, view)
       # The schedule ends where the budget does.
       schedule = options.copy_and_resolve_references()
       schedule.steps = plan.steps
@@ -70,9 +75,22 @@ def supervised_phase(
     if not validated:
       outputs = method.outputs._replace(losses=None)
       method = method._replace(outputs=outputs)
-    return combined(method, options, transform)
+    return combined(method, options, changes)
 
   return Phase(name, needs, build(), build)
+
+
+def _check_varied(name, options, transform, plan) -> None:
+  """Raises SettingError where all views of an image would be alike."""
+  varied = options.augment and augmentation.varies(options.augmentation)
+  if not (varied or transform):
+    count = plan.augmentation_multiplicity
+    raise SettingError(
+      f"config.dp.augmentation_multiplicity = {count}, and nothing varies the"
+      f" images of phase {name}: {count} equal views would cost {count} times"
+      f" as much and change nothing. Set config.phases.{name}.augment and"
+      " strengths in its augmentation, or leave the multiplicity at 1"
+    )
 
 
 def adversarial_phase(
@@ -112,7 +130,8 @@ def adversarial_phase(
     clip_norm=options.clip_norm,
     outputs=outputs,
   )
-  return Phase(name, needs, combined(method, options, transform))
+  changes = random_changes(options, transform)
+  return Phase(name, needs, combined(method, options, changes))
 
 
 def gradient(options: ConfigDict) -> builders.Gradient:
@@ -122,19 +141,30 @@ def gradient(options: ConfigDict) -> builders.Gradient:
   return builders.value_and_grad
 
 
-def combined(method, options, transform=None) -> Method:
-  """The method with EMA, augmentation and `transform`, as options ask."""
+def random_changes(
+  options: ConfigDict, transform: Callable | None = None
+) -> list[Callable]:
+  """What varies a batch, in order: the augmentation, then `transform`.
+
+  Each is (key, batch) -> batch.
+  """
+
+  def augment(key, batch):
+    image = augmentation.augment(key, batch["image"], options.augmentation)
+    return {**batch, "image": image}
+
+  changes = [augment] if options.augment else []
+  return [*changes, transform] if transform else changes
+
+
+def combined(
+  method: Method, options: ConfigDict, changes: Sequence[Callable]
+) -> Method:
+  """The method with EMA, as options ask, and with `random_changes`."""
   if options.ema:
     method = combinators.with_ema(method, options.ema)
-  if transform:
-    method = combinators.with_transform(method, transform)
-  if options.augment:
-
-    def augment(key, batch):
-      image = augmentation.augment(key, batch["image"], options.augmentation)
-      return {**batch, "image": image}
-
-    method = combinators.with_transform(method, augment)
+  for change in reversed(changes):
+    method = combinators.with_transform(method, change)
   return method
 
 

@@ -70,6 +70,42 @@ def test_a_mirrored_region_has_mirrored_labels(batch):
   np.testing.assert_allclose(pose, same * [-1, 1, -1])
 
 
+def test_labels_of_drawn_regions_are_where_their_pixels_are():
+  """A dot on a corner of an eye is found where the label has it."""
+  size, dot = 64, (30.0, 25.0)
+  config = dp_multitask_config.get_config("demo")
+  options = config.model
+  which = AFLW_LANDMARKS.index("left_eye_left")
+  mirrored = AFLW_LANDMARKS.index("right_eye_right")
+  y, x = np.mgrid[:size, :size]
+  image = np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / 8)
+  landmarks = np.full((1, len(LANDMARKS), 2), np.nan, np.float32)
+  landmarks[0, views_lib.POINTS + which] = dot
+  batch = {
+    "image": jnp.asarray(np.tile(image[None, :, :, None], (8, 1, 1, 3))),
+    "box": jnp.tile(jnp.array([[20.0, 16, 44, 46]]), (8, 1)),
+    "landmarks": jnp.asarray(np.tile(landmarks, (8, 1, 1))),
+    "visibility": jnp.ones((8, len(LANDMARKS)), jnp.int8),
+    "pose": jnp.zeros((8, 3)),
+  }
+  made = views_lib.drawn(jax.random.key(0), batch, options)
+  points = np.asarray(views_lib.labels(batch, made, None)["landmarks"][0])
+  flips = set()
+  for row in range(8):
+    for region in range(options.near):
+      flipped = bool(made["mirrored"][row, region])
+      point = points[row, region, mirrored if flipped else which]
+      crop = np.asarray(made["crops"][row, region, :, :, 0])
+      top, left = np.unravel_index(crop.argmax(), crop.shape)
+      expected = point * options.side / options.context
+      middle = (options.side - 1) / 2
+      np.testing.assert_allclose(
+        [left - middle, top - middle], expected, atol=1.0
+      )
+      flips.add(flipped)
+  assert flips == {True, False}
+
+
 def test_what_a_region_does_not_show_is_not_learned_from_it(batch):
   box = np.asarray(batch["box"])
   centre = (box[:, :2] + box[:, 2:]) / 2

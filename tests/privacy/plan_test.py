@@ -85,11 +85,39 @@ def test_steps_that_are_not_paid_for_are_refused():
     (dict(unit="face"), "it is image or person"),
     (dict(unit="person", images_per_person=0), "images_per_person"),
     (dict(allocation="all"), "uniform or dimension"),
+    (dict(augmentation_multiplicity=0), "augmentation_multiplicity = 0"),
   ],
 )
 def test_bad_settings_are_named(change, message):
   with pytest.raises(plan.BudgetError, match=message):
     plan.make_plans(options(**change), PHASES, 1000)
+
+
+@pytest.mark.parametrize(
+  "change,units",
+  [
+    (dict(), 8),
+    (dict(augmentation_multiplicity=4), 2),
+    (dict(augmentation_multiplicity=16), 1),
+    (dict(unit="person", images_per_person=2, augmentation_multiplicity=2), 2),
+    (dict(augmentation_multiplicity=4, microbatch_size=5), 5),
+  ],
+)
+def test_as_many_views_are_worked_on_at_once_as_rows_were(change, units):
+  made = plan.make_plans(options(**change), PHASES, 1000)["one"]
+  assert made.microbatch_size == units
+  views = change.get("augmentation_multiplicity", 1)
+  assert made.augmentation_multiplicity == views
+
+
+def test_views_cost_no_privacy():
+  one, eight = (
+    plan.make_plans(options(augmentation_multiplicity=n), PHASES, 1000)["one"]
+    for n in (1, 8)
+  )
+  assert one.noise_multiplier == eight.noise_multiplier
+  assert one.stddevs(PARAMS) == eight.stddevs(PARAMS)
+  eight.check_ledger(one.ledger())
 
 
 def test_a_batch_is_no_larger_than_the_data():

@@ -1,10 +1,14 @@
 import jax
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 
 from configs import common
+from jaxpriv.errors import SettingError
 from jaxpriv.models.poisoning import FeatureNet
+from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import recipes
+from tests.training import toys
 
 
 def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
@@ -28,3 +32,38 @@ def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
   assert np.abs(here - there).max() > 1e-2
   np.testing.assert_allclose(both, here + there, atol=1e-5)
   np.testing.assert_allclose(again, both, atol=1e-5)
+
+
+STILL = dict(
+  flip=False, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0
+)
+
+
+@pytest.mark.parametrize(
+  "changes,transform,alike",
+  [
+    (dict(), None, False),
+    (dict(augment=False), None, True),
+    (dict(augmentation=STILL), None, True),
+    (dict(augmentation={**STILL, "shift": 0.1}), None, False),
+    (dict(augment=False), lambda key, batch: batch, False),
+  ],
+)
+def test_several_views_that_are_alike_are_refused(changes, transform, alike):
+  phase = recipes.supervised_phase(
+    "toy",
+    toys.Net("group"),
+    toys.regression_loss,
+    common.phase(4, 8, **changes),
+    transform=transform,
+  )
+  plan = lambda views: Plan(
+    units=40, unit="image", rows_per_unit=1, batch_size=8, steps=4,
+    noise_multiplier=1.0, augmentation_multiplicity=views,
+  )  # fmt: skip
+  phase.private(plan(1))
+  if not alike:
+    phase.private(plan(2))
+    return
+  with pytest.raises(SettingError, match="multiplicity = 2, .* phase toy"):
+    phase.private(plan(2))
