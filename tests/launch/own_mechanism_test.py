@@ -9,6 +9,7 @@ import io
 import json
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import linen as nn
