@@ -222,7 +222,7 @@ def _k_same_m(images, landmarks, people, padding, k, components):
   shape, texture = decode(average)
   released = jax.lax.map(
     lambda pair: _synthesise(
-      *pair, frame, mean_shape, used, face, side, corner
+      pair[0], pair[1], frame, mean_shape, used, face, side, corner
     ),
     (
       shape.reshape(count, -1, 2),

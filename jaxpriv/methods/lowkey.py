@@ -32,6 +32,7 @@ Decided here:
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dm_pix
 import jax
@@ -134,7 +135,7 @@ def phases(config: ConfigDict) -> list[Phase]:
   ]
 
   def protect(state, frozen, batch):
-    own = [
+    own: list[Any] = [
       functools.partial(
         MarginRecogniser(network, people).apply,
         variables(frozen[name]),
@@ -162,7 +163,8 @@ def _backbone(settings):
 
 
 def _pretrained(name: str) -> Embed:
-  network, params = NETWORKS[name], pretrained.load(name)
+  network = NETWORKS[name]
+  params: Any = pretrained.load(name)
 
   def embed(images):
     framed = from_aligned(network.frame, images)
