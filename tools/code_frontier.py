@@ -6,11 +6,14 @@ takes FSN, PEN and the external autoencoder of a finished run, trains an
 internal one for each code, and lets the attackers of config.attacks at all of
 them. A code is "places x numbers @ noise": `4x4x4@0` is the paper's at the demo
 scale, `3@0.5` is pooled, three numbers with a noise of 0.5. Writes
-frontier.json with all findings, and frontier.md. Interrupted, it goes on.
+frontier.json with all findings, frontier.md, and a chart, frontier.svg: the
+strongest attacker of each code with its interval (blue), what is proven
+(green), and three times chance (red). Interrupted, it goes on.
 """
 
 import json
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 from absl import flags
 from etils import epath
@@ -105,6 +108,7 @@ def write(workdir: epath.Path, findings: dict[str, list[Finding]]) -> None:
   }
   files.atomic_write(workdir / "frontier.json", json.dumps(rows, indent=1))
   files.atomic_write(workdir / "frontier.md", table(findings))
+  files.atomic_write(workdir / "frontier.svg", chart(findings))
 
 
 def strongest(findings: list[Finding], attack: str) -> Finding:
@@ -122,6 +126,34 @@ def strongest(findings: list[Finding], attack: str) -> Finding:
   )
 
 
+def kinds(rows: list[Finding]) -> dict[str, Finding]:
+  """The strongest attacker of each kind."""
+  plain = [row for row in rows if "embedding map" not in row.by]
+  return {
+    "naive": strongest(plain, "naive"),
+    "reverse": strongest(plain, "reverse"),
+    "parrot": strongest(plain, "parrot"),
+    "map": strongest(rows, "embedding map"),
+  }
+
+
+def male(rows: list[Finding]) -> tuple[float, float]:
+  """Accuracy of the best fresh predictor, and of the best on originals."""
+  found = [row for row in rows if row.claim == "attribute Male"]
+  before = [row.ceiling.value for row in found if row.ceiling]
+  return max(row.value for row in found), max(before)
+
+
+def proven(code: Code) -> float | None:
+  """The bound on every attacker; None without noise.
+
+  That of a code with places is far beyond anything that is measured.
+  """
+  if not (code.noise and code.pooled):
+    return None
+  return leakage.gain(code.noise, code.numbers)
+
+
 def table(findings: dict[str, list[Finding]]) -> str:
   """The strongest attacker of each kind in multiples of chance, and Male."""
   lines = [
@@ -129,24 +161,86 @@ def table(findings: dict[str, list[Finding]]) -> str:
     "|---|---|---|---|---|---|---|---|",
   ]
   for text, rows in findings.items():
-    code = Code.parse(text)
-    bound = ""
-    if code.noise and code.pooled:
-      bound = f"{leakage.gain(code.noise, code.numbers):.2f}"
-    plain = [row for row in rows if "embedding map" not in row.by]
-    kinds = {
-      "naive": plain, "reverse": plain, "parrot": plain, "embedding map": rows,
-    }  # fmt: skip
-    cells: list[Any] = [
-      _times(strongest(some, kind)) for kind, some in kinds.items()
+    bound = proven(Code.parse(text))
+    after, before = male(rows)
+    cells = [
+      text,
+      f"{bound:.2f}" if bound else "",
+      *(_times(row) for row in kinds(rows).values()),
+      f"{100 * after:.1f}%",
+      f"{100 * (before - after):.1f}",
     ]
-    male = [row for row in rows if row.claim == "attribute Male"]
-    best = max(male, key=lambda row: row.value)
-    assert best.ceiling is not None
-    before = max(row.ceiling.value for row in male if row.ceiling)
-    cells += [f"{100 * best.value:.1f}%", f"{100 * (before - best.value):.1f}"]
-    lines.append(f"| {' | '.join([text, bound, *cells])} |")
+    lines.append(f"| {' | '.join(cells)} |")
   return "\n".join(lines) + "\n"
+
+
+LEFT, TOP, WIDE, HIGH = 60, 30, 560, 330  # of the chart, in pixels
+LOW, HIGHEST = 0.5, 64.0  # multiples of chance that it shows
+
+
+def chart(findings: dict[str, list[Finding]]) -> str:
+  """The frontier as SVG: the strongest attacker over what is read of Male."""
+  points = []
+  for text, rows in findings.items():
+    worst = max(
+      kinds(rows).values(), key=lambda row: row.value / (row.floor or 1)
+    )
+    assert worst.floor is not None
+    times = [x / worst.floor for x in (worst.value, worst.low, worst.high)]
+    points.append((text, male(rows)[0], times, proven(Code.parse(text))))
+  first = min(point[1] for point in points) - 0.01
+  last = max(point[1] for point in points) + 0.01
+  across = lambda share: LEFT + WIDE * (share - first) / (last - first)
+  span = math.log(HIGHEST / LOW)
+  down = lambda x: (
+    TOP + HIGH * (1 - math.log(min(max(x, LOW), HIGHEST) / LOW) / span)
+  )
+  text = lambda x, y, words, anchor="middle": (
+    f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+  )
+  line = lambda x0, y0, x1, y1, style: (
+    f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" {style}/>'
+  )
+  parts = [
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 40}'
+    f' {TOP + HIGH + 60}" font-family="sans-serif" font-size="13">',
+    '<rect width="100%" height="100%" fill="#fff"/>',
+    text(LEFT, 18, "strongest attacker, multiples of chance", "start"),
+    text(
+      LEFT + WIDE / 2, TOP + HIGH + 45,
+      "Male read in the release by a fresh predictor",
+    ),
+  ]  # fmt: skip
+  for times in (0.5, 1, 2, 4, 8, 16, 32, 64):
+    style = 'stroke="#333"' if times == 1 else 'stroke="#ddd"'
+    parts += [
+      line(LEFT, down(times), LEFT + WIDE, down(times), style),
+      text(LEFT - 8, down(times) + 4, f"{times:g}", "end"),
+    ]
+  parts.append(
+    line(
+      LEFT, down(3), LEFT + WIDE, down(3),
+      'stroke="#b00" stroke-dasharray="4 4"',
+    )
+  )  # fmt: skip
+  for percent in range(math.ceil(100 * first), math.floor(100 * last) + 1, 2):
+    x = across(percent / 100)
+    parts.append(text(x, TOP + HIGH + 20, f"{percent}%"))
+  for name, share, (value, low, high), bound in points:
+    x = across(share)
+    parts += [
+      line(x, down(low), x, down(high), 'stroke="#06c" stroke-width="2"'),
+      f'<circle cx="{x:.1f}" cy="{down(value):.1f}" r="5" fill="#06c"/>',
+      text(x + 9, down(value) + 4, name, "start"),
+    ]
+    if bound:
+      parts.append(
+        line(
+          x - 9, down(bound), x + 9, down(bound),
+          'stroke="#080" stroke-width="3"',
+        )
+      )  # fmt: skip
+  return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def _times(row: Finding) -> str:
