@@ -36,7 +36,6 @@ from jaxpriv.data import alignment
 from jaxpriv.data.records import AFLW_LANDMARKS, ARCFACE_LANDMARKS
 from jaxpriv.errors import SettingError
 from jaxpriv.privacy import microaggregation
-from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Outputs, Phase, untrained
 
 # ArcFace's five among the points of AFLW.
@@ -58,7 +57,6 @@ HELD = np.array(
 # Of splines, in units of the square: points are rarely exact to a hundredth.
 SMOOTHING = 1e-3
 ITERATIONS = 3  # of the Procrustes analysis
-AT_ONCE = 16  # images synthesised at once, which bounds the memory
 
 
 def phases(config: ConfigDict) -> list[Phase]:
@@ -150,13 +148,7 @@ def k_same_m(
       "k-Same-M needs eyes, nose and corners of the mouth of at least half of"
       " the images: give their landmarks"
     )
-  return mesh_lib.everywhere(
-    partial(_k_same_m, k=k, components=components),
-    images,
-    landmarks,
-    people,
-    padding,
-  )
+  return _k_same_m(images, landmarks, people, padding, k, components)
 
 
 def _points(landmarks):
@@ -220,6 +212,8 @@ def _k_same_m(images, landmarks, people, padding, k, components):
   count = max(rows // k, 1)
   average = microaggregation.means(encode, group, people.present)[:count]
   shape, texture = decode(average)
+  # One after the other. It bounds the memory; and LAPACK solves a batch by the
+  # threads that another device of the same CPU may be holding: both then hang.
   released = jax.lax.map(
     lambda pair: _synthesise(
       pair[0], pair[1], frame, mean_shape, used, face, side, corner
@@ -228,7 +222,6 @@ def _k_same_m(images, landmarks, people, padding, k, components):
       shape.reshape(count, -1, 2),
       texture.reshape(count, height, width, channels),
     ),
-    batch_size=AT_ONCE,
   )
   # Gathered by group, so that the releases of a group are equal to the bit.
   output = released[group[people.slot]]

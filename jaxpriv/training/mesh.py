@@ -108,19 +108,6 @@ def gather(tree: Any) -> Any:
   return jax.lax.with_sharding_constraint(tree, P()) if _auto() else tree
 
 
-def everywhere(fn: Callable, *args: Any) -> Any:
-  """fn(*args) computed by every device alike, of whole arguments.
-
-  For a function of all rows at once, of many small parts. Divided over devices
-  it would be as many sums that wait for each other, for ever where a CPU has
-  fewer threads than they take.
-  """
-  if not _auto():
-    return fn(*args)
-  whole = jax.shard_map(fn, in_specs=P(), out_specs=P(), check_vma=False)
-  return whole(*args)
-
-
 def _auto() -> bool:
   mesh = jax.sharding.get_abstract_mesh()
   return not (mesh.empty or AxisType.Manual in mesh.axis_types)

@@ -193,7 +193,7 @@ def test_too_few_people_or_landmarks():
 
 
 def test_every_photograph_of_a_set_on_eight_devices():
-  """It hung where its sums were divided over devices."""
+  """It hung where splines were solved for several groups at once."""
   images, landmarks = faces(7, rows=32)
   mesh = mesh_lib.make_mesh()
   with jax.set_mesh(mesh):

@@ -3,7 +3,6 @@
 import math
 
 import jax
-import numpy as np
 import pytest
 
 from jaxpriv.training import mesh as mesh_lib
@@ -65,21 +64,3 @@ def test_devices_of_a_process_are_neighbours(monkeypatch):
   owners = dict(zip(devices, (1, 0, 0, 1, 1, 0, 0, 1), strict=True))
   order = mesh_lib.ordered(devices, lambda device: owners[device])
   assert [owners[device] for device in order] == [0] * 4 + [1] * 4
-
-
-def test_everywhere_computes_whole_arguments_on_every_device(mesh):
-  seen = []
-
-  def double(x):
-    seen.append(x.shape)
-    return 2 * x.cumsum()
-
-  x = np.arange(16, dtype=np.float32)
-  expected = 2 * x.cumsum()
-  np.testing.assert_array_equal(mesh_lib.everywhere(double, x), expected)
-  run = jax.jit(lambda x: mesh_lib.everywhere(double, x))
-  with jax.set_mesh(mesh):
-    batch = mesh_lib.put_batch({"x": x}, mesh)["x"]
-    np.testing.assert_array_equal(run(batch), expected)
-    text = run.lower(batch).compile().as_text()
-  assert set(seen) == {(16,)} and "all-reduce" not in text
