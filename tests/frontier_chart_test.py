@@ -1,10 +1,10 @@
-"""The table of tools.code_frontier."""
+"""The table of tools.frontier_chart."""
 
 import pytest
 
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.privacy import leakage
-from tools.code_frontier import Code, table
+from tools.frontier_chart import Code, table
 
 
 def test_codes_are_read_as_they_are_written():
