@@ -216,7 +216,7 @@ def _k_same_m(images, landmarks, people, padding, k, components):
   # threads that another device of the same CPU may be holding: both then hang.
   released = jax.lax.map(
     lambda pair: _synthesise(
-      *pair, frame, mean_shape, used, face, side, corner
+      pair[0], pair[1], frame, mean_shape, used, face, side, corner
     ),
     (
       shape.reshape(count, -1, 2),

@@ -30,8 +30,8 @@ Decided here:
   evaluation that is also of the ensemble is no independent one.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dm_pix
 import jax
@@ -135,11 +135,7 @@ def phases(config: ConfigDict) -> list[Phase]:
 
   def protect(state, frozen, batch):
     own = [
-      functools.partial(
-        MarginRecogniser(network, people).apply,
-        variables(frozen[name]),
-        method="embed",
-      )
+      _trained(MarginRecogniser(network, people), frozen[name])
       for name, network in backbone.items()
     ]
     return perturbed(
@@ -161,8 +157,19 @@ def _backbone(settings):
   return backbones.make(settings.architecture, **own)
 
 
+def _trained(network: MarginRecogniser, state: Any) -> Embed:
+  weights = variables(state)
+
+  def embed(images: jax.Array) -> jax.Array:
+    features: Any = network.apply(weights, images, method="embed")
+    return features
+
+  return embed
+
+
 def _pretrained(name: str) -> Embed:
-  network, params = NETWORKS[name], pretrained.load(name)
+  network = NETWORKS[name]
+  params = {k: jnp.asarray(v) for k, v in pretrained.load(name).items()}
 
   def embed(images):
     framed = from_aligned(network.frame, images)
