@@ -30,7 +30,6 @@ Decided here:
   evaluation that is also of the ensemble is no independent one.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -135,12 +134,8 @@ def phases(config: ConfigDict) -> list[Phase]:
   ]
 
   def protect(state, frozen, batch):
-    own: list[Any] = [
-      functools.partial(
-        MarginRecogniser(network, people).apply,
-        variables(frozen[name]),
-        method="embed",
-      )
+    own = [
+      _trained(MarginRecogniser(network, people), frozen[name])
       for name, network in backbone.items()
     ]
     return perturbed(
@@ -162,9 +157,19 @@ def _backbone(settings):
   return backbones.make(settings.architecture, **own)
 
 
+def _trained(network: MarginRecogniser, state: Any) -> Embed:
+  weights = variables(state)
+
+  def embed(images: jax.Array) -> jax.Array:
+    features: Any = network.apply(weights, images, method="embed")
+    return features
+
+  return embed
+
+
 def _pretrained(name: str) -> Embed:
   network = NETWORKS[name]
-  params: Any = pretrained.load(name)
+  params = {k: jnp.asarray(v) for k, v in pretrained.load(name).items()}
 
   def embed(images):
     framed = from_aligned(network.frame, images)
