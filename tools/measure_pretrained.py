@@ -174,16 +174,20 @@ def recognition() -> None:
       row(f"ytf_keypoints, first and last, points {what}", pixels, ytf)
 
 
+def labelled_sets() -> dict[str, Photographs]:
+  """Photographs with a box and points."""
+  labelled = lambda row: bool(row["x0"] and row["points"])
+  sets = {name: of_set(name, labelled) for name in ("london", "canada")}
+  ytf = of_set("ytf_keypoints", labelled)
+  return {**sets, "ytf_keypoints": Photographs(ytf.rows[:: _STEP.value])}
+
+
 def detecting() -> None:
   print("\n| set | photographs | score > .5 | > .7 | IoU >= .5, as found |"
         " redrawn as fitted to half the people, other half | redrawn by the"
         " constants | median IoU |")  # fmt: skip
   print("|---|---|---|---|---|---|---|---|")
-  labelled = lambda row: bool(row["x0"] and row["points"])
-  sets = {name: of_set(name, labelled) for name in ("london", "canada")}
-  ytf = of_set("ytf_keypoints", labelled)
-  sets["ytf_keypoints"] = Photographs(ytf.rows[:: _STEP.value])
-  for name, photographs in sets.items():
+  for name, photographs in labelled_sets().items():
     _print_boxes(name, photographs)
   _print_aligned(of_set("london"))
   scenes = of_set("misc_backgrounds")
@@ -303,11 +307,7 @@ def unlabelled() -> None:
         " | redrawn by the constants | of the surest face |"
         " aligned apart, px of 112: mean | median |")  # fmt: skip
   print("|---|---|---|---|---|---|---|---|")
-  labelled = lambda row: bool(row["x0"] and row["points"])
-  sets = {name: of_set(name, labelled) for name in ("london", "canada")}
-  ytf = of_set("ytf_keypoints", labelled)
-  sets["ytf_keypoints"] = Photographs(ytf.rows[:: _STEP.value])
-  for name, photographs in sets.items():
+  for name, photographs in labelled_sets().items():
     _print_framed(name, photographs)
   _print_groups(of_set("dlib_groups"))
   scenes = [

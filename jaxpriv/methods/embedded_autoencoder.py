@@ -156,7 +156,7 @@ def _networks(config: ConfigDict) -> dict[str, Any]:
 
 
 def _code_shape(config: ConfigDict) -> tuple[int, int, int]:
-  """Of one image's code: places high and wide, and numbers at each."""
+  """The shape of the code of one image: height, width, channels."""
   model = config.model
   side = config.data.image_size // (2 * math.prod(model.external.strides))
   return (*((1, 1) if model.code.pooled else (side, side)), model.code.code)

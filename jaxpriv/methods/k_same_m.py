@@ -54,7 +54,8 @@ BACKGROUND = 0.5
 HELD = np.array(
   [[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)]
 )
-# Of splines, in units of the square: points are rarely exact to a hundredth.
+# Splines may miss their points: these are rarely exact to a hundredth of the
+# side.
 SMOOTHING = 1e-3
 ITERATIONS = 3  # of the Procrustes analysis
 

@@ -110,7 +110,7 @@ def phases(config: ConfigDict) -> list[Phase]:
   )
 
   def inputs(batch, frozen=None):
-    # Of people who are no proxies the code is 0.
+    # People who are no proxies have a code of zeros.
     code = jax.nn.one_hot(batch["identity"], proxies)
     return code, signs(batch["attributes"])
 

@@ -126,7 +126,7 @@ def true_accepts(
   probe_ids: np.ndarray,
   fars: Sequence[float],
 ) -> list[np.ndarray | None]:
-  """Which probes are accepted as the person whom the gallery shows.
+  """Tells which probes are taken for their own person in the gallery.
 
   Every probe is compared with every row of the gallery by the cosine, and each
   threshold is that of `threshold_at_far` over all pairs of two people. Nearly

@@ -110,7 +110,7 @@ def open_input(
   names = [name for name in choice if name in raw.attribute_names]
   absent = [name for name in kept or () if name not in names]
   if absent and not raw.attribute_names and not config.release.attributes:
-    # Of photographs without any label images are all that can be released.
+    # Without any labels, the images alone are released.
     logging.warning(
       "%s names no attributes: labels.csv of the release will have none (%s are"
       " kept in the images)",

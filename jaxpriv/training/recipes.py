@@ -144,7 +144,7 @@ def gradient(options: ConfigDict) -> builders.Gradient:
 def random_changes(
   options: ConfigDict, transform: Callable | None = None
 ) -> list[Callable]:
-  """What varies a batch, in order: the augmentation, then `transform`.
+  """The random changes of a batch, in order: augmentation, then `transform`.
 
   Each is (key, batch) -> batch.
   """

@@ -31,7 +31,7 @@ from jaxpriv.data.sources import words
 from jaxpriv.training import detection, pictures, progress, witnesses
 
 NETWORKS = ("blazeface", "landmarks")
-# Of the search: what was found by another one is found again.
+# Kept results of another version of the search are not used.
 VERSION = 1
 # Photographs whose faces are kept together, and those in memory at once.
 _KEPT_TOGETHER = 256

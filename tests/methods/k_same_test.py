@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxpriv.methods import k_same
+from tests.methods.closed_set import assert_hidden, best_rank1, members
 
 # Few sizes, so that few programs are compiled.
 ROWS, SIDE = 24, 6
@@ -31,26 +32,6 @@ def options(variant, seed, rows=ROWS):
   if variant == "select":
     return {"attributes": rng.integers(-1, 2, (rows, 3)).astype(np.int8)}
   return {}
-
-
-def members(released):
-  """Lists of rows that were released as the same image, to the bit."""
-  flat = np.asarray(released).reshape(len(released), -1)
-  _, group = np.unique(flat, axis=0, return_inverse=True)
-  return [np.flatnonzero(group == g) for g in range(group.max() + 1)]
-
-
-def best_rank1(released, owner):
-  """Rank-1 over people of the best function of a released image there is.
-
-  A recogniser, whatever it knows, gives one answer to one image. The best one
-  answers each distinct image with the person whose share in it is largest.
-  """
-  share = 1 / np.bincount(owner)[owner]
-  total = 0.0
-  for rows in members(released):
-    total += np.bincount(owner[rows], share[rows]).max()
-  return total / len(np.unique(owner))
 
 
 @settings(max_examples=60, deadline=None)
@@ -83,13 +64,7 @@ def test_people_with_several_photographs(seed, k, variant):
     )
   )
   assert (released[padding] == 0).all()
-  released, owner = released[~padding], owner[~padding]
-  for rows in members(released):
-    assert len(set(owner[rows])) >= k
-  # All photographs of a person are released as one.
-  for person in range(6):
-    assert len(members(released[owner == person])) == 1
-  assert best_rank1(released, owner) <= 1 / k + 1e-9
+  assert_hidden(released[~padding], owner[~padding], k)
 
 
 @pytest.mark.parametrize("k", [2, 5, 7])
