@@ -187,7 +187,8 @@ def detecting() -> None:
         " redrawn as fitted to half the people, other half | redrawn by the"
         " constants | median IoU |")  # fmt: skip
   print("|---|---|---|---|---|---|---|---|")
-  for name, photographs in labelled_sets().items():
+  sets = labelled_sets()
+  for name, photographs in sets.items():
     _print_boxes(name, photographs)
   _print_aligned(of_set("london"))
   scenes = of_set("misc_backgrounds")
