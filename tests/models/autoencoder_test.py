@@ -100,3 +100,22 @@ def test_strides_decide_where_the_sides_halve_and_the_decoder_mirrors_them():
     p.get("kernel", p.get("Conv_0", {}).get("kernel")).shape for p in features
   ]
   assert kernels == [(3, 3, 8, 7), (4, 4, 7, 6), (4, 4, 6, 5), (3, 3, 5, 4)]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_noise_comes_with_a_bound_on_every_number(pooled):
+  """However large its inputs: on it rests what is proven of a release."""
+  network = InternalAutoEncoder(8, (8, 8, 8, 8, 8), 3, pooled=pooled, noise=0.5)
+  r = 1e6 * jax.random.normal(jax.random.key(0), (4, 4, 4, 8))
+  variables = network.init(jax.random.key(1), r, train=False)
+  encode = lambda net: net.apply(variables, r, method="encode")
+  code = encode(network)
+  side = 1 if pooled else 2
+  assert code.shape == (4, side, side, 3)
+  assert 0.9 < jnp.abs(code).max() <= 1
+  # Without noise there is no bound, and none is claimed.
+  assert jnp.abs(encode(network.clone(noise=0.0))).max() > 10
+  drawn = jax.random.normal(jax.random.key(2), code.shape)
+  silent = network.apply(variables, r, train=False)
+  released = network.apply(variables, r, drawn, train=False)
+  assert jnp.abs(released - silent).max() > 1e-3
