@@ -246,14 +246,30 @@ def test_every_config_can_be_traced(
   trace(mechanism.phases(config), config, data, mesh)
 
 
+@pytest.mark.parametrize("scale", common.SCALES)
+def test_a_code_with_noise_can_be_traced(scale, monkeypatch, opened, mesh):
+  config, data = begin(f"embedded_autoencoder:{scale}", monkeypatch, opened)
+  config.model.code.update(pooled=True, code=1, noise=0.5)
+  config.model.secret = 7
+  trace(mechanism.phases(config), config, data, mesh)
+
+
 @pytest.mark.parametrize(
-  "scale,unit",
-  [*((scale, "image") for scale in common.SCALES), ("demo", "person")],
+  "scale,unit,views",
+  [
+    *((scale, "image", 1) for scale in common.SCALES),
+    ("demo", "person", 1),
+    ("gpu", "image", 4),
+  ],
 )
-def test_every_scale_can_be_private(scale, unit, monkeypatch, opened, mesh):
+def test_every_scale_can_be_private(
+  scale, unit, views, monkeypatch, opened, mesh
+):
   config, data = begin(f"dp_multitask:{scale}", monkeypatch, opened)
   # Given, it need not be found.
-  config.dp.update(noise_multiplier=1.0, unit=unit)
+  config.dp.update(
+    noise_multiplier=1.0, unit=unit, augmentation_multiplicity=views
+  )
   phases, config = budget.privatise(mechanism.phases(config), config, data)
   assert all(phase.plan for phase in phases)
   states = trace(phases, config, data, mesh)
