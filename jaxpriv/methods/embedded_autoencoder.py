@@ -57,6 +57,13 @@ FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
 
 
 SECRETS = ("model.secret",)
+NOISE_LIMITS = (
+  "What is proven holds of one trained model and its secret: two models with one"
+  " secret draw the same noise for a photograph, and their releases together"
+  " give more away. Every training needs a secret of its own.",
+  "The noise is that of JAX's random numbers, which are no cipher: the proof"
+  " takes them for random to whoever has not the secret.",
+)
 
 # Settings that must be those of the other run for a phase to be taken over
 # untrained. Shapes do not tell: two attributes may have changed places.
@@ -172,6 +179,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
       proven=(_proven(config),),
       caution=_caution(config),
       again=_again(config, trained),
+      limits=NOISE_LIMITS,
     )
   return mechanism.with_controls(target)
 

@@ -218,6 +218,7 @@ def test_noise_comes_with_its_proof():
   (target,) = eeae.targets(config, trained)
   (said,) = target.proven
   assert "2 numbers" in said and "at most 6.74 times" in said
+  assert "a secret of its own" in target.limits[0]
   assert not target.caution
   batch = prepared()[-1]
   again = target.again.last.method.outputs.image
@@ -229,7 +230,7 @@ def test_noise_comes_with_its_proof():
   assert "secret is 0" in eeae.targets(config, trained)[0].caution
   config.model.code.noise = 0.0
   (target,) = eeae.targets(config, trained)
-  assert not target.proven and not target.caution
+  assert not target.proven and not target.caution and not target.limits
 
 
 def test_photographs_without_attributes_are_refused():
