@@ -57,9 +57,10 @@ FSN, PEN, EXTERNAL, INTERNAL, SPRN = (
 
 
 SECRETS = ("model.secret",)
+LARGEST_GAIN = 1000.0  # a bound beyond that says nothing worth reading
 NOISE_LIMITS = (
-  "What is proven holds of one trained model and its secret: two models with one"
-  " secret draw the same noise for a photograph, and their releases together"
+  "What is proven holds of one trained model and its secret: two models with"
+  " one secret draw the same noise for a photograph, and their releases together"
   " give more away. Every training needs a secret of its own.",
   "The noise is that of JAX's random numbers, which are no cipher: the proof"
   " takes them for random to whoever has not the secret.",
@@ -176,7 +177,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   )
   if config.model.internal and config.model.code.noise:
     target = target._replace(
-      proven=(_proven(config),),
+      proven=_proven(config),
       caution=_caution(config),
       again=_again(config, trained),
       limits=NOISE_LIMITS,
@@ -191,16 +192,18 @@ def _again(config: ConfigDict, trained: Trained) -> Trained:
   return trained._replace(phases=(*trained.phases[:-1], phases(other)[-1]))
 
 
-def _proven(config: ConfigDict) -> str:
+def _proven(config: ConfigDict) -> tuple[str, ...]:
   numbers = math.prod(_code_shape(config))
   gain = leakage.gain(config.model.code.noise, numbers)
+  if gain > LARGEST_GAIN:
+    return ()
   what = "a number" if numbers == 1 else f"{numbers} numbers"
   return (
     f"A release is a function of {what} in [-1, 1] with Gaussian noise of"
     f" {config.model.code.noise:g}: by one release of a person, whoever does"
     " not have the secret that the noise is drawn by names them, or guesses"
     f" anything else about them, at most {gain:.3g} times as often as without"
-    " it; by n releases, that to the power of n"
+    " it; by n releases, that to the power of n",
   )
 
 

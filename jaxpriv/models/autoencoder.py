@@ -158,7 +158,7 @@ class InternalAutoEncoder(nn.Module):
       r = layer(r, train)
     if self.pooled:
       r = r.mean((1, 2), keepdims=True)
-    return jnp.tanh(r) if self.noise else r
+    return jnp.tanh(r.astype(jnp.float32)) if self.noise else r
 
   def __call__(
     self, r: jax.Array, drawn: jax.Array | None = None, *, train: bool
@@ -172,7 +172,9 @@ class InternalAutoEncoder(nn.Module):
     """
     x = self.encode(r, train)
     if self.noise and drawn is not None:
-      x = x + (self.noise * drawn).astype(x.dtype)
+      # In float32: of fewer digits the noise would be no Gaussian.
+      x = x + self.noise * drawn
+    x = x.astype(self.dtype)
     if self.pooled:
       x = self.spread(x, r.shape[1] // 2)
     for layer in self.decoder:

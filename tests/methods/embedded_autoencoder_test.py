@@ -226,6 +226,9 @@ def test_noise_comes_with_its_proof():
     state, frozen, batch
   )
   assert np.abs(different).max() > 2e-5
+  config.model.code.code = 40
+  assert not eeae.targets(config, trained)[0].proven
+  config.model.code.code = 2
   config.model.secret = 0
   assert "secret is 0" in eeae.targets(config, trained)[0].caution
   config.model.code.noise = 0.0

@@ -113,6 +113,8 @@ def test_noise_comes_with_a_bound_on_every_number(pooled):
   side = 1 if pooled else 2
   assert code.shape == (4, side, side, 3)
   assert 0.9 < jnp.abs(code).max() <= 1
+  half = encode(network.clone(dtype=jnp.bfloat16))
+  assert half.dtype == jnp.float32 and jnp.abs(half).max() <= 1
   # Without noise there is no bound, and none is claimed.
   assert jnp.abs(encode(network.clone(noise=0.0))).max() > 10
   drawn = jax.random.normal(jax.random.key(2), code.shape)
