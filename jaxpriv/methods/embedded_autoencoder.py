@@ -60,8 +60,8 @@ SECRETS = ("model.secret",)
 LARGEST_GAIN = 1000.0  # a bound beyond that says nothing worth reading
 NOISE_LIMITS = (
   "What is proven holds of one trained model and its secret: two models with"
-  " one secret draw the same noise for a photograph, and their releases together"
-  " give more away. Every training needs a secret of its own.",
+  " one secret draw the same noise for a photograph, and their releases"
+  " together give more away. Every training needs a secret of its own.",
   "The noise is that of JAX's random numbers, which are no cipher: the proof"
   " takes them for random to whoever has not the secret.",
 )
