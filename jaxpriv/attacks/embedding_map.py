@@ -184,7 +184,8 @@ def ridge(
   x, y = x - centre, y - shift
   means = products.mean(0)
   gram = products - means - means[:, None] + means.mean()
-  scale = np.trace(gram) / len(gram)
+  # Above zero where all releases are one.
+  scale = max(np.trace(gram) / len(gram), 1e-12)
   held = np.isin(identities, np.unique(identities)[::HELD_OUT])
   values, vectors = np.linalg.eigh(gram[np.ix_(~held, ~held)])
   turned = vectors.T @ y[~held]
@@ -223,8 +224,10 @@ def _network(
   def loss(apply, batch, frozen):
     del frozen
     guess, right = apply(batch["released"]), batch["wanted"]
-    norms = jnp.linalg.norm(guess, axis=1) * jnp.linalg.norm(right, axis=1)
-    return 1 - (guess * right).sum(1) / jnp.maximum(norms, 1e-12), {}
+    # `right` is of unit length. The gradient of a norm is NaN at zero, where a
+    # network of few units begins, if none of them answers.
+    length = jnp.sqrt(jnp.square(guess).sum(1) + 1e-12)
+    return 1 - (guess * right).sum(1) / length, {}
 
   name = reader.name.replace(" ", "_")
   phase = recipes.supervised_phase(

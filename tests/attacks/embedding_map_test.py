@@ -127,6 +127,14 @@ def test_features_are_linked_by_pairs_of_another_secret(mesh, tmp_path):
   assert value["parrot", "another secret"] > 0.9
 
 
+def test_a_network_that_says_nothing_goes_on_learning(mesh, tmp_path):
+  """Black images leave every unit at zero, and so the whole output."""
+  target, people = world(mesh, tmp_path, lambda image: 0 * image)
+  people.config.evaluation.phases.map.steps = 2
+  rows = list(embedding_map.attack(target, people, pairs=(240,), network=2))
+  assert any("network" in row.by for row in rows)
+
+
 def test_large_images_are_means_of_blocks():
   images = np.random.default_rng(0).integers(0, 256, (3, 130, 130, 3))
   images = images.astype(np.uint8)
