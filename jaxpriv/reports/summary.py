@@ -138,7 +138,15 @@ def _card(topic: Topic, results: Results) -> Card:
   level, reason = results.judge(worst)
   word, figure = claims.word(worst, level), claims.value(worst, results)
   if topic.wanted == TOLD:
-    sentence = " ".join(_sentence(f, results) for f in topic.findings[:3])
+    if topic.group == claims.ATTRIBUTES:
+      lines = [
+        f"{claims.short(f.claim)} by {f.by}: {_sentence(f, results)}"
+        for f in topic.findings
+      ]
+      figure = f"{len(lines)} readings"
+    else:
+      lines = [_sentence(f, results) for f in topic.findings]
+    sentence = " ".join(lines[:3])
     sentence = sentence[:1].upper() + sentence[1:]
     return Card(topic.title, figure, word, level, sentence)
   good, total = claims.tally(topic.findings, results)

@@ -233,6 +233,18 @@ def test_what_is_told_has_no_word():
   assert shown["Likeness"].sentence == "SSIM 0.22. PSNR 11.5 dB."
 
 
+def test_attributes_that_are_told_are_named():
+  rows = [
+    attack("naive", 4),
+    attribute("Male", 900, "faceres", wanted=TOLD),
+    attribute("Smiling", 120, "expressions", wanted=TOLD),
+  ]
+  card = cards(examples.images(rows))["Attributes"]
+  assert (card.figure, card.word) == ("2 readings", "")
+  assert card.sentence.startswith("Male by faceres: accuracy 90.0% (")
+  assert "Smiling by expressions: accuracy 12.0% (" in card.sentence
+
+
 def test_claims_that_nobody_here_has_heard_of():
   results = examples.stranger()
   text, level = headline(results)
