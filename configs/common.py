@@ -78,6 +78,11 @@ def data() -> ConfigDict:
       # from 0 to 1; higher finds fewer faces and fewer things that are none. 0
       # finds nothing, and takes such photographs as they are.
       face_threshold=0.5,
+      level=1,  # folder without labels.csv: how deep the folders of people are
+      # Photographs that show the same picture are left out but one; one picture
+      # under two names is refused. leave_out: none of these is used. keep:
+      # nothing is looked for, and copies may be on both sides of a comparison.
+      copies="refuse",
       max_faces=0,  # of a scene, which is framed whole; 0: one face per record
       cache=True,  # decode once and keep in memory
       num_workers=0,  # decoding processes when not cached

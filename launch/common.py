@@ -64,6 +64,8 @@ _FLAG_OF = {
   "data.sets": "--sets",
   "data.max_bad_share": "--max_bad_share",
   "data.face_threshold": "--face_threshold",
+  "data.copies": "--copies",
+  "data.level": "--level",
 }
 
 

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.attacks import evaluation, gathering
 from jaxpriv.attacks.threat import People
+from jaxpriv.data import account
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
@@ -166,7 +167,7 @@ def _describe(config: ConfigDict, data: Data, people: People) -> dict[str, Any]:
     },
     **({"attackers": attackers} if len(known) else {}),
     "unreadable": list(data.source.unreadable),
-    "faceless": list(data.source.faceless),
+    "files": account.of(data.source).counts(),
   }
 
 

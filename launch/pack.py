@@ -9,7 +9,15 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from jaxpriv.data import alignment, array_record, pipeline, sources
+from jaxpriv.data import (
+  account,
+  alignment,
+  array_record,
+  copies,
+  pipeline,
+  sources,
+)
+from jaxpriv.data.records import Source
 from jaxpriv.training import progress, unlabelled, witnesses
 from launch import common
 
@@ -39,10 +47,18 @@ _FACE_THRESHOLD = flags.DEFINE_float(
     "face_threshold", witnesses.FACE, "Folder: faces without labels are found"
     " with scores above this; 0 finds none.", 0, 1
 )  # fmt: skip
+_COPIES = flags.DEFINE_enum(
+    "copies", copies.REFUSE, copies.CHOICES, "Of photographs that show the same"
+    " picture one is packed. Under the names of several people: refuse, or"
+    " leave_out all of them. keep looks for none.",
+)  # fmt: skip
+_LEVEL = flags.DEFINE_integer(
+  "level", 1, "Folder without labels.csv: how deep the folders of people are."
+)
 
 
 def pack(
-  source: sources.Framed,
+  source: Source,
   output: str,
   *,
   image_format: str = "jpeg",
@@ -92,6 +108,7 @@ def main(argv: list[str]) -> None:
       sets=tuple(_SETS.value),
       align=_ALIGN.value,
       face_threshold=_FACE_THRESHOLD.value,
+      level=_LEVEL.value,
     )
   )
   with common.errors_name_flags():
@@ -101,15 +118,17 @@ def main(argv: list[str]) -> None:
       _ALIGN.value,
       max_bad_share=_MAX_BAD_SHARE.value,
     )
+    with progress.bar("copies", len(source), unit="image") as advance:
+      chosen = copies.settle(source, _COPIES.value, lambda n, of: advance(n))
     framed = _ALIGN.value in ("landmarks", "box")
     count = pack(
-      source, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
+      chosen, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
     )
-  people = len(np.unique(source.identities[source.identities >= 0]))
+  people = len(np.unique(chosen.identities[chosen.identities >= 0]))
   logging.info(
-      "%d images of %d people packed in %s; left out as unreadable: %s",
-      count, people, _OUTPUT.value, ", ".join(source.unreadable) or "none",
-  )  # fmt: skip
+    "%d images of %d people packed in %s", count, people, _OUTPUT.value
+  )
+  account.tell(str(_INPUT.value), account.of(chosen))
 
 
 if __name__ == "__main__":

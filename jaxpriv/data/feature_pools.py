@@ -51,7 +51,7 @@ class FeaturePools(Source):
     self.batched = own.batched
     self.image_size = own.image_size
     self.unreadable = own.unreadable
-    self.faceless = own.faceless
+    self.left_out = own.left_out
     self.max_bad_share = own.max_bad_share * len(own) / len(self)
 
   def __getitem__(self, index: int) -> Record:

@@ -2,8 +2,9 @@
 
 `jaxpriv.data.labels` lists the columns of labels.csv. Without that file a
 sub-folder is a person, whatever its name, and images directly in the folder
-show unknown people. Files and folders whose name begins with a dot are ignored:
-programs keep copies of photographs there.
+show unknown people. With `level` 2 the sub-folders of sub-folders are people,
+and so on. `jaxpriv.data.tree` tells what is no photograph; each file that is
+not read has its reason in `left_out`.
 
 Faces that a detector found may stand in for rows that name neither a box nor
 points (`jaxpriv.data.found_faces`). Any other face without a box takes the
@@ -13,13 +14,23 @@ differently (brows to chin, hair to neck), so the framing of boxes is measured
 on the faces of the set that have both a box and five points.
 """
 
+import collections
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
-from jaxpriv.data import alignment, found_faces, images, labels
+from jaxpriv.data import (
+  account,
+  alignment,
+  found_faces,
+  images,
+  labels,
+  tree,
+)
 from jaxpriv.data.records import (
   ARCFACE_LANDMARKS,
   DOMAINS,
@@ -33,6 +44,9 @@ from jaxpriv.data.records import (
 )
 
 _MIN_MEASURED = 5  # faces that a median framing is trusted from
+
+UNNAMED = f"not named in {tree.TABLE}"
+OTHER_SET = "of another set"
 
 
 class FolderSource(Source):
@@ -53,12 +67,14 @@ class FolderSource(Source):
     path: str | os.PathLike,
     sets: Sequence[str] = (),
     found: found_faces.Found | None = None,
+    level: int = 1,
   ):
     """Reads labels.csv or the folder's tree, no images.
 
     Args:
       path: the folder.
       sets: keep only rows whose `set` is one of these; all when empty.
+      level: without labels.csv, how deep the folders of people are.
       found: faces for rows without box and points, as `wanting` names them.
 
     Raises:
@@ -67,15 +83,21 @@ class FolderSource(Source):
         and what to do.
     """
     self.path = existing(path)
-    rows = _rows(self.path, sets)
-    completed = found_faces.complete(rows, found or {})
+    listed = listing(self.path, sets, level)
+    completed = found_faces.complete(listed.rows, found or {})
     if not completed.rows:
       raise DataError(
-        f"no face was found in any of the {len(rows)} photographs of"
+        f"no face was found in any of the {len(listed.rows)} photographs of"
         f" {self.path}. Lower data.face_threshold, name boxes in labels.csv, or"
         " give data.face_threshold=0 to take the photographs as they are."
       )
-    self._labels = labels.parse(completed.rows, self.path / "labels.csv")
+    self._labels = labels.parse(completed.rows, self.path / tree.TABLE)
+    self.seen = listed.seen
+    self.left_out.update(listed.left_out)
+    kept = {row["file"] for row in completed.rows}
+    for name in completed.faceless:
+      if name not in kept:
+        self.left_out[name] = account.FACELESS
     self._groups = [
       f"found/{name}" if found else name
       for name, found in zip(self._labels.sets, completed.found, strict=True)
@@ -86,6 +108,7 @@ class FolderSource(Source):
     self.found = completed.found
     self.others = completed.others
     self.attribute_names = self._labels.attribute_names
+    self.no_attributes = self._labels.left_out
     self.attribute_values = self._labels.attribute_values
     self.identities = self._labels.identities
     self.identity_names = self._labels.identity_names
@@ -107,6 +130,8 @@ class FolderSource(Source):
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     name = self.describe(index)
+    if fault := self._labels.faults.get(index):
+      raise UnreadableImageError(f"{name}: {fault}")
     image = images.open_image(name)
     fields = record(
       NO_IMAGE,
@@ -148,30 +173,86 @@ class FolderSource(Source):
     return self._medians[group]
 
 
-def wanting(path: str | os.PathLike, sets: Sequence[str] = ()) -> list[str]:
+class Listing(NamedTuple):
+  """A folder's rows, as labels.csv would have them, and the rest of it.
+
+  Attributes:
+    rows: one for each face that is named; files by their paths.
+    left_out: file without a row -> why.
+    seen: how many files there are, those that are missing included.
+  """
+
+  rows: list[labels.Row]
+  left_out: dict[str, str]
+  seen: int
+
+
+def listing(
+  path: pathlib.Path, sets: Sequence[str] = (), level: int = 1
+) -> Listing:
+  """Lists a folder; arguments and errors are those of `FolderSource`."""
+  below = tree.walk(path)
+  table = tree.find_table(below, path)
+  if table:
+    every = labels.read_table(path / table)
+    _find_files(every, below, path / table)
+    rows = labels.of_sets(every, sets, path / table)
+  else:
+    every = rows = _rows_of_tree(path, below.photographs, sets, level)
+  kept, named = {row["file"] for row in rows}, {row["file"] for row in every}
+  files = {*below.photographs, *below.others, *named} - {table}
+  left_out = {}
+  for name in sorted(files - kept, key=tree.normal):
+    if name in named:
+      left_out[name] = OTHER_SET
+    else:
+      left_out[name] = below.others.get(name, UNNAMED)
+  return Listing(rows, left_out, len(files))
+
+
+def _find_files(
+  rows: Sequence[labels.Row], below: tree.Tree, table: pathlib.Path
+) -> None:
+  """Gives the files of rows their paths below the folder.
+
+  Raises:
+    DataError: a file is not below it.
+  """
+  names = tree.Names(below)
+  for row in rows:
+    name = names.find(row["file"].strip())
+    if os.path.isabs(name) or name.split("/")[0] == "..":
+      raise DataError(
+        f"{table} names {row['file']}, which is not below the folder. Give"
+        " paths below it; a link in the folder may lead elsewhere."
+      )
+    row["file"] = name
+
+
+def wanting(
+  path: str | os.PathLike, sets: Sequence[str] = (), level: int = 1
+) -> list[str]:
   """Files of a folder in which faces are to be found; see `FolderSource`.
 
   Raises:
     DataError: as `FolderSource` does of what it reads.
   """
-  return found_faces.wanting(_rows(existing(path), sets))
+  return found_faces.wanting(listing(existing(path), sets, level).rows)
 
 
 def existing(path: str | os.PathLike) -> pathlib.Path:
-  """The folder at a path; raises DataError if there is none."""
+  """The folder at a path.
+
+  Raises:
+    DataError: none is named, or there is none.
+  """
+  if not str(path):
+    raise DataError("data.path is empty: name the folder of the photographs.")
   folder = pathlib.Path(path).expanduser()
   if not folder.is_dir():
-    raise DataError(f"There is no folder {folder}; check data.path.")
+    what = "is a file" if folder.is_file() else "is not there"
+    raise DataError(f"There is no folder {folder}: it {what}; check data.path.")
   return folder
-
-
-def _rows(path: pathlib.Path, sets: Sequence[str]) -> list[labels.Row]:
-  file = path / "labels.csv"
-  return (
-    labels.read_rows(file, sets)
-    if file.is_file()
-    else _rows_of_tree(path, sets)
-  )
 
 
 def _measure_framings(
@@ -193,33 +274,62 @@ def _measure_framings(
   return framings
 
 
-def _rows_of_tree(path: pathlib.Path, sets: Sequence[str]) -> list[labels.Row]:
+def _rows_of_tree(
+  path: pathlib.Path,
+  photographs: Sequence[str],
+  sets: Sequence[str],
+  level: int,
+) -> list[labels.Row]:
   if sets:
     raise DataError(
       f"data.sets={tuple(sets)} needs a labels.csv with a column `set`, and"
       f" {path} has no labels.csv."
     )
-  paths = (
-    file.relative_to(path)
-    for file in path.rglob("*")
-    if file.suffix.lower() in images.EXTENSIONS and file.is_file()
-  )
-  files = sorted(
-    file
-    for file in paths
-    if not any(part.startswith(".") for part in file.parts)
-  )
-  if not files:
+  if level < 1:
+    raise DataError(
+      f"data.level is {level}: the folders of people are at level 1 or deeper."
+    )
+  if not photographs:
     raise DataError(
       f"{path} holds neither labels.csv nor images, also not in its"
-      f" sub-folders ({', '.join(images.EXTENSIONS)})."
+      " sub-folders."
     )
+  parts = [name.split("/") for name in photographs]
+  _tell_levels(path, parts, level)
   # The domain is set to human so that a folder named Cat or wild is a person.
   return [
     dict(
-      file=str(f),
-      identity=f.parts[0] if len(f.parts) > 1 else "",
+      file=name,
+      identity=of[level - 1] if len(of) > level else "",
       domain=DOMAINS[0],
     )
-    for f in files
+    for name, of in zip(photographs, parts)
   ]
+
+
+def _tell_levels(
+  path: pathlib.Path, parts: Sequence[list[str]], level: int
+) -> None:
+  """Warns where people are perhaps not the folders that are taken for them."""
+  people = collections.Counter(of[level - 1] for of in parts if len(of) > level)
+  inner = {tuple(of[: level + 1]) for of in parts if len(of) > level + 1}
+  if inner:
+    first = "/".join(min(inner))
+    logging.warning(
+      "%s: %d folders hold further folders of photographs, such as %s; each of"
+      " the %d is taken for one person. If the people are further in, give"
+      " data.level=%d.",
+      path,
+      len({of[:level] for of in inner}),
+      first,
+      len({of[:level] for of in inner}),
+      level + 1,
+    )
+  unknown = len(parts) - people.total()
+  if unknown and people:
+    logging.warning(
+      "%s: %d photographs lie outside of the folders of people, and are of"
+      " nobody known.",
+      path,
+      unknown,
+    )

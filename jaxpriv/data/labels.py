@@ -12,14 +12,20 @@
 | x0, y0, x1, y1 | face box in pixels of the upright image |
 | n_points, points | "x,y;x,y;..." 5, 21, 26, 68 or 189 landmarks |
 
-Every other column of 0 and 1 is an attribute of that name. An empty cell, or
-NA, is unknown. So is -1, except that in a column without a 0 it may as well
-mean no; such a column is refused. `identity` is exempt: a person may be named
-"Na", or "cat" if the row's domain is human. CelebA does not define an age limit
-for Young; 30 years is this project's.
+Every other column of 0 and 1 is an attribute of that name; true and false, yes
+and no, 1.0 and 0.0 will do. A column with other words is left out, with a
+warning. An empty cell is unknown, and so are NA, NaN, None and whatever else R
+and pandas write for it. So is -1, except that in a column without a 0 it may as
+well mean no; such a column is refused. A person may be named "Na" or "none",
+but not "NA" or "None", and "cat" if the row's domain is human. CelebA does not
+define an age limit for Young; 30 years is this project's.
+
+A box or points that cannot be right make a face unusable; see `Labels.faults`.
 """
 
+import codecs
 import csv
+import io
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,6 +40,7 @@ from jaxpriv.data.records import (
   LANDMARKS,
   DataError,
 )
+from jaxpriv.data.tree import normal
 
 Row = dict[str, str]
 
@@ -42,7 +49,22 @@ _KNOWN_COLUMNS = ("file", "set", "identity", "domain", "gender", "age",
                   "points")  # fmt: skip
 _BOX = ("x0", "y0", "x1", "y1")
 _YOUNG_YEARS = 30
-_UNKNOWN = ("", "na", "nan")
+# As pandas and R write a missing value, in small letters.
+_UNKNOWN = frozenset(
+  ("", "na", "n/a", "#n/a", "#n/a n/a", "#na", "nan", "-nan", "none", "null")
+  + ("<na>", "nat", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan")
+)
+# The same for a name, which may be a word: spelled as these programs do.
+_NOBODY = frozenset(
+  ("", "-1", "-1.0", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "NaN")
+  + ("nan", "-NaN", "-nan", "None", "NULL", "null", "<NA>", "NaT")
+)
+_YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
+_NO = frozenset(("0", "0.0", "-0.0", "false", "f", "no", "n"))
+_LARGEST = 1e6  # pixels: no photograph is so large
+# A byte order mark tells the encoding.
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
+          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 
 
 class Labels(NamedTuple):
@@ -60,6 +82,9 @@ class Labels(NamedTuple):
     landmarks: float32 [N, 26, 2], NaN unknown.
     visibility: int8 [N, 26].
     pose: float32 [N, 3], NaN unknown; from 68 points only.
+    faults: row -> what is wrong with its box or points, where nothing can be
+      made of them.
+    left_out: column -> why it is no attribute.
   """
 
   files: list[str]
@@ -73,30 +98,84 @@ class Labels(NamedTuple):
   landmarks: np.ndarray
   visibility: np.ndarray
   pose: np.ndarray
+  faults: dict[int, str]
+  left_out: dict[str, str]
 
 
-def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
-  """Reads the rows of a labels.csv that belong to the sets, or all rows.
+def read_table(path: pathlib.Path) -> list[Row]:
+  """Reads all rows of a labels.csv that name a file.
+
+  Commas separate cells, or semicolons or tabs where the header has no comma.
 
   Raises:
-    DataError: there is no column `file`, no row, or no such set.
+    DataError: it is no such table, or is not encoded as UTF-8, or has no row.
   """
-  with open(path, newline="", encoding="utf-8-sig") as file:
-    reader = csv.DictReader(file)
-    columns = reader.fieldnames or ()
-    if "file" not in columns:
-      raise DataError(
-        f"{path} has no column `file`; its columns are"
-        f" {', '.join(columns) or 'none'}."
-      )
-    if sets and "set" not in columns:
-      raise DataError(
-        f"data.sets={tuple(sets)} needs a column `set`, which {path} does"
-        f" not have; its columns are {', '.join(columns)}."
-      )
-    rows = [row for row in reader if _cell(row, "file")]
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+  encoding = next((e for mark, e in _MARKS.items() if data.startswith(mark)),
+                  "utf-8")  # fmt: skip
+  try:
+    text = data.decode(encoding)
+  except UnicodeDecodeError as error:
+    line = data.count(b"\n", 0, error.start) + 1
+    raise DataError(
+      f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {encoding}"
+      " text. Save the table as UTF-8."
+    ) from error
+  if "\0" in text:
+    raise DataError(f"{path} is no table of text: it holds zero bytes.")
+  stream = io.StringIO(text, newline="")
+  header = stream.readline()
+  stream.seek(0)
+  separator = next((c for c in ",;\t" if c in header), ",")
+  reader = csv.reader(stream, delimiter=separator, strict=True)
+  try:
+    columns = [cell.strip() for cell in next(reader, [])]
+    _check_columns(columns, path)
+    rows = []
+    for cells in reader:
+      if any(cell.strip() for cell in cells[len(columns) :]):
+        raise DataError(
+          f"{path}, line {reader.line_num}: a row of {len(cells)} cells, and"
+          f" the header has {len(columns)}. Put cells that hold a"
+          f" {'comma' if separator == ',' else 'separator'} in quotes."
+        )
+      cells += [""] * (len(columns) - len(cells))
+      rows.append(dict(zip(columns, cells)))
+  except csv.Error as error:
+    raise DataError(f"{path}, line {reader.line_num}: {error}.") from error
+  rows = [row for row in rows if _cell(row, "file")]
   if not rows:
     raise DataError(f"{path} has a header and no rows.")
+  return rows
+
+
+def _check_columns(columns: Sequence[str], path: pathlib.Path) -> None:
+  if "file" not in columns:
+    raise DataError(
+      f"{path} has no column `file`; its columns are"
+      f" {', '.join(columns) or 'none'}."
+    )
+  twice = sorted({name for name in columns if name and columns.count(name) > 1})
+  if twice:
+    raise DataError(f"{path} has two columns of one name: {', '.join(twice)}.")
+
+
+def of_sets(
+  rows: Sequence[Row], sets: Sequence[str], path: pathlib.Path
+) -> list[Row]:
+  """The rows that belong to the sets, or all rows.
+
+  Raises:
+    DataError: there is no column `set`, or no such set.
+  """
+  if sets and "set" not in rows[0]:
+    raise DataError(
+      f"data.sets={tuple(sets)} needs a column `set`, which {path} does"
+      f" not have; its columns are {', '.join(rows[0])}."
+    )
   present = sorted({_cell(row, "set") for row in rows})
   for name in sets:
     if name not in present:
@@ -104,6 +183,15 @@ def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
         f"{path} has no set {name!r}; its sets are {', '.join(present)}."
       )
   return [row for row in rows if not sets or _cell(row, "set") in sets]
+
+
+def read_rows(path: pathlib.Path, sets: Sequence[str] = ()) -> list[Row]:
+  """Reads the rows of a labels.csv that belong to the sets, or all rows.
+
+  Raises:
+    DataError: see `read_table` and `of_sets`.
+  """
+  return of_sets(read_table(path), sets, path)
 
 
 def is_framed(row: Row) -> bool:
@@ -149,8 +237,10 @@ def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
     DataError: a cell cannot be understood.
   """
   identities, identity_names, domains = _people(rows, path)
-  attribute_names, attribute_values = _attributes(rows, path)
-  points, pose = _points(rows, path)
+  attribute_names, attribute_values, left_out = _attributes(rows, path)
+  faults: dict[int, str] = {}
+  boxes = _boxes(rows, path, faults)
+  points, pose = _points(rows, path, faults)
   return Labels(
     files=[_cell(row, "file") for row in rows],
     sets=[_cell(row, "set") for row in rows],
@@ -159,10 +249,12 @@ def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
     attribute_names=attribute_names,
     attribute_values=attribute_values,
     domains=domains,
-    boxes=_boxes(rows, path),
+    boxes=boxes,
     landmarks=points,
     visibility=landmarks.visibility_of(points, pose),
     pose=pose,
+    faults=faults,
+    left_out=left_out,
   )
 
 
@@ -173,17 +265,16 @@ def _cell(row: Row, column: str) -> str:
 
 
 def _people(rows, path):
-  names = [(row.get("identity") or "").strip() for row in rows]
-  explicit = [_cell(row, "domain") for row in rows]
   domains = [_domain(row) for row in rows]
   for domain in domains:
     if domain not in DOMAINS:
       raise DataError(
         f"{path}, column domain: {domain!r} is not one of {', '.join(DOMAINS)}."
       )
+  names = [_person(row) for row in rows]
   names = [
-    "" if name == "-1" or (name in DOMAINS and domain != DOMAINS[0]) else name
-    for name, domain in zip(names, explicit)
+    "" if name in DOMAINS and _cell(row, "domain") != DOMAINS[0] else name
+    for name, row in zip(names, rows)
   ]
   people = tuple(sorted(set(names) - {""}))
   number = {name: i for i, name in enumerate(people)} | {"": -1}
@@ -191,12 +282,23 @@ def _people(rows, path):
   return identities, people, np.array([*map(DOMAINS.index, domains)], np.int32)
 
 
+def _person(row: Row) -> str:
+  """The name of a row's person, in one Unicode form; "" for nobody."""
+  name = normal((row.get("identity") or "").strip())
+  if name in _NOBODY:
+    return ""
+  # A column of numbers with gaps comes out of pandas as 1.0, 2.0.
+  whole = name.removesuffix(".0")
+  return whole if whole.isdecimal() else name
+
+
 def _domain(row: Row) -> str:
-  name = (row.get("identity") or "").strip()
+  name = _person(row)
   return _cell(row, "domain") or (name if name in DOMAINS else DOMAINS[0])
 
 
-def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
+def _attributes(rows, path):
+  """Names [A], values int8 [N, A], and the columns that are left out."""
   readers = {
     "gender": ("Male", _male),
     "glasses": ("Eyeglasses", _binary),
@@ -205,34 +307,51 @@ def _attributes(rows, path) -> tuple[tuple[str, ...], np.ndarray]:
   }
   extra = [c for c in rows[0] if c and c not in _KNOWN_COLUMNS]
   readers |= {column: (column, _binary) for column in extra}
-  names, columns = [], []
+  names: list[str] = []
+  columns, left_out = [], {}
   for column, (name, read) in readers.items():
     if column not in rows[0]:
       continue
-    cells = [_cell(row, column) for row in rows]
-    try:
-      columns.append([read(cell) for cell in cells])
-      names.append(name)
-    except ValueError as error:
-      if column not in extra:
-        raise DataError(f"{path}, column {column}: {error}.") from error
-      logging.info("%s: column %s is no attribute: %s", path, column, error)
+    if name in names:
+      raise DataError(f"{path} says {name} in two columns: keep one of them.")
+    values, wrong = [], ""
+    for row in rows:
+      try:
+        values.append(read(_cell(row, column)))
+      except ValueError as error:
+        wrong = wrong or f"{error}, in the row of {row['file']}"
+    if wrong and column not in extra:
+      raise DataError(f"{path}, column {column}: {wrong}.")
+    if wrong:
+      left_out[column] = wrong
+      logging.warning(
+        "%s: column %s is left out, as it is no attribute: %s",
+        path,
+        column,
+        wrong,
+      )
       continue
+    names.append(name)
+    columns.append(values)
     # CelebA's own tables write -1 for no: read as unknown, every no would be
     # lost.
-    if read is _binary and "-1" in cells and "0" not in cells:
+    minus = any(_cell(row, column) in ("-1", "-1.0") for row in rows)
+    if read is _binary and minus and 0 not in values:
       raise DataError(
-        f"{path}, column {column}: it holds -1 and no 0. Write 0 where -1 says"
-        " no, and leave the cell empty where it says unknown."
+        f"{path}, column {column}: it holds -1 and no 0. Write 0 where -1"
+        " says no, and leave the cell empty where it says unknown."
       )
-  values = np.array(columns, np.int8).reshape(len(names), len(rows)).T
-  return tuple(names), values
+  table = np.array(columns, np.int8).reshape(len(names), len(rows)).T
+  return tuple(names), table, left_out
 
 
 def _binary(cell: str) -> int:
-  if cell not in ("", "-1", "0", "1"):
+  word = cell.lower()
+  if word in _YES or word in _NO:
+    return int(word in _YES)
+  if word not in ("", "-1", "-1.0"):
     raise ValueError(f"{cell!r} is not 0, 1 or empty")
-  return int(cell or -1)
+  return -1
 
 
 def _male(cell: str) -> int:
@@ -243,35 +362,43 @@ def _male(cell: str) -> int:
 
 
 def _young(cell: str) -> int:
+  if not cell:
+    return -1
   try:
-    years = float(cell or "nan")
+    years = float(cell)
   except ValueError:
-    years = -1
-  if years < 0:
+    years = -1.0
+  if not 0 <= years < np.inf:
     raise ValueError(f"{cell!r} is not a number of years")
-  return int(years < _YOUNG_YEARS) if cell else -1
+  return int(years < _YOUNG_YEARS)
 
 
-def _boxes(rows, path) -> np.ndarray:
+def _boxes(rows, path, faults) -> np.ndarray:
   boxes = np.full((len(rows), 4), np.nan, np.float32)
   for i, row in enumerate(rows):
     cells = [_cell(row, column) for column in _BOX]
     if not all(cells):
       continue
-    boxes[i] = _numbers(cells, row, path)
-    if not (boxes[i, :2] < boxes[i, 2:]).all():
-      raise DataError(
-        f"{path}, {row['file']}: the box {', '.join(cells)} is empty; x0 < x1"
-        " and y0 < y1 are needed."
+    box = np.array(_numbers(cells, row, path))
+    if not (np.abs(box) < _LARGEST).all():
+      faults[i] = f"the box {', '.join(cells)} is not of pixels"
+    elif not (box[:2] < box[2:]).all():
+      faults[i] = f"the box {', '.join(cells)} is empty: x0 < x1 and y0 < y1"
+    elif (box[2:] - box[:2]).max() <= 1:
+      faults[i] = (
+        f"the box {', '.join(cells)} is of one pixel at most: pixels are"
+        " needed, not shares of the side"
       )
+    else:
+      boxes[i] = box
   return boxes
 
 
-def _points(rows, path) -> tuple[np.ndarray, np.ndarray]:
+def _points(rows, path, faults) -> tuple[np.ndarray, np.ndarray]:
   """Standard landmarks [N, 26, 2] and pose [N, 3] of whatever is marked."""
   points = np.full((len(rows), len(LANDMARKS), 2), np.nan, np.float32)
   pose = np.full((len(rows), 3), np.nan, np.float32)
-  for count, (where, drawn) in _points_by_markup(rows, path).items():
+  for count, (where, drawn) in _points_by_markup(rows, path, faults).items():
     standard = landmarks.standard_landmarks(drawn)
     if standard is None:
       logging.warning(
@@ -288,7 +415,7 @@ def _points(rows, path) -> tuple[np.ndarray, np.ndarray]:
   return points, pose
 
 
-def _points_by_markup(rows, path):
+def _points_by_markup(rows, path, faults):
   """Number of points -> (rows [M], points [M, K, 2])."""
   groups: dict[int, tuple[list, list]] = {}
   for i, row in enumerate(rows):
@@ -301,6 +428,9 @@ def _points_by_markup(rows, path):
         f"{path}, {row['file']}: the column points holds {len(flat)} numbers;"
         ' pairs "x,y;x,y" are needed.'
       )
+    if np.abs(np.nan_to_num(flat, posinf=np.inf)).max() >= _LARGEST:
+      faults[i] = "its points are not of pixels"
+      continue
     where, drawn = groups.setdefault(len(flat) // 2, ([], []))
     where.append(i)
     drawn.append(flat)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jaxpriv.data import account
 from jaxpriv.data.records import (
   Batch,
   DataError,
@@ -52,7 +53,8 @@ class InMemory(Source):
       self.identities = np.asarray(origin.identities)[rows]
       self.identity_names = origin.identity_names
       self.max_faces = origin.max_faces
-      self.faceless = origin.faceless
+      self.left_out = origin.left_out
+      self.seen = origin.seen
 
   def __getitem__(self, index: int) -> Record:
     return {name: array[index] for name, array in self.arrays.items()}
@@ -77,7 +79,9 @@ class InMemory(Source):
     """Some of the records: a slice or indices."""
     arrays = {name: array[rows] for name, array in self.arrays.items()}
     numbers = None if self.rows is None else self.rows[rows]
-    return InMemory(arrays, self.attribute_names, self.origin, numbers)
+    return InMemory(
+      arrays, self.attribute_names, self.origin, numbers, self.unreadable
+    )
 
   def describe(self, index: int) -> str:
     if self.origin is None or self.rows is None:
@@ -195,6 +199,8 @@ def in_memory(
     if progress is not None:
       progress(int(indices[-1]) + 1, len(source))
   unreadable = [failures[index] for index in sorted(failures)]
+  for index in failures:
+    source.left_out[source.name(index)] = account.UNREADABLE
   check_bad_share(unreadable, len(source), max_bad_share)
   readable = np.setdiff1d(np.arange(len(source)), list(failures)).astype(
     np.int64

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jaxpriv.data import account
 from jaxpriv.data.memory import InMemory, check_bad_share
 from jaxpriv.data.records import Batch, DataError, Source, UnreadableImageError
 
@@ -244,6 +245,7 @@ def _note_unreadable(source: Source, index: int) -> None:
   name = source.describe(index)
   if name not in source.unreadable:
     source.unreadable.append(name)
+    source.left_out[source.name(index)] = account.UNREADABLE
     logging.warning("Unreadable image left out: %s", name)
     check_bad_share(source.unreadable, len(source), source.max_bad_share)
 

@@ -30,6 +30,7 @@ that are not examples (the tail of an epoch, an unreadable file).
 
 import abc
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -119,11 +120,15 @@ class Source(abc.ABC):
       reading images; else None.
     default_attributes: the attributes to train on unless the config names
       others; empty for all that vary.
+    no_attributes: column of labels -> why it is not one of `attribute_names`.
     batched: `batch` is the fast way to read, and no image can be unreadable.
       Otherwise records are read one by one.
     unreadable: descriptions of the images found unreadable so far; a pipeline
       adds to them.
-    faceless: names of the photographs left out since no face was found there.
+    left_out: name -> why nothing of it is in the source, of the files that were
+      seen and of records that turned out to be unusable; see `account`. A
+      pipeline adds to it.
+    seen: how many files were seen; None where records are no files.
     max_bad_share: share of unreadable images above which a run stops.
     image_size: side of the images, where all have one size.
     max_faces: the faces that a scene has room for; 0 if a record is one face.
@@ -134,8 +139,9 @@ class Source(abc.ABC):
   identity_names: tuple[str, ...] = ()
   attribute_values: np.ndarray | None = None
   default_attributes: tuple[str, ...] = ()
+  no_attributes: Mapping[str, str] = {}
   batched: bool = False
-  faceless: tuple[str, ...] = ()
+  seen: int | None = None
   max_bad_share: float = 0.05
   max_faces: int = 0
 
@@ -143,6 +149,10 @@ class Source(abc.ABC):
   @functools.cached_property
   def unreadable(self) -> list[str]:
     return []
+
+  @functools.cached_property
+  def left_out(self) -> dict[str, str]:
+    return {}
 
   @functools.cached_property
   def image_size(self) -> int:

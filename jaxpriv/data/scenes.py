@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from absl import logging
 
-from jaxpriv.data import folder, images, labels
+from jaxpriv.data import folder, images, labels, tree
 from jaxpriv.data.records import (
   NO_IMAGE,
   DataError,
   Photograph,
   Record,
   Source,
+  UnreadableImageError,
   scene,
 )
 
@@ -46,13 +47,17 @@ class FolderScenes(Source):
         is unknown, or no face has a box; the message says what to do.
     """
     self.path = folder.existing(path)
-    file = self.path / "labels.csv"
-    if not file.is_file():
+    if not tree.find_table(tree.walk(self.path), self.path):
       raise DataError(
         f"{self.path} has no labels.csv, and scenes (data.max_faces ="
         f" {max_faces}) need one: columns file, x0, y0, x1, y1, a row a face."
       )
-    table = labels.parse(labels.read_rows(file, sets), file)
+    listed = folder.listing(self.path, sets)
+    file = self.path / tree.TABLE
+    table = labels.parse(listed.rows, file)
+    self.seen = listed.seen
+    self.left_out.update(listed.left_out)
+    self._faults = {table.files[row]: why for row, why in table.faults.items()}
     boxed = np.isfinite(table.boxes).all(1)
     if not boxed.any():
       raise DataError(
@@ -68,6 +73,7 @@ class FolderScenes(Source):
     self.max_faces = max_faces
     self.people = table.identity_names
     self.attribute_names = table.attribute_names
+    self.no_attributes = table.left_out
     self.attribute_values = table.attribute_values[boxed]
     self.identities, groups = group(table.identities[of] for of in self._rows)
     self.identity_names = tuple(
@@ -92,6 +98,8 @@ class FolderScenes(Source):
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     name = self.describe(index)
+    if fault := self._faults.get(self.name(index)):
+      raise UnreadableImageError(f"{name}: {fault}")
     rows, table = self._rows[index], self._labels
     faces = dict(
       box=table.boxes[rows],

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpriv.data import alignment
+from jaxpriv.data import account, alignment, copies
 from jaxpriv.data.found_faces import Found
 from jaxpriv.data.memory import in_memory
 from jaxpriv.data.records import Batch, DataError, Record, Source
@@ -36,7 +36,8 @@ def open_source(
       align, num_identities, images_per_identity, seed, domain, attributes,
       cache, max_bad_share and max_faces (scenes of so many people at most, of
       procedural and folder; 0 for one face a record); for feature_pools also
-      own and pools.
+      own and pools. It may have copies (`copies.CHOICES`) and level (see
+      `FolderSource`).
     progress: called with (images done, of how many) while a cache is filled.
     found: faces of a folder's photographs that no label frames.
 
@@ -53,10 +54,18 @@ def open_source(
     return _open_pools(config, progress, found)
   source = open_unframed(config, found)
   names = _choose_attributes(source, words(config.attributes), config)
-  framed = Framed(
+  framed: Source = Framed(
     source, config.image_size, config.align, names, config.max_bad_share
   )
-  return in_memory(framed, progress=progress) if config.cache else framed
+  # Runs of a version that did not look for copies were trained with them.
+  choice = config.get("copies", copies.KEEP)
+  copies.check(choice)
+  if config.cache:
+    framed = in_memory(framed, progress=progress)
+  whole = copies.settle(framed, choice, progress)
+  if len(whole.left_out):
+    account.tell(config.path or config.source, account.of(whole))
+  return whole
 
 
 def words(values: Sequence[str]) -> tuple[str, ...]:
@@ -124,7 +133,9 @@ def open_unframed(config: Any, found: Found | None = None) -> Source:
   if config.source == "folder":
     from jaxpriv.data.folder import FolderSource
 
-    return FolderSource(config.path, words(config.sets), found)
+    return FolderSource(
+      config.path, words(config.sets), found, config.get("level", 1)
+    )
   if config.source == "tfds":
     from jaxpriv.data.tfds_source import TfdsSource
 
@@ -184,7 +195,8 @@ class Framed(Source):
     self.identity_names = source.identity_names
     self.batched = source.batched
     self.max_faces = source.max_faces
-    self.faceless = source.faceless
+    self.left_out = source.left_out
+    self.seen = source.seen
     self._source = source
     self._align = align
     self.image_size = image_size
@@ -228,8 +240,10 @@ def _choose_attributes(
   every = asked == ("all",)
   for name in () if every else asked:
     if name not in existing:
+      why = source.no_attributes.get(name, "")
       raise DataError(
-        f"data.attributes names {name!r}, which {where} does not have; it has"
+        f"data.attributes names {name!r}, which {where} does not have"
+        f"{f' ({why})' if why else ''}; it has"
         f" {', '.join(existing) or 'no attributes'}."
       )
   if asked and not every:

@@ -26,7 +26,7 @@ APART = (*workdir_lib.MUTABLE, "data", "controls", "attacks")
 
 
 # Keys of a description of data that name folders and files.
-PRIVATE = ("path", "unreadable", "faceless")
+PRIVATE = ("path", "unreadable")
 
 
 def results_of(
@@ -109,7 +109,7 @@ def _people_alone(data: Mapping[str, Any]) -> dict[str, Any]:
   return {
     key: _people_alone(part) if isinstance(part, Mapping) else part
     for key, part in data.items()
-    if key != "images"
+    if key not in ("images", "files")
   }
 
 
@@ -145,6 +145,8 @@ def write(
   if job.photographs:
     content |= {
       "counts": job.photographs.counts(),
+      "files": job.photographs.files().counts(),
+      "copies": job.photographs.copies,
       "framing": job.photographs.framing(job.config.data.align),
       "found": job.photographs.found(),
       # Names of files may name people, and places in the input tell the order.

@@ -9,11 +9,11 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxpriv.data import alignment, sources
+from jaxpriv.data import account, alignment, copies, sources
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.reports import card as card_lib
-from jaxpriv.training import unlabelled, witnesses
+from jaxpriv.training import progress, unlabelled, witnesses
 from jaxpriv.training.mechanism import Target
 
 
@@ -44,6 +44,7 @@ class Photographs(NamedTuple):
   raw: Any
   source: sources.Framed
   threshold: float = 0.0
+  copies: int = 0
 
   def framing(self, align: str) -> dict[str, int]:
     """How many readable faces are framed by each of `alignment.ALIGNMENTS`."""
@@ -65,10 +66,11 @@ class Photographs(NamedTuple):
   def counts(self) -> dict[str, int]:
     """How many there are; complete once all have been read."""
     read, lost = len(self.source), len(self.source.unreadable)
-    counts = {"read": read, "written": read - lost, "unreadable": lost}
-    if self.source.faceless:
-      counts["faceless"] = len(self.source.faceless)
-    return counts
+    return {"read": read, "written": read - lost, "unreadable": lost}
+
+  def files(self) -> account.Account:
+    """What became of the files; complete once all have been read."""
+    return account.of(self.source)
 
   def found(self) -> dict[str, float]:
     """How many faces a detector found, from which score on; {}: it was not."""
@@ -128,7 +130,11 @@ def open_input(
   share = place.max_bad_share
   share = data.max_bad_share if share is None else share
   framed = sources.Framed(raw, data.image_size, data.align, names, share)
-  return Photographs(raw, framed, threshold)
+  same = 0
+  if data.get("copies", copies.KEEP) != copies.KEEP:
+    with progress.bar("copies", len(framed), unit="image") as advance:
+      same = copies.count(framed, lambda done, total: advance(done))
+  return Photographs(raw, framed, threshold, same)
 
 
 def key(

@@ -7,6 +7,7 @@ import jax
 from absl import logging
 from etils import epath
 
+from jaxpriv.data import account
 from jaxpriv.data.records import DataError
 from jaxpriv.release import card
 from jaxpriv.release import photographs as photographs_lib
@@ -78,6 +79,8 @@ def release(
   facts = {product.name: product.write(job) for product in products}
   content = card.write(job, parameters, products, facts)
   folder.publish()
+  if place and photographs:
+    account.tell(place.path, photographs.files())
   _tell(content, products, folder.output)
 
 
@@ -136,9 +139,7 @@ def _tell(
   if "counts" in content:
     counts = content["counts"]
     logging.info(
-        "%d photographs protected; left out, and named above: %d as unreadable,"
-        " %d as no face was found; faces framed %s", counts["written"],
-        counts["unreadable"], counts.get("faceless", 0),
+        "%d photographs protected; faces framed %s", counts["written"],
         card_lib.framed(content["framing"]),
     )  # fmt: skip
   nouns = " and ".join(product.noun for product in products)

@@ -6,7 +6,9 @@
 | products | name -> facts, a dict: what is released |
 | config | nested dict; its hash is added as config_sha256 |
 | parameters_sha256 | string |
-| counts | dict: read, written, unreadable; faceless: no face was found |
+| counts | dict: read, written, unreadable; of faces |
+| files | dict: seen, used, left_out: reason -> how many |
+| copies | how many photographs show the same picture as another one |
 | unreadable | one line for each image that could not be read |
 | framing | dict: how many faces were framed by each of FRAMED |
 | found | dict: faces that a detector found, threshold of its scores; or empty |
@@ -208,23 +210,32 @@ def _missing(card: Mapping[str, Any]) -> list[str]:
   """A section, where images were read at all."""
   if not card.get("counts"):
     return []
+  listed = card.get("files", {})
+  left_out = listed.get("left_out", {})
   unreadable = card.get("unreadable", [])
   number = len(unreadable) or card["counts"].get("unreadable", 0)
   noun = "image" if number == 1 else "images"
   text = f"{wording.count(number)} {noun} could not be read"
   if not number:
     text = "Every image could be read."
-    if not card["counts"].get("faceless"):
+    if not left_out:
       text = "Nothing: every image could be read."
   elif unreadable:  # they may be counted and not named
     text += f":\n\n{md.bullets(unreadable)}"
   else:
     text += "."
-  if faceless := card["counts"].get("faceless", 0):
+  if left_out:
+    kinds = [f"{wording.count(n)}: {why}" for why, n in left_out.items()]
     text += (
-      f"\n\nNo face was found in {wording.count(faceless)} further"
-      f" {'photograph' if faceless == 1 else 'photographs'}, and nothing of"
-      f" {'it is' if faceless == 1 else 'them is'} here."
+      f"\n\nOf {wording.count(listed['seen'])} files of the input"
+      f" {wording.count(listed['used'])} are used. The others, by the reason:"
+      f"\n\n{md.bullets(kinds)}"
+    )
+  if copies := card.get("copies"):
+    text += (
+      f"\n\n{wording.count(copies)} photographs show the same picture as"
+      " another one of the input. They are all protected, so that who compares"
+      " what is released may find some of them alike."
     )
   return ["## What is missing", text]
 

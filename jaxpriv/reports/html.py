@@ -111,7 +111,7 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
     settings=[
       (title, list(flatten(tree)), title != "Configuration")
       for title, tree in (
-        ("Data", _without(data, "unreadable", "faceless")),
+        ("Data", _without(data, "unreadable")),
         ("Time", header.get("timing")),
         ("Environment", header.get("environment")),
         ("Configuration", header.get("config")),

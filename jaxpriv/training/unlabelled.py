@@ -64,7 +64,7 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
   framed = data.align in ("landmarks", "box") and not data.get("max_faces", 0)
   if source != "folder" or threshold <= 0 or not framed:
     return None
-  names = folder.wanting(data.path, words(data.sets))
+  names = folder.wanting(data.path, words(data.sets), data.get("level", 1))
   if not names:
     return None
   place = folder.existing(data.path)

@@ -22,10 +22,15 @@ TEMPLATE = alignment.arcface_template(112)
 )
 def test_sets_are_whole(faces, data_config, name, images, people, varied):
   config = data_config(
-    path=str(faces), sets=(name,), image_size=64, max_bad_share=0.0
+    path=str(faces), sets=(name,), image_size=64, max_bad_share=0.001
   )
   source = sources.open_source(config)
-  assert len(source) == images and source.unreadable == []
+  # The points of one photograph are on a hand.
+  wrong = ["ytf_155_08.jpg: its points do not lie as those of a face"]
+  wrong = wrong if name == "ytf_keypoints" else []
+  assert all(a in b for a, b in zip(wrong, source.unreadable, strict=True))
+  images -= len(wrong)
+  assert len(source) == images
   assert len(np.unique(source.identities)) == people
   assert (source.identities >= 0).all()
   assert source.attribute_names == varied

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpriv.data import alignment, folder, found_faces, sources
+from jaxpriv.data import account, alignment, folder, found_faces, sources
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.records import DataError
 
@@ -92,7 +92,8 @@ def test_a_plain_folder(plain):
            "bob/1.png": [face("bob/1.png", 0, 0, 30),
                          face("bob/1.png", 40, 40, 50)]}  # fmt: skip
   source = FolderSource(plain, found=found)
-  assert source.faceless == ("ann/1.png",) and source.others == 1
+  faceless = {"ann/1.png": account.FACELESS}
+  assert source.left_out == faceless and source.others == 1
   assert [source.name(i) for i in range(4)] == [
     "3.png", "ann/2.png", "bob/1.png", "bob/1.png",
   ]  # fmt: skip
@@ -100,7 +101,7 @@ def test_a_plain_folder(plain):
             for i in source.identities]  # fmt: skip
   assert people == ["", "ann", "bob", ""]
   framed = sources.Framed(source, 32)
-  assert framed.faceless == ("ann/1.png",)
+  assert framed.left_out == faceless
   for i in range(4):
     assert alignment.framed_by(source.photograph(i), "landmarks") == "landmarks"
     np.testing.assert_allclose(

@@ -44,7 +44,12 @@ def test_mocked_celeb_a_has_identity_attributes_and_landmarks(data_config):
     examples = _undecoded(
       tfds.builder("celeb_a"), "", {"image": tfds.decode.SkipDecoding()}
     )
-    config = data_config(source="tfds", name="celeb_a", image_size=32)
+    config = data_config(
+      source="tfds",
+      name="celeb_a",
+      image_size=32,
+      align="box",  # mocked points are anywhere
+    )
     opened = sources.open_source(config)
   assert len(source) == 6 and len(source.attribute_names) == 40
   assert source.default_attributes == (
@@ -68,7 +73,12 @@ def test_the_attributes_of_celeb_a_are_halved_as_deep_poisoning_does(
 ):
   """Table 4 of Guo et al. 2021: the first 20 are the task, the last 20 not."""
   with _mocked():
-    config = data_config(source="tfds", name="celeb_a", image_size=32)
+    config = data_config(
+      source="tfds",
+      name="celeb_a",
+      image_size=32,
+      align="box",  # mocked points are anywhere
+    )
     config.attributes = ("all",)
     opened = sources.open_source(config)
   run = deep_poisoning_config.get_config("paper")

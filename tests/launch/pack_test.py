@@ -65,7 +65,9 @@ def test_the_program(folder, tmp_path):
   done = _run(*flags, "--max_bad_share=0.2")
   assert done.returncode == 0, done.stderr
   assert "7 images of 3 people packed" in done.stderr
-  assert re.search("left out as unreadable: .*4.png", done.stderr)
+  assert re.search(
+    "7 of 8 files are used.*\n +1 unreadable: 4.png", done.stderr
+  )
   assert ArrayRecordSource(output)[0]["image"].shape == (32, 32, 3)
   strict = _run(*flags[:1], f"--output={tmp_path / 'other'}")
   assert strict.returncode == 1 and "--max_bad_share" in strict.stderr

@@ -93,18 +93,22 @@ def test_train_evaluate_release(plain, finder, mesh, tmp_path, caplog):
   assert (workdir / run.FOUND).is_file()
   results = evaluate.evaluate(workdir, mesh)
   described = results.header["data"]
-  assert described["faceless"] == ["wall.png"]
+  account = {
+    "seen": PEOPLE * EACH + 1,
+    "used": PEOPLE * EACH,
+    "left_out": {"no face was found": 1},
+  }
+  assert described["files"] == account
   assert sum(described["images"].values()) == PEOPLE * EACH
   release.release(workdir, output, mesh, Input(str(plain)))
   rows = list(csv.DictReader((output / "labels.csv").open()))
   assert len(rows) == PEOPLE * EACH
   card = json.loads((output / "card.json").read_text())
-  assert card["counts"]["faceless"] == 1
+  assert card["files"] == card["results"]["data"]["files"] == account
   assert card["framing"] == {"landmarks": PEOPLE * EACH}
   assert card["found"] == {"faces": PEOPLE * EACH, "threshold": 0.5}
-  assert "faceless" not in card["results"]["data"]
   text = (output / "CARD.md").read_text()
-  assert "No face was found in 1 further photograph" in text
+  assert "- 1: no face was found" in text
   assert "wall" not in text + (output / "card.json").read_text()
   assert "Nothing:" not in text
   # The contact sheet shows originals: beside the run, never in the release.
@@ -121,7 +125,7 @@ def test_another_threshold_for_a_release(plain, finder, mesh, tmp_path):
   release.release(workdir, output, mesh, place)
   card = json.loads((output / "card.json").read_text())
   assert card["framing"] == {"centre": PEOPLE * EACH + 1}
-  assert not card["found"] and "faceless" not in card["counts"]
+  assert not card["found"] and not card["files"]["left_out"]
   assert not (workdir / "samples").exists()
 
 

@@ -14,7 +14,7 @@ from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics.finding import Finding
-from jaxpriv.release import card, release
+from jaxpriv.release import card, images, release
 from jaxpriv.release.features import FEATURES
 from jaxpriv.release.photographs import Input, secret_order
 from jaxpriv.release.product import Job
@@ -179,12 +179,17 @@ def test_an_interrupted_release_goes_on(
   )
 
 
-def test_releases_do_not_mix(tmp_path, mesh, folder):
+def test_releases_do_not_mix(tmp_path, mesh, folder, monkeypatch):
   workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
   toy.make_run(workdir, "image")
   path = shutil.copytree(folder, tmp_path / "photographs")
   with pytest.raises(DataError, match="cannot be read"):
     release.release(workdir, output, mesh, Input(str(path), max_bad_share=0))
+  assert not list(tmp_path.glob("out*"))  # before anything is written
+  with monkeypatch.context() as patch:
+    patch.setattr(images, "_write_labels", None)
+    with pytest.raises(TypeError):
+      release.release(workdir, output, mesh, Input(str(path), max_bad_share=1))
 
   def refused(what):
     with pytest.raises(DataError, match=rf"\({what} differ\)"):
