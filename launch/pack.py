@@ -5,6 +5,8 @@ python -m launch.pack --input=FOLDER --output=PACKED --image_size=128
 Then train with --config.data.source=array_record --config.data.path=PACKED.
 """
 
+import pathlib
+
 import ml_collections
 import numpy as np
 from absl import flags, logging
@@ -17,7 +19,7 @@ from jaxpriv.data import (
   pipeline,
   sources,
 )
-from jaxpriv.data.records import Source
+from jaxpriv.data.records import DataError, Source
 from jaxpriv.training import progress, unlabelled, witnesses
 from launch import common
 
@@ -99,6 +101,15 @@ def _records(source, advance):
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
+  above, below = (
+    pathlib.Path(str(path)).expanduser().resolve()
+    for path in (_INPUT.value, _OUTPUT.value)
+  )
+  if above == below or above in below.parents:
+    raise DataError(
+      f"--output: {_OUTPUT.value} is inside of --input, {_INPUT.value}, where"
+      " packed photographs would be taken for others. Choose a folder outside"
+    )
   data = ml_collections.ConfigDict(
     dict(
       source=_SOURCE.value,

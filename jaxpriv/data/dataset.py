@@ -14,7 +14,9 @@ SPLITS = ("train", "attack", "test")
 
 
 def _hash(name: str) -> str:
-  return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+  # Names of files may hold bytes that are no text.
+  data = name.encode("utf-8", "surrogateescape")
+  return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class Data(NamedTuple):

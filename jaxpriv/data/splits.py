@@ -74,4 +74,6 @@ def split_groups(
 
 
 def _rank(seed: int, person: int | str) -> bytes:
-  return hashlib.blake2b(f"{seed}/{person}".encode()).digest()
+  # Names of folders may hold bytes that are no text.
+  name = f"{seed}/{person}".encode("utf-8", "surrogateescape")
+  return hashlib.blake2b(name).digest()

@@ -51,6 +51,8 @@ def release(
   """
   workdir, folder = epath.Path(workdir), Folder(epath.Path(output))
   folder.check()
+  if place:
+    _check_apart(place, folder.output)
   target = load(workdir, mesh)
   products = products_of(target)
   _check_input(target, products, place)
@@ -117,6 +119,16 @@ def products_of(target: Target) -> list[Product]:
         )
       owners[name] = product.noun
   return products
+
+
+def _check_apart(place: Input, output: epath.Path) -> None:
+  """Raises DataError if a release would be among the photographs."""
+  above = [epath.Path(p).expanduser().resolve() for p in (place.path, output)]
+  if above[0] == above[1] or above[0] in above[1].parents:
+    raise DataError(
+      f"--output: {output} is inside of --input, {place.path}: the next release"
+      " would take protected images for photographs. Choose a folder outside"
+    )
 
 
 def _check_input(

@@ -76,3 +76,9 @@ def test_a_split_without_people_is_an_error():
 def test_shares_must_make_a_whole(shares):
   with pytest.raises(DataError, match="sum to 1"):
     split_groups(np.arange(9), shares, 0)
+
+
+def test_a_name_may_hold_bytes_that_are_no_text():
+  names = ["ann", "b\udce9la", "c\udcff"]
+  parts = split_groups(np.arange(3), dict(train=0.4, test=0.6), 0, names)
+  assert sorted(np.concatenate(list(parts.values()))) == [0, 1, 2]

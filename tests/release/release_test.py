@@ -210,6 +210,37 @@ def test_releases_do_not_mix(tmp_path, mesh, folder, monkeypatch):
   assert len(labels(output)) == IMAGES - 1
 
 
+@pytest.mark.parametrize("below", ["out", "deep/er/out", ".", "link/out"])
+def test_a_release_does_not_go_among_the_photographs(
+  tmp_path, mesh, folder, below
+):
+  workdir = epath.Path(tmp_path / "run")
+  toy.make_run(workdir, "image")
+  path = shutil.copytree(folder, tmp_path / "photographs")
+  (path / "link").symlink_to(path / "person_000")
+  before = sorted(path.rglob("*"))
+  with pytest.raises(DataError, match="inside of --input|exists"):
+    release.release(workdir, path / below, mesh, Input(str(path)))
+  assert sorted(path.rglob("*")) == before
+
+
+def test_a_second_release_does_not_take_the_first_for_photographs(
+  tmp_path, mesh, folder
+):
+  workdir = epath.Path(tmp_path / "run")
+  toy.make_run(workdir, "image")
+  path = shutil.copytree(folder, tmp_path / "photographs")
+  place = Input(str(path), max_bad_share=1)
+  release.release(workdir, tmp_path / "out", mesh, place)
+  (tmp_path / "out").rename(path / "out")
+  release.release(workdir, tmp_path / "second", mesh, place)
+  assert len(labels(tmp_path / "second")) == IMAGES - 1
+  card = json.loads((tmp_path / "second" / "card.json").read_text())
+  assert card["files"]["left_out"]["a release of protected images"] == 1
+  with pytest.raises(DataError, match="its images are protected ones"):
+    release.release(workdir, tmp_path / "third", mesh, Input(str(path / "out")))
+
+
 def test_the_order_is_that_of_the_secret_alone(tmp_path, mesh, photographs):
   workdir = epath.Path(tmp_path / "run")
   toy.make_run(workdir, "image")
