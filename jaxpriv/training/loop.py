@@ -95,7 +95,7 @@ def train(
   Raises:
     NonFiniteError: a metric is nan or infinite.
     checkpoints.CheckpointError: none is intact, or one cannot be saved.
-    preemption.Preempted: SIGTERM came; the state was saved.
+    preemption.Preempted: SIGTERM or SIGINT came; the state was saved.
   """
   directory = checkpoints.phase_directory(workdir, phase.name)
   first = checkpoints.latest_step(directory) or 0
@@ -151,6 +151,8 @@ def train(
         if scores:
           write(step, scores)
       stop = preemption.requested()
+      if stop:
+        logging.info("Asked to stop: saving. Ask again to end without it.")
       if step > first and (stop or _due(step, options.save_every)):
         # A state is saved only when the step that made it is known to be good.
         settle(step - 1, metrics, _due(step - 1, options.log_every))

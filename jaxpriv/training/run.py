@@ -1,6 +1,7 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,7 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     DataError: config.evaluation names something unknown.
   """
   config = config.copy_and_resolve_references()
+  config.pretrained = os.path.expanduser(config.pretrained)
   evaluation, release = config.evaluation, config.release
   release.attributes = sources.words(release.attributes)
   # Attackers never learn from the test people.
