@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 
 from jaxpriv.errors import UserError
 from jaxpriv.training import (
@@ -99,12 +100,16 @@ def train(
   """
   directory = checkpoints.phase_directory(workdir, phase.name)
   first = checkpoints.latest_step(directory) or 0
+  if jax.process_count() > 1:  # file systems may show them different files
+    first = int(multihost_utils.broadcast_one_to_all(np.int32(first)))
   if phase.plan:
     phase.plan.spent(steps)  # refuses more steps than are paid for
   if first >= steps:
     try:
       state = checkpoints.load(directory, mesh)
     except checkpoints.CheckpointError as error:
+      if phase.plan:  # whose noise may be forgotten: see `run.train_phases`
+        raise
       first = _step_before(first, directory, error)
     else:
       logging.info("%s: finished before, at step %d", phase.name, first)
