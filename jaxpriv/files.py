@@ -1,8 +1,21 @@
 """Files that a reader never sees half of."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from etils import epath
+
+
+@contextlib.contextmanager
+def named(path: epath.PathLike) -> Iterator[None]:
+  """Has errors of the system name a file: those of writing do not."""
+  try:
+    yield
+  except OSError as error:
+    if error.filename is None:
+      error.filename = os.fspath(path)
+    raise
 
 
 def atomic_write(
@@ -17,14 +30,18 @@ def atomic_write(
 
   Returns:
     the path.
+
+  Raises:
+    OSError: it cannot be written; `filename` says which.
   """
   target = epath.Path(path)
-  target.parent.mkdir(parents=True, exist_ok=True)
   partial = target.with_name(target.name + ".partial")
-  if mode is not None:
-    partial.touch()
-    if os.path.exists(partial):  # where it is a file of this machine
-      os.chmod(partial, mode)
-  partial.write_bytes(data.encode() if isinstance(data, str) else data)
-  partial.replace(target)
+  with named(target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if mode is not None:
+      partial.touch()
+      if os.path.exists(partial):  # where it is a file of this machine
+        os.chmod(partial, mode)
+    partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    partial.replace(target)
   return target

@@ -30,9 +30,7 @@ from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
 
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run directory of launch.train."
-)
+_WORKDIR = common.path_flag("workdir", None, "Run directory of launch.train.")
 _CANARIES = flags.DEFINE_integer(
   "canaries", 0, "How many; 0: enough, or 1000 for the black box.", 0
 )

@@ -2,13 +2,15 @@
 
 import contextlib
 import logging as python_logging
+import os
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
 import jax
-from absl import app, logging
+from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -17,9 +19,35 @@ from jaxpriv.errors import UserError
 from jaxpriv.training import budget, mechanism, preemption, transfer
 from jaxpriv.training import run as run_lib
 
+# --help shows the flags made here as those of the program that makes them.
+flags.disclaim_key_flags()
+
+
+class _Path(flags.ArgumentParser):
+  """A path, of which ~ is the user's home."""
+
+  def parse(self, argument: str) -> str:
+    return os.path.expanduser(argument)
+
+
+def path_flag(
+  name: str,
+  default: str | None,
+  description: str,
+  values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[str]:
+  """Defines a flag that names a file or folder."""
+  return flags.DEFINE(
+    _Path(), name, default, description, values, flags.ArgumentSerializer()
+  )
+
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """absl's app.run, with user errors as one message and exit status 1."""
+  """absl's app.run, with errors that are not ours as one message.
+
+  The exit status is 1 for errors of users and of the system, such as a full
+  disk, and 130 for Ctrl-C.
+  """
 
   def guarded(argv):
     try:
@@ -27,9 +55,13 @@ def run(main: Callable[[list[str]], None]) -> None:
     except preemption.Preempted as stop:
       logging.warning("%s", stop)
       raise
-    except (UserError, FileNotFoundError) as error:
+    except KeyboardInterrupt:
       logging.debug("traceback", exc_info=True)
-      print(f"error: {error}", file=sys.stderr)
+      print("interrupted: run the same command to go on", file=sys.stderr)
+      sys.exit(128 + signal.SIGINT)
+    except (UserError, OSError) as error:
+      logging.debug("traceback", exc_info=True)
+      print(f"error: {_words(error)}", file=sys.stderr)
       sys.exit(1)
 
   logging.set_verbosity(logging.INFO)
@@ -38,6 +70,13 @@ def run(main: Callable[[list[str]], None]) -> None:
     python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
   app.run(guarded)
+
+
+def _words(error: Exception) -> str:
+  """Its message; of errors of the system, which file and what."""
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    return f"{error.filename}: {error.strerror}"
+  return str(error)
 
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:

@@ -29,17 +29,15 @@ from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
-from jaxpriv.training import budget, mechanism, private, run, writers
+from jaxpriv.training import budget, lock, mechanism, private, run, writers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Trained
 from launch import common
 
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run directory of launch.train."
-)
-_DATA_OF = flags.DEFINE_string(
+_WORKDIR = common.path_flag("workdir", None, "Run directory of launch.train.")
+_DATA_OF = common.path_flag(
   "data_of", "", "Another run directory, whose photographs are used instead."
 )
 
@@ -47,7 +45,9 @@ _DATA_OF = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
-  results = evaluate(_WORKDIR.value, mesh_lib.make_mesh(), _DATA_OF.value)
+  workdir_lib.load_config(_WORKDIR.value)  # else a lock would make a folder
+  with lock.hold(_WORKDIR.value):
+    results = evaluate(_WORKDIR.value, mesh_lib.make_mesh(), _DATA_OF.value)
   if jax.process_index() == 0:
     terminal.print_tables(results)
     print(f"Report: {directory(_WORKDIR.value, _DATA_OF.value)}/report.html")

@@ -28,10 +28,8 @@ _BATCH = 64
 _SOURCE = flags.DEFINE_enum(
   "source", "folder", ["folder", "tfds"], "What the input is."
 )
-_INPUT = flags.DEFINE_string(
-  "input", None, "The folder, or the data_dir of TFDS."
-)
-_OUTPUT = flags.DEFINE_string("output", None, "A folder that does not exist.")
+_INPUT = common.path_flag("input", None, "The folder, or the data_dir of TFDS.")
+_OUTPUT = common.path_flag("output", None, "A folder that does not exist.")
 _SIZE = flags.DEFINE_integer("image_size", 128, "Side of the packed images.", 8)
 _ALIGN = flags.DEFINE_enum(
   "align", "landmarks", alignment.ALIGNMENTS, "How faces are framed."

@@ -30,15 +30,13 @@ from jaxpriv.release.photographs import Input
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run directory of launch.train."
-)
-_INPUT = flags.DEFINE_string(
+_WORKDIR = common.path_flag("workdir", None, "Run directory of launch.train.")
+_INPUT = common.path_flag(
     "input", None, "Folder of images, with labels.csv or a sub-folder a person;"
     " for --source=tfds its data_dir, for array_record its path. None where"
     " only the model is released.",
 )  # fmt: skip
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to make.")
+_OUTPUT = common.path_flag("output", None, "Directory to make.")
 _SOURCE = flags.DEFINE_enum(
   "source", "folder", ("folder", "tfds", "array_record"), "What --input is."
 )

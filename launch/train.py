@@ -3,15 +3,17 @@
   python -m launch.train --config=configs/embedded_autoencoder.py:demo \
     --workdir=runs/demo [--config.data.source=folder --config.data.path=...]
 
-The same command goes on where an earlier one stopped. On a cluster, start one
-process a node (Slurm, TPU pods and MPI are recognised); on a laptop it just
-runs.
+The same command goes on where an earlier one stopped: killed, or asked to stop
+by SIGTERM or Ctrl-C, upon which it saves; a second one ends it at once. On a
+cluster, start one process a node (Slurm, TPU pods and MPI are recognised); on a
+laptop it just runs.
 """
 
 import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
+from jaxpriv.training import lock
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
@@ -19,9 +21,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file and scale, as in configs/NAME.py:demo.",
     lock_config=True,
 )  # fmt: skip
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run directory, made if need be."
-)
+_WORKDIR = common.path_flag("workdir", None, "Run directory, made if need be.")
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +32,8 @@ def main(argv: list[str]) -> None:
       "%d devices (%s), %d processes",
       mesh.size, jax.devices()[0].device_kind, jax.process_count(),
   )  # fmt: skip
-  common.train(_CONFIG.value, _WORKDIR.value, mesh)
+  with lock.hold(_WORKDIR.value):
+    common.train(_CONFIG.value, _WORKDIR.value, mesh)
   logging.info(
     "Trained. Next: python -m launch.evaluate --workdir=%s", _WORKDIR.value
   )

@@ -191,6 +191,9 @@ class Framed(Source):
     existing = tuple(source.attribute_names)
     self.attribute_names = existing if attributes is None else tuple(attributes)
     self._columns = [existing.index(name) for name in self.attribute_names]
+    values = source.attribute_values
+    if values is not None:
+      self.attribute_values = values[:, self._columns]
     self.identities = source.identities
     self.identity_names = source.identity_names
     self.batched = source.batched

@@ -1,19 +1,120 @@
 """Checkpoints of one phase: Orbax, asynchronous, by step, on any mesh.
 
+Beside the files of a step lie their checksums (`CHECKSUMS`), written once the
+step is complete. A step that differs from them is damaged, and never used: the
+newest intact one is. Steps without them, of runs of earlier versions or killed
+just after saving, are taken as they are.
+
 Orbax is imported where it is used: programs start without it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import jax
+from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 
+from jaxpriv import files
+from jaxpriv.errors import UserError
 from jaxpriv.training import mesh as mesh_lib
 
-if TYPE_CHECKING:
-  import orbax.checkpoint as ocp
+# In the folder of a step: name of each other file -> [bytes, hash].
+CHECKSUMS = "checksums.json"
+
+# What the folder of a damaged step is called when a run has gone on before it.
+DAMAGED = ".damaged"
+
+
+class CheckpointError(UserError):
+  """Checkpoints cannot be read, or not be written."""
+
+
+class Manager:
+  """The open checkpoints of a phase; leaving its context waits for them."""
+
+  def __init__(self, directory: epath.PathLike, keep: int):
+    import orbax.checkpoint as ocp
+
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=keep, cleanup_tmp_directories=True
+    )
+    # Orbax wants an absolute path.
+    self.directory = epath.Path(directory).absolute()
+    self._orbax = ocp.CheckpointManager(self.directory, options=options)
+    # Orbax asks JAX too, by the step it saves and in part from a thread, later:
+    # processes would agree to stop at a call of ours that is past.
+    self._orbax.reached_preemption = lambda step: False
+    self._threads = concurrent.futures.ThreadPoolExecutor(1)
+    self._sealing: concurrent.futures.Future | None = None
+
+  def __enter__(self) -> Manager:
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    try:
+      self.wait()
+    finally:
+      self._threads.shutdown()
+      with self._explained():
+        self._orbax.close()
+
+  def latest_step(self) -> int | None:
+    return self._orbax.latest_step()
+
+  def save(self, step: int, state: Any) -> None:
+    """Saves in the background; a step that is already saved is left alone.
+
+    Raises:
+      CheckpointError: it fails, or the save before has failed.
+    """
+    import orbax.checkpoint as ocp
+
+    if self.latest_step() == step:
+      return
+    self.wait()
+    with self._explained():
+      self._orbax.save(step, args=ocp.args.StandardSave(state), force=True)
+    if jax.process_index() == 0:
+      self._sealing = self._threads.submit(self._seal, step)
+
+  def wait(self) -> None:
+    """Waits until what was saved is complete.
+
+    Raises:
+      CheckpointError: it could not be saved; earlier steps are as they were.
+    """
+    with self._explained():
+      self._orbax.wait_until_finished()
+      if self._sealing:
+        self._sealing.result()
+
+  def _seal(self, step: int) -> None:
+    # The first process ends last: when all have written.
+    self._orbax.wait_until_finished()
+    _write_checksums(self.directory / str(step))
+
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # Orbax and TensorStore raise all kinds
+      last = max(_saved(self.directory), default=None)
+      rest = "nothing was saved before"
+      if last is not None:
+        rest = f"step {last} is kept, from which the same command goes on"
+      raise CheckpointError(
+        f"{self.directory}: saving failed ({_first_line(error)}); {rest}"
+      ) from error
 
 
 def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
@@ -21,28 +122,14 @@ def phase_directory(workdir: epath.PathLike, name: str) -> epath.Path:
   return epath.Path(workdir) / "phases" / name
 
 
-def open_manager(
-  directory: epath.PathLike, keep: int = 2
-) -> ocp.CheckpointManager:
+def open_manager(directory: epath.PathLike, keep: int = 2) -> Manager:
   """Opens, or makes, the checkpoints of a phase; the last `keep` are kept."""
-  import orbax.checkpoint as ocp
-
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-  # Orbax wants an absolute path.
-  path = epath.Path(directory).absolute()
-  manager = ocp.CheckpointManager(path, options=options)
-  # Orbax asks JAX too, by the step it saves and in part from a thread, later:
-  # processes would agree to stop at a call of ours that is past.
-  manager.reached_preemption = lambda step: False
-  return manager
+  return Manager(directory, keep)
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
-  """Saves in the background; a step that is already saved is left alone."""
-  import orbax.checkpoint as ocp
-
-  if manager.latest_step() != step:
-    manager.save(step, args=ocp.args.StandardSave(state), force=True)
+def save(manager: Manager, step: int, state: Any) -> None:
+  """See `Manager.save`."""
+  manager.save(step, state)
 
 
 def abstract(shapes: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -57,26 +144,50 @@ def abstract(shapes: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def restore(
-  manager: ocp.CheckpointManager, step: int, shapes: Any, mesh: Any
+  directory: epath.PathLike, step: int, shapes: Any, mesh: Any
 ) -> Any:
-  """Restores a state of known structure, whatever mesh it was saved on."""
+  """Restores a state of known structure, whatever mesh it was saved on.
+
+  Raises:
+    CheckpointError: it cannot be read.
+  """
   import orbax.checkpoint as ocp
 
   target = abstract(shapes, mesh)
-  return manager.restore(step, args=ocp.args.StandardRestore(target))
+  path = epath.Path(directory).absolute()
+  with _readable(path, step), ocp.CheckpointManager(path) as manager:
+    return manager.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def latest_step(directory: epath.PathLike) -> int | None:
-  """The newest saved step below `directory`; None if there is none.
+def latest_step(
+  directory: epath.PathLike, below: int | None = None
+) -> int | None:
+  """The newest intact step below `directory`; None if nothing is saved there.
 
   Read without a checkpoint manager, which would wait for other processes:
   whether the folder is there they may see at different times.
-  """
-  if not epath.Path(directory).exists():
-    return None
-  from orbax import checkpoint as ocp
 
-  return max(ocp.utils.checkpoint_steps(directory), default=None)
+  Args:
+    directory: of one phase.
+    below: of the steps before this one, if there is an intact one.
+
+  Raises:
+    CheckpointError: there are steps and all are damaged.
+  """
+  faults = []
+  for step in sorted(_saved(directory), reverse=True):
+    if below is not None and step >= below:
+      continue
+    fault = _fault(epath.Path(directory) / str(step))
+    if not fault:
+      return step
+    faults.append(fault)
+  if faults and below is None:
+    raise CheckpointError(
+      f"no checkpoint in {directory} is intact: {'; '.join(faults)}. Bring the"
+      " files back, or remove the folder to train this phase anew"
+    )
+  return None
 
 
 def load(directory: epath.PathLike, mesh: Any) -> Any:
@@ -87,10 +198,11 @@ def load(directory: epath.PathLike, mesh: Any) -> Any:
     mesh: the mesh to restore on.
 
   Returns:
-    the state without "opt".
+    the state of the newest intact step without "opt".
 
   Raises:
     FileNotFoundError: if nothing was saved there.
+    CheckpointError: it cannot be read.
   """
   import orbax.checkpoint as ocp
 
@@ -99,11 +211,13 @@ def load(directory: epath.PathLike, mesh: Any) -> Any:
     raise FileNotFoundError(
       f"no checkpoint in {directory}: train this phase first"
     )
+  path = epath.Path(directory).absolute()
   # This handler, unlike the standard one, tells the saved structure.
-  with ocp.CheckpointManager(
-    epath.Path(directory).absolute(),
-    item_handlers=ocp.PyTreeCheckpointHandler(),
-  ) as manager:
+  handler = ocp.PyTreeCheckpointHandler()
+  with (
+    _readable(path, step),
+    ocp.CheckpointManager(path, item_handlers=handler) as manager,
+  ):
     saved = manager.item_metadata(step).tree
     target = abstract({k: v for k, v in saved.items() if k != "opt"}, mesh)
     return manager.restore(
@@ -114,3 +228,147 @@ def load(directory: epath.PathLike, mesh: Any) -> Any:
         partial_restore=True,
       ),
     )
+
+
+def set_aside(directory: epath.PathLike, step: int) -> None:
+  """Renames what is later than `step`, the one that a run goes on from.
+
+  All of it is damaged; under its name a new step could not be saved. To be
+  called by all processes, when each of them knows its step.
+  """
+  place = epath.Path(directory)
+  late = [n for n in _saved(place) if n > step]
+  multihost_utils.sync_global_devices("damaged steps seen")
+  if jax.process_index() == 0:
+    for number in late:
+      aside = place / f"{number}{DAMAGED}"
+      if aside.exists():
+        aside.rmtree()
+      (place / str(number)).rename(aside)
+      logging.warning("%s is now %s", place / str(number), aside)
+  multihost_utils.sync_global_devices("damaged steps set aside")
+
+
+def check_room(directory: epath.PathLike, state: Any, keep: int) -> None:
+  """Checks that the disk has room for the checkpoints that are kept.
+
+  One more than `keep` is there while one is saved. Buckets have room.
+
+  Raises:
+    CheckpointError: it has less.
+  """
+  place = epath.Path(directory).absolute()
+  if "://" in str(place):
+    return
+  while not place.exists():
+    place = place.parent
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  more = keep + 1 - min(len(_saved(directory)), keep)
+  free = shutil.disk_usage(place).free
+  if free < size * more:
+    raise CheckpointError(
+      f"{directory}: checkpoints of this phase have {_megabytes(size)} each and"
+      f" {more} more must fit, and {_megabytes(free)} are free there: make"
+      " room, lower config.train.keep, or use another --workdir"
+    )
+
+
+def _megabytes(size: int) -> str:
+  return f"{size / 1e6:,.1f} MB"
+
+
+def _saved(directory: epath.PathLike) -> list[int]:
+  """All steps that were saved below `directory`, damaged ones too."""
+  if not epath.Path(directory).exists():
+    return []
+  from orbax import checkpoint as ocp
+
+  return ocp.utils.checkpoint_steps(directory)
+
+
+@contextlib.contextmanager
+def _readable(directory: epath.Path, step: int) -> Iterator[None]:
+  """Has errors say which step cannot be read."""
+  try:
+    yield
+  except Exception as error:  # Orbax and TensorStore raise all kinds
+    raise CheckpointError(
+      f"{directory / str(step)} cannot be read ({_first_line(error)}): if it is"
+      " damaged, remove it, and the same training goes on from the step before"
+    ) from error
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines()
+  return lines[0][:300] if lines else type(error).__name__
+
+
+def _write_checksums(step: epath.Path) -> None:
+  """Writes how long the files of a step are, and hashes of them."""
+  with concurrent.futures.ThreadPoolExecutor() as threads:
+    found = dict(threads.map(_checksum, *zip(*_files(step).items())))
+  files.atomic_write(step / CHECKSUMS, json.dumps(found, indent=1) + "\n")
+
+
+def _files(step: epath.Path) -> dict[str, epath.Path]:
+  """The files of a step by name, but for its checksums."""
+  named = {path.relative_to(step).as_posix(): path for path in _below(step)}
+  return {k: named[k] for k in sorted(named) if not k.startswith(CHECKSUMS)}
+
+
+def _below(folder: epath.Path) -> Iterator[epath.Path]:
+  for path in folder.iterdir():
+    if path.is_dir():
+      yield from _below(path)
+    else:
+      yield path
+
+
+def _checksum(name: str, path: epath.Path) -> tuple[str, list]:
+  with path.open("rb") as stream:
+    digest = hashlib.file_digest(
+      stream, lambda: hashlib.blake2b(digest_size=16)
+    )
+  return name, [path.stat().length, digest.hexdigest()]
+
+
+def _fault(step: epath.Path) -> str:
+  """What is wrong with a saved step; "" if nothing is."""
+  stats = {str(path): path.stat() for path in _below(step)}
+  stamp = [(name, stats[name].length, stats[name].mtime) for name in stats]
+  return _compared(str(step), tuple(sorted(stamp)))
+
+
+@functools.lru_cache(maxsize=256)
+def _compared(path: str, stamp: tuple) -> str:
+  """Compares what did not change meanwhile, and says what is wrong, once."""
+  del stamp
+  step = epath.Path(path)
+  fault = _difference(step)
+  if fault:
+    logging.warning("%s is damaged and not used: %s", step, fault)
+  return fault
+
+
+def _difference(step: epath.Path) -> str:
+  found = _files(step)
+  if not found:
+    return f"{step} is empty"
+  if not (step / CHECKSUMS).exists():
+    return ""
+  try:
+    saved = json.loads((step / CHECKSUMS).read_text())
+  except ValueError:
+    return f"{step / CHECKSUMS} is cut short"
+  for name, (size, _) in saved.items():
+    if name not in found:
+      return f"{step / name} is missing"
+    length = found[name].stat().length
+    if length != size:
+      return f"{step / name} has {length} bytes of {size}"
+  with concurrent.futures.ThreadPoolExecutor() as threads:
+    now = threads.map(_checksum, saved, [found[name] for name in saved])
+    for name, checksum in now:
+      if checksum != saved[name]:
+        return f"{step / name} is not what was saved"
+  return ""

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 
 from jaxpriv.errors import UserError
 from jaxpriv.training import (
@@ -94,27 +95,43 @@ def train(
 
   Raises:
     NonFiniteError: a metric is nan or infinite.
-    preemption.Preempted: SIGTERM came; the state was saved.
+    checkpoints.CheckpointError: none is intact, or one cannot be saved.
+    preemption.Preempted: SIGTERM or SIGINT came; the state was saved.
   """
   directory = checkpoints.phase_directory(workdir, phase.name)
   first = checkpoints.latest_step(directory) or 0
+  if jax.process_count() > 1:  # file systems may show them different files
+    first = int(multihost_utils.broadcast_one_to_all(np.int32(first)))
   if phase.plan:
     phase.plan.spent(steps)  # refuses more steps than are paid for
   if first >= steps:
-    logging.info("%s: finished before, at step %d", phase.name, first)
-    return checkpoints.load(directory, mesh)
+    try:
+      state = checkpoints.load(directory, mesh)
+    except checkpoints.CheckpointError as error:
+      if phase.plan:  # whose noise may be forgotten: see `run.train_phases`
+        raise
+      first = _step_before(first, directory, error)
+    else:
+      logging.info("%s: finished before, at step %d", phase.name, first)
+      return state
   frozen = dict(frozen or {})
   seed = seeds.phase_seed(seed, phase.name)
   stream = batches(first)
   host_batch = next(stream)
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
+    batch = mesh_lib.put_batch(host_batch, mesh)
+    state, resumed = _initial_state(
+      phase, directory, first, batch, frozen, seed, mesh, start
+    )
+    if resumed < first:
+      first, stream = resumed, batches(resumed)
+      host_batch = next(stream)
+      batch = mesh_lib.put_batch(host_batch, mesh)
+    checkpoints.set_aside(directory, first)
+    checkpoints.check_room(directory, state, options.keep)
     manager = stack.enter_context(
       checkpoints.open_manager(directory, options.keep)
-    )
-    batch = mesh_lib.put_batch(host_batch, mesh)
-    state = _initial_state(
-      phase, manager, first, batch, frozen, seed, mesh, start
     )
     private.check(phase, state, frozen, host_batch, mesh)
     key = jax.random.key(seed)
@@ -139,12 +156,14 @@ def train(
         if scores:
           write(step, scores)
       stop = preemption.requested()
+      if stop:
+        logging.info("Asked to stop: saving. Ask again to end without it.")
       if step > first and (stop or _due(step, options.save_every)):
         # A state is saved only when the step that made it is known to be good.
         settle(step - 1, metrics, _due(step - 1, options.log_every))
-        checkpoints.save(manager, step, state)
+        manager.save(step, state)
       if stop:
-        manager.wait_until_finished()
+        manager.wait()
         raise _stopped(phase.name, step, steps, directory)
       if step > first:
         batch = mesh_lib.put_batch(next(stream), mesh)
@@ -159,8 +178,8 @@ def train(
     if scores:
       write(steps, scores)
     # Saved last: once this checkpoint exists, the phase is never run again.
-    checkpoints.save(manager, steps, state)
-    manager.wait_until_finished()
+    manager.save(steps, state)
+    manager.wait()
   # Asked once more after `watch` has ended, so that no signal is lost.
   if preemption.requested():
     raise _stopped(phase.name, steps, steps, directory)
@@ -199,21 +218,39 @@ def _rows(phase: Phase, batch: Mapping[str, jax.Array]) -> int:
   return len(batch["padding"])
 
 
-def _initial_state(phase, manager, first, batch, frozen, seed, mesh, start):
-  """A state born sharded on the mesh: restored, or fresh and then `start`ed."""
+def _step_before(step, directory, error) -> int:
+  """The step to go on from where a newer one cannot be read after all."""
+  older = checkpoints.latest_step(directory, below=step)
+  if older is None:
+    raise error
+  logging.warning("%s. Step %d is used", error, older)
+  return older
+
+
+def _initial_state(phase, directory, first, batch, frozen, seed, mesh, start):
+  """A state born sharded on the mesh: restored, or fresh and then `start`ed.
+
+  Returns:
+    it, and its step: `first`, or an earlier one where that cannot be read.
+  """
   key = jax.random.key(seed)
 
   def init(key, batch, frozen):
     return phase.method.init(key, inference.as_float(batch), frozen)
 
   shapes = jax.eval_shape(init, key, batch, frozen)
-  if first:
-    logging.info("%s: resuming at step %d", phase.name, first)
-    return checkpoints.restore(manager, first, shapes, mesh)
+  while first:
+    try:
+      state = checkpoints.restore(directory, first, shapes, mesh)
+    except checkpoints.CheckpointError as error:
+      first = _step_before(first, directory, error)
+    else:
+      logging.info("%s: resuming at step %d", phase.name, first)
+      return state, first
   shardings = mesh_lib.infer_shardings(shapes, mesh)
   born = mesh_lib.jit(init, mesh, out_shardings=shardings)
   state = born(key, batch, frozen)
-  return start(state) if start else state
+  return (start(state) if start else state), 0
 
 
 class _Step(NamedTuple):

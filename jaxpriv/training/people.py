@@ -1,28 +1,47 @@
-"""Whom a run has learned from: people.json of a run directory.
+"""Whom and what a run has learned from: people.json of a run directory.
 
-It holds hashes of their names, "train" of its own training people and
-"pretrained" of those of the runs that it took parameters over from; and
-"photographs", one hash of all those to train on, in their order.
+It holds hashes of people's names, "train" of its own training people and
+"pretrained" of those of the runs that it took parameters over from; and of the
+photographs to train on, "photographs", one hash of their names in their order,
+and "fed", hashes of what they hold, by kind: see `fed`.
 """
 
-import json
+import hashlib
+import os
+from concurrent import futures
 from typing import Any
 
+import numpy as np
 from absl import logging
 from etils import epath
 
 from jaxpriv.data.dataset import Data
+from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.training import workdir as workdir_lib
 
+# What `fed` hashes, as it is called in errors.
+KINDS = {
+  "attributes": "their attributes",
+  "people": "who is in them",
+  "images": "their pixels, or the frames cut out of them,",
+  "sizes": "the sizes of their files",
+  "points": "their landmarks, visibility, poses, boxes or domains",
+}
+
+_BLOCK = 1024  # records that are hashed at once
+
 
 def check_same(workdir: epath.PathLike, data: Data) -> None:
-  """Checks that the training people are those that a run has learned from.
+  """Checks that the data to train on are those that a run has learned from.
+
+  Of a run that an earlier version began, only names are compared.
 
   Raises:
     DataError: the data have changed.
   """
-  then, now = set(_content(workdir)["train"]), data.hashes("train")
+  content = _content(workdir)
+  then, now = set(content["train"]), data.hashes("train")
   if then != now:
     raise DataError(
       "the data have changed since training: of the people to train on,"
@@ -31,14 +50,86 @@ def check_same(workdir: epath.PathLike, data: Data) -> None:
       " that people trained on could be scored as new ones. Bring the data"
       " back to what they were, or train in another --workdir."
     )
-  photographs = _content(workdir)["photographs"]
-  if photographs != data.digest("train"):
+  if content["photographs"] != data.digest("train"):
     raise DataError(
       f"the data have changed since training: the people of {workdir} are the"
       " same, and of their photographs some are new, gone or in another order,"
       " so that a resumed run would see others than those of its seed. Bring"
       " the data back to what they were, or train in another --workdir."
     )
+  before = content.get("fed", {})
+  changed = [
+    KINDS[kind]
+    for kind, digest in (fed(data) if before else {}).items()
+    if before.get(kind, digest) != digest
+  ]
+  if changed:
+    raise DataError(
+      "the data have changed since training: the photographs to train on are"
+      f" called as those that {workdir} has learned from, and"
+      f" {' and '.join(changed)} are others. Bring the data back to what they"
+      " were, or train in another --workdir."
+    )
+
+
+def fed(data: Data) -> dict[str, str]:
+  """Hashes of what the photographs to train on hold, the same on every host.
+
+  "people", the name of the person in each, is always there, and "attributes"
+  where they are known without reading images. Of photographs in memory also
+  "images", pixels as they are fed, and "points", all other fields; but not
+  where they are drawn: settings then say all, and machines may round otherwise.
+  Of files that are read while training, "sizes": other pixels in files of the
+  same size are not seen, nor is what lies in archives and pools.
+  """
+  source, rows = data.source, data.splits["train"]
+  identities = np.asarray(source.identities)[rows].tolist()
+  known = {n: source.person(n) for n in set(identities) if n >= 0}
+  found = {"people": _hash_text(known.get(n, "") for n in identities)}
+  if not isinstance(source, InMemory):
+    values = source.attribute_values
+    if values is not None and len(values) == len(source):  # not so of scenes
+      found["attributes"] = _hash_rows({"attributes": values}, rows)
+    files = [source.describe(row) for row in rows.tolist()]
+    if os.path.isfile(files[0]):
+      with futures.ThreadPoolExecutor() as threads:
+        found["sizes"] = _hash_text(map(str, threads.map(_size, files)))
+    return found
+  arrays = {k: v for k, v in source.arrays.items() if k != "identity"}
+  drawn = source.origin is not None and source.origin.batched
+  for kind, names in (
+    ("attributes", {"attributes"}),
+    ("images", set() if drawn else {"image"}),
+    ("points", set() if drawn else arrays.keys() - {"attributes", "image"}),
+  ):
+    part = {name: arrays[name] for name in sorted(names & arrays.keys())}
+    if part:
+      found[kind] = _hash_rows(part, rows)
+  return found
+
+
+def _hash_text(words: Any) -> str:
+  digest = hashlib.blake2b(digest_size=16)
+  for word in words:
+    digest.update(f"{word}\n".encode("utf-8", "surrogateescape"))
+  return digest.hexdigest()
+
+
+def _hash_rows(arrays: dict[str, np.ndarray], rows: np.ndarray) -> str:
+  digest = hashlib.blake2b(digest_size=16)
+  for name, array in arrays.items():
+    digest.update(f"{name} {array.dtype} {array.shape[1:]}\n".encode())
+    for start in range(0, len(rows), _BLOCK):  # no copy of them all
+      part = array[rows[start : start + _BLOCK]]
+      digest.update(np.ascontiguousarray(part).tobytes())
+  return digest.hexdigest()
+
+
+def _size(path: str) -> int:
+  try:
+    return os.path.getsize(path)
+  except OSError:  # whoever reads it will say so
+    return -1
 
 
 def check_unseen(workdir: epath.PathLike, data: Data) -> None:
@@ -83,6 +174,7 @@ def write(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
     "train": sorted(data.hashes("train")),
     "pretrained": sorted(before),
     "photographs": data.digest("train"),
+    "fed": fed(data),
   }
   workdir_lib.write_json(epath.Path(workdir) / "people.json", content)
 
@@ -101,4 +193,4 @@ def _content(workdir: epath.PathLike) -> dict[str, Any]:
       " and whether other people are new to it. A release never says so; of a"
       " run that should, train again in another --workdir."
     )
-  return json.loads(path.read_text())
+  return workdir_lib.read_json(path, ("train", "pretrained", "photographs"))

@@ -1,7 +1,8 @@
-"""Clean stops: a termination signal is answered with a checkpoint."""
+"""Clean stops: SIGTERM and Ctrl-C are answered with a checkpoint."""
 
 import contextlib
 import itertools
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,16 +10,19 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
-# The status that shells report for a process ended by SIGTERM: it tells a
-# launcher that the work is not finished and may be started again.
-EXIT_STATUS = 128 + signal.SIGTERM
+# Of a launcher, and of somebody at a terminal.
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preempted(SystemExit):
-  """Training was asked to stop and has saved; run the same command again."""
+  """Training was asked to stop and has saved; run the same command again.
+
+  The status is the one that shells report for a process ended by that signal:
+  it tells a launcher that the work is not finished and may be started again.
+  """
 
   def __init__(self, message: str):
-    super().__init__(EXIT_STATUS)
+    super().__init__(128 + _received)
     self.message = message
 
   def __str__(self) -> str:
@@ -29,6 +33,7 @@ class Preempted(SystemExit):
 # stands at the start of the next.
 _asked = threading.Event()
 _calls = itertools.count()
+_received = signal.SIGTERM
 
 
 def requested() -> bool:
@@ -44,24 +49,31 @@ def requested() -> bool:
 
 @contextlib.contextmanager
 def watch() -> Iterator[None]:
-  """Within it SIGTERM makes `requested` true instead of ending the process.
+  """Within it SIGTERM and SIGINT make `requested` true, and end nothing.
 
-  A second SIGTERM ends the process at once. On a cluster JAX listens already.
+  A second one ends the process at once. On a cluster JAX listens for SIGTERM
+  already, and is told of SIGINT by one.
   """
-  if (
-    jax.distributed.is_initialized()
-    # Python delivers signals to the main thread alone.
-    or threading.current_thread() is not threading.main_thread()
-  ):
+  # Python delivers signals to the main thread alone.
+  if threading.current_thread() is not threading.main_thread():
     yield
     return
+  cluster = jax.distributed.is_initialized()
+  signals = SIGNALS[1:] if cluster else SIGNALS
 
   def note(signum, frame):
-    _asked.set()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    global _received
+    _received = signal.Signals(signum)
+    for each in signals:
+      signal.signal(each, signal.SIG_DFL)
+    if cluster:
+      os.kill(os.getpid(), signal.SIGTERM)
+    else:
+      _asked.set()
 
-  previous = signal.signal(signal.SIGTERM, note)
+  previous = {each: signal.signal(each, note) for each in signals}
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, previous)
+    for each, handler in previous.items():
+      signal.signal(each, handler)

@@ -1,6 +1,7 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.models.pretrained import catalogue
 from jaxpriv.privacy import sampling
+from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import (
   checkpoints,
   loop,
@@ -61,6 +63,7 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     DataError: config.evaluation names something unknown.
   """
   config = config.copy_and_resolve_references()
+  config.pretrained = os.path.expanduser(config.pretrained)
   evaluation, release = config.evaluation, config.release
   release.attributes = sources.words(release.attributes)
   # Attackers never learn from the test people.
@@ -190,6 +193,7 @@ def train_phases(
 
   Raises:
     DataError: a batch size, of whichever phase, cannot be had.
+    BudgetError: a private phase would take steps again, with other noise.
   """
   check_batch_sizes(phases, config, data, mesh)
   finished: dict[str, Any] = {}
@@ -200,6 +204,17 @@ def train_phases(
     and workdir_lib.steps_done(workdir, phase.name)
     < config.phases[phase.name].steps
   ]
+  for phase in left:
+    if phase.plan:  # which refuses more steps than are paid for
+      phase.plan.spent(config.phases[phase.name].steps)
+  begun = [p.name for p in left if workdir_lib.steps_done(workdir, p.name)]
+  if begun and not (epath.Path(workdir) / workdir_lib.SECRET).exists():
+    raise BudgetError(
+      f"{workdir}: {', '.join(begun)} cannot go on, since noise_secret, from"
+      " which the noise of its steps comes, is gone: the run was finished, or"
+      " the file removed. Steps taken again with other noise would spend their"
+      " budget twice. Bring back what is missing, or train in another --workdir"
+    )
   secret = workdir_lib.secret(workdir) if left else b""
   for phase in phases:
     options = config.phases[phase.name]

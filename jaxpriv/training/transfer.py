@@ -195,9 +195,10 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
   try:
     other = workdir_lib.load_config(config.pretrained)
   except FileNotFoundError as error:
+    there = epath.Path(config.pretrained).exists()
     raise DataError(
-      f"config.pretrained = {config.pretrained} is no run directory: it has no"
-      " config.json"
+      f"config.pretrained = {config.pretrained} is no run directory:"
+      f" {'it has no config.json' if there else 'there is nothing'}"
     ) from error
   if other.method != config.method:
     raise DataError(

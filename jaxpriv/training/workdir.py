@@ -2,7 +2,8 @@
 
 ```
 workdir/config.json            the resolved config
-workdir/people.json            whom it has learned from; see `people`
+workdir/people.json            whom and what it has learned from; see `people`
+workdir/writer.lock            while it is written; see `lock`
 workdir/noise_secret           of a private run, until it is finished
 workdir/phases/<name>/         checkpoints
 workdir/metrics/<name>.jsonl   one line a logged step; TensorBoard events beside
@@ -12,6 +13,7 @@ workdir/evaluation/            metrics.json, report.html, the attackers' phases
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -52,6 +54,10 @@ INFINITE = ("Infinity", "-Infinity", "NaN")
 OLDEST = "0.1"
 
 
+class DamagedError(UserError, ValueError):
+  """A file of a run directory does not hold what was written there."""
+
+
 class ConfigMismatchError(UserError, ValueError):
   """The run directory holds a run of another config."""
 
@@ -65,11 +71,12 @@ def check_config(workdir: epath.PathLike, config: ConfigDict) -> None:
   Raises:
     ConfigMismatchError: the run there was made with other settings, or by
       another version of jaxpriv.
+    DamagedError: config.json cannot be read.
   """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     return
-  old, new = _loads(path.read_text()), _plain(config)
+  old, new = read_json(path, ("data", "phases")), _plain(config)
   done = {name: steps_done(workdir, name) for name in old["phases"]}
   if not any(done.values()):
     return
@@ -105,12 +112,21 @@ def secret(workdir: epath.PathLike) -> bytes:
   They are no setting, as with them anybody can subtract the noise. They are
   made when a run first needs them, kept beside it until it is finished (see
   `forget_secret`), and read again to resume. All processes read one file.
+
+  Raises:
+    DamagedError: the file is.
   """
   path = epath.Path(workdir) / SECRET
   if jax.process_index() == 0 and not path.exists():
     files.atomic_write(path, secrets.token_hex(16), mode=0o600)
   multihost_utils.sync_global_devices("secret")
-  return bytes.fromhex(path.read_text())
+  text = path.read_text()
+  if not re.fullmatch("[0-9a-f]{32}", text):
+    raise DamagedError(
+      f"{path} is damaged: the noise of this run comes from it, so that nobody"
+      " can go on with it. Bring the file back, or train in another --workdir"
+    )
+  return bytes.fromhex(text)
 
 
 def forget_secret(workdir: epath.PathLike) -> None:
@@ -144,6 +160,27 @@ def _plain(config: ConfigDict) -> dict[str, Any]:
 
 def _loads(text: str) -> Any:
   return json.loads(text, parse_constant=str)
+
+
+def read_json(path: epath.Path, keys: Iterable[str]) -> dict[str, Any]:
+  """What `write_json` has written; see `INFINITE`.
+
+  Raises:
+    DamagedError: it is no JSON any more, or has not these keys.
+  """
+  try:
+    content = _loads(path.read_bytes().decode())
+    reason = ""
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+      reason = f"without {', '.join(keys)}"
+  except ValueError as error:
+    reason = str(error)
+  if reason:
+    raise DamagedError(
+      f"{path} is damaged ({reason}): bring it back from a copy, or use another"
+      " run directory"
+    )
+  return content
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
@@ -229,6 +266,7 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
 
   Raises:
     ConfigMismatchError: another version of jaxpriv wrote it.
+    DamagedError: it cannot be read.
     FileNotFoundError: there is none.
   """
   path = epath.Path(workdir) / "config.json"
@@ -245,6 +283,6 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return tuple(tuples(item) for item in value)
     return float(value) if value in INFINITE else value
 
-  content = json.loads(path.read_text())
+  content = read_json(path, ("data", "phases"))
   _check_version(path, content.pop("version", OLDEST))
   return ConfigDict(tuples(content))

@@ -51,8 +51,9 @@ def metric_writer(
           name: value if math.isfinite(value) else None
           for name, value in scalars.items()
         }
-        lines.write(json.dumps({"step": step, **row}) + "\n")
-        lines.flush()
+        with files.named(path):
+          lines.write(json.dumps({"step": step, **row}) + "\n")
+          lines.flush()
         for name, value in scalars.items():
           events.add_scalar(name, value, step)
 
@@ -62,12 +63,12 @@ def metric_writer(
 
 
 def read_metrics(workdir: epath.PathLike, phase: str) -> list[dict]:
-  """The lines of a phase's metrics; a line cut short by a crash is dropped."""
+  """The lines of a phase's metrics; one cut short by a crash is dropped."""
   path = metrics_path(workdir, phase)
   if not path.exists():
     return []
   lines = []
-  for line in path.read_text().splitlines():
-    with contextlib.suppress(json.JSONDecodeError):
+  for line in path.read_bytes().splitlines():
+    with contextlib.suppress(ValueError):  # also where it is no text
       lines.append(json.loads(line))
   return lines

@@ -45,6 +45,19 @@ def test_memory_holds_what_streams(people_folder, data_config):
   assert sources.in_memory(held) is held
 
 
+def test_chosen_attributes_are_known_without_reading_images(
+  people_folder, data_config
+):
+  config = data_config(
+    path=str(people_folder), attributes=("Young", "Male"), cache=False
+  )
+  source = sources.open_source(config)
+  for index in (0, 4, 23):
+    np.testing.assert_array_equal(
+      source.attribute_values[index], source[index]["attributes"]
+    )
+
+
 def test_default_attributes_are_those_that_vary(people_folder, data_config):
   source = sources.open_source(data_config(path=str(people_folder)))
   # Eyeglasses is never known; Male and Young take both values.

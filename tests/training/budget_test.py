@@ -8,7 +8,7 @@ import pytest
 from configs import common
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
-from jaxpriv.training import budget, recipes, run, workdir
+from jaxpriv.training import budget, checkpoints, recipes, run, workdir
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.private import NotPerExampleError
 from tests.people import PEOPLE, named
@@ -211,3 +211,25 @@ def test_the_secret_goes_though_nothing_was_left_to_train(tmp_path, mesh):
   secret.write_text("00" * 16)
   noise_of(tmp_path, mesh)
   assert not secret.exists()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_steps_are_not_taken_again_with_other_noise(sealed, tmp_path, mesh):
+  """Where the last step of a finished run is damaged: it may be published."""
+  made = private(epsilon=math.inf, noise_multiplier=30.0)
+  made.train.save_every = 2
+  data = named(PEOPLE)
+  phases, made = budget.privatise([private_toy("toy")], made, data)
+  run.train_phases(phases, made, data, tmp_path, mesh)
+  last = tmp_path / "phases/toy/4"
+  for path in last.rglob("*"):
+    if path.name == checkpoints.CHECKSUMS and not sealed:
+      path.unlink()
+    elif path.is_file() and path.parent.name == "d":
+      path.write_bytes(b"")
+  error = BudgetError if sealed else checkpoints.CheckpointError
+  message = "noise_secret.* is gone" if sealed else "4 cannot be read"
+  with pytest.raises(error, match=message):
+    run.train_phases(phases, made, data, tmp_path, mesh)
+  assert {p.name for p in (tmp_path / "phases/toy").iterdir()} == {"2", "4"}
+  assert not (tmp_path / workdir.SECRET).exists()

@@ -211,7 +211,9 @@ def test_evaluation_writes_losses_of_held_out_batches_and_a_grid(
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
   path = writers.metrics_path(tmp_path, "toy")
   path.parent.mkdir()
-  path.write_text('{"step": 0, "loss": 1.0}\n{"step": 5, "loss": 2.0}\n{"st')
+  path.write_bytes(
+    b'{"step": 0, "loss": 1.0}\n{"step": 5, "loss": 2.0}\n{"st\xc3\0\0'
+  )
   with writers.metric_writer(tmp_path, "toy", first_step=5) as write:
     write(5, {"loss": 3.0, "other": float("nan")})
   lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -274,22 +276,26 @@ def test_nothing_in_the_loop_waits_for_the_host(tmp_path, mesh):
   assert len(fetched) == 3  # steps 0, 10 and 19
 
 
-@pytest.mark.parametrize("moment", ["last step", "final evaluation"])
-def test_sigterm_at_the_end_of_a_phase_stops_before_the_next(
-  tmp_path, mesh, monkeypatch, moment
+@pytest.mark.parametrize(
+  ("moment", "number"),
+  [("last step", signal.SIGINT), ("final evaluation", signal.SIGTERM)],
+)
+def test_a_signal_at_the_end_of_a_phase_stops_before_the_next(
+  tmp_path, mesh, monkeypatch, moment, number
 ):
   monkeypatch.setattr(preemption, "_asked", threading.Event())
-  handler = signal.getsignal(signal.SIGTERM)
+  monkeypatch.setattr(preemption, "_received", None)
+  handler = signal.getsignal(number)
 
   def batches(first):
     for step, batch in enumerate(toys.batches(first), first):
       if step == 2 and moment == "last step":
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
       yield batch
 
   def validation():
     if moment == "final evaluation":
-      signal.raise_signal(signal.SIGTERM)
+      signal.raise_signal(number)
     return iter([toys.batch(seed=99)])
 
   def run():
@@ -305,13 +311,13 @@ def test_sigterm_at_the_end_of_a_phase_stops_before_the_next(
 
   with pytest.raises(preemption.Preempted) as stop:
     run()
-  assert stop.value.code == 128 + signal.SIGTERM
+  assert stop.value.code == 128 + number
   directory = checkpoints.phase_directory(tmp_path, "toy")
   assert (
     f"toy: finished, and asked to stop; saved step 3 of 3 in {directory}. Run"
     " the same command to go on with the next phase."
   ) == str(stop.value)
-  assert signal.getsignal(signal.SIGTERM) == handler
+  assert signal.getsignal(number) == handler
   last = writers.read_metrics(tmp_path, "toy")[-1]
   assert last["step"] == 3 and "validation/loss" in last
   monkeypatch.setattr(preemption, "_asked", threading.Event())

@@ -1,6 +1,7 @@
 """Requests to stop between phases; process_test sends real signals."""
 
 import itertools
+import os
 import signal
 import threading
 
@@ -14,18 +15,36 @@ def fresh(monkeypatch):
   """Starts as a process that nobody has asked to stop."""
   monkeypatch.setattr(preemption, "_asked", threading.Event())
   monkeypatch.setattr(preemption, "_calls", itertools.count())
+  monkeypatch.setattr(preemption, "_received", signal.SIGTERM)
 
 
-def test_a_request_outlives_the_phase_in_which_it_came():
-  before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", preemption.SIGNALS)
+def test_a_request_outlives_the_phase_in_which_it_came(number):
+  before = [signal.getsignal(each) for each in preemption.SIGNALS]
   with preemption.watch():
     assert not preemption.requested()
-    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(number)
     # A second one is not to be held up by a save that hangs.
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  assert signal.getsignal(signal.SIGTERM) == before
+    for each in preemption.SIGNALS:
+      assert signal.getsignal(each) == signal.SIG_DFL
+  assert [signal.getsignal(each) for each in preemption.SIGNALS] == before
   with preemption.watch():
     assert preemption.requested()
+  assert preemption.Preempted("").code == 128 + number
+
+
+def test_on_a_cluster_jax_is_told_of_ctrl_c(monkeypatch):
+  monkeypatch.setattr(preemption.jax.distributed, "is_initialized", lambda: 1)
+  sent = []
+  monkeypatch.setattr(os, "kill", lambda *sending: sent.append(sending))
+  terminate = signal.getsignal(signal.SIGTERM)
+  with preemption.watch():
+    assert signal.getsignal(signal.SIGTERM) == terminate  # that of JAX
+    signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+  assert sent == [(os.getpid(), signal.SIGTERM)]
+  assert not preemption.requested()  # until all have agreed
+  assert preemption.Preempted("").code == 130
 
 
 def test_a_cluster_agrees_on_a_call_that_comes_whatever_the_phase(monkeypatch):

@@ -48,6 +48,13 @@ def test_lists_of_names_are_read_and_checked(name, values, message):
     run.resolve(made, data)
 
 
+def test_the_home_of_a_user_is_found_in_pretrained(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/anna")
+  made = run.resolve(config(pretrained="~/runs/first"), named(PEOPLE))
+  assert made.pretrained == "/home/anna/runs/first"
+  assert run.resolve(config(), named(PEOPLE)).pretrained == ""
+
+
 def test_evaluation_of_an_unfinished_phase_says_so(tmp_path, mesh):
   made = config()
   with pytest.raises(FileNotFoundError, match="toy is at step 0 of 4"):

@@ -89,7 +89,9 @@ def leaves(tree):
 
 def trained(workdir, name="toy", step=2):
   """Makes a directory that looks like a checkpoint of a phase."""
-  (workdir / "phases" / name / str(step)).mkdir(parents=True)
+  made = workdir / "phases" / name / str(step)
+  made.mkdir(parents=True)
+  (made / "_CHECKPOINT_METADATA").touch()
 
 
 def config(**changes):

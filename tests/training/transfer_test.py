@@ -24,7 +24,10 @@ def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
   begin = lambda: run.begin(
     second, phases, config(pretrained=str(first)), data, mesh
   )
-  with pytest.raises(DataError, match="first is no run directory"):
+  with pytest.raises(DataError, match="first is no run directory: there is no"):
+    begin()
+  first.mkdir()
+  with pytest.raises(DataError, match="first is no run.*has no config.json"):
     begin()
   run.begin(first, phases, config(), data, mesh)
   trained(first, step=2)

@@ -122,3 +122,27 @@ def test_options_of_an_unfinished_phase_may_change(tmp_path):
 def test_no_config_says_what_to_run(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"launch\.train --workdir="):
     workdir.load_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b'{"data": {"pa', b"[]", b"{}", b"\xff"])
+def test_a_damaged_config_is_named(text, tmp_path):
+  workdir.save_config(tmp_path, config())
+  path = tmp_path / "config.json"
+  path.write_bytes(text)
+  for use in (
+    lambda: workdir.load_config(tmp_path),
+    lambda: workdir.check_config(tmp_path, config()),
+  ):
+    with pytest.raises(workdir.DamagedError) as error:
+      use()
+    assert f"{path} is damaged" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "0011", "xy" * 16])
+def test_a_damaged_secret_is_named(text, tmp_path):
+  made = workdir.secret(tmp_path)
+  assert len(made) == 16 and workdir.secret(tmp_path) == made
+  (tmp_path / "noise_secret").write_text(text)
+  with pytest.raises(workdir.DamagedError, match="noise_secret is damaged"):
+    workdir.secret(tmp_path)

@@ -13,7 +13,15 @@ import time
 
 import jax
 
-from jaxpriv.training import budget, loop, preemption, recipes, run, writers
+from jaxpriv.training import (
+  budget,
+  lock,
+  loop,
+  preemption,
+  recipes,
+  run,
+  writers,
+)
 from jaxpriv.training import mesh as mesh_lib
 from tests import people
 from tests.training import toys
@@ -50,10 +58,18 @@ def main() -> None:
     time.sleep(args.slow_end)
     return itertools.islice(batches(0), 1)
 
-  if args.private:
-    report(args.workdir, train_privately(args.workdir, args.steps))
-    return
   try:
+    with lock.hold(args.workdir):
+      train(args, batches, validation)
+  except preemption.Preempted as stop:
+    print(stop, flush=True)
+    raise
+
+
+def train(args, batches, validation):
+  if args.private:
+    state = train_privately(args.workdir, args.steps)
+  else:
     state = loop.train(
       toys.phase(norm="group", dropout=0.5),
       batches,
@@ -64,9 +80,6 @@ def main() -> None:
       validation=validation if args.slow_end else None,
       options=loop.Options(log_every=1, save_every=args.save_every),
     )
-  except preemption.Preempted as stop:
-    print(stop, flush=True)
-    raise
   report(args.workdir, state)
 
 
