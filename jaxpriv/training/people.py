@@ -3,7 +3,8 @@
 It holds hashes of people's names, "train" of its own training people and
 "pretrained" of those of the runs that it took parameters over from; and of the
 photographs to train on, "photographs", one hash of their names in their order,
-and "fed", hashes of what they hold, by kind: see `fed`.
+and "fed", hashes of what they hold, by kind: see `fed`. "files" says how many
+files there were, and why some of them are not used.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from jaxpriv.data import account
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
@@ -175,6 +177,7 @@ def write(workdir: epath.PathLike, pretrained: str, data: Data) -> None:
     "pretrained": sorted(before),
     "photographs": data.digest("train"),
     "fed": fed(data),
+    "files": account.of(data.source).counts(),
   }
   workdir_lib.write_json(epath.Path(workdir) / "people.json", content)
 

@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
   """Three people; one of the eight files is not an image."""
+  place = tmp_path / "faces"
+  place.mkdir()
   rng = np.random.default_rng(0)
   points = alignment.arcface_template(60)
   cell = ";".join(f"{x:.2f},{y:.2f}" for x, y in points)
@@ -27,11 +29,11 @@ def folder(tmp_path) -> pathlib.Path:
   for i in range(8):
     coarse = rng.uniform(0, 255, (4, 4, 3)).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize((60, 60), Image.Resampling.BICUBIC)
-    smooth.save(tmp_path / f"{i}.png")
+    smooth.save(place / f"{i}.png")
     lines.append(f'{i}.png,p{i % 3},{"MF"[i % 2]},"{cell}"')
-  (tmp_path / "4.png").write_text("text")
-  (tmp_path / "labels.csv").write_text("\n".join(lines))
-  return tmp_path
+  (place / "4.png").write_text("text")
+  (place / "labels.csv").write_text("\n".join(lines))
+  return place
 
 
 def test_the_packed_records_are_those_of_the_folder(folder, tmp_path):
@@ -69,6 +71,9 @@ def test_the_program(folder, tmp_path):
     "7 of 8 files are used.*\n +1 unreadable: 4.png", done.stderr
   )
   assert ArrayRecordSource(output)[0]["image"].shape == (32, 32, 3)
+  within = _run(flags[0], f"--output={folder}/packed")
+  assert within.returncode == 1 and "is inside of --input" in within.stderr
+  assert not (folder / "packed.partial").exists()
   strict = _run(*flags[:1], f"--output={tmp_path / 'other'}")
   assert strict.returncode == 1 and "--max_bad_share" in strict.stderr
   assert "data.max_bad_share" not in strict.stderr

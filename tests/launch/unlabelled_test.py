@@ -99,6 +99,8 @@ def test_train_evaluate_release(plain, finder, mesh, tmp_path, caplog):
     "left_out": {"no face was found": 1},
   }
   assert described["files"] == account
+  kept = json.loads((workdir / "people.json").read_text())
+  assert kept["files"] == account
   assert sum(described["images"].values()) == PEOPLE * EACH
   release.release(workdir, output, mesh, Input(str(plain)))
   rows = list(csv.DictReader((output / "labels.csv").open()))
