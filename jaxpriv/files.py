@@ -28,3 +28,8 @@ def atomic_write(
   partial.write_bytes(data.encode() if isinstance(data, str) else data)
   partial.replace(target)
   return target
+
+
+def expanded(path: epath.PathLike) -> str:
+  """The path with ~ written out as the home folder; "" and gs:// stay."""
+  return os.path.expanduser(os.fspath(path))
