@@ -6,6 +6,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import jax
 from absl import app, logging
@@ -14,12 +15,20 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
-from jaxpriv.training import budget, mechanism, preemption, transfer
+from jaxpriv.reports import streams
+from jaxpriv.training import budget, mechanism, preemption, settings, transfer
 from jaxpriv.training import run as run_lib
+from launch import config as config_lib
 
 
 def run(main: Callable[[list[str]], None]) -> None:
   """absl's app.run, with user errors as one message and exit status 1."""
+
+  def parsed(argv):
+    try:
+      return config_lib.parse(argv)
+    except UserError as error:
+      _end(error)
 
   def guarded(argv):
     try:
@@ -29,15 +38,20 @@ def run(main: Callable[[list[str]], None]) -> None:
       raise
     except (UserError, FileNotFoundError) as error:
       logging.debug("traceback", exc_info=True)
-      print(f"error: {error}", file=sys.stderr)
-      sys.exit(1)
+      _end(error)
 
+  streams.forgiving()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_ours_or_a_warning)
   logging.get_absl_handler().setFormatter(
     python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
-  app.run(guarded)
+  app.run(guarded, flags_parser=parsed)
+
+
+def _end(error: Exception) -> NoReturn:
+  print(f"error: {error}", file=sys.stderr)
+  sys.exit(1)
 
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
@@ -81,6 +95,7 @@ def train(
   config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh
 ) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
+  settings.check(config)
   data = run_lib.open_data(config, workdir)
   config = run_lib.resolve(config, data)
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
