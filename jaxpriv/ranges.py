@@ -40,7 +40,7 @@ def problems(
   """A sentence for each setting that is out of its range.
 
   Args:
-    tree: settings, nested; of a tuple each item is checked.
+    tree: settings, nested; of a tuple each item is checked, and there is one.
     table: pattern of a dotted name -> its range, as in "phases.*.steps". The
       first pattern that fits counts.
     prefix: of names in sentences.
@@ -50,7 +50,7 @@ def problems(
     if pattern is None:
       continue
     items = value if isinstance(value, (tuple, list)) else (value,)
-    if not all(_holds(table[pattern], item) for item in items):
+    if not items or not all(_holds(table[pattern], x) for x in items):
       yield f"{prefix}{name} = {value!r}: it is {table[pattern].words}"
 
 

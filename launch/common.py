@@ -5,19 +5,22 @@ import logging as python_logging
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import jax
 from absl import app, logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv.data import sources
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
 from jaxpriv.reports import streams
 from jaxpriv.training import budget, mechanism, preemption, settings, transfer
 from jaxpriv.training import run as run_lib
+from jaxpriv.training.method import Phase
 from launch import config as config_lib
 
 
@@ -101,6 +104,8 @@ def train(
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
   run_lib.check_method(mechanism.load(config.method), config, data, load)
   phases, config = budget.privatise(mechanism.phases(config), config, data)
+  transfer.check(phases, config, data, mesh)
+  check_uses(phases, config, data, mesh, load)
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(
@@ -108,3 +113,40 @@ def train(
         split, len(data.splits[split]), data.people(split),
     )  # fmt: skip
   run_lib.train_phases(phases, config, data, workdir, mesh)
+
+
+def check_uses(
+  phases: Sequence[Phase],
+  config: ConfigDict,
+  data: Data,
+  mesh: jax.sharding.Mesh,
+  load: Callable[[str], Any],
+) -> None:
+  """Refuses, before training, what evaluating or releasing would refuse.
+
+  Args:
+    phases: of the run.
+    config: of it, resolved.
+    data: of it.
+    mesh: on which it is to be evaluated.
+    load: phase -> its state in config.pretrained, or None.
+
+  Raises:
+    UserError: the run could be trained and then not be used.
+  """
+  # Late: what these import makes every program slow to start.
+  from jaxpriv.attacks import evaluation
+  from jaxpriv.release import card, release
+
+  states = mechanism.on_paper(phases, data)
+  taken = sources.words(config.pretrained_phases)
+  for phase in phases:
+    if not config.phases[phase.name].steps:
+      there = config.pretrained and (not taken or phase.name in taken)
+      states[phase.name] = (load(phase.name) or {}) if there else {}
+  targets = mechanism.targets(config, mechanism.Trained(tuple(phases), states))
+  evaluation.check(config, data, targets, mesh)
+  release.products_of(targets[0])
+  card.released_config(config)
+  if targets[0].withheld:
+    logging.warning("This run cannot be released: it %s", targets[0].withheld)

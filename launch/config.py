@@ -66,7 +66,7 @@ def _said(text: str) -> str:
   if not bad:
     return text
   given, name, reason = bad.groups()
-  flag = flags.FLAGS[name] if name in flags.FLAGS else None
+  flag = flags.FLAGS.get(name, None)
   kind = KINDS.get(flag.flag_type()) if flag is not None else None
   simple = kind and ("literal" in reason or "convert" in reason)
   if simple or "Non-boolean" in reason:

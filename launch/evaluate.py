@@ -95,7 +95,7 @@ def evaluate(
     for target in mechanism.targets(config, trained)
   ]
   products = targets[0].products
-  chosen = evaluation.attacks(config)
+  chosen = evaluation.check(config, data, targets, mesh)
   people = gathering.gather(
     config, place, mesh, data, trained, products, taught
   )

@@ -26,11 +26,13 @@ from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.models.poisoning import FeatureNet
+from jaxpriv.ranges import COUNT, NATURAL
 from jaxpriv.training import recipes
 from jaxpriv.training.mechanism import FEATURES, IMAGE, Target
 from jaxpriv.training.method import Outputs
 
 PRODUCTS = (IMAGE, FEATURES)
+RANGES = {"pairs": COUNT, "network": NATURAL}
 BLOCK = 512  # rows that are multiplied at once
 NUMBERS = 64 * 64 * 3  # of a release that is mapped
 OWN, ANOTHER = "the same secret", "another secret"

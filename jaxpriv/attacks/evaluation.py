@@ -3,8 +3,8 @@
 `config.attacks` is name -> dict(type=..., controls=..., **options). A type is a
 module of `jaxpriv.attacks`, or, with dots, of somebody else: it has PRODUCTS,
 which it attacks, and `attack(target, people, **options)`, which yields
-Findings. Controls face an attack if config.attacks[name].controls names them,
-or "all".
+Findings; and perhaps RANGES of its options. Controls face an attack if
+config.attacks[name].controls names them, or "all".
 
 Findings of a finished attack are kept on disk until the evaluation is finished,
 so that an interrupted one goes on with the next attack.
@@ -25,12 +25,15 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.attacks import reidentification
+from jaxpriv.attacks import gathering, readers, reidentification, training
 from jaxpriv.attacks.threat import People
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import problems
 from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Target
 
@@ -97,14 +100,65 @@ def _attack(name: str, settings: ConfigDict) -> Attack:
     inspect.signature(module.attack).bind(None, None, **options)
   except TypeError as error:
     raise DataError(f"config.attacks.{name}: {path} has {error}") from error
+  allowed = getattr(module, "RANGES", {})
+  for sentence in problems(options, allowed, f"config.attacks.{name}."):
+    raise SettingError(sentence)
   return Attack(name, module, controls, options)
+
+
+def check(
+  config: ConfigDict,
+  data: Data,
+  targets: Sequence[Target],
+  mesh: jax.sharding.Mesh,
+) -> list[Attack]:
+  """Refuses what an evaluation would fail on, before anything is read.
+
+  Args:
+    config: of the run.
+    data: whose test people are attacked.
+    targets: the mechanism and its controls; states may be shapes alone.
+    mesh: on which attackers will learn.
+
+  Returns:
+    the attacks of the config.
+
+  Raises:
+    DataError: nothing can be measured, or not on these people.
+    SettingError: a setting of attackers will not do.
+  """
+  chosen = attacks(config)
+  mechanism.public_config(config)  # refuses unknown names to be withheld
+  if not any(attack.faces(targets[0]) for attack in chosen):
+    raise DataError(
+      f"no attack applies to what {targets[0].name} releases"
+      f" ({', '.join(targets[0].products)}). See config.evaluation.attacks"
+    )
+  labels = gathering.labels(config, data)
+  mechanism.fitting(targets, labels)
+  if not _of_photographs(targets):
+    return chosen
+  reidentification.enrol(labels["identity"])
+  readers.check(config.evaluation)
+  known = sum(len(data.splits[s]) for s in config.evaluation.attacker_splits)
+  known = min(known, config.evaluation.max_attacker_images)
+  for name, options in config.evaluation.phases.items():
+    training.batch_size(
+      f"config.evaluation.phases.{name}", options, known, mesh
+    )
+  return chosen
+
+
+def _of_photographs(targets: Sequence[Target]) -> bool:
+  """Whether something other than models is released."""
+  return any(set(target.products) - {mechanism.MODEL} for target in targets)
 
 
 def evaluate(
   people: People, targets: Sequence[Target], chosen: Sequence[Attack]
 ) -> tuple[list[Finding], float]:
   """All findings on all targets, and the seconds that all attacks took."""
-  if any(set(target.products) - {mechanism.MODEL} for target in targets):
+  if _of_photographs(targets):
     reidentification.enrol(people.test.identities)  # fails before work starts
   findings: list[Finding] = []
   seconds = 0.0
@@ -115,6 +169,7 @@ def evaluate(
     )
     kept = _Kept(people, target)
     for attack in faced:
+      logging.info("%s: %s", target.name, attack.name)
       some, duration = kept.findings(attack)
       findings += some
       seconds += duration

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -71,6 +72,20 @@ def gather(
   if set(products) - {mechanism.MODEL}:
     known = photographs(options.attacker_splits, options.max_attacker_images)
   return People(config, directory, mesh, known, test, data, trained, taught)
+
+
+def labels(config: ConfigDict, data: Data) -> dict[str, np.ndarray]:
+  """What `gather` will find of the test people, without reading a photograph.
+
+  Returns:
+    "identity" int [N] and "attributes" int8 [N, A], all unknown.
+  """
+  rows = data.splits["test"][: config.evaluation.max_test_images]
+  identities = np.asarray(data.source.identities)[rows]
+  identities = identities[identities >= 0]
+  names = data.source.attribute_names
+  unknown = np.full((len(identities), len(names)), -1, np.int8)
+  return {"identity": identities, "attributes": unknown}
 
 
 def dealt(sizes: Mapping[str, int], limit: int) -> dict[str, int]:

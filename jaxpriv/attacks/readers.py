@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from jaxpriv.errors import SettingError
 from jaxpriv.models import backbones
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.training import recipes
@@ -29,3 +30,39 @@ def predictor(
   else:
     model = AttributePredictor(backbones.make(kind, **settings), attributes)
   return recipes.attribute_prediction(name, model, options)
+
+
+def check(evaluation: ConfigDict) -> None:
+  """Builds all readers of `config.evaluation` on paper.
+
+  Raises:
+    SettingError: one is of an unknown kind, or has no phase to be trained by.
+  """
+  options = evaluation.phases
+  made = {
+    "recogniser": lambda: recogniser(
+      "recogniser",
+      evaluation.recogniser,
+      evaluation.head,
+      options.recogniser,
+      2,
+    ),
+    **{
+      f"predictors.{name}": lambda name=name, network=network: predictor(
+        name, network, options[name], 1
+      )
+      for name, network in evaluation.predictors.items()
+    },
+  }
+  for name, make in made.items():
+    key = name.rpartition(".")[2]
+    if key not in options:
+      raise SettingError(
+        f"config.evaluation.{name} has no config.evaluation.phases.{key} to be"
+        " trained by"
+      )
+    try:
+      make()
+    except (TypeError, ValueError, AttributeError) as error:
+      reason = " ".join(str(error).split())
+      raise SettingError(f"config.evaluation.{name}: {reason}") from error

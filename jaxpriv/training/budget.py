@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -18,7 +17,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import clipping
 from jaxpriv.privacy import plan as plan_lib
-from jaxpriv.training import inference
+from jaxpriv.training import mechanism
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -89,20 +88,7 @@ def privatise(
 
 def _check_networks(phases, config, data) -> None:
   """Builds all states on paper: BatchNorm is refused before anything runs."""
-  first = data.splits["train"][:1]
-  row = data._replace(splits={"first": first}).epoch(
-    "first", batch_size=1, everywhere=True
-  )
-  batch = next(row)
-  shapes: dict[str, Any] = {}
-  key = jax.random.key(0)
-  for phase in phases:
-    frozen = {name: shapes[name] for name in phase.needs}
-
-    def init(key, batch, frozen, method=phase.method):
-      return method.init(key, inference.as_float(batch), frozen)
-
-    shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
+  shapes = mechanism.on_paper(phases, data)
   names = sorted(
     (name, phase.name)
     for phase in phases
