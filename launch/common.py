@@ -18,7 +18,14 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
 from jaxpriv.reports import streams
-from jaxpriv.training import budget, mechanism, preemption, settings, transfer
+from jaxpriv.training import (
+  budget,
+  mechanism,
+  preemption,
+  progress,
+  settings,
+  transfer,
+)
 from jaxpriv.training import run as run_lib
 from jaxpriv.training.method import Phase
 from launch import config as config_lib
@@ -99,6 +106,7 @@ def train(
 ) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
   settings.check(config)
+  config = settings.expand(config)
   data = run_lib.open_data(config, workdir)
   config = run_lib.resolve(config, data)
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
@@ -138,7 +146,8 @@ def check_uses(
   from jaxpriv.attacks import evaluation
   from jaxpriv.release import card, release
 
-  states = mechanism.on_paper(phases, data)
+  with progress.slow("Checking what the run is to be used for"):
+    states = mechanism.on_paper(phases, data)
   taken = sources.words(config.pretrained_phases)
   for phase in phases:
     if not config.phases[phase.name].steps:

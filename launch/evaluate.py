@@ -21,6 +21,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.attacks import evaluation, gathering
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
@@ -28,7 +29,14 @@ from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
-from jaxpriv.training import budget, mechanism, private, run, writers
+from jaxpriv.training import (
+  budget,
+  mechanism,
+  private,
+  progress,
+  run,
+  writers,
+)
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -46,10 +54,11 @@ _DATA_OF = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
-  results = evaluate(_WORKDIR.value, mesh_lib.make_mesh(), _DATA_OF.value)
+  data_of = files.expanded(_DATA_OF.value)
+  results = evaluate(_WORKDIR.value, mesh_lib.make_mesh(), data_of)
   if jax.process_index() == 0:
     terminal.print_tables(results)
-    print(f"Report: {directory(_WORKDIR.value, _DATA_OF.value)}/report.html")
+    print(f"Report: {directory(_WORKDIR.value, data_of)}/report.html")
 
 
 def directory(workdir: epath.PathLike, data_of: str = "") -> epath.Path:
@@ -125,7 +134,8 @@ def evaluate(
   if jax.process_index() == 0:
     results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
-    html.write(place / "report.html", results, people.strips, curves)
+    with progress.slow("Writing the report"):
+      html.write(place / "report.html", results, people.strips, curves)
     evaluation.forget(place)
   return results
 

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
+from jaxpriv import files
 from jaxpriv.data import alignment, array_record, pipeline, sources
 from jaxpriv.training import progress, unlabelled, witnesses
 from launch import common
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> None:
   data = ml_collections.ConfigDict(
     dict(
       source=_SOURCE.value,
-      path=_INPUT.value,
+      path=files.expanded(_INPUT.value),
       name=_NAME.value,
       split=_SPLIT.value,
       sets=tuple(_SETS.value),
@@ -102,13 +103,12 @@ def main(argv: list[str]) -> None:
       max_bad_share=_MAX_BAD_SHARE.value,
     )
     framed = _ALIGN.value in ("landmarks", "box")
-    count = pack(
-      source, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
-    )
+    output = files.expanded(_OUTPUT.value)
+    count = pack(source, output, image_format=_FORMAT.value, framed=framed)
   people = len(np.unique(source.identities[source.identities >= 0]))
   logging.info(
       "%d images of %d people packed in %s; left out as unreadable: %s",
-      count, people, _OUTPUT.value, ", ".join(source.unreadable) or "none",
+      count, people, output, ", ".join(source.unreadable) or "none",
   )  # fmt: skip
 
 

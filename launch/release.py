@@ -24,6 +24,7 @@ A mechanism may release several of them, in one folder with one card.
 import jax
 from absl import flags
 
+from jaxpriv import files
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
 from jaxpriv.release.photographs import Input
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> None:
   place = None
   if _INPUT.value:
     place = Input(
-      _INPUT.value,
+      files.expanded(_INPUT.value),
       _SOURCE.value,
       _NAME.value,
       tuple(_SETS.value),
@@ -72,7 +73,8 @@ def main(argv: list[str]) -> None:
       _FACE_THRESHOLD.value,
     )
   with common.errors_name_flags():
-    release.release(_WORKDIR.value, _OUTPUT.value, mesh_lib.make_mesh(), place)
+    output = files.expanded(_OUTPUT.value)
+    release.release(_WORKDIR.value, output, mesh_lib.make_mesh(), place)
 
 
 if __name__ == "__main__":

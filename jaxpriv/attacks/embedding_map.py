@@ -27,7 +27,7 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.models.poisoning import FeatureNet
 from jaxpriv.ranges import COUNT, NATURAL
-from jaxpriv.training import recipes
+from jaxpriv.training import progress, recipes
 from jaxpriv.training.mechanism import FEATURES, IMAGE, Target
 from jaxpriv.training.method import Outputs
 
@@ -78,12 +78,13 @@ def attack(
     results = {}
     for secret, before in sources.items():
       for n in numbers if secret == OWN else numbers[-1:]:
-        linear = ridge(
-          before[:n],
-          wanted[:n],
-          most.identities[:n],
-          products[secret][:n, :n],
-        )
+        with progress.slow(f"Fitting a linear map to {n:,} pairs"):
+          linear = ridge(
+            before[:n],
+            wanted[:n],
+            most.identities[:n],
+            products[secret][:n, :n],
+          )
         results["ridge", n, secret] = linear(after)
     if network:
       results["network", numbers[-1], OWN] = _network(

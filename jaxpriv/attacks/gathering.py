@@ -13,7 +13,7 @@ from jaxpriv.attacks import training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
-from jaxpriv.training import mechanism
+from jaxpriv.training import mechanism, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target, Trained
 
@@ -67,10 +67,11 @@ def gather(
       options.memory,
     )
 
-  test = photographs(("test",), options.max_test_images)
-  known = test.take(slice(0, 0))
-  if set(products) - {mechanism.MODEL}:
-    known = photographs(options.attacker_splits, options.max_attacker_images)
+  with progress.slow("Reading the photographs of the evaluation"):
+    test = photographs(("test",), options.max_test_images)
+    known = test.take(slice(0, 0))
+    if set(products) - {mechanism.MODEL}:
+      known = photographs(options.attacker_splits, options.max_attacker_images)
   return People(config, directory, mesh, known, test, data, trained, taught)
 
 

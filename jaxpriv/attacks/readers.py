@@ -39,30 +39,23 @@ def check(evaluation: ConfigDict) -> None:
     SettingError: one is of an unknown kind, or has no phase to be trained by.
   """
   options = evaluation.phases
-  made = {
-    "recogniser": lambda: recogniser(
-      "recogniser",
-      evaluation.recogniser,
-      evaluation.head,
-      options.recogniser,
-      2,
-    ),
-    **{
-      f"predictors.{name}": lambda name=name, network=network: predictor(
-        name, network, options[name], 1
-      )
-      for name, network in evaluation.predictors.items()
-    },
-  }
-  for name, make in made.items():
-    key = name.rpartition(".")[2]
-    if key not in options:
+
+  def make(name):
+    if name == "recogniser":
+      one = evaluation.recogniser
+      recogniser(name, one, evaluation.head, options[name], 2)
+    else:
+      predictor(name, evaluation.predictors[name], options[name], 1)
+
+  for name in ("recogniser", *evaluation.predictors):
+    where = "" if name == "recogniser" else "predictors."
+    setting = f"config.evaluation.{where}{name}"
+    if name not in options:
       raise SettingError(
-        f"config.evaluation.{name} has no config.evaluation.phases.{key} to be"
-        " trained by"
+        f"{setting} has no config.evaluation.phases.{name} to be trained by"
       )
     try:
-      make()
+      make(name)
     except (TypeError, ValueError, AttributeError) as error:
       reason = " ".join(str(error).split())
-      raise SettingError(f"config.evaluation.{name}: {reason}") from error
+      raise SettingError(f"{setting}: {reason}") from error

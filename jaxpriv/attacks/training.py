@@ -15,7 +15,7 @@ from jaxpriv import files
 from jaxpriv.data import memory, pipeline
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import Batch, DataError
-from jaxpriv.training import checkpoints, inference, loop, seeds
+from jaxpriv.training import checkpoints, inference, loop, progress, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -175,4 +175,5 @@ def apply(
     photographs, np.arange(len(photographs)), batch_size=batch_size
   )
   outputs = inference.stream(fn, state, frozen, batches, mesh, finish=finish)
-  return memory.gather(outputs, len(photographs), most_bytes)
+  with progress.slow(f"Reading {len(photographs):,} photographs or releases"):
+    return memory.gather(outputs, len(photographs), most_bytes)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
-from jaxpriv.training import inference
+from jaxpriv.training import inference, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase, Predict, State
@@ -69,9 +69,10 @@ class Trained(NamedTuple):
   def sha256(self) -> str:
     """A hash of all trained parameters, names and values."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.states)):
-      digest.update(jax.tree_util.keystr(path).encode())
-      digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
+    with progress.slow("Hashing the parameters"):
+      for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.states)):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
     return digest.hexdigest()
 
 

@@ -8,6 +8,8 @@ import math
 
 from ml_collections import ConfigDict
 
+from jaxpriv import files
+from jaxpriv.data import sources
 from jaxpriv.errors import SettingError
 from jaxpriv.privacy import plan
 from jaxpriv.ranges import (
@@ -58,6 +60,24 @@ RANGES = {
   "release.batch_size": NATURAL,
   **{f"dp.{name}": allowed for name, allowed in plan.RANGES.items()},
 }
+
+
+# Settings that name folders, where ~ is the home folder. Pools see to it
+# themselves: their names may not change when a run goes on.
+FOLDERS = ("data.path", "evaluation.colluders")
+
+
+def expand(config: ConfigDict) -> ConfigDict:
+  """A copy of the config with ~ written out."""
+  config = config.copy_and_resolve_references()
+  for name in FOLDERS:
+    part, key = name.split(".")
+    value = config[part].get(key)
+    if isinstance(value, str):
+      config[part][key] = files.expanded(value)
+    elif value:
+      config[part][key] = tuple(map(files.expanded, sources.words(value)))
+  return config
 
 
 def check(config: ConfigDict) -> None:
