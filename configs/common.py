@@ -20,7 +20,7 @@ def parse(argument: str, known: Collection[str]) -> tuple[str, set[str]]:
   if scale not in SCALES:
     raise ValueError(
       f"unknown scale {scale!r}: use one of {', '.join(SCALES)}, as in"
-      " --config=configs/embedded_autoencoder.py:demo"
+      " --config=embedded_autoencoder:demo"
     )
   unknown = sorted(set(options) - set(known))
   if unknown:

@@ -25,7 +25,7 @@ from jaxpriv.attacks import clip_search, membership
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import accounting, auditing
 from jaxpriv.reports import card, wording
-from jaxpriv.training import budget, mechanism, private, run
+from jaxpriv.training import budget, mechanism, private, progress, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from launch import common
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
   ]
   if jax.process_index() == 0:
     same = lambda a, b: all(a[key] == b[key] for key in ("audit", "phase"))
-    before = json.loads(path.read_text()) if path.exists() else []
+    before = files.read_json(path, list) if path.exists() else []
     kept = [row for row in before if not any(same(row, r) for r in found)]
     files.atomic_write(path, json.dumps(kept + found, indent=2) + "\n")
     _print(found)
@@ -88,7 +88,8 @@ def _white_box(config, data, workdir, mesh) -> list[dict]:
   for phase in phases:
     if not phase.plan:
       continue
-    with jax.set_mesh(mesh):
+    what = f"{phase.name}: adding up gradients of canaries"
+    with jax.set_mesh(mesh), progress.slow(what):
       found = auditing.white_box(
         phase.plan,
         private.private_grad,
@@ -132,9 +133,10 @@ def _clip(phases, config, data, workdir, mesh) -> list[dict]:
       phase.name,
       _CLIP_STEPS.value,
     )
-    found = clip_search.search(
-      phase, states, batch, mesh, _CLIP_STEPS.value, _SEED.value
-    )
+    with progress.slow(f"{phase.name}: compiling, and searching"):
+      found = clip_search.search(
+        phase, states, batch, mesh, _CLIP_STEPS.value, _SEED.value
+      )
     row = {"audit": CLIP, "phase": phase.name}
     made.append({**row, **found._asdict(), "faults": found.faults})
   return made
@@ -164,9 +166,10 @@ def _black_box(config, data, workdir, mesh) -> list[dict]:
   )
   claimed = np.inf
   if phases[0].plan:
-    claimed = accounting.epsilon_of(
-      [phases[0].plan.event], config.dp.delta, config.dp.accountant
-    )
+    with progress.slow("Reckoning the epsilon that is claimed"):
+      claimed = accounting.epsilon_of(
+        [phases[0].plan.event], config.dp.delta, config.dp.accountant
+      )
   faults = []
   if found.epsilon > claimed:
     faults.append(

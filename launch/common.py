@@ -2,22 +2,35 @@
 
 import contextlib
 import logging as python_logging
-import os
 import pathlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv import files
+from jaxpriv.data import sources
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import UserError
-from jaxpriv.training import budget, mechanism, preemption, transfer
+from jaxpriv.reports import streams
+from jaxpriv.training import (
+  budget,
+  mechanism,
+  preemption,
+  progress,
+  settings,
+  transfer,
+)
 from jaxpriv.training import run as run_lib
+from jaxpriv.training.method import Phase
+from launch import config as config_lib
 
 # --help shows the flags made here as those of the program that makes them.
 flags.disclaim_key_flags()
@@ -27,7 +40,7 @@ class _Path(flags.ArgumentParser):
   """A path, of which ~ is the user's home."""
 
   def parse(self, argument: str) -> str:
-    return os.path.expanduser(argument)
+    return files.expanded(argument)
 
 
 def path_flag(
@@ -49,6 +62,12 @@ def run(main: Callable[[list[str]], None]) -> None:
   disk, and 130 for Ctrl-C.
   """
 
+  def parsed(argv):
+    try:
+      return config_lib.parse(argv)
+    except UserError as error:
+      _end(error)
+
   def guarded(argv):
     try:
       main(argv)
@@ -61,15 +80,20 @@ def run(main: Callable[[list[str]], None]) -> None:
       sys.exit(128 + signal.SIGINT)
     except (UserError, OSError) as error:
       logging.debug("traceback", exc_info=True)
-      print(f"error: {_words(error)}", file=sys.stderr)
-      sys.exit(1)
+      _end(error)
 
+  streams.forgiving()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_ours_or_a_warning)
   logging.get_absl_handler().setFormatter(
     python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
-  app.run(guarded)
+  app.run(guarded, flags_parser=parsed)
+
+
+def _end(error: Exception) -> NoReturn:
+  print(f"error: {_words(error)}", file=sys.stderr)
+  sys.exit(1)
 
 
 def _words(error: Exception) -> str:
@@ -122,11 +146,15 @@ def train(
   config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh
 ) -> None:
   """Trains all phases of a config in a run directory, or goes on with it."""
+  settings.check(config)
+  config = settings.expand(config)
   data = run_lib.open_data(config, workdir)
   config = run_lib.resolve(config, data)
   load = lambda name: transfer.pretrained_state(config.pretrained, name, mesh)
   run_lib.check_method(mechanism.load(config.method), config, data, load)
   phases, config = budget.privatise(mechanism.phases(config), config, data)
+  transfer.check(phases, config, data, mesh)
+  check_uses(phases, config, data, mesh, load)
   run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(
@@ -134,3 +162,41 @@ def train(
         split, len(data.splits[split]), data.people(split),
     )  # fmt: skip
   run_lib.train_phases(phases, config, data, workdir, mesh)
+
+
+def check_uses(
+  phases: Sequence[Phase],
+  config: ConfigDict,
+  data: Data,
+  mesh: jax.sharding.Mesh,
+  load: Callable[[str], Any],
+) -> None:
+  """Refuses, before training, what evaluating or releasing would refuse.
+
+  Args:
+    phases: of the run.
+    config: of it, resolved.
+    data: of it.
+    mesh: on which it is to be evaluated.
+    load: phase -> its state in config.pretrained, or None.
+
+  Raises:
+    UserError: the run could be trained and then not be used.
+  """
+  # Late: what these import makes every program slow to start.
+  from jaxpriv.attacks import evaluation
+  from jaxpriv.release import card, release
+
+  with progress.slow("Checking what the run is to be used for"):
+    states = mechanism.on_paper(phases, data)
+  taken = sources.words(config.pretrained_phases)
+  for phase in phases:
+    if not config.phases[phase.name].steps:
+      there = config.pretrained and (not taken or phase.name in taken)
+      states[phase.name] = (load(phase.name) or {}) if there else {}
+  targets = mechanism.targets(config, mechanism.Trained(tuple(phases), states))
+  evaluation.check(config, data, targets, mesh)
+  release.products_of(targets[0])
+  card.released_config(config)
+  if targets[0].withheld:
+    logging.warning("This run cannot be released: it %s", targets[0].withheld)

@@ -29,7 +29,15 @@ from jaxpriv.data.records import DataError
 from jaxpriv.reports import html, terminal
 from jaxpriv.reports import results as results_lib
 from jaxpriv.reports.results import Results
-from jaxpriv.training import budget, lock, mechanism, private, run, writers
+from jaxpriv.training import (
+  budget,
+  lock,
+  mechanism,
+  private,
+  progress,
+  run,
+  writers,
+)
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people as people_lib
 from jaxpriv.training import workdir as workdir_lib
@@ -96,7 +104,7 @@ def evaluate(
     for target in mechanism.targets(config, trained)
   ]
   products = targets[0].products
-  chosen = evaluation.attacks(config)
+  chosen = evaluation.check(config, data, targets, mesh)
   people = gathering.gather(
     config, place, mesh, data, trained, products, taught
   )
@@ -126,7 +134,8 @@ def evaluate(
   if jax.process_index() == 0:
     results = results_lib.write(place / "metrics.json", results)
     curves = {p.name: _curves(workdir, p.name) for p in phases}
-    html.write(place / "report.html", results, people.strips, curves)
+    with progress.slow("Writing the report"):
+      html.write(place / "report.html", results, people.strips, curves)
     evaluation.forget(place)
   return results
 

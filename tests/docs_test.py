@@ -13,7 +13,8 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
 # A setting, with what bash makes several of: config.phases.{a.steps=1,b.ema=0}.
 SETTING = re.compile(r"\bconfig((?:\.(?:[A-Za-z_]\w*|\{[^}]*\}))+)")
-CONFIG = re.compile(r"--config=(configs/\w+\.py)(?::([\w,]+))?")
+# By its name, or by its file in the checkout.
+CONFIG = re.compile(r"--config=((?:configs/)?\w+(?:\.py)?)(?::([\w,]+))?")
 # Each config with all that it offers, to look for a setting without a command.
 ALL = (
   "baseline.py:demo,gaussian_blur",
@@ -86,6 +87,8 @@ def has(config, path):
 
 
 def load(path, argument=""):
+  if not path.endswith(".py"):
+    path = f"configs/{path}.py"
   spec = importlib.util.spec_from_file_location("config_of_docs", ROOT / path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -44,3 +44,10 @@ def test_permissions_are_set_before_there_is_anything_to_read(
   target = files.atomic_write(tmp_path / "secret", "1234", mode=0o600)
   assert modes == [0o600]
   assert target.stat().mode & 0o777 == 0o600
+
+
+def test_home_is_written_out_and_nothing_else(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  assert files.expanded("~/faces") == "/home/me/faces"
+  for path in ("", "faces/~", "gs://bucket/~", "/a/b"):
+    assert files.expanded(path) == path

@@ -32,14 +32,12 @@ from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from tests.reports import examples
 
-pytestmark = pytest.mark.slow
-
 SECONDS = 20  # that one input may take
 GROWTH = 1 << 30  # bytes of memory that all of a kind may add
 
 TOKENS = (b"", b"0", b"-1", b"1e999", b"nan", b"NaN", b"null", b"[]", b"{}",
-          b'""', b"\xff\xfe", b"\0", b"999999999999999999999", b"../../x", b"/etc",
-          b'"', b",", b"\r", b"\n\n", b"[" * 5000, b"a" * 70000,
+          b'""', b"\xff\xfe", b"\0", b"9" * 21, b"../../x", b"/etc", b'"',
+          b",", b"\r", b"\n\n", b"[" * 5000, b"a" * 70000,
           "é".encode("latin-1"), "\u202e".encode())  # fmt: skip
 
 
@@ -77,7 +75,7 @@ def mutated(content: bytes, seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def mesh():
-  return mesh_lib.make_mesh(jax.devices()[:1])
+  return mesh_lib.make_mesh(1)
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def hung():
   signal.signal(signal.SIGALRM, before)
 
 
-def check(kind, count, folder, make, read):
+def check(kind, count, folder, make, read, refuses=True):
   """Reads `count` inputs.
 
   Args:
@@ -102,6 +100,7 @@ def check(kind, count, folder, make, read):
     folder: where they lie, in which nothing else may appear.
     make: the valid content of each file, path -> bytes.
     read: () -> None, reads them; it may raise what users see as one sentence.
+    refuses: some of them are damaged enough to be refused.
   """
   base = zlib.crc32(kind.encode()) % 10**6 * 1000
   refused = 0
@@ -135,7 +134,7 @@ def check(kind, count, folder, make, read):
     assert sorted(folder.rglob("*")) == before, (kind, seed, chosen)
   grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
   assert grown * 1024 < GROWTH, f"{kind}: {grown / 1024:.0f} MB"
-  assert refused, "no input was damaged enough"
+  assert bool(refused) == refuses
 
 
 def picture(seed=0, side=24):
@@ -228,7 +227,7 @@ def test_metrics_of_runs(tmp_path, hung):
     for line in writers.read_metrics(tmp_path, "fsn"):
       assert isinstance(line, dict)
 
-  check("metrics", 50, tmp_path, make, read)
+  check("metrics", 50, tmp_path, make, read, refuses=False)
 
 
 def test_results(tmp_path, hung):
@@ -249,7 +248,7 @@ def test_journals_of_releases(tmp_path, hung):
 def test_packed_sets(tmp_path, hung):
   records = [
     dict(
-      image=np.asarray(picture(i)), identity=np.int32(i), attributes=np.int8([1])
+      image=np.asarray(picture(i)), attributes=np.int8([1])
     )
     for i in range(4)
   ]  # fmt: skip
@@ -328,10 +327,8 @@ def test_released_models(tmp_path, hung):
 
 
 def test_checkpoints(tmp_path, hung, mesh):
-  state = {
-    "params": {"gain": jax.numpy.ones(8)},
-    "opt": {"m": jax.numpy.ones(8)},
-  }
+  ones = jax.numpy.ones(8)
+  state = {"params": {"gain": ones}, "opt": {"m": ones}}
   with checkpoints.open_manager(tmp_path / "run") as manager:
     checkpoints.save(manager, 3, state)
   make = contents(tmp_path / "run")

@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WHOLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOL = WHOLE["project"], WHOLE["tool"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
 # The two ends of what is supported, on both kinds of Linux machine.
@@ -76,3 +77,8 @@ def test_accelerators_are_extras():
   for name in ("tpu", "cuda12", "cuda13"):
     (line,) = extras[name]
     assert Requirement(line).extras == {name}
+
+
+def test_configs_are_installed_with_the_programs():
+  include = TOOL["setuptools"]["packages"]["find"]["include"]
+  assert {"jaxpriv*", "configs*", "launch*"} <= set(include)

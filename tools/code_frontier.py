@@ -14,6 +14,7 @@ strongest attacker of each code with its interval (blue), what is proven
 from absl import flags
 from etils import epath
 
+from jaxpriv import files
 from jaxpriv.attacks import evaluation, gathering
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training import mechanism, run
@@ -40,13 +41,14 @@ def main(argv: list[str]) -> None:
   common.no_arguments(argv)
   mesh_lib.initialize()
   mesh, workdir = mesh_lib.make_mesh(), epath.Path(_WORKDIR.value)
-  base = workdir_lib.load_config(_BASE.value)
+  trained_run = files.expanded(_BASE.value)
+  base = workdir_lib.load_config(trained_run)
   with base.unlocked():
     base.evaluation.controls = ()
     base.evaluation.attacks = ATTACKS
   data = run.open_data(base)
   phases = mechanism.phases(base)
-  states = run.load_phases(phases, base, _BASE.value, mesh)
+  states = run.load_phases(phases, base, trained_run, mesh)
   trained = Trained(tuple(phases), states)
   people = gathering.gather(
     base, workdir / "attackers", mesh, data, trained,
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> None:
 def _config(base, code: Code):
   config = base.copy_and_resolve_references()
   with config.unlocked():
-    config.pretrained = _BASE.value
+    config.pretrained = files.expanded(_BASE.value)
     for name, options in config.phases.items():
       options.steps = _STEPS.value if name == "internal" else 0
     config.model.code.update(

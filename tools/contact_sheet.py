@@ -59,8 +59,9 @@ def main(argv: list[str]) -> None:
   parts += [varied(domain, *common) for domain in others]
   buffer = io.BytesIO()
   Image.fromarray(np.concatenate(parts)).save(buffer, "PNG", optimize=True)
-  files.atomic_write(_OUTPUT.value, buffer.getvalue())
-  logging.info("Wrote %s.", _OUTPUT.value)
+  output = files.expanded(_OUTPUT.value)
+  files.atomic_write(output, buffer.getvalue())
+  logging.info("Wrote %s.", output)
 
 
 if __name__ == "__main__":

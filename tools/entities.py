@@ -9,24 +9,21 @@ All entities are scored on the same people, whom nobody has trained on. The
 results are entities.json and entities.md, with controls that the paper lacks:
 entity 1's network unchanged and fine-tuned, the others' labels without their
 features, and clean features. If interrupted, the same command continues. It
-trains on drawn faces; --config and --config.data.num_identities set their size
-and number.
+trains on drawn faces; --config, that of every entity, and
+--config.data.num_identities set their size and number.
 """
 
 import jax
 from absl import flags, logging
 from etils import epath
-from ml_collections import config_flags
 
 from jaxpriv.data.records import DataError
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
+from launch import config as config_lib
 from tools import entity_sweep
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/deep_poisoning.py:demo", "Config of every entity.",
-    lock_config=True,
-)  # fmt: skip
+_CONFIG = config_lib.define("deep_poisoning:demo")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all runs.")
 _TEST_IMAGES = flags.DEFINE_integer(
   "test_images", 2000, "Photographs that all are scored on."

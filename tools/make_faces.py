@@ -11,6 +11,7 @@ import pathlib
 
 from absl import flags, logging
 
+from jaxpriv import files
 from jaxpriv.data.procedural import ProceduralFaces
 from launch import common
 from tools.faces_folder import write_faces
@@ -24,7 +25,7 @@ _SEED = flags.DEFINE_integer("seed", 2026, "Who they are.")
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  output = pathlib.Path(_OUTPUT.value)
+  output = pathlib.Path(files.expanded(_OUTPUT.value))
   if (output / "labels.csv").exists():
     logging.info("%s is there already", output)
     return

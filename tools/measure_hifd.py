@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from jaxpriv import files
 from jaxpriv.attacks import gathering
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.records import DataError
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
   except ImportError as error:
     raise DataError("tools.measure_hifd needs: pip install hifd") from error
   mesh_lib.initialize()
-  targets, people = gather(_WORKDIR.value, _DATA_OF.value)
+  targets, people = gather(_WORKDIR.value, files.expanded(_DATA_OF.value))
   before = reading(people.test.arrays["image"])
   print("| releases of | P | U1 | privacy first | balanced |")
   print("|---|---|---|---|---|")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import app, flags
 
+from jaxpriv import files
 from jaxpriv.data import alignment, found_faces, images, labels
 from jaxpriv.data.landmarks import standard_landmarks
 from jaxpriv.metrics import detection, verification
@@ -53,7 +54,7 @@ class Photographs:
   @property
   def pictures(self):
     """Opened anew: a picture that was decoded small stays small."""
-    folder = _FACES.value
+    folder = files.expanded(_FACES.value)
     return [images.open_image(f"{folder}/{row['file']}") for row in self.rows]
 
   @property
@@ -90,13 +91,14 @@ def _points(row):
 def _find(detector, marker, rows):
   # Each step decodes the files anew, at the size that it needs.
   opened = lambda: [
-    images.open_image(f"{_FACES.value}/{row['file']}") for row in rows
+    images.open_image(f"{files.expanded(_FACES.value)}/{row['file']}")
+    for row in rows
   ]
   return witnesses.find(detector, marker, opened())
 
 
 def of_set(name: str, keep: Callable = lambda row: True) -> Photographs:
-  path = pathlib.Path(_FACES.value) / "labels.csv"
+  path = pathlib.Path(files.expanded(_FACES.value)) / "labels.csv"
   return Photographs([r for r in labels.read_rows(path, (name,)) if keep(r)])
 
 
@@ -332,7 +334,7 @@ def unlabelled() -> None:
 def _search(rows):
   """Found faces of the files of rows, which are kept."""
   names = list(dict.fromkeys(row["file"] for row in rows))
-  place = pathlib.Path(_FACES.value)
+  place = pathlib.Path(files.expanded(_FACES.value))
   return unlabelled_lib.search(place, names, _THRESHOLD.value)
 
 

@@ -22,9 +22,12 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics import attributes, classification, finding
 from jaxpriv.metrics.classification import Accuracy
 from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.ranges import Range
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("image",)
+BY = ("loss", "fresh", "others")
+RANGES = {"by": Range(f"one of {', '.join(BY)}", BY.__contains__)}
 GUESSING = 0.5  # the area under the curve of whoever sees nothing
 
 

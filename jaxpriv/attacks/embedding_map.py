@@ -26,11 +26,13 @@ from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.models.poisoning import FeatureNet
-from jaxpriv.training import recipes
+from jaxpriv.ranges import COUNT, NATURAL
+from jaxpriv.training import progress, recipes
 from jaxpriv.training.mechanism import FEATURES, IMAGE, Target
 from jaxpriv.training.method import Outputs
 
 PRODUCTS = (IMAGE, FEATURES)
+RANGES = {"pairs": COUNT, "network": NATURAL}
 BLOCK = 512  # rows that are multiplied at once
 NUMBERS = 64 * 64 * 3  # of a release that is mapped
 OWN, ANOTHER = "the same secret", "another secret"
@@ -76,12 +78,13 @@ def attack(
     results = {}
     for secret, before in sources.items():
       for n in numbers if secret == OWN else numbers[-1:]:
-        linear = ridge(
-          before[:n],
-          wanted[:n],
-          most.identities[:n],
-          products[secret][:n, :n],
-        )
+        with progress.slow(f"Fitting a linear map to {n:,} pairs"):
+          linear = ridge(
+            before[:n],
+            wanted[:n],
+            most.identities[:n],
+            products[secret][:n, :n],
+          )
         results["ridge", n, secret] = linear(after)
     if network:
       results["network", numbers[-1], OWN] = _network(

@@ -3,8 +3,8 @@
 `config.attacks` is name -> dict(type=..., controls=..., **options). A type is a
 module of `jaxpriv.attacks`, or, with dots, of somebody else: it has PRODUCTS,
 which it attacks, and `attack(target, people, **options)`, which yields
-Findings. Controls face an attack if config.attacks[name].controls names them,
-or "all".
+Findings; and perhaps RANGES of its options. Controls face an attack if
+config.attacks[name].controls names them, or "all".
 
 Findings of a finished attack are kept on disk until the evaluation is finished,
 so that an interrupted one goes on with the next attack.
@@ -25,14 +25,20 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.attacks import reidentification
+from jaxpriv.attacks import gathering, readers, reidentification, training
 from jaxpriv.attacks.threat import People
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import problems
 from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Target
+
+# What to do about a result of an interrupted evaluation that is damaged.
+AGAIN = "remove it, and this attack is run again"
 
 
 class Attack(NamedTuple):
@@ -97,14 +103,65 @@ def _attack(name: str, settings: ConfigDict) -> Attack:
     inspect.signature(module.attack).bind(None, None, **options)
   except TypeError as error:
     raise DataError(f"config.attacks.{name}: {path} has {error}") from error
+  allowed = getattr(module, "RANGES", {})
+  for sentence in problems(options, allowed, f"config.attacks.{name}."):
+    raise SettingError(sentence)
   return Attack(name, module, controls, options)
+
+
+def check(
+  config: ConfigDict,
+  data: Data,
+  targets: Sequence[Target],
+  mesh: jax.sharding.Mesh,
+) -> list[Attack]:
+  """Refuses what an evaluation would fail on, before anything is read.
+
+  Args:
+    config: of the run.
+    data: whose test people are attacked.
+    targets: the mechanism and its controls; states may be shapes alone.
+    mesh: on which attackers will learn.
+
+  Returns:
+    the attacks of the config.
+
+  Raises:
+    DataError: nothing can be measured, or not on these people.
+    SettingError: a setting of attackers will not do.
+  """
+  chosen = attacks(config)
+  mechanism.public_config(config)  # refuses unknown names to be withheld
+  if not any(attack.faces(targets[0]) for attack in chosen):
+    raise DataError(
+      f"no attack applies to what {targets[0].name} releases"
+      f" ({', '.join(targets[0].products)}). See config.evaluation.attacks"
+    )
+  labels = gathering.labels(config, data)
+  mechanism.fitting(targets, labels)
+  if not _of_photographs(targets):
+    return chosen
+  reidentification.enrol(labels["identity"])
+  readers.check(config.evaluation)
+  known = sum(len(data.splits[s]) for s in config.evaluation.attacker_splits)
+  known = min(known, config.evaluation.max_attacker_images)
+  for name, options in config.evaluation.phases.items():
+    training.batch_size(
+      f"config.evaluation.phases.{name}", options, known, mesh
+    )
+  return chosen
+
+
+def _of_photographs(targets: Sequence[Target]) -> bool:
+  """Whether something other than models is released."""
+  return any(set(target.products) - {mechanism.MODEL} for target in targets)
 
 
 def evaluate(
   people: People, targets: Sequence[Target], chosen: Sequence[Attack]
 ) -> tuple[list[Finding], float]:
   """All findings on all targets, and the seconds that all attacks took."""
-  if any(set(target.products) - {mechanism.MODEL} for target in targets):
+  if _of_photographs(targets):
     reidentification.enrol(people.test.identities)  # fails before work starts
   findings: list[Finding] = []
   seconds = 0.0
@@ -115,6 +172,7 @@ def evaluate(
     )
     kept = _Kept(people, target)
     for attack in faced:
+      logging.info("%s: %s", target.name, attack.name)
       some, duration = kept.findings(attack)
       findings += some
       seconds += duration
@@ -159,7 +217,7 @@ class _Kept:
     if path.exists():
       logging.info("%s: %s was finished before", self.target.name, attack.name)
       people.strips = _read_strips(path.with_suffix(".npz"))
-      kept = json.loads(path.read_text())
+      kept = files.read_json(path, dict, ("findings", "seconds"), AGAIN)
       before = [finding.from_dict(row) for row in kept["findings"]]
       return before, kept["seconds"]
     begun = time.monotonic()
@@ -191,13 +249,13 @@ def _write_strips(path: epath.Path, strips: list[dict[str, Any]]) -> None:
 
 
 def _read_strips(path: epath.Path) -> list[dict[str, Any]]:
-  with np.load(io.BytesIO(path.read_bytes())) as arrays:
-    return [
-      {"images": list(images), "captions": captions.tolist()}
-      for images, captions in zip(
-        arrays["images"], arrays["captions"], strict=True
-      )
-    ]
+  arrays = files.read_npz(path, AGAIN)
+  return [
+    {"images": list(images), "captions": captions.tolist()}
+    for images, captions in zip(
+      arrays["images"], arrays["captions"], strict=True
+    )
+  ]
 
 
 def _digest(*parts: str) -> str:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from jaxpriv.attacks import training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
-from jaxpriv.training import mechanism
+from jaxpriv.training import mechanism, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target, Trained
 
@@ -66,11 +67,26 @@ def gather(
       options.memory,
     )
 
-  test = photographs(("test",), options.max_test_images)
-  known = test.take(slice(0, 0))
-  if set(products) - {mechanism.MODEL}:
-    known = photographs(options.attacker_splits, options.max_attacker_images)
+  with progress.slow("Reading the photographs of the evaluation"):
+    test = photographs(("test",), options.max_test_images)
+    known = test.take(slice(0, 0))
+    if set(products) - {mechanism.MODEL}:
+      known = photographs(options.attacker_splits, options.max_attacker_images)
   return People(config, directory, mesh, known, test, data, trained, taught)
+
+
+def labels(config: ConfigDict, data: Data) -> dict[str, np.ndarray]:
+  """What `gather` will find of the test people, without reading a photograph.
+
+  Returns:
+    "identity" int [N] and "attributes" int8 [N, A], all unknown.
+  """
+  rows = data.splits["test"][: config.evaluation.max_test_images]
+  identities = np.asarray(data.source.identities)[rows]
+  identities = identities[identities >= 0]
+  names = data.source.attribute_names
+  unknown = np.full((len(identities), len(names)), -1, np.int8)
+  return {"identity": identities, "attributes": unknown}
 
 
 def dealt(sizes: Mapping[str, int], limit: int) -> dict[str, int]:

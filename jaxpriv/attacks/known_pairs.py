@@ -8,9 +8,11 @@ from jaxpriv.attacks import linear
 from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import COUNT, NATURAL
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("features",)
+RANGES = {"pairs": COUNT, "fewest_pairs": NATURAL}
 KNOWS = "pairs of released features and photographs"
 
 

@@ -9,10 +9,12 @@ from jaxpriv.attacks import inversion, linear
 from jaxpriv.attacks.scene import Scene, finite, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import NATURAL
 from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target, Trained
 
 PRODUCTS = ("features",)
+RANGES = {"searched": NATURAL}
 KNOWS = "the module itself, and no key or noise of the photograph"
 TRIED = 16  # photographs of its own, by which it chooses how to search
 PAIRS = 1024  # least squares gain nothing of more

@@ -7,10 +7,12 @@ from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.ranges import COUNT
 from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("features",)
+RANGES = {"linked": COUNT}
 LINKAGE = "linkage"
 
 

@@ -10,10 +10,12 @@ from jaxpriv.attacks.threat import People
 from jaxpriv.data import memory
 from jaxpriv.data.memory import InMemory
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import NATURAL
 from jaxpriv.training.mechanism import Target
 from jaxpriv.training.method import Phase
 
 PRODUCTS = ("features",)
+RANGES = {"modules": NATURAL}
 KNOWS = "featurizer, decider, R0, and how the module is trained; no pair"
 
 

@@ -38,6 +38,7 @@ from jaxpriv.metrics import (
   verification,
 )
 from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.training import progress
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("image",)
@@ -95,7 +96,9 @@ def attack(target: Target, people: People) -> Iterator[Finding]:
       for rank in plain:
         yield undisguised_finding(rank, reader)
     embeddings = reader.read(released)
-    for rank in attacks(originals, embeddings, identities):
+    with progress.slow(f"Comparing faces by {reader.name}"):
+      ranks = attacks(originals, embeddings, identities)
+    for rank in ranks:
       yield disguised_finding(target, rank, reader, plain)
     independent = reader is people.recogniser()
     if independent and not target.control and not people.strips:

@@ -12,10 +12,12 @@ from jaxpriv.attacks.threat import People
 from jaxpriv.data import pipeline
 from jaxpriv.metrics import finding
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import NATURAL
 from jaxpriv.training import scoring
 from jaxpriv.training.mechanism import Score, Target
 
 PRODUCTS = ("model",)
+RANGES = {"detection_images": NATURAL}
 BY = "model"
 
 

@@ -21,7 +21,7 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import attributes
 from jaxpriv.models.pretrained import catalogue
-from jaxpriv.training import loop, published, transfer, witnesses
+from jaxpriv.training import loop, progress, published, transfer, witnesses
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Phase, Predict, need
 
@@ -206,7 +206,8 @@ class People:
 
   def digest(self) -> str:
     """A hash of all photographs."""
-    return self.once("digest", lambda: training.digest(self.known, self.test))
+    with progress.slow("Hashing the photographs of the evaluation"):
+      return self.once("digest", lambda: training.digest(self.known, self.test))
 
   # --- readers of images ---
 
@@ -329,9 +330,14 @@ class People:
 
   def _witness(self, name: str, read: Callable) -> Reader:
     network = witnesses.load(name)
+
+    def slowly(photographs):
+      with progress.slow(f"{name} reads {len(photographs):,} photographs"):
+        return read(network, photographs)
+
     return Reader(
       name,
-      lambda photographs: read(network, photographs),
+      slowly,
       trained_on=pretrained.weights_of(name).trained_on,
     )
 

@@ -15,7 +15,7 @@ from jaxpriv import files
 from jaxpriv.data import memory, pipeline
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import Batch, DataError
-from jaxpriv.training import checkpoints, inference, loop, seeds
+from jaxpriv.training import checkpoints, inference, loop, progress, seeds
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -73,13 +73,7 @@ def train(
   An attacker that an interrupted evaluation has left is used again if it has
   the same `key`, a digest of all that it depends on.
   """
-  rows = min(options.batch_size, len(photographs))
-  rows -= rows % mesh.size
-  if not rows:
-    raise DataError(
-      f"{phase.name}: {len(photographs)} photographs for the attackers to learn"
-      f" from, on {mesh.size} devices: there must be one for each at least"
-    )
+  rows = batch_size(phase.name, options, len(photographs), mesh)
   _forget_unless_made_by(key, epath.Path(workdir), phase.name)
 
   def batches(first_step):
@@ -102,6 +96,25 @@ def train(
     start=start,
     options=cadences,
   )
+
+
+def batch_size(
+  name: str, options: ConfigDict, photographs: int, mesh: jax.sharding.Mesh
+) -> int:
+  """The rows of a batch of an attacker, which all devices share.
+
+  Raises:
+    DataError: there is not one for each device.
+  """
+  rows = min(options.batch_size, photographs)
+  rows -= rows % mesh.size
+  if not rows:
+    raise DataError(
+      f"{name}: {photographs} photographs for the attackers to learn from, in"
+      f" batches of {options.batch_size}, on {mesh.size} devices: there must be"
+      " one for each at least"
+    )
+  return rows
 
 
 def digest(*parts: Any) -> str:
@@ -162,4 +175,5 @@ def apply(
     photographs, np.arange(len(photographs)), batch_size=batch_size
   )
   outputs = inference.stream(fn, state, frozen, batches, mesh, finish=finish)
-  return memory.gather(outputs, len(photographs), most_bytes)
+  with progress.slow(f"Reading {len(photographs):,} photographs or releases"):
+    return memory.gather(outputs, len(photographs), most_bytes)

@@ -6,9 +6,11 @@ from jaxpriv.attacks import inversion
 from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
+from jaxpriv.ranges import NATURAL
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("features",)
+RANGES = {"unseen": NATURAL}
 KNOWS = "the public featurizer, and photographs of its own"
 
 

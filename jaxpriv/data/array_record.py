@@ -113,14 +113,26 @@ class ArrayRecordSource(Source):
     """
     self.path = pathlib.Path(path).expanduser()
     index = shards.read_index(self.path, _KIND)
-    self.attribute_names = tuple(index["attribute_names"])
-    self.identity_names = tuple(index["identity_names"])
-    self._framed = index["framed"]
-    self.identities = np.array(index["identities"], np.int32)
-    self.attribute_values = np.array(index["attributes"], np.int8).reshape(
-      len(self.identities), len(self.attribute_names)
-    )
-    files, _ = shards.check(self.path, index["shards"], _KIND)
+    try:
+      self.attribute_names = tuple(map(str, index["attribute_names"]))
+      self.identity_names = tuple(map(str, index["identity_names"]))
+      self._framed = bool(index["framed"])
+      self.identities = np.array(index["identities"], np.int32)
+      self.attribute_values = np.array(index["attributes"], np.int8).reshape(
+        len(self.identities), len(self.attribute_names)
+      )
+      shards_of_index = list(index["shards"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+      raise DataError(
+        f"{self.path}/index.json is damaged ({error!r}); pack it again."
+      ) from error
+    known = (self.identities >= 0).any() and len(self.identity_names)
+    if known and self.identities.max() >= len(self.identity_names):
+      raise DataError(
+        f"{self.path}/index.json is damaged: it does not name all of its"
+        " people; pack it again."
+      )
+    files, _ = shards.check(self.path, shards_of_index, _KIND)
     self._entries = array_record_data_source.ArrayRecordDataSource(files)
     if len(self._entries) != len(self.identities):
       raise DataError(

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -189,10 +188,8 @@ def load(name: str) -> Params:
   if not path.is_file():
     raise WeightsError(f"{path} is missing: {FETCH}.")
   try:
-    with np.load(path, allow_pickle=False) as stored:
-      arrays = {key: stored[key] for key in stored.files}
-    return restored(arrays)
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    return restored(files.read_npz(path))
+  except (files.DamagedError, OSError, KeyError, ValueError) as error:
     raise WeightsError(
       f"{path} cannot be read ({error}): delete it and {FETCH}."
     ) from error
@@ -205,7 +202,7 @@ def save(arrays: Params, path: pathlib.Path) -> None:
   files.atomic_write(path, stream.getvalue())
 
 
-def restored(arrays: Params) -> Params:
+def restored(arrays: Mapping[str, np.ndarray]) -> Params:
   """Stored arrays of `parse` as the numbers that they stand for."""
   result = {}
   for name, array in arrays.items():
@@ -252,7 +249,7 @@ def parse(manifest: bytes, data: bytes, where: str) -> Params:
         result[entry["name"]] = flat.reshape(entry["shape"])
         result.update(spread)
       offset = end
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except Exception as error:  # whatever a manifest may say
     raise WeightsError(
       f"{where} is not a manifest of weights ({error!r}). {_AGAIN}"
     ) from error

@@ -58,7 +58,7 @@ def decode(data: bytes, name: str = "record") -> dict[str, Any]:
         array = np.frombuffer(part, field["dtype"])
         part = array.reshape(field["shape"])
       fields[field["name"]] = part
-  except (ValueError, KeyError, TypeError) as error:
+  except Exception as error:  # whatever a header may say
     raise UnreadableImageError(f"{name}: damaged ({error})") from error
   if start != len(data):
     raise UnreadableImageError(

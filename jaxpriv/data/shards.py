@@ -1,12 +1,12 @@
 """A folder of ArrayRecord files and the index.json that names them."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from array_record.python import array_record_module
 
+from jaxpriv import files
 from jaxpriv.data.records import DataError
 
 
@@ -55,10 +55,7 @@ def read_index(path: pathlib.Path, kind: Kind) -> dict[str, Any]:
   file = path / "index.json"
   if not file.is_file():
     raise DataError(f"{path} has no index.json. {kind.make}")
-  try:
-    index = json.loads(file.read_text())
-  except ValueError as error:
-    raise DataError(f"{file} is damaged: {error}; {kind.again}.") from error
+  index = files.read_json(file, (dict, list), again=kind.again)
   if not isinstance(index, dict) or index.get("format") != kind.format:
     raise DataError(f"{file} is not the index of {kind.name}. {kind.make}")
   if index.get("version") != kind.version:
@@ -82,8 +79,10 @@ def check(
   """
   if not shards:
     raise DataError(f"{path} holds no records.")
-  files, counts = [], []
+  paths, counts = [], []
   for shard in shards:
+    if not isinstance(shard, dict) or not shard.keys() >= {"file", "records"}:
+      raise DataError(f"{path}/index.json is damaged; {kind.again}.")
     file = path / pathlib.PurePath(str(shard["file"])).name  # here only
     if not file.is_file():
       raise DataError(f"{file}, named in index.json, is missing; {kind.again}.")
@@ -101,6 +100,6 @@ def check(
         f"{file} holds {count} records, index.json says {shard['records']}; it"
         f" is truncated or was replaced; {kind.again}."
       )
-    files.append(str(file))
+    paths.append(str(file))
     counts.append(count)
-  return files, counts
+  return paths, counts

@@ -11,6 +11,7 @@ module, so dp_accounting is imported where it is used.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ def epsilon_of(
   if any(_noiseless(e.event) for e in events):
     return math.inf
   if accountant in GRIDS:
-    return _by_pld(events, delta, GRIDS[accountant])
+    return _by_pld(tuple(events), delta, GRIDS[accountant])
   return _compose(total, events).get_epsilon(delta)
 
 
@@ -154,6 +155,7 @@ def true_positive_bounds(
   ]
 
 
+@functools.lru_cache(maxsize=64)  # a run asks for its epsilon several times
 def _by_pld(events, delta, grid) -> float:
   """Epsilon on a grid of the given spacing; coarser if epsilon is above 100."""
   largest = max(_largest_loss(one) for one in events)

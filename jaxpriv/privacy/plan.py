@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv import ranges
 from jaxpriv.errors import UserError
 from jaxpriv.privacy import accounting, clipping, noise, sampling
 
@@ -22,6 +23,36 @@ PLURAL = {"image": "images", "person": "people"}
 
 # Rates at which a guarantee says what an attacker can reach at most.
 FALSE_POSITIVES = (0.001, 0.01, 0.1)
+
+# Of config.dp. Outside of these, accountants take hours and all memory, or find
+# nothing.
+RANGES = {
+  "epsilon": ranges.Range(
+    "a budget, and a budget is above 0, 0.001 at least; there is no training"
+    " with less. inf is training without privacy",
+    lambda x: x >= 1e-3,
+  ),
+  "delta": ranges.Range(
+    "a probability, which must be above 0 and below 1 / n, 1e-14 at least",
+    lambda x: 1e-14 <= x < 1,
+  ),
+  "noise_multiplier": ranges.Range(
+    "noise over the clip norm, from 0.1 to 1,000,000; 0 is the smallest that"
+    " keeps to the budget",
+    lambda x: x == 0 or 0.1 <= x <= 1e6,
+  ),
+  "accountant": ranges.Range(
+    " or ".join(accounting.ACCOUNTANTS), accounting.ACCOUNTANTS.__contains__
+  ),
+  "images_per_person": ranges.whole(1, 10_000),
+  "clip_norm": ranges.POSITIVE,
+  "group_clip_norms.*": ranges.POSITIVE,
+  "augmentation_multiplicity": ranges.Range(
+    "the number of views of an image, 1 or more, 1,000 at most",
+    lambda x: 1 <= x <= 1000,
+  ),
+  "microbatch_size": ranges.NATURAL,
+}
 
 # The group of parameters that no prefix of `group_clip_norms` names.
 REST = "rest"
@@ -364,6 +395,8 @@ def _check(options, phases, units):
   def refuse(sentence):
     raise BudgetError(sentence)
 
+  for sentence in ranges.problems(options, RANGES, "config.dp."):
+    refuse(sentence)
   if options.unit not in UNITS:
     refuse(f"config.dp.unit = {options.unit!r}: it is image or person")
   if options.allocation not in ("uniform", "dimension"):
@@ -371,27 +404,12 @@ def _check(options, phases, units):
       f"config.dp.allocation = {options.allocation!r}: it is uniform or"
       " dimension"
     )
-  if not options.epsilon > 0:
-    refuse(
-      f"config.dp.epsilon = {options.epsilon}: a budget is above 0; there is no"
-      " training with less. inf is training without privacy"
-    )
-  if not options.noise_multiplier >= 0:
-    refuse(f"config.dp.noise_multiplier = {options.noise_multiplier} below 0")
-  if not 0 < options.delta < 1 / max(units, 1):
+  if not options.delta < 1 / max(units, 1):
     refuse(
       f"config.dp.delta = {options.delta}: it must be above 0 and below 1 / n ="
       f" {1 / max(units, 1):.2g}, n being the {units} {PLURAL[options.unit]} to"
       " train on. With more, publishing a random one of them would count as"
       " private"
-    )
-  if options.unit == "person" and options.images_per_person < 1:
-    refuse(f"config.dp.images_per_person = {options.images_per_person} below 1")
-  if options.augmentation_multiplicity < 1:
-    refuse(
-      "config.dp.augmentation_multiplicity ="
-      f" {options.augmentation_multiplicity}: it is the number of views of an"
-      " image, 1 or more"
     )
   for name, batch, _ in phases:
     if not 1 <= batch <= units:

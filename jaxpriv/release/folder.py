@@ -72,7 +72,8 @@ class Folder(NamedTuple):
         f"{self.partial} holds an interrupted release, and {self.journal},"
         f" which says of what, is missing: remove {self.partial} to start anew"
       )
-    content = json.loads(self.journal.read_text())
+    again = f"remove it and {self.partial} to start anew"
+    content = files.read_json(self.journal, dict, ("key", "secret"), again)
     other = [name for name in key if key[name] != content["key"].get(name)]
     if other:
       raise DataError(

@@ -1,12 +1,12 @@
 """A released model: its parameters, how to build it, and its audits."""
 
 import hashlib
-import json
 from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data.records import DataError
 from jaxpriv.release import card
 from jaxpriv.release.product import Facts, Job, Product, Sections
@@ -75,7 +75,8 @@ def audits(job: Job) -> list[dict[str, Any]]:
     DataError: it found a fault.
   """
   path = job.workdir / "audit" / "audit.json"
-  rows = json.loads(path.read_text()) if path.exists() else []
+  again = "remove it and run launch.audit again"
+  rows = files.read_json(path, list, again=again) if path.exists() else []
   sigma = job.config.dp.noise_multiplier
   own = [row for row in rows if row.get("noise_multiplier") == sigma]
   faults = [fault for row in own for fault in row["faults"]]

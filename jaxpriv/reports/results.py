@@ -28,8 +28,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from etils import epath
-
 import jaxpriv
 from jaxpriv import files
 from jaxpriv.errors import UserError
@@ -162,9 +160,11 @@ def read(path: str | os.PathLike) -> Results:
   """Reads what `write` wrote.
 
   Raises:
-    ResultsError: the file is of another format, incomplete or inconsistent.
+    DamagedError: the file is no JSON.
+    ResultsError: it is of another format, incomplete or inconsistent.
   """
-  return decode(json.loads(epath.Path(path).read_text()), str(path))
+  content = files.read_json(path, again="run launch.evaluate again")
+  return decode(content, str(path))
 
 
 def decode(content: Any, source: str) -> Results:

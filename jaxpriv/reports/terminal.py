@@ -10,6 +10,8 @@ from jaxpriv.reports.results import Results
 
 STYLES = {"good": "green", "unclear": "yellow", "bad": "red", "told": ""}
 LONGEST = 12  # characters of a word that is not broken if that can be helped
+# Columns that tables take at least; a narrower terminal breaks their lines.
+NARROWEST = 80
 MARKS = {"good": "✓ ", "unclear": "? ", "bad": "✕ ", "told": ""}
 
 
@@ -28,9 +30,12 @@ def print_tables(results: Results, console: Console | None = None) -> None:
     console.print(Text(f"Proven: {line}.\n"))
   shown = tables.views(results, [results.mechanism])
   compared = tables.comparison(results)
+  width = console.width
+  console.width = max(width, NARROWEST)
   for table in [*shown, compared] if compared else shown:
     console.print(_fitting(table, console.width))
     console.print()
+  console.width = width
   console.print(Text(tables.BASIS, "dim"))
 
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -18,7 +17,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy import clipping
 from jaxpriv.privacy import plan as plan_lib
-from jaxpriv.training import inference
+from jaxpriv.training import mechanism, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -72,7 +71,8 @@ def privatise(
     for p in chosen
   ]
   units = len(data.units("train", dp.unit))
-  plans = plan_lib.make_plans(dp, settings, units)
+  with progress.slow(_reckoning(dp)):
+    plans = plan_lib.make_plans(dp, settings, units)
   config = config.copy_and_resolve_references()
   config.dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
   planned = []
@@ -89,20 +89,7 @@ def privatise(
 
 def _check_networks(phases, config, data) -> None:
   """Builds all states on paper: BatchNorm is refused before anything runs."""
-  first = data.splits["train"][:1]
-  row = data._replace(splits={"first": first}).epoch(
-    "first", batch_size=1, everywhere=True
-  )
-  batch = next(row)
-  shapes: dict[str, Any] = {}
-  key = jax.random.key(0)
-  for phase in phases:
-    frozen = {name: shapes[name] for name in phase.needs}
-
-    def init(key, batch, frozen, method=phase.method):
-      return method.init(key, inference.as_float(batch), frozen)
-
-    shapes[phase.name] = jax.eval_shape(init, key, batch, frozen)
+  shapes = mechanism.on_paper(phases, data)
   names = sorted(
     (name, phase.name)
     for phase in phases
@@ -153,13 +140,21 @@ def statement(
     ledger = mesh_lib.fetch(states[name]["privacy"])
     plan.check_ledger(ledger)
     steps[name] = int(ledger["steps"])
-  guarantee = plan_lib.statement(plans, steps, config.dp)
+  with progress.slow(_reckoning(config.dp)):
+    guarantee = plan_lib.statement(plans, steps, config.dp)
   trained = [p.name for p in phases if config.phases[p.name].steps]
   guarantee["not_private_phases"] = [
     name for name in trained if name not in plans
   ]
   guarantee["pretrained"] = epath.Path(config.pretrained).name
   return {"privacy": guarantee}
+
+
+def _reckoning(dp: ConfigDict) -> str:
+  return (
+    f"Reckoning the privacy of a budget of {dp.epsilon:g}, by {dp.accountant}:"
+    " up to a minute where there is little noise"
+  )
 
 
 def is_private(dp: ConfigDict) -> bool:

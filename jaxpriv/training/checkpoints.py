@@ -357,10 +357,11 @@ def _difference(step: epath.Path) -> str:
   if not (step / CHECKSUMS).exists():
     return ""
   try:
-    saved = json.loads((step / CHECKSUMS).read_text())
-  except ValueError:
-    return f"{step / CHECKSUMS} is cut short"
-  for name, (size, _) in saved.items():
+    saved = files.read_json(step / CHECKSUMS)
+    sizes = {name: int(size) for name, (size, _) in saved.items()}
+  except (ValueError, TypeError):
+    return f"{step / CHECKSUMS} is damaged"
+  for name, size in sizes.items():
     if name not in found:
       return f"{step / name} is missing"
     length = found[name].stat().length

@@ -37,8 +37,14 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: epath.PathLike) -> dict[str, Any]:
-  """Phase -> state, as `predict` functions take it, from `write`."""
-  with epath.Path(path).open("rb") as file, np.load(file) as saved:
-    flat = {name: saved[name] for name in saved.files}
-  states = unflatten_dict(flat, sep="/")
+  """Phase -> state, as `predict` functions take it, from `write`.
+
+  Raises:
+    DamagedError: it is no such file.
+  """
+  again = "get it again from whoever released it"
+  try:
+    states = unflatten_dict(files.read_npz(path, again), sep="/")
+  except (TypeError, AttributeError) as error:  # an array named as a folder
+    raise files.DamagedError(f"{path} is damaged ({error}): {again}") from error
   return {k: {"batch_stats": {}, **state} for k, state in states.items()}

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
+from jaxpriv.training import inference, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase, Predict, State
@@ -68,9 +69,10 @@ class Trained(NamedTuple):
   def sha256(self) -> str:
     """A hash of all trained parameters, names and values."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.states)):
-      digest.update(jax.tree_util.keystr(path).encode())
-      digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
+    with progress.slow("Hashing the parameters"):
+      for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.states)):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(mesh_lib.fetch(leaf)).tobytes())
     return digest.hexdigest()
 
 
@@ -161,7 +163,10 @@ class Mechanism(Protocol):
     """The training runs, in order; the last one protects."""
 
   def targets(self, config: ConfigDict, trained: Trained) -> list[Target]:
-    """Itself, then its controls; see `targets` for the default."""
+    """Itself, then its controls; see `targets` for the default.
+
+    Before training it is called for checks, with states that are shapes alone.
+    """
 
   def check(self, config: ConfigDict, data: Data, load: Load) -> None:
     """Refuses data and settings before anything runs.
@@ -201,6 +206,21 @@ def load(method: str) -> Any:
 def phases(config: ConfigDict) -> list[Phase]:
   """The phases of `config.method`."""
   return load(config.method).phases(config)
+
+
+def on_paper(phases: Sequence[Phase], data: Data) -> dict[str, State]:
+  """The shapes of all states, for checks: nothing is computed."""
+  first = data._replace(splits={"first": data.splits["train"][:1]})
+  batch = next(first.epoch("first", batch_size=1, everywhere=True))
+  shapes: dict[str, State] = {}
+  for phase in phases:
+    frozen = {name: shapes[name] for name in phase.needs}
+
+    def init(key, batch, frozen, method=phase.method):
+      return method.init(key, inference.as_float(batch), frozen)
+
+    shapes[phase.name] = jax.eval_shape(init, jax.random.key(0), batch, frozen)
+  return shapes
 
 
 def public_config(config: ConfigDict) -> dict[str, Any]:

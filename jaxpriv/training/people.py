@@ -196,4 +196,12 @@ def _content(workdir: epath.PathLike) -> dict[str, Any]:
       " and whether other people are new to it. A release never says so; of a"
       " run that should, train again in another --workdir."
     )
-  return workdir_lib.read_json(path, ("train", "pretrained", "photographs"))
+  content = workdir_lib.read_json(path, ("train", "pretrained", "photographs"))
+  kinds = {"train": list, "pretrained": list, "photographs": str, "fed": dict}
+  for key, kind in kinds.items():
+    if not isinstance(content.get(key, kind()), kind):
+      raise DataError(
+        f"{path} is damaged ({key} is no {kind.__name__}): bring it back from a"
+        " copy, or use another run directory"
+      )
+  return content

@@ -1,13 +1,18 @@
 """Progress of long work: a bar on a terminal, a line now and then in a log."""
 
 import contextlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 from absl import logging
 
 LOG_EVERY_SECONDS = 15.0
+PATIENCE = 2.0  # seconds of silence
+# Terminals on which nothing can be drawn over what is there.
+DUMB = ("", "dumb", "unknown")
 
 Advance = Callable[..., None]
 
@@ -21,15 +26,40 @@ def _clock(seconds: float) -> str:
 
 
 @contextlib.contextmanager
+def slow(what: str) -> Iterator[None]:
+  """Logs `what` if the work inside takes more than two seconds.
+
+  Args:
+    what: is being done, such as "Reckoning the noise".
+  """
+  timer = threading.Timer(PATIENCE, logging.info, (f"{what} ...",))
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+
+
+def _draws() -> bool:
+  """Whether standard error is a terminal that a bar can be drawn on."""
+  stream = sys.stderr
+  if stream is None or not stream.isatty():
+    return False
+  return os.environ.get("TERM", "") not in DUMB
+
+
+@contextlib.contextmanager
 def bar(
   name: str, total: int, start: int = 0, unit: str = "step"
 ) -> Iterator[Advance]:
   """Yields advance(done, note="", total=None) for work of `total` units.
 
   On a terminal it draws a bar with the rate and the time left; elsewhere it
-  writes a line every 15 seconds and one at the end.
+  writes a line if the first part takes long, as where it is compiled, one every
+  15 seconds, and one at the end.
   """
-  if sys.stderr.isatty():
+  if _draws():
     yield from _terminal_bar(name, total, start, unit)
   else:
     yield from _log_bar(name, total, start, unit)
@@ -72,9 +102,12 @@ def _terminal_bar(name, total, start, unit):
 def _log_bar(name, total, start, unit):
   begun = last = time.monotonic()
   size = total
+  first = contextlib.ExitStack()
+  first.enter_context(slow(f"{name}: beginning"))
 
   def advance(done, note="", total=None):
     nonlocal last, size
+    first.close()
     size = total or size
     now = time.monotonic()
     if now - last < LOG_EVERY_SECONDS and done < size:
@@ -87,4 +120,5 @@ def _log_bar(name, total, start, unit):
         name, done, size, unit, rate, unit, left, note,
     )  # fmt: skip
 
-  yield advance
+  with first:
+    yield advance

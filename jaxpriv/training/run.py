@@ -342,7 +342,8 @@ def load_phases(
         f" launch.train --workdir={workdir} to its end first"
       )
     # A baseline has nothing to learn, and no checkpoint.
-    states[phase.name] = (
-      {} if done is None else checkpoints.load(directory, mesh)
-    )
+    with progress.slow(f"{phase.name}: reading its parameters"):
+      states[phase.name] = (
+        {} if done is None else checkpoints.load(directory, mesh)
+      )
   return states

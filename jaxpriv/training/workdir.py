@@ -28,6 +28,7 @@ from jaxpriv import files
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.errors import UserError
+from jaxpriv.files import DamagedError
 from jaxpriv.training import checkpoints
 
 # Parts of a config that may change between calls on one run directory: they
@@ -52,10 +53,6 @@ INFINITE = ("Infinity", "-Infinity", "NaN")
 
 # The version that wrote a config.json which does not say so.
 OLDEST = "0.1"
-
-
-class DamagedError(UserError, ValueError):
-  """A file of a run directory does not hold what was written there."""
 
 
 class ConfigMismatchError(UserError, ValueError):
@@ -168,19 +165,8 @@ def read_json(path: epath.Path, keys: Iterable[str]) -> dict[str, Any]:
   Raises:
     DamagedError: it is no JSON any more, or has not these keys.
   """
-  try:
-    content = _loads(path.read_bytes().decode())
-    reason = ""
-    if not isinstance(content, dict) or not content.keys() >= set(keys):
-      reason = f"without {', '.join(keys)}"
-  except ValueError as error:
-    reason = str(error)
-  if reason:
-    raise DamagedError(
-      f"{path} is damaged ({reason}): bring it back from a copy, or use another"
-      " run directory"
-    )
-  return content
+  again = "bring it back from a copy, or use another run directory"
+  return files.read_json(path, dict, keys, again)
 
 
 def save_config(workdir: epath.PathLike, config: ConfigDict) -> None:
@@ -283,6 +269,9 @@ def load_config(workdir: epath.PathLike) -> ConfigDict:
       return tuple(tuples(item) for item in value)
     return float(value) if value in INFINITE else value
 
-  content = read_json(path, ("data", "phases"))
-  _check_version(path, content.pop("version", OLDEST))
-  return ConfigDict(tuples(content))
+  content = read_json(path, ("method", "data", "phases"))
+  _check_version(path, str(content.pop("version", OLDEST)))
+  try:
+    return ConfigDict(tuples(content))
+  except (TypeError, ValueError) as error:
+    raise DamagedError(f"{path} is damaged ({error})") from error

@@ -69,6 +69,8 @@ def read_metrics(workdir: epath.PathLike, phase: str) -> list[dict]:
     return []
   lines = []
   for line in path.read_bytes().splitlines():
-    with contextlib.suppress(ValueError):  # also where it is no text
-      lines.append(json.loads(line))
+    with contextlib.suppress(ValueError, RecursionError):
+      values = json.loads(line)
+      if isinstance(values, dict) and isinstance(values.get("step"), int):
+        lines.append(values)
   return lines

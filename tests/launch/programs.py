@@ -9,11 +9,12 @@ from unittest import mock
 
 import pytest
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from jaxpriv.errors import UserError
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
+from launch import config as config_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -50,9 +51,7 @@ def run(program, *arguments, status=0):
 def config_of(*arguments) -> ConfigDict:
   """The config that launch.train reads from its flags."""
   values = flags.FlagValues()
-  config = config_flags.DEFINE_config_file(
-    "config", None, lock_config=True, flag_values=values
-  )
+  config = config_lib.define(values=values)
   argv = ["launch.train", *map(str, arguments)]
   # Config flags look for their overrides in sys.argv.
   with contextlib.chdir(ROOT), mock.patch.object(sys, "argv", argv):

@@ -183,3 +183,10 @@ def test_bounds_on_attackers_at_both_ends():
   assert all(a < b for a, b in zip(one, both, strict=True))
   with pytest.raises(ValueError, match="rates must lie"):
     bounds(two, (0.0,))
+
+
+def test_an_epsilon_is_reckoned_once(monkeypatch):
+  spent = [accounting.event(0.01, 1.1, 33)]
+  first = accounting.epsilon_of(spent, 1e-5)
+  monkeypatch.setattr(accounting, "_compose", None)  # not to be called again
+  assert accounting.epsilon_of(spent, 1e-5) == first

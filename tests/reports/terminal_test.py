@@ -42,6 +42,16 @@ def test_fits_and_loses_nothing(name, width):
 
 
 @pytest.mark.parametrize("name", list(examples.ALL))
+@pytest.mark.parametrize("width", [1, 20, 40])
+def test_no_figure_is_lost_where_nothing_fits(name, width):
+  results = examples.ALL[name]()
+  squeezed = "".join(printed(results, width).split())
+  for word in {cell for line in lines(results) for cell in line.split()}:
+    if word.endswith("%") and word[0].isdigit():
+      assert word in squeezed
+
+
+@pytest.mark.parametrize("name", list(examples.ALL))
 @pytest.mark.parametrize("width", [80, 90, 100, 120])
 def test_captions_and_headings_are_not_cut_off(name, width):
   results = examples.ALL[name]()
