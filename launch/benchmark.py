@@ -1,9 +1,10 @@
 """Measures speed: python -m launch.benchmark [SUITE] ...; without names, all.
 
-data: JPEG files to batches, decoding included. rendering: procedural faces on
-one core. pools: feature pools to disk and back, against plain files. layers:
-our layers against those of XLA that they replace. dp: a private step against a
-plain one, jax_privacy and Opacus.
+data: JPEG files to batches, decoding included. reading: a folder to memory, and
+how much of it are copies and accounts. rendering: procedural faces on one core.
+pools: feature pools to disk and back, against plain files. layers: our layers
+against those of XLA that they replace. dp: a private step against a plain one,
+jax_privacy and Opacus.
 """
 
 import itertools
@@ -24,15 +25,20 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from configs import common as common_config
 from jaxpriv.data import (
+  account,
   alignment,
   array_record,
+  copies,
+  dataset,
   feature_pools,
   images,
   memory,
   pipeline,
   records,
   sources,
+  tree,
 )
 from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.array_record import ArrayRecordSource
@@ -41,6 +47,7 @@ from jaxpriv.data.procedural import ProceduralFaces, render
 from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import layers
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import people
 from launch import benchmark_dp
 
 _SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
@@ -102,6 +109,60 @@ def benchmark_decode(
           )
         )
   return results
+
+
+def benchmark_reading(
+  image_size: int = 250, *, num_images: int = 6000, rounds: int = 3
+) -> list[dict]:
+  """Seconds that reading a folder takes, and what is spent on its account.
+
+  The baseline reads labels.csv, decodes and frames JPEG files to 64 pixels. On
+  top come listing the folder, looking for copies, the account of files, and the
+  hashes by which a run knows again what it has learned from.
+
+  Args:
+    image_size: side of the files.
+    num_images: how many files there are.
+    rounds: of each; the best is taken.
+
+  Returns:
+    One dict per case: work, seconds of CPU time, and the share of reading.
+  """
+  config = common_config.data()
+  with tempfile.TemporaryDirectory() as folder:
+    files, _ = _make_files(pathlib.Path(folder), image_size, num_images)
+    config.update(source="folder", path=str(files))
+    shares = {"train": 0.6, "attack": 0.2, "test": 0.2}
+    seconds: dict[str, list[float]] = {}
+
+    def timed(work, call):
+      start = time.process_time()
+      result = call()
+      seconds.setdefault(work, []).append(time.process_time() - start)
+      return result
+
+    def read():
+      raw = FolderSource(files)
+      framed = sources.Framed(raw, config.image_size, config.align)
+      return memory.in_memory(framed)
+
+    for _ in range(rounds):
+      timed("listing", lambda: tree.walk(files))
+      loaded = timed("reading", read)
+      timed("copies", lambda loaded=loaded: copies.settle(loaded, "refuse"))
+      timed("account", lambda loaded=loaded: account.of(loaded))
+      data = dataset.split_data(loaded, shares, 0, "image")
+      timed("hashes", lambda data=data: people.fed(data))
+  best = {work: min(times) for work, times in seconds.items()}
+  best["all but reading"] = sum(best.values()) - best["reading"]
+  return [
+    dict(
+      work=work,
+      cpu_seconds=round(value, 2),
+      share_of_reading=f"{value / best['reading']:.1%}",
+    )
+    for work, value in best.items()
+  ]
 
 
 def _rates(source, batch_size, workers, seconds) -> tuple[float, float]:
@@ -347,6 +408,7 @@ def _gradient_seconds(fn, arguments, rounds) -> float:
 
 SUITES = {
   "data": lambda: benchmark_decode(_SIZE.value, seconds=_SECONDS.value),
+  "reading": benchmark_reading,
   "rendering": benchmark_rendering,
   "pools": lambda: benchmark_pools(_MAPS.value),
   "layers": benchmark_layers,

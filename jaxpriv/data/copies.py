@@ -27,9 +27,9 @@ SIDE = 32  # of pictures when compared, in pixels
 _SAME = 0.15
 _COARSE = 8  # side of pictures when candidates are looked for
 _CANDIDATES = 2
-_NEAR = 0.4  # difference of candidates, as a share of the contrast
+_NEAR = 0.25  # difference of candidates, as a share of the contrast
 _FLAT = 4.0  # grey levels: a picture of less contrast shows nothing
-_MOST = 2**24  # numbers that are worked on at once
+_MOST = 2**22  # numbers that are worked on at once
 _SHOWN = 3  # pairs that a message names
 
 
@@ -239,12 +239,14 @@ def _nearest(
   pairs = [np.zeros((0, 2), int)]
   table = coarse[among]
   squares = (table**2).sum(1)
+  twice = -2 * table.T
   size = max(1, _MOST // len(among))
   for start in range(0, len(asked), size):
     rows = asked[start : start + size]
     every = np.arange(len(rows))
     own = (coarse[rows] ** 2).sum(1)
-    distance = squares - 2 * coarse[rows] @ table.T
+    distance = coarse[rows] @ twice
+    distance += squares  # and those of the rows, which do not change the order
     distance[every, np.searchsorted(among, rows)] = np.inf
     for _ in range(min(_CANDIDATES, len(among) - 1)):
       best = distance.argmin(1)

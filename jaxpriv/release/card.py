@@ -147,6 +147,7 @@ def write(
       "counts": job.photographs.counts(),
       "files": job.photographs.files().counts(),
       "copies": job.photographs.copies,
+      "unlabelled": list(job.photographs.lacking),
       "framing": job.photographs.framing(job.config.data.align),
       "found": job.photographs.found(),
       # Names of files may name people, and places in the input tell the order.

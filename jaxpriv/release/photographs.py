@@ -45,6 +45,7 @@ class Photographs(NamedTuple):
   source: sources.Framed
   threshold: float = 0.0
   copies: int = 0
+  lacking: tuple[str, ...] = ()  # attributes of the run that it has not
 
   def framing(self, align: str) -> dict[str, int]:
     """How many readable faces are framed by each of `alignment.ALIGNMENTS`."""
@@ -127,6 +128,13 @@ def open_input(
       " config.release.attributes; it has"
       f" {', '.join(raw.attribute_names) or 'no attributes'}"
     )
+  lacking = tuple(name for name in choice if name not in names)
+  if kept is None and lacking:
+    logging.warning(
+      "%s has no labels of %s, and so has none of what is released",
+      place.path,
+      ", ".join(lacking),
+    )
   share = place.max_bad_share
   share = data.max_bad_share if share is None else share
   framed = sources.Framed(raw, data.image_size, data.align, names, share)
@@ -134,7 +142,7 @@ def open_input(
   if data.get("copies", copies.KEEP) != copies.KEEP:
     with progress.bar("copies", len(framed), unit="image") as advance:
       same = copies.count(framed, lambda done, total: advance(done))
-  return Photographs(raw, framed, threshold, same)
+  return Photographs(raw, framed, threshold, same, lacking)
 
 
 def key(

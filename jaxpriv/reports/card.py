@@ -9,6 +9,7 @@
 | counts | dict: read, written, unreadable; of faces |
 | files | dict: seen, used, left_out: reason -> how many |
 | copies | how many photographs show the same picture as another one |
+| unlabelled | attributes of the run that the input has no labels of |
 | unreadable | one line for each image that could not be read |
 | framing | dict: how many faces were framed by each of FRAMED |
 | found | dict: faces that a detector found, threshold of its scores; or empty |
@@ -236,6 +237,11 @@ def _missing(card: Mapping[str, Any]) -> list[str]:
       f"\n\n{wording.count(copies)} photographs show the same picture as"
       " another one of the input. They are all protected, so that who compares"
       " what is released may find some of them alike."
+    )
+  if unlabelled := card.get("unlabelled"):
+    text += (
+      f"\n\nNo labels of {md.text(', '.join(unlabelled))} are released: the"
+      " input has none."
     )
   return ["## What is missing", text]
 
