@@ -66,8 +66,8 @@ def _said(text: str) -> str:
   if not bad:
     return text
   given, name, reason = bad.groups()
-  flag = flags.FLAGS.get(name, None)
-  kind = KINDS.get(flag.flag_type()) if flag is not None else None
+  known = name in flags.FLAGS
+  kind = KINDS.get(flags.FLAGS[name].flag_type()) if known else None
   simple = kind and ("literal" in reason or "convert" in reason)
   if simple or "Non-boolean" in reason:
     return f"{given}: it is {kind or KINDS['bool']}"
