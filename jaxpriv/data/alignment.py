@@ -43,7 +43,7 @@ _MIN_SCALE = 0.8
 _NEGLIGIBLE = 0.01
 # Of 3,554 labelled faces one had a larger misfit, and its points were wrong; of
 # mirrored points it is 0.97. The least share inside was 0.64.
-_LARGEST_MISFIT = 0.55
+LARGEST_MISFIT = 0.55
 _LEAST_INSIDE = 0.25
 _CORNERS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
 _GRID = np.stack(
@@ -106,6 +106,20 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
   rows = [[factor.real, -factor.imag, shift.real]]
   rows += [[factor.imag, factor.real, shift.imag]]
   return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def misfit(five: np.ndarray) -> np.ndarray:
+  """How far points [..., 5, 2] are from a face: 0 is the template, 1 nowhere.
+
+  It is the distance from the template that remains once they are moved onto it,
+  by the template's spread; `LARGEST_MISFIT` is the largest of a face.
+  """
+  template = np.broadcast_to(arcface_template(1), np.shape(five))
+  moved = transform_points(
+    similarity(five, template), np.asarray(five, np.float64)
+  )
+  spread = np.linalg.norm(_TEMPLATE_112 - _TEMPLATE_112.mean(0)) / 112
+  return np.linalg.norm(moved - template, axis=(-2, -1)) / spread
 
 
 def square_matrix(square: np.ndarray, size: int) -> np.ndarray:
@@ -305,7 +319,7 @@ def placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
   if means == "landmarks":
     five, template = _five(photograph), arcface_template(size)
     matrix = similarity(five, template)
-    if _misfit(five, matrix, template) > _LARGEST_MISFIT:
+    if misfit(five) > LARGEST_MISFIT:
       raise UnreadableImageError(
         f"{photograph.name}: its points do not lie as those of a face. Left and"
         " right are as seen in the image, x comes before y"
@@ -319,15 +333,6 @@ def placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
   extent = images.upright_size(photograph.image)
   side = max(extent) if means == "whole" else min(extent)
   return square_matrix(centred_square(photograph.image, side), size)
-
-
-def _misfit(
-  five: np.ndarray, matrix: np.ndarray, template: np.ndarray
-) -> float:
-  """Distance of moved points from the template, by the template's spread."""
-  moved = transform_points(matrix, np.asarray(five, np.float64))
-  spread = np.linalg.norm(template - template.mean(0))
-  return float(np.linalg.norm(moved - template) / spread)
 
 
 def _check_inside(

@@ -68,9 +68,11 @@ def open_source(
   return whole
 
 
-def words(values: Sequence[str]) -> tuple[str, ...]:
+def words(values: Sequence[Any]) -> tuple[str, ...]:
   """Names of a config; --config.data.sets=a,b arrives as one name, "a,b"."""
-  return tuple(name for value in values for name in value.split(",") if name)
+  # --config.data.sets=1 arrives as a number.
+  parts = (str(value).split(",") for value in values)
+  return tuple(name for part in parts for name in part if name)
 
 
 def _open_pools(config, progress, found) -> Source:

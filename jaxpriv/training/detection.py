@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from jaxpriv.data import alignment, images, landmarks
-from jaxpriv.data.records import UnreadableImageError
+from jaxpriv.data.records import ARCFACE_LANDMARKS, UnreadableImageError
 from jaxpriv.metrics import detection as overlaps
 from jaxpriv.models.pretrained import blazeface
 from jaxpriv.training import witnesses
@@ -120,9 +120,12 @@ def _agreed(faces: Faces, points: np.ndarray, scale: float) -> Faces:
   sides = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(1))
   theirs = landmarks.standard_landmarks(faces.landmarks)
   assert theirs is not None
+  five = theirs[:, : len(ARCFACE_LANDMARKS)]
   theirs = np.concatenate([theirs[:, :3], theirs[:, 3:5].mean(1)[:, None]], 1)
   apart = np.linalg.norm(points.reshape(-1, _POINTS, 2) - theirs, axis=-1)
   kept = apart.mean(1) < AGREE * sides
+  # Two networks may agree that an eye behind glasses is a face.
+  kept[kept] = alignment.misfit(five[kept]) <= alignment.LARGEST_MISFIT
   return Faces(
     faces.boxes[kept] * scale,
     faces.scores[kept],

@@ -32,7 +32,7 @@ from jaxpriv.training import detection, pictures, progress, witnesses
 
 NETWORKS = ("blazeface", "landmarks")
 # Kept results of another version of the search are not used.
-VERSION = 1
+VERSION = 2
 # Photographs whose faces are kept together, and those in memory at once.
 _KEPT_TOGETHER = 256
 _AT_ONCE = witnesses.BATCH

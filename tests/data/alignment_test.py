@@ -207,3 +207,23 @@ def test_a_large_jpeg_is_decoded_small():
   assert images.decode(image, reduce=4.1).size == (160, 200)
   whole = Image.open(io.BytesIO(images.encode(pixels, "jpeg")))
   assert images.decode(whole).size == (640, 800)
+
+
+def test_misfit_tells_faces_from_other_points():
+  template = alignment.arcface_template(112)
+  turned = alignment.transform_points(
+    np.array([[0.3, -0.4, 7], [0.4, 0.3, 90]]), template
+  )
+  near = template + np.random.default_rng(0).normal(0, 3, (5, 2))
+  mirrored = template[[1, 0, 2, 4, 3]]
+  points = np.stack([template, turned, near, mirrored, template[:, ::-1]])
+  misfit = alignment.misfit(points)
+  np.testing.assert_allclose(misfit[:2], 0, atol=1e-6)
+  assert 0 < misfit[2] < 0.2
+  assert (misfit[3:] > 0.9).all() and (misfit <= 1).all()
+  # By another way: singular values of the two patterns (Umeyama, 38 to 43).
+  a, b = (p - p.mean(0) for p in (mirrored, template))
+  u, d, v = np.linalg.svd(b.T @ a)
+  sign = np.linalg.det(u) * np.linalg.det(v)
+  rest = 1 - (d[0] + sign * d[1]) ** 2 / (a**2).sum() / (b**2).sum()
+  np.testing.assert_allclose(misfit[3], np.sqrt(rest), rtol=1e-6)

@@ -137,3 +137,7 @@ def test_procedural_faces_need_no_files(data_config, cache):
   np.testing.assert_array_equal(
     source.batch(np.array([3]))["image"][0], record["image"]
   )
+
+
+def test_names_of_flags_arrive_in_one_or_as_numbers():
+  assert sources.words(("a,b", "c", 1)) == ("a", "b", "c", "1")

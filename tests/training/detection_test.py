@@ -184,3 +184,19 @@ def test_group_photographs(faces):
     hits += (shared.max(1, initial=0) >= 0.5).sum()
     count += len(found.boxes)
   assert hits >= 39 and count - hits <= 1
+
+
+def test_points_that_are_no_face_are_none():
+  """Both networks may agree on an eye, or on a face seen in a mirror."""
+  five = alignment.arcface_template(60)
+  both = np.stack([five, five[[1, 0, 2, 4, 3]]])
+  points = np.zeros((2, 68, 2), np.float32)
+  for to, where in enumerate(
+    ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))
+  ):
+    points[:, slice(*where)] = both[:, None, to]
+  boxes = np.array([[0.0, 0, 60, 60]] * 2)
+  theirs = np.concatenate([both[:, :3], both[:, 3:].mean(1)[:, None]], 1)
+  faces = detection.Faces(boxes, np.array([0.9, 0.9]), points)
+  kept = detection._agreed(faces, theirs.reshape(2, -1), 2.0)
+  np.testing.assert_allclose(kept.landmarks, points[:1] * 2)
