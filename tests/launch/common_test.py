@@ -17,7 +17,7 @@ def end(monkeypatch, capsys, error):
   def main(argv):
     raise error
 
-  monkeypatch.setattr(app, "run", lambda guarded: guarded(["program"]))
+  monkeypatch.setattr(app, "run", lambda guarded, **how: guarded(["program"]))
   with pytest.raises(SystemExit) as stop:
     common.run(main)
   return stop.value.code, capsys.readouterr().err
@@ -57,7 +57,7 @@ def test_a_saved_run_keeps_its_status(monkeypatch, capsys):
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-  monkeypatch.setattr(app, "run", lambda guarded: guarded(["program"]))
+  monkeypatch.setattr(app, "run", lambda guarded, **how: guarded(["program"]))
 
   def main(argv):
     raise KeyError("x")
