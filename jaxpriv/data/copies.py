@@ -21,10 +21,11 @@ REFUSE, LEAVE_OUT, KEEP = CHOICES = ("refuse", "leave_out", "keep")
 
 SIDE = 32  # of pictures when compared, in pixels
 # Two pictures are the same if they differ by a smaller share of their contrast.
-# Among 4,096 photographs the closest two of different people differed by 0.27;
-# copies that were saved again (JPEG, quality 40) or at half the size differed
-# by up to 0.12, those that were cropped by 1% as much, and drawn ones by 0.14.
-_SAME = 0.15
+# Among 4,096 photographs the closest two of different people differed by 0.27,
+# two separate photographs of one person by 0.13. Copies that were saved again
+# (JPEG, quality 70) differed by up to 0.07, at half the size or cropped by 1% by
+# up to 0.11 (99% of them), drawn faces cropped by 1 of 128 pixels as much.
+_SAME = 0.12
 _COARSE = 8  # side of pictures when candidates are looked for
 _CANDIDATES = 2
 _NEAR = 0.25  # difference of candidates, as a share of the contrast
@@ -153,13 +154,13 @@ def _is_of_photographs(source: Source) -> bool:
 def _pictures(
   source: Source, progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The readable records [N], and their thumbnails [N, SIDE, SIDE]."""
+  """The readable records [N], and their thumbnails uint8 [N, SIDE, SIDE]."""
   pixels = 3 * source.image_size**2
   size = max(1, min(len(source), _MOST // pixels))
   if isinstance(source, InMemory):
     images = source.arrays["image"]
     parts = [
-      thumbnails(images[start : start + size])
+      _rounded(images[start : start + size])
       for start in range(0, len(source), size)
     ]
     return np.arange(len(source)), np.concatenate(parts)
@@ -173,10 +174,15 @@ def _pictures(
   ):
     readable = ~batch["padding"]
     rows.append(batch["index"][readable])
-    parts.append(thumbnails(batch["image"][readable]))
+    parts.append(_rounded(batch["image"][readable]))
     if progress is not None:
       progress(int(batch["index"].max()) + 1, len(source))
   return np.concatenate(rows), np.concatenate(parts)
+
+
+def _rounded(images: np.ndarray) -> np.ndarray:
+  """Thumbnails in bytes: there may be many of them."""
+  return np.rint(thumbnails(images)).astype(np.uint8)
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
@@ -197,7 +203,7 @@ def find(pictures: np.ndarray) -> list[np.ndarray]:
   """Groups of at least two pictures that are the same.
 
   Args:
-    pictures: float32 [N, SIDE, SIDE], as of `thumbnails`.
+    pictures: [N, SIDE, SIDE], as of `thumbnails`; may be rounded.
 
   Returns:
     rows, ascending in each group, groups by their first row.
@@ -209,10 +215,7 @@ def find(pictures: np.ndarray) -> list[np.ndarray]:
       row = leader[row]
     return row
 
-  parts = (len(pictures), _COARSE, SIDE // _COARSE, _COARSE, SIDE // _COARSE)
-  coarse = pictures.reshape(parts).mean((2, 4)).reshape(len(pictures), -1)
-  coarse = coarse - coarse.mean(1, keepdims=True)
-  contrast = pictures.std((1, 2))
+  coarse, contrast = _summary(pictures)
   alive = asked = np.flatnonzero(contrast > _FLAT)
   # Of many copies each is nearest to another one. Once these are joined, who
   # leads a group looks again, among the leaders.
@@ -230,6 +233,22 @@ def find(pictures: np.ndarray) -> list[np.ndarray]:
   for row in np.flatnonzero(contrast > _FLAT).tolist():
     groups.setdefault(lead(row), []).append(row)
   return [np.array(group) for group in groups.values() if len(group) > 1]
+
+
+def _summary(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Coarse pictures of mean zero [N, _COARSE ** 2], and contrasts [N]."""
+  step = SIDE // _COARSE
+  coarse = np.zeros((len(pictures), _COARSE, _COARSE), np.float32)
+  contrast = np.zeros(len(pictures), np.float32)
+  size = _MOST // SIDE**2
+  for start in range(0, len(pictures), size):
+    rows = slice(start, start + size)
+    part = pictures[rows].astype(np.float32)
+    blocks = part.reshape(-1, _COARSE, step, _COARSE, step)
+    coarse[rows] = blocks.mean((2, 4))
+    contrast[rows] = part.std((1, 2))
+  flat = coarse.reshape(len(pictures), -1)
+  return flat - flat.mean(1, keepdims=True), contrast
 
 
 def _nearest(
@@ -261,7 +280,10 @@ def are_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   """Whether pictures [P, SIDE, SIDE] are the same as others; bool [P]."""
   size = max(1, _MOST // (8 * SIDE**2))
   parts = [
-    _difference(first[start : start + size], second[start : start + size])
+    _difference(
+      first[start : start + size].astype(np.float32),
+      second[start : start + size].astype(np.float32),
+    )
     for start in range(0, len(first), size)
   ]
   return np.concatenate([np.zeros(0), *parts]) < _SAME

@@ -9,7 +9,7 @@ import math
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.data import sources
+from jaxpriv.data import copies, sources
 from jaxpriv.errors import SettingError
 from jaxpriv.privacy import plan
 from jaxpriv.ranges import (
@@ -31,6 +31,10 @@ RANGES = {
   # More pixels than that are no face.
   "data.image_size": whole(8, 4096),
   "data.face_threshold": SHARE,
+  "data.level": COUNT,
+  "data.copies": Range(
+    f"one of {', '.join(copies.CHOICES)}", copies.CHOICES.__contains__
+  ),
   "data.max_faces": NATURAL,
   "data.max_bad_share": SHARE,
   "data.num_workers": whole(0, 1024),

@@ -13,7 +13,7 @@ from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import identification
 
-SIZE = 96
+SIZE = 160
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_different_photographs_are_different(drawn):
 @given(
   who=st.integers(0, 23),
   quality=st.integers(40, 95),
-  side=st.integers(60, 140),
+  side=st.integers(80, 240),
   crop=st.sampled_from([(1, 0, 0, 1), (0, 1, 0, 0), (1, 1, 1, 1)]),
 )
 @settings(max_examples=15, deadline=None)
