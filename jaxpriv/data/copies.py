@@ -23,8 +23,8 @@ SIDE = 32  # of pictures when compared, in pixels
 # Two pictures are the same if they differ by a smaller share of their contrast.
 # Among 4,096 photographs the closest two of different people differed by 0.27,
 # and of one person a few in a hundred by less than this. Copies that were saved
-# again (JPEG, quality 70) differed by up to 0.07, at half the size or cropped by
-# 1% by up to 0.11 (99% of them), drawn faces cropped by 1 of 128 pixels as much.
+# again (JPEG, quality 70) differed by up to 0.07, at half the size or cropped
+# by 1% by up to 0.11 (99% of them), drawn faces cropped by 1 of 128 pixels too.
 _SAME = 0.12
 _COARSE = 8  # side of pictures when candidates are looked for
 _CANDIDATES = 2

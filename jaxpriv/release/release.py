@@ -124,7 +124,7 @@ def products_of(target: Target) -> list[Product]:
 def _check_apart(place: Input, output: epath.Path) -> None:
   """Raises DataError if a release would be among the photographs."""
   above = [epath.Path(p).expanduser().resolve() for p in (place.path, output)]
-  if above[0] == above[1] or above[0] in above[1].parents:
+  if above[0] in above[1].parents:
     raise DataError(
       f"--output: {output} is inside of --input, {place.path}: the next release"
       " would take protected images for photographs. Choose a folder outside"

@@ -71,6 +71,17 @@ def test_many_copies_are_one_group(drawn):
   assert found(images) == [list(range(i, 30, 3)) for i in range(3)]
 
 
+def test_groups_whose_members_are_nearest_to_each_other_are_joined(drawn):
+  rng = np.random.default_rng(0)
+  near = [drawn[2], saved_again(drawn[2], 40)]
+  images = [
+    np.clip(picture + rng.integers(-1, 2, picture.shape), 0, 255)
+    for picture in near
+    for _ in range(4)
+  ]
+  assert found(np.array(images, np.uint8)) == [list(range(8))]
+
+
 def test_pictures_that_show_nothing_are_not_compared():
   flat = [np.full((32, 32, 3), value, np.uint8) for value in (0, 0, 90, 91)]
   assert found(flat) == []

@@ -359,7 +359,8 @@ def test_files_are_found_as_the_table_spells_them(twelve):
   source[11]
 
 
-def test_every_file_is_accounted_for(twelve, data_config, make_picture):
+@pytest.mark.parametrize("cache", [True, False])
+def test_every_file_is_accounted_for(twelve, data_config, make_picture, cache):
   folder, names = twelve
   for name in ("p0/a.txt", ".hidden.png", "Thumbs.db", "p9/9.png"):
     (folder / name).parent.mkdir(exist_ok=True)
@@ -368,7 +369,12 @@ def test_every_file_is_accounted_for(twelve, data_config, make_picture):
   lines = [f"{n},{'ab'[i % 2]}" for i, n in enumerate([*names, "gone.png"])]
   (folder / "labels.csv").write_text("\n".join(["file,set", *lines]))
   config = data_config(
-    path=str(folder), sets=("a",), align="centre", max_bad_share=0.5
+    path=str(folder),
+    sets=("a",),
+    align="centre",
+    max_bad_share=0.5,
+    cache=cache,
+    copies="refuse",
   )
   result = account.of(sources.open_source(config))
   assert result.counts() == {
