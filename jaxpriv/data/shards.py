@@ -55,7 +55,10 @@ def read_index(path: pathlib.Path, kind: Kind) -> dict[str, Any]:
   file = path / "index.json"
   if not file.is_file():
     raise DataError(f"{path} has no index.json. {kind.make}")
-  index = files.read_json(file, (dict, list), again=kind.again)
+  try:
+    index = files.read_json(file, (dict, list), again=kind.again)
+  except files.DamagedError as error:
+    raise DataError(f"{error}.") from error
   if not isinstance(index, dict) or index.get("format") != kind.format:
     raise DataError(f"{file} is not the index of {kind.name}. {kind.make}")
   if index.get("version") != kind.version:
