@@ -37,7 +37,7 @@ from jaxpriv.ranges import problems
 from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Target
 
-# What to do about a result of an interrupted evaluation that is damaged.
+# Advice where a kept result of an interrupted evaluation is damaged.
 AGAIN = "remove it, and this attack is run again"
 
 

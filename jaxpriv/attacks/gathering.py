@@ -76,7 +76,7 @@ def gather(
 
 
 def labels(config: ConfigDict, data: Data) -> dict[str, np.ndarray]:
-  """What `gather` will find of the test people, without reading a photograph.
+  """Labels of the test people of `gather`, without reading a photograph.
 
   Returns:
     "identity" int [N] and "attributes" int8 [N, A], all unknown.

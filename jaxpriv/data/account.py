@@ -1,4 +1,4 @@
-"""What became of every file that was seen: it is used, or has one reason."""
+"""The account of a source: each file is used, or left out for one reason."""
 
 import collections
 from typing import NamedTuple

@@ -217,8 +217,9 @@ def find(pictures: np.ndarray) -> list[np.ndarray]:
 
   coarse, contrast = _summary(pictures)
   alive = asked = np.flatnonzero(contrast > _FLAT)
-  # Of many copies each is nearest to another one. Once these are joined, who
-  # leads a group looks again, among the leaders.
+  # A row may have more copies than candidates. So groups are formed, and the
+  # first row of each group is compared with those of the other groups, until
+  # nothing more is joined.
   while len(asked) and len(alive) > 1:
     pairs = _nearest(coarse, contrast, asked, alive)
     joined = set()
@@ -290,7 +291,7 @@ def are_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """What is left of the difference, as a share of the contrast; [P].
+  """The remaining difference, as a share of the contrast; [P].
 
   Brightness, a shift and a change of scale are fitted by least squares, to
   first order in their size.
@@ -327,6 +328,9 @@ class Part(Source):
   def __init__(self, source: Source, rows: np.ndarray):
     self._source, self._rows = source, np.asarray(rows)
     self.attribute_names = source.attribute_names
+    values = source.attribute_values
+    if values is not None and len(values) == len(source):  # not so of scenes
+      self.attribute_values = values[rows]
     self.identities = np.asarray(source.identities)[rows]
     self.identity_names = source.identity_names
     self.image_size = source.image_size

@@ -22,7 +22,7 @@ SPECIAL = "neither a file nor a folder"
 NO_PHOTOGRAPH = "no photograph"
 
 TABLE = "labels.csv"
-# What a release has beside its images; see jaxpriv.release.
+# A file of every release, by which it is recognised; see jaxpriv.release.
 CARD = "card.json"
 
 _SYSTEM = frozenset((

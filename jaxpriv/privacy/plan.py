@@ -24,8 +24,8 @@ PLURAL = {"image": "images", "person": "people"}
 # Rates at which a guarantee says what an attacker can reach at most.
 FALSE_POSITIVES = (0.001, 0.01, 0.1)
 
-# Of config.dp. Outside of these, accountants take hours and all memory, or find
-# nothing.
+# Ranges of the settings of config.dp. Beyond them accountants fail, or take
+# hours and all memory.
 RANGES = {
   "epsilon": ranges.Range(
     "a budget, and a budget is above 0, 0.001 at least; there is no training"

@@ -70,7 +70,7 @@ class Photographs(NamedTuple):
     return {"read": read, "written": read - lost, "unreadable": lost}
 
   def files(self) -> account.Account:
-    """What became of the files; complete once all have been read."""
+    """The account of the input; complete once all files have been read."""
     return account.of(self.source)
 
   def found(self) -> dict[str, float]:

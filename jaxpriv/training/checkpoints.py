@@ -31,7 +31,8 @@ from jaxpriv.training import mesh as mesh_lib
 # In the folder of a step: name of each other file -> [bytes, hash].
 CHECKSUMS = "checksums.json"
 
-# What the folder of a damaged step is called when a run has gone on before it.
+# Added to the name of a damaged step's folder, once the run goes on from an
+# earlier step.
 DAMAGED = ".damaged"
 
 
@@ -333,7 +334,7 @@ def _checksum(name: str, path: epath.Path) -> tuple[str, list]:
 
 
 def _fault(step: epath.Path) -> str:
-  """What is wrong with a saved step; "" if nothing is."""
+  """Says why a saved step is damaged; "" if it is intact."""
   stats = {str(path): path.stat() for path in _below(step)}
   stamp = [(name, stats[name].length, stats[name].mtime) for name in stats]
   return _compared(str(step), tuple(sorted(stamp)))

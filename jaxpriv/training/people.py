@@ -22,7 +22,7 @@ from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.training import workdir as workdir_lib
 
-# What `fed` hashes, as it is called in errors.
+# Kinds of hashes that `fed` takes, and their names in errors.
 KINDS = {
   "attributes": "their attributes",
   "people": "who is in them",

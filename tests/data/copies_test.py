@@ -128,6 +128,8 @@ def test_one_of_each_is_used(folder, drawn, data_config, cache):
     [source.person(n) for n in source.identities],
     [name.split("/")[0] for name in names],
   )
+  if not cache:  # labels that are compared when a run goes on
+    assert source.attribute_values.shape == (24, 0)
   batch = next(pipeline.epoch(source, np.arange(24), batch_size=24))
   for name, image in zip(names, batch["image"]):
     number = int(name.split("/")[1].removesuffix(".png"))
