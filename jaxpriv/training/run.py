@@ -1,7 +1,6 @@
 """A run: its data, and its phases in order, in a directory (see `workdir`)."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data import dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
@@ -63,7 +63,7 @@ def resolve(config: ConfigDict, data: Data) -> ConfigDict:
     DataError: config.evaluation names something unknown.
   """
   config = config.copy_and_resolve_references()
-  config.pretrained = os.path.expanduser(config.pretrained)
+  config.pretrained = files.expanded(config.pretrained)
   evaluation, release = config.evaluation, config.release
   release.attributes = sources.words(release.attributes)
   # Attackers never learn from the test people.
