@@ -3,6 +3,7 @@
 A renderer knows these, and nothing of what they are about.
 """
 
+import collections
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -52,6 +53,7 @@ class Column(NamedTuple):
     bars: whether it is of bars, and of nothing that can be written.
     axis: (place from 0 to 1, text) of the ticks above bars of one scale.
     sub: a smaller line below the title.
+    spare: whether it is left out before words are broken.
   """
 
   title: str
@@ -60,6 +62,7 @@ class Column(NamedTuple):
   bars: bool = False
   axis: tuple[tuple[float, str], ...] = ()
   sub: str = ""
+  spare: bool = False
 
 
 class Row(NamedTuple):
@@ -77,12 +80,39 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A table that knows nothing of what it is about."""
+  """A table that knows nothing of what it is about.
+
+  Attributes:
+    title: of the table.
+    caption: sentences below the title.
+    columns: of the table.
+    rows: those of a group are neighbours.
+    ranked: whether the rows of a group are sorted, the weightiest first.
+  """
 
   title: str
   caption: str
   columns: list[Column]
   rows: list[Row]
+  ranked: bool = False
+
+  def folded(self, longest: int = 12) -> tuple["Table", "Table | None"]:
+    """The weightiest rows of each group, and the others, if there are any.
+
+    A table that is not ranked, or that has no group of more than `longest`
+    rows, is left whole; of a longer group two thirds of that are shown.
+    """
+    sizes = collections.Counter(row.group for row in self.rows)
+    if not self.ranked or max(sizes.values(), default=0) <= longest:
+      return self, None
+    shown, others = [], []
+    places = dict.fromkeys(sizes, 0)
+    for row in self.rows:
+      whole = sizes[row.group] <= longest
+      first = whole or places[row.group] < longest * 2 // 3
+      (shown if first else others).append(row)
+      places[row.group] += 1
+    return self._replace(rows=shown), self._replace(rows=others)
 
 
 class Grid:

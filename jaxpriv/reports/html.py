@@ -99,7 +99,7 @@ def _view(results: Results, strips: Strips, curves: Curves) -> dict[str, Any]:
     basis=tables.BASIS,
     verdict=tables.VERDICT,
     sample=cells.Bar(0.3, 0.45, 0.6, 0.1, 0.9, "an example"),
-    figures=figures,
+    figures=[table.folded() for table in figures],
     pairs=drawing.pairs(drawn),
     legend=drawing.legend(drawn),
     strips=pictures,

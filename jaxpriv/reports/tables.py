@@ -134,6 +134,7 @@ def table(
       _row(f.subject, cells, results, grouped=not alone)
       for f, cells in zip(mains, grid.rows())
     ],
+    ranked=not several,
   )
 
 
@@ -159,16 +160,17 @@ def _add_figures(
     grid.add("", cells, detail=True, bars=True, axis=axis(drawn))
   spans = [Cell(_span(f, results) or wording.NOTHING) for f in mains]
   grid.add("95% interval", spans, True)
-  for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
-    found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
-    told = all(f.wanted == TOLD for f in found if f)
-    cells = [_figure(f, results) for f in found]
-    grid.add(wording.name(other), cells, True, told)
   grid.add("Floor", write(f.floor for f in mains), True)
   ceilings = (f.ceiling.value if f.ceiling else None for f in mains)
   grid.add("Ceiling", write(ceilings), True)
   verdicts = [_verdict(f, d, results) for f, d in zip(mains, decisive)]
   grid.add(VERDICT, verdicts)
+  # Last, where a narrow page may cut them off.
+  for other in dict.fromkeys(f.metric for row in rows for f in row[1:]):
+    found = [next((f for f in r[1:] if f.metric == other), None) for r in rows]
+    told = all(f.wanted == TOLD for f in found if f)
+    cells = [_figure(f, results) for f in found]
+    grid.add(wording.name(other), cells, True, told, spare=True)
 
 
 def _rows(findings: Iterable[Finding], merge: bool) -> list[list[Finding]]:

@@ -33,7 +33,11 @@ def print_tables(results: Results, console: Console | None = None) -> None:
   width = console.width
   console.width = max(width, NARROWEST)
   for table in [*shown, compared] if compared else shown:
+    table, others = table.folded()
     console.print(_fitting(table, console.width))
+    if others:
+      more = f"{len(others.rows)} more, which weigh less, are in the report."
+      console.print(Text(more, "dim"))
     console.print()
   console.width = width
   console.print(Text(tables.BASIS, "dim"))
@@ -43,10 +47,13 @@ def _fitting(table: cells.Table, width: int) -> Table:
   """The table as wide as the terminal lets it be, with whole words if so.
 
   First the gaps between columns are made smaller, then verdicts may take two
-  lines, and last of all words are broken.
+  lines, then further measures are left to the report, and last of all words are
+  broken.
   """
-  tight = ((1, True, longest) for longest in range(LONGEST, 0, -1))
-  for tried in ((2, False, LONGEST), (1, False, LONGEST), *tight):
+  wide = [(2, False, LONGEST, True), (1, False, LONGEST, True)]
+  wide.append((1, True, LONGEST, True))
+  tight = ((1, True, longest, False) for longest in range(LONGEST, 0, -1))
+  for tried in (*wide, *tight):
     drawn, least = _drawn(table, *tried)
     if least <= width:
       break
@@ -54,7 +61,7 @@ def _fitting(table: cells.Table, width: int) -> Table:
 
 
 def _drawn(
-  table: cells.Table, gap: int, wrap: bool, longest: int
+  table: cells.Table, gap: int, wrap: bool, longest: int, spare: bool
 ) -> tuple[Table, int]:
   """The table, and the least width of it.
 
@@ -63,6 +70,7 @@ def _drawn(
     gap: spaces between columns, at least 1.
     wrap: whether verdicts may take two lines.
     longest: characters of a word that is not broken.
+    spare: whether to show the columns that can be spared.
   """
   groups = list(dict.fromkeys(row.group for row in table.rows))
   caption = table.caption
@@ -80,7 +88,11 @@ def _drawn(
     padding=(0, gap - 1, 0, 0),
     min_width=72,
   )
-  shown = [i for i, column in enumerate(table.columns) if not column.detail]
+  shown = [
+    i
+    for i, column in enumerate(table.columns)
+    if not column.detail and (spare or not column.spare)
+  ]
   least = gap * (len(shown) - 1)
   for i in shown:
     column, cells = table.columns[i], [row.cells[i] for row in table.rows]

@@ -128,8 +128,8 @@ def test_features_beside_their_bounds(tmp_path):
   text = written(tmp_path, examples.features())
   (strong,) = [r for r in rows(text) if "| 1,024 | 0.71 |" in r]
   assert strong.endswith(
-    "| 1,024 | 0.71 | 0.70 – 0.72 | 0.71 (0.70 – 0.73; floor 0.20; ceiling"
-    " 0.85) | 0.71 | 0.12 | 14.6 dB | 0.20 | 0.85 | not hidden |"
+    "| 1,024 | 0.71 | 0.70 – 0.72 | 0.20 | 0.85 | not hidden | 0.71"
+    " (0.70 – 0.73; floor 0.20; ceiling 0.85) | 0.71 | 0.12 | 14.6 dB |"
   )
   assert "\\<public\\> networks" in strong
   for bound in ("clean features", "mean image", "another photograph"):

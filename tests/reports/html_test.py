@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -198,3 +199,12 @@ def test_writes_and_leaves_no_half_file(tmp_path):
   path = report.write(tmp_path / "evaluation/report.html", examples.images())
   assert path.read_text().startswith("<!doctype html>")
   assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_weaker_attacks_are_folded_and_there():
+  rows = [examples.attack(f"attack {n}", n) for n in range(20)]
+  text = render(examples.images(rows))
+  head, tail = text.split("12 more, which weigh less")
+  names = [set(re.findall(r"attack \d+", part)) for part in (head, tail)]
+  assert {f"attack {n}" for n in range(12, 20)} == names[0]
+  assert {f"attack {n}" for n in range(12)} == names[1]

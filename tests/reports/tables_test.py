@@ -17,6 +17,11 @@ def texts(table):
   return [[cell.text or cell.mark for cell in row.cells] for row in table.rows]
 
 
+def verdicts(table):
+  at = titles(table).index(tables.VERDICT)
+  return [row.cells[at] for row in table.rows]
+
+
 def view(results, title, **options):
   (table,) = [t for t in tables.views(results, **options) if t.title == title]
   return table
@@ -71,29 +76,30 @@ def test_no_protection_comes_first_then_the_mechanism_and_the_worst():
   groups = list(dict.fromkeys(row.group for row in table.rows))
   assert groups == [*("Without protection", "Deep poisoning", "Noise", "Keyed")]
   mine = [row for row in table.rows if row.kind == "mine"]
-  assert [row.cells[-1].mark for row in mine] == [
+  assert [v.mark for v in verdicts(table._replace(rows=mine))] == [
     *["not hidden"] * 3,
     *["unclear"] * 2,
     *["hidden"] * 2,
   ]
   assert [row.cells[2].text for row in mine][:3] == ["0.71", "0.42", "0.31"]
   bounds = [row for row in table.rows if row.kind == "reference"]
-  assert len(bounds) == 3 and all(not r.cells[-1].mark for r in bounds)
+  assert len(bounds) == 3
+  assert not any(v.mark for v in verdicts(table._replace(rows=bounds)))
 
 
 def test_metrics_of_one_attack_share_its_row():
   results = examples.features()
   table = view(results, "Appearance")
   assert titles(table) == [
-    *("Attack", "Pairs", "SSIM", "", "95% interval", "Aligned SSIM", "|SSIM|"),
-    *("L1", "PSNR", "Floor", "Ceiling", "Verdict"),
+    *("Attack", "Pairs", "SSIM", "", "95% interval", "Floor", "Ceiling"),
+    *("Verdict", "Aligned SSIM", "|SSIM|", "L1", "PSNR"),
   ]
   details = {c.title for c in table.columns if c.detail}
   assert details == {"", "|SSIM|", "L1", "PSNR"}  # what is judged is not one
   (row,) = [r for r in table.rows if r.cells[2].text == "0.71"]
   assert row.cells[0].sub.endswith("And 1024 pairs.")
   assert row.cells[1].text == "1,024"
-  assert row.cells[8].text == "14.6 dB"
+  assert row.cells[-1].text == "14.6 dB"
   assert "Trials: 1,000." in table.caption
 
 
@@ -104,13 +110,14 @@ def test_the_worst_of_the_metrics_of_a_row_decides():
     value=0.8, low=0.79, high=0.81, floor=0.3, ceiling=best
   )
   table = tables.table(near, examples.features())
-  (row,) = table.rows
-  assert row.cells[-1].mark == "not hidden"
-  assert row.cells[-1].sub.startswith("aligned SSIM: the whole interval")
+  (row,), (verdict,) = table.rows, verdicts(table)
+  assert verdict.mark == "not hidden"
+  assert verdict.sub.startswith("aligned SSIM: the whole interval")
   # The reason stands beside the floor and ceiling of its own metric.
   (at,) = [i for i, t in enumerate(titles(table)) if t == "Aligned SSIM"]
   assert row.cells[at].sub == "0.79 – 0.81; floor 0.30; ceiling 0.95"
-  assert [row.cells[i].text for i in (-3, -2)] == ["0.20", "0.85"]
+  ends = [titles(table).index(title) for title in ("Floor", "Ceiling")]
+  assert [row.cells[i].text for i in ends] == ["0.20", "0.85"]
 
 
 def test_trials_are_told_whether_or_not_they_are_hits():
@@ -366,3 +373,22 @@ def test_the_same_attribute_read_twice_loses_nothing():
   (table,) = tables.views(examples.images(rows))
   assert [cell.text for cell in table.rows[0].cells[2:]] == ["90.0%", "80.0%"]
   assert table.columns[3].sub == "again"
+
+
+def test_long_groups_are_folded_and_lose_no_row():
+  mine = [attack(f"attack {n}", n) for n in range(20)]
+  other = [attack(f"attack {n}", n, subject="blur") for n in range(12)]
+  table = tables.table([*mine, *other], examples.images(), "Identity")
+  shown, others = table.folded()
+  assert [row.cells[0].text for row in shown.rows] == [
+    *(f"attack {n}" for n in range(19, 11, -1)),  # the strongest ones
+    *(f"attack {n}" for n in range(11, -1, -1)),  # of a group that is short
+  ]
+  assert len(others.rows) == 12 and {r.group for r in others.rows} == {
+    shown.rows[0].group
+  }
+  assert table._replace(rows=table.rows[-12:]).folded()[1] is None
+  assert table._replace(ranked=False).folded() == (
+    table._replace(ranked=False),
+    None,
+  )

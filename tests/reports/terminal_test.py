@@ -79,9 +79,9 @@ def test_attacks_beside_what_they_are_measured_by():
 
 def test_features_beside_their_bounds():
   shown = lines(examples.features())
-  row = "A1 least squares 1,024 0.71 0.70 – 0.72 0.71 0.20 0.85 ✕ not hidden"
+  row = "A1 least squares 1,024 0.71 0.70 – 0.72 0.20 0.85 ✕ not hidden 0.71"
   assert row in shown
-  assert "mean image – 0.20 0.19 – 0.21 0.20 0.20 – –" in shown
+  assert "mean image – 0.20 0.19 – 0.21 0.20 – – 0.20" in shown
   assert "A7 linear probe – 12.1% 10.2 – 14.3% 0.5% 71.0% ✕ not hidden" in shown
   assert "Male 65.0% 65.5% ✓ hidden –" in shown
 
@@ -119,3 +119,24 @@ def test_what_is_proven_is_said():
 
 def test_nothing_measured():
   assert "not measured" in printed(examples.images([]))
+
+
+def test_weaker_attacks_are_counted():
+  rows = [examples.attack(f"attack {n}", n) for n in range(20)]
+  shown = lines(examples.images(rows))
+  assert "12 more, which weigh less, are in the report." in shown
+  assert any("attack 19 " in line for line in shown)
+  assert not any("attack 3 " in line for line in shown)
+
+
+def test_further_measures_make_room_for_whole_words():
+  near = [
+    f._replace(where={"recogniser": f"recogniser{n}", "gallery": f"others{n}"})
+    for n in (1, 2)
+    for f in examples.rebuilt("unmistakably long name", 0.7)
+  ]
+  heads = [
+    printed(examples.features(near), width).partition("──")[0]
+    for width in (200, 60)
+  ]
+  assert ["Aligned" in head for head in heads] == [True, False]
