@@ -178,31 +178,35 @@ class People:
     return Reader(name, read, used_in_loss)
 
   def image(self, target: Target, photographs: InMemory) -> InMemory:
-    """The photographs with the images that a target releases of them."""
-    fn, state, frozen = target.trained.bound("image")
-    processes = jax.process_count()
-    everybody = -(-len(photographs) // processes) * processes
+    """The photographs with the images that a target releases of them.
 
-    def protect():
-      return photographs.replace(
-        image=self.apply(
-          fn,
-          state,
-          frozen,
-          photographs,
-          finish=published.images,
-          batch_size=target.config.release.batch_size or everybody,
-        )
-      )
-
+    They have a field "keep", bool [N, H, W], where the target has a public
+    mask; see `jaxpriv.training.method.Outputs`.
+    """
     # Kept with the photographs, whose id may pass to others when they are gone.
     held, released = self.once(
       ("image", id(photographs)),
-      lambda: (photographs, protect()),
+      lambda: (photographs, self._released(target, photographs)),
       target.name,
     )
     assert held is photographs
     return released
+
+  def _released(self, target: Target, photographs: InMemory) -> InMemory:
+    processes = jax.process_count()
+    everybody = -(-len(photographs) // processes) * processes
+    rows = target.config.release.batch_size or everybody
+
+    def read(output, finish):
+      fn, state, frozen = target.trained.bound(output)
+      return self.apply(
+        fn, state, frozen, photographs, finish=finish, batch_size=rows
+      )
+
+    fields = {"image": read("image", published.images)}
+    if target.trained.phase_with("keep"):
+      fields["keep"] = read("keep", np.asarray)
+    return photographs.replace(**fields)
 
   def digest(self) -> str:
     """A hash of all photographs."""

@@ -42,8 +42,13 @@ def phases(config: ConfigDict) -> list[Phase]:
       "config.model.strength is a share of the image side, in (0, 1], not"
       f" {strength}"
     )
-  protect = partial(_protect, kind, strength)
-  method = untrained(Outputs(image=protect))
+  protect, keep = partial(_protect, kind, strength), None
+  if kind == "black_box":
+
+    def keep(state, frozen, batch):
+      return ~bar(batch["image"], batch.get("landmarks"), strength)
+
+  method = untrained(Outputs(image=protect, keep=keep))
   return [Phase("baseline", (), method)]
 
 
@@ -59,7 +64,15 @@ def _protect(kind, strength, state, frozen, batch):
 def black_box(
   images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
 ) -> jax.Array:
-  """Covers both eyes with a black bar along the line through them.
+  """Covers both eyes of [B, H, W, C] with a black bar; see `bar`."""
+  covered = bar(images, landmarks, height)
+  return jnp.where(covered[..., None], 0, images)
+
+
+def bar(
+  images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
+) -> jax.Array:
+  """The pixels of a bar over both eyes, along the line through them.
 
   The bar reaches half the distance of the eyes beyond each of them.
 
@@ -71,7 +84,7 @@ def black_box(
     height: of the bar, as a share of the shorter image side.
 
   Returns:
-    [B, H, W, C].
+    bool [B, H, W].
   """
   rows, columns = images.shape[1:3]
   side = min(rows, columns)
@@ -98,8 +111,7 @@ def black_box(
   dy = y - middle[:, 1, None, None]
   ax, ay = along[:, 0, None, None], along[:, 1, None, None]
   covered = jnp.abs(dx * ax + dy * ay) <= reach
-  covered &= jnp.abs(dy * ax - dx * ay) <= height * side / 2
-  return jnp.where(covered[..., None], 0, images)
+  return covered & (jnp.abs(dy * ax - dx * ay) <= height * side / 2)
 
 
 def gaussian_blur(images: jax.Array, sigma: float) -> jax.Array:

@@ -35,6 +35,8 @@ class Outputs(NamedTuple):
 
   Attributes:
     image: protected images [B, H, W, 3] in [0, 1]: what is released.
+    keep: bool [B, H, W], True where a protected image shows the photograph as
+      it is and everybody can see that: a mask that is public.
     features: protected features, float32 [B, h, w, C]: what is released.
     clean_features: the same features before they are protected.
     features_given_code: protected features under a guessed key,
@@ -55,6 +57,7 @@ class Outputs(NamedTuple):
   """
 
   image: Predict | None = None
+  keep: Predict | None = None
   features: Predict | None = None
   clean_features: Predict | None = None
   features_given_code: Predict | None = None

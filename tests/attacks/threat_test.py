@@ -3,14 +3,17 @@
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxpriv.attacks import reidentification, threat
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data import folder as folder_source
 from jaxpriv.data import memory, pretrained, sources
 from jaxpriv.data.memory import InMemory
+from jaxpriv.methods import baselines
 from jaxpriv.metrics import finding
-from jaxpriv.training.mechanism import Target
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.mechanism import Target, Trained
 from tests import tiny
 
 
@@ -131,3 +134,18 @@ def test_real_people_are_all_found_undisguised(faces):
   rank, *_ = reidentification.undisguised(made.read(witness), shown.identities)
   assert (rank.figures.hits, rank.figures.total) == (40, 40)
   jax.clear_caches()
+
+
+@pytest.mark.parametrize("kind, masked", [("black_box", 1), ("pixelation", 0)])
+def test_a_public_mask_comes_with_the_images(photographs, kind, masked):
+  config = ConfigDict(dict(model=dict(kind=kind, strength=0.25)))
+  (phase,) = baselines.phases(config)
+  made = people(photographs)
+  made.mesh = mesh_lib.make_mesh()
+  trained = Trained((phase,), {phase.name: {}})
+  target = Target(kind, made.config, trained, ("image",))
+  released = made.image(target, photographs).arrays
+  assert ("keep" in released) == bool(masked)
+  if masked:
+    shown = photographs.arrays["image"] * released["keep"][..., None]
+    np.testing.assert_array_equal(released["image"], shown)

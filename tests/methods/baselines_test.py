@@ -121,6 +121,12 @@ def test_phase(kind):
   }[kind]()
   np.testing.assert_allclose(got, expected, atol=1e-6)
   assert np.abs(got - x).max() > 0.1
+  if kind == "black_box":
+    keep = np.asarray(method.outputs.keep(state, {}, batch))
+    assert keep.dtype == bool and 0 < keep.mean() < 1
+    np.testing.assert_array_equal(got, x * keep[..., None])
+  else:
+    assert method.outputs.keep is None
 
 
 @pytest.mark.parametrize(
