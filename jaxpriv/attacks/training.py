@@ -30,6 +30,8 @@ def collect(
 ) -> InMemory:
   """Stacks the records of batches; padding rows and unknown people left out.
 
+  The field "row" is their number in the source, int32.
+
   Args:
     batches: of at most `rows` rows.
     attribute_names: of their attributes.
@@ -39,10 +41,12 @@ def collect(
   arrays: dict[str, memory.Gathering] = {}
   for batch in batches:
     keep = ~batch["padding"] & (batch["identity"] >= 0)
-    for name, value in batch.items():
-      if name not in ("padding", "index"):
-        arrays.setdefault(name, memory.Gathering(rows, most_bytes))
-        arrays[name].add(value[keep])
+    fields = {k: v for k, v in batch.items() if k not in ("padding", "index")}
+    if "index" in batch:
+      fields["row"] = batch["index"].astype(np.int32)
+    for name, value in fields.items():
+      arrays.setdefault(name, memory.Gathering(rows, most_bytes))
+      arrays[name].add(value[keep])
   return InMemory({k: v.array() for k, v in arrays.items()}, attribute_names)
 
 

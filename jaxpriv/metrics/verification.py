@@ -65,12 +65,8 @@ def evaluate_pairs(
   chosen, accuracies = [], []
   for fold in np.array_split(np.arange(len(same)), num_folds):
     rest = np.delete(np.arange(len(same)), fold)
-    candidates = thresholds
-    if candidates is None:
-      candidates = _between(similarity[rest])
-    right = _right(candidates, similarity[rest], same[rest])
-    best = candidates[np.argmax(right)]
-    chosen.append(float(best))
+    best = best_threshold(similarity[rest], same[rest], thresholds)
+    chosen.append(best)
     hits = _right(best, similarity[fold], same[fold])
     accuracies.append(float(hits / len(fold)))
   return Verification(
@@ -79,6 +75,18 @@ def evaluate_pairs(
     tuple(chosen),
     tuple(accuracies),
   )
+
+
+def best_threshold(
+  similarity: np.ndarray,
+  same: np.ndarray,
+  thresholds: np.ndarray | None = None,
+) -> float:
+  """The threshold that tells most pairs right; see `evaluate_pairs`."""
+  similarity, same = _pairs(similarity, same)
+  if thresholds is None:
+    thresholds = _between(similarity)
+  return float(thresholds[np.argmax(_right(thresholds, similarity, same))])
 
 
 def threshold_at_far(

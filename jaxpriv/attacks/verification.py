@@ -1,0 +1,176 @@
+"""Whether two photographs show one person: what a release is still good for.
+
+The protocol is view 2 of LFW: ten folds without shared people, each decided by
+the threshold that is best on the other nine. One of the two photographs is the
+query, the other one is enrolled (Li et al., arXiv 2312.08975, table 5):
+
+| situation | query | enrolled |
+|---|---|---|
+| 1 | protected | protected |
+| 2 | original | protected |
+| 3 | original | original |
+
+It is read by the mechanism's own recognisers, by an independent one that has
+learned from originals, and by its counterpart that learns from what is
+released.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from absl import logging
+
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data import pairs as pairs_lib
+from jaxpriv.data.memory import InMemory
+from jaxpriv.data.pairs import Pairs
+from jaxpriv.metrics import finding, statistics, verification
+from jaxpriv.metrics.finding import METRICS, Finding, Interval, Metric
+from jaxpriv.ranges import whole
+from jaxpriv.training.mechanism import Target
+
+PRODUCTS = ("image",)
+RANGES = {"folds": whole(2), "most": whole(2)}
+METRIC = "verification accuracy"
+METRICS[METRIC] = Metric(
+  "share", kept=0.03, about="pairs that are told right, one person or two"
+)
+CHANCE = 0.5
+SITUATIONS = {1: (True, True), 2: (False, True), 3: (False, False)}
+
+
+def attack(
+  target: Target,
+  people: People,
+  pairs: str = "",
+  folds: int = 10,
+  most: int = 600,
+  counterpart: bool = True,
+) -> Iterator[Finding]:
+  """The accuracy of each reader in each situation.
+
+  Args:
+    target: whose images are read.
+    people: whose photographs these are.
+    pairs: file of the pairs, see `jaxpriv.data.pairs`; "": they are drawn.
+    folds: of drawn pairs.
+    most: pairs in a fold that is drawn.
+    counterpart: whether a recogniser learns from what is released.
+  """
+  chosen = _pairs(people, pairs, folds, most)
+  released = people.image(target, people.test)
+  own = [
+    people.reader(
+      phase.name,
+      phase.method.outputs.embed,
+      target.trained.state(phase),
+      target.trained.frozen(phase),
+    )
+    for phase in target.trained.phases
+    if phase.method.outputs.embed and not target.control
+  ]
+  independent = people.recogniser()
+  without = {}  # of each reader, on undisguised photographs
+  for reader in [*own, independent]:
+    read = people.read(reader)
+    without[reader.name] = _accuracy(read, read, chosen)
+  ceilings = [without[reader.name] for reader in own or [independent]]
+  # No reader is better without protection than the best of them.
+  best = max(ceilings, key=lambda figures: figures.rate)
+  ceiling = Interval(best.rate, best.low, best.high)
+  readers = [*own, independent]
+  if counterpart:
+    readers.append(_counterpart(target, people))
+  for reader in readers:
+    yield from _situations(target, people, reader, released, chosen, ceiling)
+
+
+def _situations(
+  target: Target,
+  people: People,
+  reader: Reader,
+  released: InMemory,
+  chosen: Pairs,
+  ceiling: Interval,
+) -> Iterator[Finding]:
+  originals, protected = people.read(reader), reader.read(released)
+  for situation, sides in SITUATIONS.items():
+    query, enrolled = (protected if side else originals for side in sides)
+    yield finding.of(
+      "verification",
+      finding.KEPT if any(sides) else finding.TOLD,
+      METRIC,
+      _accuracy(query, enrolled, chosen),
+      subject=target.name,
+      by=reader.name,
+      floor=CHANCE,
+      ceiling=ceiling,
+      where={
+        "situation": situation,
+        "query": "protected" if sides[0] else "original",
+        "enrolled": "protected" if sides[1] else "original",
+      },
+    )
+
+
+def _accuracy(
+  query: np.ndarray, enrolled: np.ndarray, chosen: Pairs
+) -> statistics.Proportion:
+  """Pairs told right; the interval is drawn over folds.
+
+  An embedding that is zero or not finite is like nobody's.
+  """
+  left, right = (
+    rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    for rows in (query[chosen.left], enrolled[chosen.right])
+  )
+  similarity = np.nan_to_num(
+    (left * right).sum(1), nan=-1, neginf=-1, posinf=-1
+  )
+  right_ones = np.zeros(len(similarity), bool)
+  for fold in np.unique(chosen.fold):
+    mine = chosen.fold == fold
+    threshold = verification.best_threshold(
+      similarity[~mine], chosen.same[~mine]
+    )
+    accepted = similarity[mine] > threshold
+    right_ones[mine] = accepted == chosen.same[mine]
+  return statistics.grouped_proportion(right_ones, chosen.fold)
+
+
+def _pairs(people: People, path: str, folds: int, most: int) -> Pairs:
+  def make():
+    if not path:
+      seed = people.config.seed
+      return pairs_lib.draw(people.test.identities, folds, most, seed)
+    assert people.data is not None
+    describe = people.data.source.describe
+    names = [describe(int(row)) for row in people.test.arrays["row"]]
+    read, absent = pairs_lib.read(path, names)
+    if absent:
+      logging.warning(
+        "%s: %d of %d pairs name photographs that are not of the test split:"
+        " they are left out", path, absent, absent + len(read.same),
+      )  # fmt: skip
+    return read
+
+  return people.once(("pairs", path, folds, most), make)
+
+
+def _counterpart(target: Target, people: People) -> Reader:
+  """A recogniser that has learned from released images alone."""
+  options = people.options.phases.recogniser
+  name = f"counterpart_{target.name}"
+  phase = people.recogniser_phase(name, options)
+  state = people.train(
+    phase,
+    people.image(target, people.known),
+    options,
+    people.recogniser_settings(),
+  )
+  architecture = people.options.recogniser.architecture
+  return people.reader(
+    f"{architecture} trained on released images",
+    phase.method.outputs.embed,
+    state,
+  )

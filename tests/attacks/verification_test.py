@@ -1,0 +1,82 @@
+"""Situations say which side is protected, and what is good is told as good."""
+
+import numpy as np
+import pytest
+
+from jaxpriv.attacks import verification
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data.memory import InMemory
+from jaxpriv.metrics import finding
+from jaxpriv.training.mechanism import Target, Trained
+from tests import tiny
+
+
+class Source:
+  def describe(self, index):
+    return f"faces/P{index // 4:02d}_{index % 4 + 1:04d}.jpg"
+
+
+class Data:
+  source = Source()
+
+
+@pytest.fixture
+def people(monkeypatch):
+  rng = np.random.default_rng(0)
+  identities = np.repeat(np.arange(24), 4)
+  centres = rng.integers(0, 256, (24, 4, 4, 3))
+  image = np.clip(
+    centres[identities] + rng.integers(-9, 9, (96, 4, 4, 3)), 0, 255
+  )
+  photographs = InMemory(
+    {
+      "image": image.astype(np.uint8),
+      "identity": identities,
+      "row": np.arange(96, dtype=np.int32),
+    },
+    (),
+  )
+  made = People(tiny.embedded_autoencoder(), "", None, photographs, photographs)
+  made.data = Data()
+
+  def flat(shown):
+    rows = shown.arrays["image"].reshape(len(shown), -1).astype(np.float32)
+    return rows - rows.mean(1, keepdims=True)
+
+  made.once("recogniser", lambda: (Reader("eyes", flat), None))
+  noise = photographs.replace(image=rng.integers(0, 256, image.shape, np.uint8))
+  monkeypatch.setattr(made, "image", lambda target, shown: noise)
+  return made
+
+
+def findings(people, **options):
+  target = Target("noise", people.config, Trained((), {}), ("image",))
+  return list(verification.attack(target, people, counterpart=False, **options))
+
+
+def test_noise_is_good_for_nothing_and_originals_are(people):
+  rows = findings(people, folds=4)
+  assert [row.where["situation"] for row in rows] == [1, 2, 3]
+  both, one, neither = rows
+  assert neither.value == 1.0 == both.ceiling.value and both.floor == 0.5
+  assert abs(both.value - 0.5) < 0.15 and abs(one.value - 0.5) < 0.15
+  assert (both.where["query"], both.where["enrolled"]) == ("protected",) * 2
+  assert (one.where["query"], one.where["enrolled"]) == (
+    *("original", "protected"),
+  )
+  assert [row.wanted for row in rows] == [finding.KEPT] * 2 + [finding.TOLD]
+  assert finding.judge(both).level == finding.BAD
+  assert not any(map(finding.problems, rows))
+
+
+def test_pairs_of_a_file(people, tmp_path, caplog):
+  lines = ["2 2"]
+  for fold in (0, 2):
+    a, b = f"P{fold:02d}", f"P{fold + 1:02d}"
+    lines += [f"{a} 1 2", f"{b} 1 4", f"{a} 1 {b} 1", f"{a} 3 {b} 3"]
+  lines[-1] = "P02 3 Absent 1"
+  path = tmp_path / "pairs.txt"
+  path.write_text("\n".join(lines))
+  rows = findings(people, pairs=str(path))
+  assert rows[-1].total == 7 and rows[-1].value == 1.0
+  assert "1 of 8 pairs name photographs that are not of the test" in caplog.text
