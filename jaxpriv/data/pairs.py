@@ -78,7 +78,8 @@ def draw(
   ends = np.concatenate([part for part, _ in parts])
   same = np.concatenate([part for _, part in parts])
   sizes = [len(part) for _, part in parts]
-  return Pairs(*ends.T, same, np.repeat(np.arange(folds), sizes))
+  fold = np.repeat(np.arange(folds), sizes)
+  return Pairs(ends[:, 0], ends[:, 1], same, fold)
 
 
 def read(path: str | os.PathLike, names: Sequence[str]) -> tuple[Pairs, int]:
