@@ -29,13 +29,37 @@ import jax
 import jax.numpy as jnp
 
 GRADIENTS = ("exact", "straight_through")
+SCALE = 64.0
+
+
+def softmax_loss(
+  embeddings: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array,
+  reduction: str = "mean",
+) -> jax.Array:
+  """Softmax cross-entropy of embeddings weight^T: no angle and no margin.
+
+  Args:
+    embeddings: [B, D].
+    weight: [classes, D].
+    labels: [B] integers.
+    reduction: "mean" over the batch, or "none".
+
+  Returns:
+    the loss, [] or [B].
+  """
+  dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+  logits = embeddings.astype(dtype) @ weight.astype(dtype).T
+  target = _label_logit(logits, labels)
+  return _reduce(_cross_entropy(logits, target, labels, 1.0), reduction)
 
 
 def arcface_loss(
   embeddings: jax.Array,
   weight: jax.Array,
   labels: jax.Array,
-  scale: float = 64.0,
+  scale: float = SCALE,
   margin: float = 0.5,
   gradient: str = "exact",
   reduction: str = "mean",
@@ -70,7 +94,7 @@ def cosface_loss(
   embeddings: jax.Array,
   weight: jax.Array,
   labels: jax.Array,
-  scale: float = 64.0,
+  scale: float = SCALE,
   margin: float = 0.4,
   reduction: str = "mean",
 ) -> jax.Array:
@@ -84,7 +108,7 @@ def magface_loss(
   embeddings: jax.Array,
   weight: jax.Array,
   labels: jax.Array,
-  scale: float = 64.0,
+  scale: float = SCALE,
   lower: float = 10.0,
   upper: float = 110.0,
   lower_margin: float = 0.45,

@@ -172,7 +172,31 @@ HEADS: Mapping[str, Callable] = {
   "arcface": margin.arcface_loss,
   "cosface": margin.cosface_loss,
   "magface": margin.magface_loss,
+  "softmax": margin.softmax_loss,
 }
+
+
+def class_logits(
+  embeddings: jax.Array, weight: jax.Array, head: ConfigDict
+) -> jax.Array:
+  """Logits [B, classes] without a margin, linear in the embeddings.
+
+  Those of a margin head are cosines by the length of the embedding: the order
+  of classes is that of the cosines.
+  """
+  if head.kind != "softmax":
+    weight = weight / (jnp.linalg.norm(weight, axis=1, keepdims=True) + 1e-12)
+  return embeddings @ weight.T
+
+
+def scaled_logits(
+  embeddings: jax.Array, weight: jax.Array, head: ConfigDict
+) -> jax.Array:
+  """Logits [B, classes] as the loss sees them, but without its margin."""
+  if head.kind == "softmax":
+    return embeddings @ weight.T
+  scale = head.get("scale", margin.SCALE)
+  return scale * margin.cosine_logits(embeddings, weight)
 
 
 def recognition(
@@ -185,43 +209,25 @@ def recognition(
   side: int = 0,
   mirrored: bool = True,
   reads: Callable = lambda batch: batch["image"],
+  transform: Callable | None = None,
 ) -> Phase:
-  """A recogniser trained by a margin loss on identities 0 .. classes - 1.
+  """A recogniser trained by a loss on identities 0 .. classes - 1.
 
-  Rows whose identity is outside that range add nothing. Its output
-  "embed" returns [B, D]: the embeddings of the image and of its mirror image
-  added, as is the custom in face verification.
+  Its output "embed" returns [B, D]: the embeddings of the image and of its
+  mirror image added, as is the custom in face verification.
 
   Args:
     name: of the phase.
     backbone: images to embeddings.
     classes: people in training.
     options: of the phase.
-    head: kind ("arcface", "cosface", "magface") and the options of its loss.
+    head: see `identification`.
     side: see `heads.MarginRecogniser`.
     mirrored: whether the mirror image is embedded, too. Leave it out for
       features: a mirrored map is not that of the mirrored photograph.
     reads: batch -> what the network reads, such as features.
+    transform: see `supervised_phase`.
   """
-  model = heads.MarginRecogniser(backbone, classes, side)
-  settings = {k: v for k, v in head.items() if k != "kind"}
-  if head.kind not in HEADS:
-    raise SettingError(
-      f"{name}: the kind of a head is one of {', '.join(HEADS)}, not"
-      f" {head.kind!r}"
-    )
-  margin_loss = HEADS[head.kind]
-
-  def loss(apply, batch, frozen):
-    embeddings, weight = apply(reads(batch))
-    labels = batch["identity"]
-    known = (labels >= 0) & (labels < classes)
-    labels = jnp.where(known, labels, 0)
-    losses = margin_loss(
-      embeddings, weight, labels, reduction="none", **settings
-    )
-    right = jnp.argmax(cosine(embeddings, weight), axis=1) == labels
-    return losses * known, {"accuracy": (right & known).astype(jnp.float32)}
 
   def embed(apply, batch, frozen):
     image = reads(batch)
@@ -230,22 +236,77 @@ def recognition(
       return embedding
     return embedding + apply(image[:, :, ::-1], method="embed")
 
+  return identification(
+    name,
+    heads.MarginRecogniser(backbone, classes, side),
+    classes,
+    options,
+    head=head,
+    reads=lambda batch, frozen: reads(batch),
+    outputs=Outputs(embed=embed),
+    transform=transform,
+  )
+
+
+def identification(
+  name: str,
+  model: nn.Module,
+  classes: int,
+  options: ConfigDict,
+  *,
+  head: ConfigDict,
+  reads: Callable,
+  outputs: Outputs,
+  needs: tuple[str, ...] = (),
+  transform: Callable | None = None,
+) -> Phase:
+  """A network that learns to tell people 0 .. classes - 1 apart.
+
+  Rows whose identity is outside that range add nothing.
+
+  Args:
+    name: of the phase.
+    model: maps what it reads to (embeddings [B, D], weight [classes, D]).
+    classes: people in training.
+    options: of the phase.
+    head: kind, one of `HEADS`, and the options of its loss.
+    reads: (batch, frozen) -> what the model reads, or a tuple of it.
+    outputs: of the phase.
+    needs: of the phase.
+    transform: see `supervised_phase`.
+  """
+  settings = {k: v for k, v in head.items() if k != "kind"}
+  if head.kind not in HEADS:
+    raise SettingError(
+      f"{name}: the kind of a head is one of {', '.join(HEADS)}, not"
+      f" {head.kind!r}"
+    )
+  head_loss = HEADS[head.kind]
+
+  def loss(apply, batch, frozen):
+    read = reads(batch, frozen)
+    read = read if isinstance(read, tuple) else (read,)
+    embeddings, weight = apply(*read)
+    labels = batch["identity"]
+    known = (labels >= 0) & (labels < classes)
+    labels = jnp.where(known, labels, 0)
+    losses = head_loss(embeddings, weight, labels, reduction="none", **settings)
+    logits = class_logits(embeddings, weight, head)
+    right = jnp.argmax(logits, axis=1) == labels
+    return losses * known, {"accuracy": (right & known).astype(jnp.float32)}
+
   # Held-out people are no classes: a validation loss would mean nothing.
   return supervised_phase(
     name,
     model,
     loss,
     options,
-    inputs=lambda batch, frozen: reads(batch),
+    needs=needs,
+    transform=transform,
+    inputs=reads,
     validated=False,
-    outputs=Outputs(embed=embed),
+    outputs=outputs,
   )
-
-
-def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Cosines [N, M] between the rows of a [N, D] and b [M, D]."""
-  unit = lambda x: x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-12)
-  return unit(a) @ unit(b).T
 
 
 def attribute_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:

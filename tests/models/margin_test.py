@@ -226,3 +226,12 @@ def test_rejects():
     margin.arcface_loss(*args, gradient="straight")
   with pytest.raises(ValueError, match="reduction"):
     margin.cosface_loss(*args, reduction="sum")
+
+
+def test_softmax_is_plain_cross_entropy():
+  embeddings, weight, labels = problem()
+  got = margin.softmax_loss(embeddings, weight, labels, reduction="none")
+  logits = embeddings @ weight.T
+  np.testing.assert_allclose(got, cross_entropy(logits, labels), rtol=1e-5)
+  unknown = margin.softmax_loss(embeddings, weight, np.full(8, -1))
+  assert unknown == 0

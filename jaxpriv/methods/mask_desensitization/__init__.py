@@ -1,0 +1,344 @@
+"""Mask desensitization with recognition support.
+
+Li et al., "On Mask-based Image Set Desensitization with Recognition Support",
+arXiv 2312.08975. Released are photographs under one mask that hides most of
+every face, and a network, the masknet, that tells people by what is left.
+
+| phase | paper | trained, or found |
+|---|---|---|
+| recogniser | resnet | on photographs |
+| aware | resnet-mask of table 1 | on photographs under random masks |
+| template | equation (4) | mean saliency map of K photographs |
+| search | algorithm 1 | the mask, of many that are drawn |
+| mask | | the mask alone: no photograph is kept with it |
+| plain | resnet-mask | a recogniser of masked photographs |
+| masknet | resnet-fsm | the same with a feature selection masknet (FSM) |
+
+There is one polarity: masks say what to keep, 1 is visible. In the paper's
+equation (2) the share of ones is called masked, and rewarded; what is rewarded
+here is the share that is hidden, as its text and its tables have it.
+
+Further decisions, as the text leaves them open or its tables speak against it:
+
+* Candidates are scored by `aware` unless `config.model.search.utility` says
+  otherwise. The paper scores them by the clean recogniser, which at such masks
+  is at chance: over the six candidates of its table 6 its accuracy says nothing
+  of the masknet's (Pearson -.24).
+* Losses are divided by the logarithm of the number of people, so that gamma
+  does not depend on it.
+* With `config.model.per_image` every photograph has its own mask, of the pixels
+  that matter most for recognising it: the paper's future work.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from jaxpriv.data import masks
+from jaxpriv.data.dataset import Data
+from jaxpriv.errors import SettingError
+from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.models import backbones, heads
+from jaxpriv.models.masknet import Masknet
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import mechanism, recipes, transfer
+from jaxpriv.training.builders import variables
+from jaxpriv.training.mechanism import IMAGE, MODEL, Load, Target, Trained
+from jaxpriv.training.method import Method, Outputs, Phase
+
+RECOGNISER, AWARE, TEMPLATE, SEARCH, MASK, PLAIN, MASKNET = (
+  *("recogniser", "aware", "template", "search", "mask", "plain", "masknet"),
+)
+
+UTILITIES = ("aware", "clean", "verification")
+LIMITS = (
+  "Whoever has the masknet tells people by their masked photographs: that is"
+  " what it is for. Who should not, must not have it.",
+  "Pixels that are visible are those of the photographs.",
+)
+_IMAGES = ("data.image_size", "data.align")
+MADE_WITH = {
+  RECOGNISER: ("model.backbone", "model.head", *_IMAGES),
+  AWARE: ("model.backbone", "model.head", "model.search.hidden", *_IMAGES),
+  TEMPLATE: ("model.template.contrast", *_IMAGES),
+  SEARCH: ("model.search", "model.template", *_IMAGES),
+  MASK: ("model.search", "model.template", *_IMAGES),
+  PLAIN: ("model.backbone", "model.head", "model.per_image", *_IMAGES),
+  MASKNET: ("model", *_IMAGES),
+}
+
+
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks the search, and phases that are taken over untrained.
+
+  Raises:
+    DataError: phases were made with other settings.
+    SettingError: the search cannot be run so.
+  """
+  del data
+  options = config.model.search
+  if options.at_once % jax.device_count():
+    raise SettingError(
+      f"config.model.search.at_once = {options.at_once} candidates are not to be"
+      f" shared out among {jax.device_count()} devices: take a multiple"
+    )
+  transfer.check_copied(config, MADE_WITH, load)
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """Steps to a mask and to the masknet, in order; the last phase protects.
+
+  Args:
+    config: with model and phases, and data.num_people, the people to train on.
+
+  Raises:
+    SettingError: something is not as it can be; the message names it.
+  """
+  _check_settings(config)
+  parts = _Parts(config)
+  options, model = config.phases, config.model
+  listed = [parts.recognition(RECOGNISER)]
+  if model.search.utility != "clean":
+    listed.append(parts.recognition(AWARE, transform=parts.random_masks))
+  listed.append(
+    template.phase(
+      TEMPLATE, (RECOGNISER,), parts.logits(RECOGNISER), model.template.contrast
+    )
+  )
+  judge = RECOGNISER if model.search.utility == "clean" else AWARE
+  listed.append(
+    search.phase(
+      SEARCH,
+      tuple(dict.fromkeys((RECOGNISER, judge, TEMPLATE))),
+      model.search,
+      options[SEARCH].steps,
+      config.seed,
+      lambda frozen: template.critical(
+        frozen[TEMPLATE], model.template.threshold
+      ),
+      parts.loss(judge),
+      lambda photographs, keep, frozen: masks.hidden_ratio(keep),
+    )
+  )
+  listed.append(Phase(MASK, (SEARCH,), _mask()))
+  if model.plain:
+    listed.append(parts.masked_recognition(PLAIN))
+  listed.append(parts.masked_recognition(MASKNET))
+  return listed
+
+
+def targets(config: ConfigDict, trained: Trained) -> list[Target]:
+  """The masked photographs and the masknet, and controls of the former."""
+  target = Target(
+    config.mechanism, config, trained, (IMAGE, MODEL), limits=LIMITS
+  )
+  return [
+    target,
+    *(
+      control._replace(products=(IMAGE,))
+      for control in mechanism.with_controls(target)[1:]
+    ),
+  ]
+
+
+def _check_settings(config: ConfigDict) -> None:
+  options = config.model.search
+  if options.utility not in UTILITIES:
+    raise SettingError(
+      f"config.model.search.utility is one of {', '.join(UTILITIES)}, not"
+      f" {options.utility!r}"
+    )
+  least, most = options.hidden
+  if not 0 < least <= most < 1:
+    raise SettingError(
+      f"config.model.search.hidden = {tuple(options.hidden)}: the least and the"
+      " most share of a photograph that is hidden, between 0 and 1"
+    )
+  for end in (0, 1):
+    try:
+      masks.check_strokes(
+        masks.Strokes(
+          *(options.strokes[f][end] for f in masks.Strokes._fields)
+        ),
+        options.segments,
+      )
+    except SettingError as error:
+      raise SettingError(f"config.model.search: {error}") from error
+  if not 0 <= config.model.per_image < 1:
+    raise SettingError(
+      f"config.model.per_image = {config.model.per_image}: the share of each"
+      " photograph that a mask of its own hides, 0 for one mask for all"
+    )
+
+
+def _mask() -> Method:
+  """The mask without the photographs that the search has kept."""
+
+  def init(key, batch, frozen):
+    del key, frozen
+    side = batch["image"].shape[1:3]
+    return {
+      "keep": jnp.zeros(side, bool),
+      "number": jnp.zeros((), jnp.int32),
+      "score": jnp.zeros(()),
+    }
+
+  def step(state, frozen, batch, key):
+    del batch, key
+    found = {name: frozen[SEARCH][name] for name in state}
+    return found, {"hidden": masks.hidden_ratio(found["keep"])}
+
+  return Method(init, step)
+
+
+class _Parts:
+  """Networks and functions that phases share."""
+
+  def __init__(self, config: ConfigDict):
+    self.config = config
+    settings = dict(config.model.backbone)
+    kind = settings.pop("architecture")
+    self.backbone = backbones.make(
+      kind, dtype=jnp.dtype(config.dtype), **settings
+    )
+    self.people = config.data.num_people
+
+  def recognition(self, name: str, transform: Any = None) -> Phase:
+    """A recogniser of whole photographs, or of randomly masked ones."""
+    return recipes.recognition(
+      name,
+      self.backbone,
+      self.people,
+      self.config.phases[name],
+      head=self.config.model.head,
+      transform=transform,
+    )
+
+  def random_masks(self, key: jax.Array, batch: dict) -> dict:
+    """Hides a part of each image by a mask of its own, as the search draws."""
+    image = batch["image"]
+    nothing = jnp.zeros(image.shape[1:3], bool)
+    numbers = jax.random.randint(key, image.shape[:1], 0, 2**31 - 1)
+    keep = jax.vmap(
+      lambda number: search.candidate(
+        self.config.seed, number, nothing, self.config.model.search
+      )
+    )(mesh_lib.constrain(numbers))
+    return {**batch, "image": self.hide(image, keep)}
+
+  def hide(self, images: jax.Array, keep: jax.Array) -> jax.Array:
+    """Images [B, S, S, 3] with what a mask [S, S] or masks [B, S, S] leave."""
+    fill = jnp.asarray(self.config.model.fill, images.dtype)
+    return jnp.where(keep[..., None], images, fill)
+
+  def logits(
+    self, name: str, of: Callable = recipes.class_logits
+  ) -> template.Logits:
+    """Logits [B, people] of a trained recogniser."""
+    network = heads.MarginRecogniser(self.backbone, self.people)
+
+    def read(images, frozen):
+      embeddings, weight = network.apply(
+        variables(frozen[name]), images, train=False
+      )
+      return of(embeddings, weight, self.config.model.head)
+
+    return read
+
+  def loss(self, judge: str) -> search.Score:
+    """How badly people are told by masked photographs."""
+    if self.config.model.search.utility == "verification":
+      network = heads.MarginRecogniser(self.backbone, self.people)
+
+      def errors(photographs, keep, frozen):
+        embeddings = network.apply(
+          variables(frozen[judge]),
+          search.masked(photographs["image"], keep, self.config.model.fill),
+          method="embed",
+        )
+        return search.pair_errors(
+          embeddings.reshape(len(keep), -1, embeddings.shape[-1]),
+          photographs["identity"],
+          photographs["known"],
+        )
+
+      return errors
+    logits = self.logits(judge, recipes.scaled_logits)
+
+    def cross_entropy(photographs, keep, frozen):
+      images = search.masked(photographs["image"], keep, self.config.model.fill)
+      labels = jnp.tile(photographs["identity"], len(keep))
+      losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits(images, frozen), jnp.maximum(labels, 0)
+      )
+      chance = jnp.log(jnp.float32(max(self.people, 2)))
+      return search.mean_known(losses / chance, photographs["known"])
+
+    return cross_entropy
+
+  def keep(self, batch: Mapping[str, jax.Array], frozen: Any) -> jax.Array:
+    """The masks of images: bool [B, S, S]."""
+    images = batch["image"]
+    if not self.config.model.per_image:
+      return jnp.broadcast_to(frozen[MASK]["keep"], images.shape[:3])
+    maps = template.maps(
+      self.logits(RECOGNISER),
+      images,
+      frozen,
+      self.config.model.template.contrast,
+    )
+    return template.most_salient(maps, 1 - self.config.model.per_image)
+
+  def masked_recognition(self, name: str) -> Phase:
+    """A recogniser of photographs under their masks, with a FSM or without."""
+    gated = name == MASKNET and self.config.model.layer
+    network = Masknet(
+      self.backbone,
+      self.people,
+      layer=self.config.model.layer if gated else 0,
+    )
+    per_image = self.config.model.per_image
+    needs = (RECOGNISER,) if per_image else (MASK,)
+
+    def shown(batch, frozen):
+      keep = self.keep(batch, frozen)
+      # Unless images vary, one mask is read once for all of them.
+      return self.hide(batch["image"], keep), keep if per_image else keep[0]
+
+    def embed(apply, batch, frozen):
+      # Of released images, which come with their masks, and of photographs.
+      images = batch["image"]
+      keep = batch.get("keep", jnp.ones(images.shape[:3], bool))
+      return apply(images, keep, method="embed")
+
+    def image(apply, batch, frozen):
+      return self.hide(batch["image"], self.keep(batch, frozen))
+
+    def sample(apply, batch, frozen):
+      return {
+        "original": batch["image"],
+        "protected": image(apply, batch, frozen),
+      }
+
+    outputs = Outputs(embed=embed)
+    if name == MASKNET:
+      outputs = Outputs(
+        image=image,
+        keep=lambda apply, batch, frozen: self.keep(batch, frozen),
+        embed=embed,
+        sample=sample,
+      )
+    return recipes.identification(
+      name,
+      network,
+      self.people,
+      self.config.phases[name],
+      head=self.config.model.head,
+      reads=shown,
+      needs=needs,
+      outputs=outputs,
+    )

@@ -1,0 +1,238 @@
+"""Algorithm 1: the best of many random masks, scored by one program.
+
+Candidate i is a function of the seed and of i: its brush, hidden ratio and
+strokes are drawn, and the pixels of the template stay visible. All candidates
+are scored on the same photographs, those of the first batch, by
+
+  J = loss - gamma * privacy
+
+and the least J wins, the first of equals. A step scores `at_once` candidates,
+which are shared out among the devices; the state keeps the scores of all.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxpriv.data import masks
+from jaxpriv.data.masks import Strokes
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Method, Outputs, Phase, State
+
+WORST = 1e9  # of no mask yet
+
+Frozen = Mapping[str, State]
+# (photographs: image, identity and known, keep [N, S, S], frozen) -> [N]
+Score = Callable[[Mapping[str, jax.Array], jax.Array, Frozen], jax.Array]
+
+
+def phase(
+  name: str,
+  needs: tuple[str, ...],
+  options: ConfigDict,
+  steps: int,
+  seed: int,
+  template: Callable[[Frozen], jax.Array],
+  loss: Score,
+  privacy: Score,
+) -> Phase:
+  """The search as a phase.
+
+  Args:
+    name: of the phase.
+    needs: phases whose states the functions read.
+    options: at_once, gamma, hidden (least and most), strokes (the range of each
+      field of `masks.Strokes`), drawn and segments; see `candidate`.
+    steps: of the phase, so that steps * at_once candidates are scored.
+    seed: of the candidates.
+    template: frozen -> bool [S, S], always visible.
+    loss: of recognition, lower is better.
+    privacy: greater is better; the hidden ratio in the paper.
+
+  Returns:
+    a phase whose state has "keep" bool [S, S], the best mask, its "number",
+    "score", and of all candidates "scores", "losses", "privacies" and "hidden"
+    [steps * at_once].
+  """
+  at_once, total = options.at_once, max(steps, 1) * options.at_once
+
+  def init(key, batch, frozen):
+    del key, frozen
+    image = batch["image"]
+    zeros = lambda: jnp.zeros(total)
+    return {
+      "step": jnp.zeros((), jnp.int32),
+      "photographs": _photographs(jax.tree.map(jnp.zeros_like, batch)),
+      "keep": jnp.zeros(image.shape[1:3], bool),
+      "number": jnp.zeros((), jnp.int32),
+      "score": jnp.full((), WORST),
+      "scores": zeros(),
+      "losses": zeros(),
+      "privacies": zeros(),
+      "hidden": zeros(),
+    }
+
+  def step(state, frozen, batch, key):
+    del key
+    photographs = jax.tree.map(
+      lambda new, old: jnp.where(state["step"] == 0, new, old),
+      _photographs(batch),
+      state["photographs"],
+    )
+    everywhere = mesh_lib.gather(photographs)
+    critical = template(frozen)
+    numbers = state["step"] * at_once + jnp.arange(at_once)
+    draw = lambda number: candidate(seed, number, critical, options)
+    keep = jax.vmap(draw)(mesh_lib.constrain(numbers))
+    found = {
+      "losses": loss(everywhere, keep, frozen),
+      "privacies": privacy(everywhere, keep, frozen),
+      "hidden": masks.hidden_ratio(keep),
+    }
+    found["scores"] = found["losses"] - options.gamma * found["privacies"]
+    best = jnp.argmin(found["scores"])
+    better = found["scores"][best] < state["score"]
+    take = lambda new, old: jnp.where(better, new, old)
+    start = state["step"] * at_once
+    new = {
+      **state,
+      "step": state["step"] + 1,
+      "photographs": photographs,
+      "keep": take(keep[best], state["keep"]),
+      "number": take(numbers[best], state["number"]),
+      "score": take(found["scores"][best], state["score"]),
+      **{
+        name: jax.lax.dynamic_update_slice(state[name], values, (start,))
+        for name, values in found.items()
+      },
+    }
+    return new, {
+      "best_score": new["score"],
+      "best_hidden": masks.hidden_ratio(new["keep"]),
+      "score": found["scores"].mean(),
+      "loss": found["losses"].mean(),
+      "privacy": found["privacies"].mean(),
+      "hidden": found["hidden"].mean(),
+    }
+
+  def sample(state, frozen, batch):
+    shown = jnp.broadcast_to(state["keep"], batch["image"].shape[:3])[..., None]
+    return {
+      "original": batch["image"],
+      "best mask so far": batch["image"] * shown,
+      "mask": mesh_lib.constrain(
+        jnp.repeat(shown, 3, -1).astype(batch["image"].dtype)
+      ),
+    }
+
+  return Phase(name, needs, Method(init, step, Outputs(sample=sample)))
+
+
+def _photographs(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+  known = jnp.logical_not(batch["padding"]) & (batch["identity"] >= 0)
+  return {
+    "image": batch["image"],
+    "identity": batch["identity"],
+    "known": known,
+  }
+
+
+def candidate(
+  seed: int,
+  number: jax.Array | int,
+  critical: jax.Array,
+  options: Mapping[str, Any],
+) -> jax.Array:
+  """Candidate `number`, bool [S, S]: all of it is drawn by seed and number.
+
+  Args:
+    seed: of the search.
+    number: of the candidate.
+    critical: bool [S, S], always visible.
+    options: of the search: hidden, the least and the most ratio; strokes, field
+      of `masks.Strokes` -> its least and most; drawn, what strokes are, and
+      segments, for how many there is room. Ratios and strokes are drawn evenly
+      between these; a ratio that the critical pixels do not leave is met as
+      nearly as can be.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), number)
+  ratio, brush, strokes = jax.random.split(key, 3)
+  chosen = jax.random.uniform(brush, (len(Strokes._fields),))
+  values = {
+    name: low + share * (high - low)
+    for share, (name, (low, high)) in zip(
+      chosen, _ranges(options["strokes"]).items(), strict=True
+    )
+  }
+  values["max_vertex"] = jnp.maximum(values["min_vertex"], values["max_vertex"])
+  least, most = options["hidden"]
+  return masks.with_ratio(
+    strokes,
+    jax.random.uniform(ratio, minval=least, maxval=most),
+    Strokes(**values),
+    critical.shape[0],
+    drawn=options["drawn"],
+    segments=options["segments"],
+    critical=critical,
+  )
+
+
+def _ranges(strokes: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+  return {name: tuple(strokes[name]) for name in Strokes._fields}
+
+
+def masked(images: jax.Array, keep: jax.Array, fill: float = 0.0) -> jax.Array:
+  """Every image under every mask.
+
+  Args:
+    images: [B, S, S, 3].
+    keep: [N, S, S].
+    fill: what hidden pixels are.
+
+  Returns:
+    [N * B, S, S, 3], the images of a mask one after the other.
+  """
+  shown = keep[:, None, :, :, None]
+  both = jnp.where(shown, images[None], jnp.asarray(fill, images.dtype))
+  return mesh_lib.constrain(both.reshape(-1, *images.shape[1:]))
+
+
+def mean_known(values: jax.Array, known: jax.Array) -> jax.Array:
+  """[N * B] -> means [N] over the B photographs that are known."""
+  rows = values.reshape(-1, len(known))
+  return (rows * known).sum(1) / jnp.maximum(known.sum(), 1)
+
+
+def pair_errors(
+  embeddings: jax.Array, identity: jax.Array, known: jax.Array
+) -> jax.Array:
+  """How often a pair of two people is more alike than a pair of one.
+
+  One less the area under the curve of true against false accepts; a half where
+  nobody is shown twice.
+
+  Args:
+    embeddings: [N, B, D].
+    identity: [B].
+    known: [B].
+
+  Returns:
+    [N].
+  """
+  norms = jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
+  unit = embeddings / jnp.maximum(norms, 1e-12)
+  similarity = jnp.einsum("nid,njd->nij", unit, unit, precision="highest")
+  rows, columns = jnp.triu_indices(len(identity), 1)
+  alike = similarity[:, rows, columns]
+  used = known[rows] & known[columns]
+  same = (identity[rows] == identity[columns]) & used
+  other = (identity[rows] != identity[columns]) & used
+  # Pairs that are not used come first and have no rank.
+  order = jnp.argsort(jnp.where(used, alike, -jnp.inf), axis=1)
+  ranks = jnp.cumsum(other[order], axis=1)  # pairs of two people up to here
+  below = jnp.where(same[order], ranks, 0).sum(1)
+  trials = same.sum() * other.sum()
+  return jnp.where(trials > 0, 1 - below / jnp.maximum(trials, 1), 0.5)
