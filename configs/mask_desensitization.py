@@ -108,9 +108,7 @@ def _demo(config: ConfigDict) -> None:
   config.phases.masknet = phase(900)
   # Mirrored only: see the demo of embedded_autoencoder.
   for options in (*config.phases.values(), *config.evaluation.phases.values()):
-    options.augmentation.update(
-      shift=0, brightness=0, contrast=0, saturation=0
-    )
+    options.augmentation.update(shift=0, brightness=0, contrast=0, saturation=0)
 
 
 def _large(config: ConfigDict, batch_size: int, **options) -> None:

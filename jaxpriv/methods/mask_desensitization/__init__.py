@@ -44,8 +44,8 @@ from jaxpriv.errors import SettingError
 from jaxpriv.methods.mask_desensitization import search, template
 from jaxpriv.models import backbones, heads
 from jaxpriv.models.masknet import Masknet
-from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import mechanism, recipes, transfer
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import variables
 from jaxpriv.training.mechanism import IMAGE, MODEL, Load, Target, Trained
 from jaxpriv.training.method import Method, Outputs, Phase
@@ -83,7 +83,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   options = config.model.search
   if options.at_once % jax.device_count():
     raise SettingError(
-      f"config.model.search.at_once = {options.at_once} candidates are not to be"
+      f"config.model.search.at_once = {options.at_once} candidates cannot be"
       f" shared out among {jax.device_count()} devices: take a multiple"
     )
   transfer.check_copied(config, MADE_WITH, load)
