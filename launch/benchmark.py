@@ -48,10 +48,10 @@ from jaxpriv.metrics import image as image_metrics
 from jaxpriv.models import layers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people
-from launch import benchmark_dp
+from launch import benchmark_dp, common
 
 _SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
-_TORCH = flags.DEFINE_string(
+_TORCH = common.path_flag(
   "torch_python", "", "dp: Python of an environment with torch and opacus."
 )
 _BATCH = flags.DEFINE_integer("dp_batch", 64, "dp: examples of a step.", 1)

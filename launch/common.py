@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
+import launch
 from jaxpriv import files
 from jaxpriv.data import sources
 from jaxpriv.data.dataset import Data
@@ -82,6 +83,7 @@ def run(main: Callable[[list[str]], None]) -> None:
       logging.debug("traceback", exc_info=True)
       _end(error)
 
+  signal.signal(signal.SIGINT, launch.AT_FIRST)
   streams.forgiving()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_ours_or_a_warning)

@@ -105,6 +105,7 @@ def evaluate(
   ]
   products = targets[0].products
   chosen = evaluation.check(config, data, targets, mesh)
+  evaluation.ready(chosen, targets, data, mesh)
   people = gathering.gather(
     config, place, mesh, data, trained, products, taught
   )

@@ -2,14 +2,28 @@
 
 from collections.abc import Iterator
 
+import jax
+
 from jaxpriv.attacks.own_modules import invert_all
 from jaxpriv.attacks.scene import Scene
 from jaxpriv.attacks.threat import People
+from jaxpriv.data.dataset import Data
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target
 
 PRODUCTS = ("features",)
 KNOWS = "modules of other entities; no pair"
+
+
+def ready(target: Target, data: Data, mesh: jax.sharding.Mesh) -> None:
+  """Loads the modules, so that one that is missing is missed at once.
+
+  Raises:
+    DataError: one is not there, or does not fit.
+  """
+  if target.colluders is not None:
+    for _ in target.colluders(data, mesh):
+      pass
 
 
 def attack(target: Target, people: People) -> Iterator[Finding]:

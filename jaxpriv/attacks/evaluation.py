@@ -3,7 +3,8 @@
 `config.attacks` is name -> dict(type=..., controls=..., **options). A type is a
 module of `jaxpriv.attacks`, or, with dots, of somebody else: it has PRODUCTS,
 which it attacks, and `attack(target, people, **options)`, which yields
-Findings; and perhaps RANGES of its options. Controls face an attack if
+Findings; and perhaps RANGES of its options, and `ready(target, data, mesh)`,
+which refuses what the attack would fail on later. Controls face an attack if
 config.attacks[name].controls names them, or "all".
 
 Findings of a finished attack are kept on disk until the evaluation is finished,
@@ -150,6 +151,25 @@ def check(
       f"config.evaluation.phases.{name}", options, known, mesh
     )
   return chosen
+
+
+def ready(
+  chosen: Sequence[Attack],
+  targets: Sequence[Target],
+  data: Data,
+  mesh: jax.sharding.Mesh,
+) -> None:
+  """Has each attack look for what it needs of trained targets.
+
+  Raises:
+    DataError: something is not there; no attack has run.
+  """
+  for attack in chosen:
+    if not hasattr(attack.module, "ready"):
+      continue
+    for target in targets:
+      if attack.faces(target):
+        attack.module.ready(target, data, mesh)
 
 
 def _of_photographs(targets: Sequence[Target]) -> bool:

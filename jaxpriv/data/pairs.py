@@ -78,8 +78,8 @@ def draw(
   ends = np.concatenate([part for part, _ in parts])
   same = np.concatenate([part for _, part in parts])
   sizes = [len(part) for _, part in parts]
-  fold = np.repeat(np.arange(folds), sizes)
-  return Pairs(ends[:, 0], ends[:, 1], same, fold)
+  number = np.repeat(np.arange(folds), sizes)
+  return Pairs(ends[:, 0], ends[:, 1], same, number)
 
 
 def read(path: str | os.PathLike, names: Sequence[str]) -> tuple[Pairs, int]:

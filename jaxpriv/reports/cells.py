@@ -105,7 +105,8 @@ class Table(NamedTuple):
     sizes = collections.Counter(row.group for row in self.rows)
     if not self.ranked or max(sizes.values(), default=0) <= longest:
       return self, None
-    shown, others = [], []
+    shown: list[Row] = []
+    others: list[Row] = []
     places = dict.fromkeys(sizes, 0)
     for row in self.rows:
       whole = sizes[row.group] <= longest

@@ -4,6 +4,7 @@ import pytest
 
 from jaxpriv.attacks import evaluation
 from jaxpriv.data.records import DataError
+from jaxpriv.training.mechanism import Target, Trained
 from tests import tiny
 
 
@@ -34,3 +35,18 @@ def test_a_wrong_entry_is_named_before_work_starts(changes, message):
 def test_what_others_stand_beside_comes_first():
   names = [attack.name for attack in evaluation.attacks(tiny.deep_poisoning())]
   assert names[0] == "bounds" and names[1:] == sorted(names[1:])
+
+
+def test_what_attacks_need_is_looked_for_before_any_runs():
+  def colluders(data, mesh):
+    yield from ()
+    raise DataError("runs/other: is not there")
+
+  config = tiny.deep_poisoning()
+  chosen = evaluation.attacks(config)
+  target = Target("m", config, Trained((), {}), ("features",))
+  evaluation.ready(chosen, [target], None, None)
+  alone = target._replace(name="c", control=True, colluders=colluders)
+  evaluation.ready(chosen, [alone], None, None)  # it does not face that attack
+  with pytest.raises(DataError, match="runs/other"):
+    evaluation.ready(chosen, [target._replace(colluders=colluders)], None, None)

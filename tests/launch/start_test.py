@@ -1,5 +1,6 @@
 """A program starts quickly: what few runs need, or need late, is not loaded."""
 
+import signal
 import subprocess
 import sys
 
@@ -27,3 +28,16 @@ def test_the_import_of_a_program_loads_nothing_late():
   )
   assert done.returncode == 0, done.stderr
   assert done.stdout.split() == []
+
+
+def test_ctrl_c_while_modules_are_imported():
+  process = subprocess.Popen(
+    [sys.executable, "-X", "importtime", "-m", "launch.train", "--help"],
+    cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  for line in process.stderr:
+    if line.endswith("| launch\n"):  # all others follow
+      break
+  process.send_signal(signal.SIGINT)
+  rest = process.stderr.read()
+  assert process.wait(60) == 130 and "Traceback" not in rest
