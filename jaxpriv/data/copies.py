@@ -331,6 +331,7 @@ class Part(Source):
     values = source.attribute_values
     if values is not None and len(values) == len(source):  # not so of scenes
       self.attribute_values = values[rows]
+    self.points = {k: v[self._rows] for k, v in source.points.items()}
     self.identities = np.asarray(source.identities)[rows]
     self.identity_names = source.identity_names
     self.image_size = source.image_size

@@ -110,6 +110,13 @@ class FolderSource(Source):
     self.attribute_names = self._labels.attribute_names
     self.no_attributes = self._labels.left_out
     self.attribute_values = self._labels.attribute_values
+    self.points = {
+      "landmarks": self._labels.landmarks,
+      "visibility": self._labels.visibility,
+      "pose": self._labels.pose,
+      "box": self._labels.boxes,
+      "domain": self._labels.domains,
+    }
     self.identities = self._labels.identities
     self.identity_names = self._labels.identity_names
 
@@ -137,11 +144,7 @@ class FolderSource(Source):
       NO_IMAGE,
       identity=self._labels.identities[index],
       attributes=self._labels.attribute_values[index],
-      landmarks=self._labels.landmarks[index],
-      visibility=self._labels.visibility[index],
-      pose=self._labels.pose[index],
-      box=self._labels.boxes[index],
-      domain=self._labels.domains[index],
+      **{name: values[index] for name, values in self.points.items()},
     )
     return Photograph(image, fields, self._square(index, image), name)
 

@@ -118,6 +118,8 @@ class Source(abc.ABC):
       empty where they have numbers only.
     attribute_values: int8 [faces, A], -1 unknown, where they are known without
       reading images; else None.
+    points: field of records -> its values in all of them, as of landmarks and
+      other labels, before framing; empty where images must be read for that.
     default_attributes: the attributes to train on unless the config names
       others; empty for all that vary.
     no_attributes: column of labels -> why it is not one of `attribute_names`.
@@ -138,6 +140,7 @@ class Source(abc.ABC):
   identities: np.ndarray
   identity_names: tuple[str, ...] = ()
   attribute_values: np.ndarray | None = None
+  points: Mapping[str, np.ndarray] = {}
   default_attributes: tuple[str, ...] = ()
   no_attributes: Mapping[str, str] = {}
   batched: bool = False

@@ -196,6 +196,7 @@ class Framed(Source):
     values = source.attribute_values
     if values is not None:
       self.attribute_values = values[:, self._columns]
+    self.points = source.points
     self.identities = source.identities
     self.identity_names = source.identity_names
     self.batched = source.batched

@@ -29,6 +29,7 @@ KINDS = {
   "images": "their pixels, or the frames cut out of them,",
   "sizes": "the sizes of their files",
   "points": "their landmarks, visibility, poses, boxes or domains",
+  "labels": "landmarks, visibility, poses, boxes or domains in their labels",
 }
 
 _BLOCK = 1024  # records that are hashed at once
@@ -82,7 +83,9 @@ def fed(data: Data) -> dict[str, str]:
   "images", pixels as they are fed, and "points", all other fields; but not
   where they are drawn: settings then say all, and machines may round otherwise.
   Of files that are read while training, "sizes": other pixels in files of the
-  same size are not seen, nor is what lies in archives and pools.
+  same size are not seen, nor is what lies in archives and pools. "labels" are
+  such fields before faces are framed, where they are known without reading
+  images.
   """
   source, rows = data.source, data.splits["train"]
   identities = np.asarray(source.identities)[rows].tolist()
@@ -92,13 +95,18 @@ def fed(data: Data) -> dict[str, str]:
     values = source.attribute_values
     if values is not None and len(values) == len(source):  # not so of scenes
       found["attributes"] = _hash_rows({"attributes": values}, rows)
+    if source.points:
+      found["labels"] = _hash_rows(dict(source.points), rows)
     files = [source.describe(row) for row in rows.tolist()]
     if os.path.isfile(files[0]):
       with futures.ThreadPoolExecutor() as threads:
         found["sizes"] = _hash_text(map(str, threads.map(_size, files)))
     return found
   arrays = {k: v for k, v in source.arrays.items() if k != "identity"}
-  drawn = source.origin is not None and source.origin.batched
+  origin = source.origin
+  if origin is not None and origin.points and source.rows is not None:
+    found["labels"] = _hash_rows(dict(origin.points), source.rows[rows])
+  drawn = origin is not None and origin.batched
   for kind, names in (
     ("attributes", {"attributes"}),
     ("images", set() if drawn else {"image"}),

@@ -209,22 +209,38 @@ def test_of_files_read_while_training_labels_and_sizes_are_compared(
   for i in range(COUNT):
     (folder / f"{i:03d}.png").write_bytes(bytes(i))
 
-  def streamed(values):
+  points = {"box": np.arange(4.0 * COUNT).reshape(COUNT, 4)}
+
+  def streamed(values, points=points):
     identities = np.repeat(np.arange(len(PEOPLE), dtype=np.int32), 4)
     source = Streamed(identities, ("Male", "Smiling"), PEOPLE)
     source.folder, source.attribute_values = folder, values
+    source.points = points
     return dataset.split_data(source, SHARES, 0)
 
   data = streamed(FIELDS["attributes"])
-  assert people.fed(data).keys() == {"people", "attributes", "sizes"}
+  assert people.fed(data).keys() == {"people", "attributes", "sizes", "labels"}
   # The same hashes as in memory, so that data.cache may change.
   both = people.fed(in_memory())
   assert people.fed(data)["attributes"] == both["attributes"]
   assert people.fed(data)["people"] == both["people"]
   people.write(tmp_path, "", data)
   people.check_same(tmp_path, data)
+  rows = data.splits["train"]
+
+  def kept(points):
+    source = origin()
+    source.points = points
+    return in_memory(source)
+
   with pytest.raises(DataError, match="their attributes are others"):
     people.check_same(tmp_path, streamed(1 - FIELDS["attributes"]))
+  moved = {"box": points["box"] + (np.arange(COUNT) == rows[0])[:, None]}
+  with pytest.raises(DataError, match="boxes or domains in their labels are"):
+    people.check_same(tmp_path, streamed(FIELDS["attributes"], moved))
+  # They are the same in memory, where records have them in their frames, too.
+  labels = [people.fed(d)["labels"] for d in (data, kept(points), kept(moved))]
+  assert labels[0] == labels[1] != labels[2]
   (folder / f"{data.splits['train'][0]:03d}.png").write_bytes(b"another image")
   with pytest.raises(DataError, match="the sizes of their files are others"):
     people.check_same(tmp_path, data)
