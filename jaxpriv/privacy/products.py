@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxpriv.equations import bind
 from jaxpriv.im2col import im2col
 from jaxpriv.privacy import norms
 
@@ -171,7 +172,7 @@ class Program(NamedTuple):
           inner = equation.params["jaxpr"]
           results = run(inner.jaxpr, inner.consts, values, here)
         else:
-          results = _bind(equation, values)
+          results = bind(equation, values)
         env |= zip(equation.outvars, results, strict=True)
       return [
         x.val if isinstance(x, Literal) else env[x] for x in jaxpr.outvars
@@ -266,14 +267,6 @@ def _is_jit(equation) -> bool:
   return equation.primitive.name in ("jit", "pjit")
 
 
-def _bind(equation: JaxprEqn, values) -> Sequence:
-  """The results of an equation, as `jax.core.eval_jaxpr` has them."""
-  params = equation.primitive.get_bind_params(equation.params)
-  with equation.ctx.manager:
-    result = equation.primitive.bind(*values, **params)
-  return result if equation.primitive.multiple_results else [result]
-
-
 def _convolves(jaxpr, uses, place) -> bool:
   for i, equation in enumerate(jaxpr.eqns):
     here = (*place, i)
@@ -303,7 +296,7 @@ def _reshaped(equation, kernel_at) -> Kernel | None:
       return None
 
     def apply(x, equation=equation, before=kernel.apply):
-      return _bind(equation, [before(x)])[0]
+      return bind(equation, [before(x)])[0]
 
     step = (name, f"{equation.invars[0].aval.shape}{equation.params}")
     return Kernel(kernel.leaf, (*kernel.reshaped, step), apply)
@@ -363,7 +356,7 @@ def _dot(equation, side, kernel, leaves) -> Use | None:
     x = jnp.transpose(values[1 - side], (*positions, *other))
     if side == 0:  # the kernel's axes come first
       probe = probe.T
-    (result,) = _bind(equation, values)
+    (result,) = bind(equation, values)
     return x.reshape(sizes[0], -1), result + probe.reshape(out.shape)
 
   output = jax.ShapeDtypeStruct(tuple(sizes), out.dtype)
