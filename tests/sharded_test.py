@@ -22,6 +22,7 @@ from jaxpriv.methods import (
   k_same_m,
   k_same_net,
   lowkey,
+  mask_desensitization,
 )
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, inference
@@ -167,6 +168,12 @@ METHODS = {
   "k_same_m": lambda: k_same_m.phases(tiny.baseline("k_same_m", k=2)),
   "k_same_net": lambda: k_same_net.phases(tiny.baseline("k_same_net", k=2)),
   "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
+  "masks": lambda: mask_desensitization.phases(tiny.mask_desensitization()),
+  "own_masks": lambda: mask_desensitization.phases(
+    tiny.mask_desensitization(
+      per_image=0.75, plain=False, search=dict(utility="clean")
+    )
+  )[-1:],
 }
 
 

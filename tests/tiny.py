@@ -6,6 +6,7 @@ from configs import baseline as baseline_config
 from configs import deep_poisoning as deep_poisoning_config
 from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
+from configs import mask_desensitization as mask_desensitization_config
 from jaxpriv.data import records
 from jaxpriv.data.procedural import ProceduralFaces
 
@@ -34,6 +35,23 @@ def embedded_autoencoder(argument="demo", **model):
       # Plain SGD: Adam would blow rounding of small gradients up to its rate.
       options.update(
         steps=3, batch_size=16, optimizer="sgd", learning_rate=1e-2
+      )
+  return config
+
+
+def mask_desensitization(argument="demo", **model):
+  config = mask_desensitization_config.get_config(argument)
+  with config.unlocked():
+    config.evaluation.witnesses = ()
+    config.data.image_size = SIDE
+    config.data.num_people = PEOPLE
+    config.model.backbone.update(depths=(1, 1), width=8, features=16)
+    config.model.layer = 2
+    config.model.search.update(at_once=8)
+    config.model.update(model)
+    for options in config.phases.values():
+      options.update(
+        steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
       )
   return config
 

@@ -1,0 +1,261 @@
+"""Masks: what is found, what is shown, and what is given away with it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpriv.data import masks
+from jaxpriv.errors import SettingError
+from jaxpriv.methods import mask_desensitization
+from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.training.mechanism import Trained
+from tests import tiny
+
+SIDE = 32
+
+
+def batch(seed=0, rows=6, people=3):
+  rng = np.random.default_rng(seed)
+  return {
+    "image": jnp.asarray(rng.random((rows, SIDE, SIDE, 3), np.float32)),
+    "identity": jnp.asarray(np.arange(rows) % people, jnp.int32),
+    "padding": jnp.zeros(rows, bool),
+  }
+
+
+# --- the search ---
+
+
+def options(**changes):
+  made = tiny.mask_desensitization().model.search
+  with made.unlocked():
+    made.update(changes)
+  return made
+
+
+def searched(steps=3, loss=None, critical=None, **changes):
+  """(phase's final state, all candidates): three batches, only one is used."""
+  chosen = options(**changes)
+  if critical is None:
+    critical = jnp.zeros((SIDE, SIDE), bool).at[4:9, 5:9].set(True)
+  mean = lambda photographs, keep, frozen: jnp.stack(
+    [
+      jnp.where(k[..., None], photographs["image"], 0).mean() * 5 for k in keep
+    ]
+  )
+  phase = search.phase(
+    "search", (), chosen, steps, 7, lambda frozen: critical, loss or mean,
+    lambda photographs, keep, frozen: masks.hidden_ratio(keep),
+  )  # fmt: skip
+  state = phase.method.init(jax.random.key(0), batch(), {})
+  step = jax.jit(phase.method.step)
+  for i in range(steps):
+    state, metrics = step(state, {}, batch(i), jax.random.key(i))
+  draw = lambda number: search.candidate(7, number, critical, chosen)
+  keep = jax.vmap(draw)(jnp.arange(steps * chosen.at_once))
+  return state, np.asarray(keep), np.asarray(critical), metrics
+
+
+def test_the_best_of_all_candidates_wins_on_the_first_photographs():
+  state, keep, critical, metrics = searched(gamma=0.7)
+  images = np.asarray(batch(0)["image"], np.float64)
+  losses = [5 * (images * k[..., None]).mean() for k in keep]
+  hidden = 1 - keep.mean((1, 2))
+  scores = np.array(losses) - 0.7 * hidden
+  np.testing.assert_allclose(state["scores"], scores, rtol=1e-4)
+  np.testing.assert_allclose(state["losses"], losses, rtol=1e-4)
+  np.testing.assert_allclose(state["hidden"], hidden, atol=1e-6)
+  best = int(np.argmin(scores))
+  assert state["number"] == best
+  np.testing.assert_array_equal(state["keep"], keep[best])
+  np.testing.assert_allclose(metrics["best_score"], scores[best], rtol=1e-4)
+  np.testing.assert_array_equal(state["photographs"]["image"], batch(0)["image"])
+
+
+def test_candidates_keep_to_their_range_and_to_the_template():
+  _, keep, critical, _ = searched(hidden=(0.5, 0.8), at_once=16)
+  hidden = 1 - keep.mean((1, 2))
+  assert (keep[:, critical]).all()
+  assert 0.49 < hidden.min() < 0.6 and 0.7 < hidden.max() < 0.81
+  assert len({k.tobytes() for k in keep}) == len(keep)
+
+
+def test_the_first_of_equals_wins():
+  same = lambda photographs, keep, frozen: jnp.zeros(len(keep))
+  state, *_ = searched(loss=same, gamma=0.0)
+  assert state["number"] == 0
+
+
+def test_more_that_is_visible_never_hides_more():
+  less, more = (
+    search.candidate(1, 5, jnp.zeros((SIDE, SIDE), bool).at[:n].set(True), options())
+    for n in (2, 26)
+  )  # fmt: skip
+  assert masks.hidden_ratio(more) <= masks.hidden_ratio(less) + 1e-6
+  assert masks.hidden_ratio(more) <= 1 - 26 / SIDE + 1e-6
+
+
+def test_every_image_is_under_every_mask():
+  images = batch()["image"]
+  keep = jnp.stack([jnp.eye(SIDE, dtype=bool), jnp.ones((SIDE, SIDE), bool)])
+  shown = search.masked(images, keep, 0.25)
+  assert shown.shape == (12, SIDE, SIDE, 3)
+  np.testing.assert_array_equal(shown[6:], images)
+  eye = np.eye(SIDE, dtype=bool)
+  np.testing.assert_array_equal(shown[:6, eye], images[:, eye])
+  assert (shown[:6, ~eye] == 0.25).all()
+
+
+def test_errors_of_pairs_are_counted():
+  rng = np.random.default_rng(0)
+  embeddings = rng.normal(size=(2, 7, 4)).astype(np.float32)
+  identity = np.array([0, 0, 1, 1, 1, 2, 2])
+  known = np.array([1, 1, 1, 1, 1, 1, 0], bool)
+  got = search.pair_errors(embeddings, identity, jnp.asarray(known))
+  for row, value in zip(embeddings.astype(np.float64), got, strict=True):
+    unit = row / np.linalg.norm(row, axis=1, keepdims=True)
+    alike = unit @ unit.T
+    pairs = [
+      (i, j) for i in range(7) for j in range(i) if known[i] and known[j]
+    ]
+    same = [alike[i, j] for i, j in pairs if identity[i] == identity[j]]
+    other = [alike[i, j] for i, j in pairs if identity[i] != identity[j]]
+    wrong = np.mean([s < o for s in same for o in other])
+    assert value == pytest.approx(wrong, abs=1e-5)
+  nobody = search.pair_errors(embeddings, np.arange(7), jnp.ones(7, bool))
+  np.testing.assert_array_equal(nobody, 0.5)
+
+
+# --- the template ---
+
+
+def linear(images, frozen):
+  """People are told by the brightness of one block each."""
+  blocks = images.mean(3).reshape(len(images), 4, 8, 4, 8).mean((2, 4))
+  return blocks.reshape(len(images), 16)[:, :3]
+
+
+def test_the_mean_map_is_that_of_the_photographs_and_not_of_padding():
+  phase = template.phase("template", (), linear, False)
+  state = phase.method.init(jax.random.key(0), batch(), {})
+  maps = []
+  for seed in range(2):
+    rows = batch(seed)
+    if seed:
+      rows["padding"] = rows["padding"].at[2].set(True)
+    state, _ = jax.jit(phase.method.step)(state, {}, rows, jax.random.key(0))
+    own = template.maps(linear, rows["image"], {}, False, rows["identity"])
+    maps.append(np.asarray(own)[~np.asarray(rows["padding"])])
+  maps = np.concatenate(maps)
+  assert state["count"] == len(maps) == 11
+  np.testing.assert_allclose(maps.max((1, 2)), 1, rtol=1e-5)
+  mean = maps.mean(0)
+  np.testing.assert_allclose(
+    template.average(state), mean / mean.max(), rtol=1e-5, atol=1e-6
+  )
+  critical = np.asarray(template.critical(state, 0.5))
+  np.testing.assert_array_equal(critical, mean > 0.5 * mean.max())
+  # Only blocks by which people are told are ever critical.
+  assert critical.any() and not critical[8:].any()
+  assert not critical[:, 24:].any()
+  assert not np.asarray(template.critical(state, 1.0)).any()
+
+
+def test_each_photograph_may_have_its_own_share():
+  maps = jnp.asarray(np.random.default_rng(0).random((3, SIDE, SIDE)))
+  maps = maps.at[2].set(0)  # where nothing matters, as much is shown
+  keep = np.asarray(template.most_salient(maps, 0.25))
+  assert (keep.sum((1, 2)) == SIDE * SIDE // 4).all()
+  assert (keep[0] != keep[1]).any()
+
+
+# --- the mechanism ---
+
+
+@pytest.fixture(scope="module", params=["one mask", "per image"])
+def trained(request):
+  config = tiny.mask_desensitization()
+  if request.param == "per image":
+    config.model.per_image = 0.75
+  states = {}
+  rows = batch(people=tiny.PEOPLE)
+  phases = mask_desensitization.phases(config)
+  for phase in phases:
+    frozen = {name: states[name] for name in phase.needs}
+    init = jax.jit(phase.method.init)
+    states[phase.name] = init(jax.random.key(0), rows, frozen)
+    if phase.name in ("template", "search", "mask"):
+      step = jax.jit(phase.method.step)
+      states[phase.name], _ = step(
+        states[phase.name], frozen, rows, jax.random.key(1)
+      )
+  return config, Trained(tuple(phases), states)
+
+
+def output(trained, name, rows):
+  fn, state, frozen = trained.bound(name)
+  return np.asarray(jax.jit(fn)(state, frozen, rows))
+
+
+def test_images_show_what_masks_keep_and_nothing_else(trained):
+  config, trained = trained
+  rows = batch(1)
+  image, keep = (output(trained, name, rows) for name in ("image", "keep"))
+  shown = np.asarray(rows["image"]) * keep[..., None]
+  np.testing.assert_array_equal(image, shown)
+  if config.model.per_image:
+    assert (1 - keep.mean((1, 2)) == 0.75).all()
+    assert len({k.tobytes() for k in keep}) == len(keep)
+  else:
+    assert (keep == keep[0]).all() and 0.65 < 1 - keep[0].mean() < 0.9
+    np.testing.assert_array_equal(keep[0], trained.states["search"]["keep"])
+
+
+def test_the_masknet_reads_released_images_with_their_masks(trained):
+  _, trained = trained
+  rows = batch(1)
+  image, keep = (output(trained, name, rows) for name in ("image", "keep"))
+  released = {**rows, "image": image, "keep": keep}
+  with_mask = output(trained, "embed", released)
+  assert with_mask.shape[0] == 6 and np.isfinite(with_mask).all()
+  # A photograph that comes without a mask is wholly visible.
+  ones = {**rows, "keep": np.ones_like(keep)}
+  np.testing.assert_allclose(
+    output(trained, "embed", rows), output(trained, "embed", ones), rtol=1e-5
+  )
+
+
+def test_no_photograph_is_given_away_with_the_masknet(trained):
+  """The search holds some; what is released is the last phase and its needs."""
+  config, trained = trained
+  given = [*trained.last.needs, trained.last.name]
+  assert "search" not in given
+  for name in given:
+    assert "photographs" not in trained.states[name]
+  target, *controls = mask_desensitization.targets(config, trained)
+  assert target.products == ("image", "model") and target.limits
+  assert all(control.products == ("image",) for control in controls)
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (dict(utility="luck"), "utility is one of aware, clean, verification"),
+    (dict(hidden=(0.9, 0.7)), "hidden = .0.9, 0.7.: the least and the most"),
+    (dict(hidden=(0.0, 1.0)), "between 0 and 1"),
+    (dict(segments=2), "search: strokes of up to .* segments are longer"),
+  ],
+)
+def test_a_search_that_cannot_be_is_refused(changes, message):
+  config = tiny.mask_desensitization()
+  config.model.search.update(changes)
+  with pytest.raises(SettingError, match=message):
+    mask_desensitization.phases(config)
+
+
+def test_a_share_that_hides_nothing_or_all_is_refused():
+  config = tiny.mask_desensitization()
+  config.model.per_image = 1.0
+  with pytest.raises(SettingError, match="per_image = 1.0: the share"):
+    mask_desensitization.phases(config)
