@@ -3,8 +3,9 @@
 data: JPEG files to batches, decoding included. reading: a folder to memory, and
 how much of it are copies and accounts. rendering: procedural faces on one core.
 pools: feature pools to disk and back, against plain files. layers: our layers
-against those of XLA that they replace. dp: a private step against a plain one,
-jax_privacy and Opacus.
+against those of XLA that they replace. masks: random masks against drawing the
+same strokes with Pillow. dp: a private step against a plain one, jax_privacy
+and Opacus.
 """
 
 import itertools
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from PIL import Image
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +35,7 @@ from jaxpriv.data import (
   dataset,
   feature_pools,
   images,
+  masks,
   memory,
   pipeline,
   records,
@@ -406,12 +408,75 @@ def _gradient_seconds(fn, arguments, rounds) -> float:
   return best
 
 
+def benchmark_masks(
+  side: int = 224, count: int = 512, rounds: int = 10
+) -> list[dict]:
+  """Random masks per second, against Pillow drawing the same strokes.
+
+  Ours are made from keys, random numbers included, and lie on the device as
+  bool [count, side, side]; Pillow, on one core, is given the segments. The two
+  take turns, and the best time of each is taken.
+
+  Returns:
+    One dict per number of segments of a mask.
+  """
+  keys = jax.random.split(jax.random.key(0), count)
+  rows = []
+  for number, vertices in ((1, 12), (6, 16)):
+    strokes = masks.Strokes(number, vertices, vertices)
+    room = number * vertices
+    draw = jax.jit(
+      jax.vmap(
+        lambda key, strokes=strokes, room=room: masks.free_form(
+          key, strokes, side, drawn=masks.HOLES, segments=room
+        )
+      )
+    )
+    walk = jax.vmap(
+      lambda key, strokes=strokes, room=room: masks.random_walk(
+        key, strokes, side, room
+      )
+    )
+    walks = [np.asarray(x).tolist() for x in walk(keys)]
+    best = {"ours": float("inf"), "Pillow": float("inf")}
+    for _ in range(rounds):
+      for name, action in (
+        ("ours", lambda draw=draw: jax.block_until_ready(draw(keys))),
+        ("Pillow", lambda walks=walks: _draw_with_pillow(walks, side)),
+      ):
+        start = time.perf_counter()
+        action()
+        best[name] = min(best[name], time.perf_counter() - start)
+    rows.append(
+      dict(
+        segments=room,
+        ours_per_second=round(count / best["ours"]),
+        pillow_per_second=round(count / best["Pillow"]),
+        ratio=round(best["Pillow"] / best["ours"], 1),
+      )
+    )
+  return rows
+
+
+def _draw_with_pillow(walks, side) -> None:
+  for segments in zip(*walks, strict=True):
+    image = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(image)
+    for start, end, width in zip(*segments, strict=True):
+      pen.line([*start, *end], fill=255, width=round(width))
+      for x, y in (start, end):
+        r = width / 2
+        pen.ellipse([x - r, y - r, x + r, y + r], fill=255)
+    np.asarray(image)
+
+
 SUITES = {
   "data": lambda: benchmark_decode(_SIZE.value, seconds=_SECONDS.value),
   "reading": benchmark_reading,
   "rendering": benchmark_rendering,
   "pools": lambda: benchmark_pools(_MAPS.value),
   "layers": benchmark_layers,
+  "masks": benchmark_masks,
   "dp": lambda: benchmark_dp.run(_BATCH.value, _ROUNDS.value, _TORCH.value),
 }
 

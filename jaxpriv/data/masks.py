@@ -1,0 +1,565 @@
+"""Masks that hide a part of every image: drawn at random, read, and checked.
+
+There is one polarity: a mask says what to keep. It is bool [side, side], and 1
+is visible. Pictures of masks and strokes of a brush mean holes or kept pixels,
+as whoever brings them says: `HOLES` or `KEPT`.
+
+Random masks are the free-form strokes of Yu et al., "Free-Form Image Inpainting
+with Gated Convolution", ICCV 2019, which Li et al., "Mask-based image
+desensitization", 2023, search with five hyper-parameters. A stroke is a chain
+of segments drawn with a round brush: a pixel is on if and only if its distance
+to a segment is at most half the width. A mask is a function of its key, and all
+is done on the device: vmap over keys, hyper-parameters and ratios, in one jit.
+
+The pixels of a column that a segment covers are an interval, so a column is
+drawn as bits, 32 pixels in a word, and only the finished mask as pixels
+(`launch.benchmark masks`).
+"""
+
+import io
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.typing import ArrayLike
+from PIL import Image
+
+from jaxpriv import files
+from jaxpriv.data import images, tree
+from jaxpriv.data.records import DataError, UnreadableImageError
+from jaxpriv.errors import SettingError
+
+HOLES = "holes"
+KEPT = "kept"
+
+# Hidden ratios by which Liu et al., "Image Inpainting for Irregular Holes Using
+# Partial Convolutions", ECCV 2018, sort masks: above the first, up to the last.
+BUCKETS = (
+  (0.01, 0.1),
+  (0.1, 0.2),
+  (0.2, 0.3),
+  (0.3, 0.4),
+  (0.4, 0.5),
+  (0.5, 0.6),
+)
+
+_THINNEST = 10 / 224  # of brushes, as in most programs that draw such masks
+_WORD = 32
+_FULL = np.uint32(2**_WORD - 1)
+
+
+class Strokes(NamedTuple):
+  """Hyper-parameters of random masks; each a number or an array, traced or not.
+
+  Lengths are shares of the side, so that masks of all sizes look alike. With
+  the defaults strokes cover .75 of a mask on average, with a standard deviation
+  of .09; the mask that Li et al. found hides .76.
+
+  Attributes:
+    number: strokes of a mask.
+    min_vertex: the fewest segments of a stroke, at least 1.
+    max_vertex: the most.
+    max_length: of a segment.
+    max_width: of the brush, which changes from segment to segment; the least
+      is 10 / 224, or this if it is smaller.
+    max_angle: radians from the vertical; every second segment turns the other
+      way.
+  """
+
+  number: ArrayLike = 6
+  min_vertex: ArrayLike = 8
+  max_vertex: ArrayLike = 16
+  max_length: ArrayLike = 80 / 224
+  max_width: ArrayLike = 60 / 224
+  max_angle: ArrayLike = 2 * math.pi
+
+
+class Segments(NamedTuple):
+  """What a brush draws, in pixels; (0, 0) is the centre of the first pixel.
+
+  Attributes:
+    start: [S, 2], x and y.
+    end: [S, 2].
+    width: [S]; a segment of no width, or a negative one, draws nothing.
+  """
+
+  start: jax.Array
+  end: jax.Array
+  width: jax.Array
+
+
+class Folder(NamedTuple):
+  """Masks that were read.
+
+  Attributes:
+    keep: bool [N, side, side].
+    names: of the files, below the folder.
+    hidden: [N], hidden ratios.
+    bucket: [N], indices into `BUCKETS`, -1 for ratios outside all of them.
+    left_out: files that are no pictures -> why.
+  """
+
+  keep: np.ndarray
+  names: tuple[str, ...]
+  hidden: np.ndarray
+  bucket: np.ndarray
+  left_out: Mapping[str, str]
+
+
+def free_form(
+  key: jax.Array,
+  strokes: Strokes = Strokes(),
+  side: int = 224,
+  *,
+  drawn: str,
+  segments: int = 96,
+) -> jax.Array:
+  """A random mask.
+
+  Args:
+    key: of the mask.
+    strokes: hyper-parameters, [] each.
+    side: of the mask, in pixels.
+    drawn: what strokes are: `HOLES` or `KEPT`.
+    segments: room for as many: number * max_vertex must fit.
+
+  Returns:
+    bool [side, side], 1 is visible.
+
+  Raises:
+    SettingError: see `check_strokes`, unless hyper-parameters are traced.
+  """
+  kept = _is_kept(drawn)
+  pixels = draw(random_walk(key, strokes, side, segments), side)
+  return pixels if kept else ~pixels
+
+
+def with_ratio(
+  key: jax.Array,
+  hidden: ArrayLike,
+  strokes: Strokes = Strokes(),
+  side: int = 224,
+  *,
+  drawn: str,
+  segments: int = 96,
+  critical: jax.Array | None = None,
+) -> jax.Array:
+  """A random mask that hides a given share, by the width of its brush.
+
+  All widths are multiplied by one factor, which is found by bisection. The
+  ratio is met but for pixels that are reached at one and the same width: at 224
+  pixels within .001.
+
+  Args:
+    key: see `free_form`, as for strokes, side, drawn and segments.
+    hidden: wanted ratio [].
+    strokes: hyper-parameters.
+    side: of the mask.
+    drawn: what strokes are.
+    segments: room for as many.
+    critical: pixels that stay visible whatever is drawn, bool [side, side]; the
+      ratio is that of the combined mask. It can be no more than these leave.
+
+  Returns:
+    bool [side, side], 1 is visible.
+  """
+  kept = _is_kept(drawn)
+  walk = random_walk(key, strokes, side, segments)
+  if critical is None:
+    critical = jnp.zeros((side, side), bool)
+  always = _packed(critical)
+  everything = _packed(jnp.ones((side, side), bool))
+
+  def combined(scale):
+    """The visible pixels of a brush as bits."""
+    bits = draw_bits(walk._replace(width=walk.width * scale), side)
+    visible = bits if kept else ~bits & everything
+    return visible | always
+
+  def ratio(scale):
+    return 1 - jnp.bitwise_count(combined(scale)).sum() / side**2
+
+  def halved(_, between):
+    low, high = between
+    middle = (low + high) / 2
+    # A wider brush hides more, or less.
+    wider = (ratio(middle) > hidden) == kept
+    return jnp.where(wider, middle, low), jnp.where(wider, high, middle)
+
+  # The widest segment alone covers the mask at three times its side.
+  limit = 3 * side / walk.width.max()
+  ends = jax.lax.fori_loop(0, 18, halved, (jnp.zeros_like(limit), limit))
+  off = [jnp.abs(ratio(scale) - hidden) for scale in ends]
+  return _unpacked(combined(jnp.where(off[0] < off[1], *ends)))
+
+
+def irregular(
+  key: jax.Array, hidden: tuple[float, float], side: int, count: int
+) -> jax.Array:
+  """Random masks whose hidden ratios are in a range, such as a `BUCKETS` one.
+
+  They stand in for the masks of Liu et al.: holes of a few brush strokes, more
+  of them where more is hidden. Mask i is the same whatever their number.
+
+  Args:
+    key: of all.
+    hidden: each ratio is above the first and at most the second; evenly spread.
+    side: in pixels.
+    count: how many.
+
+  Returns:
+    bool [count, side, side], 1 is visible.
+
+  Raises:
+    DataError: the range is none, or too narrow for so few pixels.
+  """
+  low, high = hidden
+  if not 0 <= low < high <= 1:
+    raise DataError(
+      f"hidden ratios above {low} and up to {high} are no range: give two"
+      " numbers between 0 and 1, the smaller first."
+    )
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+  keep = _irregular(keys, low, high, side)
+  ratios = 1 - np.asarray(keep).mean((1, 2), dtype=np.float64)
+  wrong = ~((low < ratios) & (ratios <= high))
+  if wrong.any():
+    raise DataError(
+      f"{wrong.sum()} of {count} masks of {side} px cannot be drawn with hidden"
+      f" ratios above {low} and up to {high}: choose a wider range or a larger"
+      " side."
+    )
+  return keep
+
+
+@jax.jit(static_argnames="side")
+def _irregular(keys, low, high, side):
+  def one(key):
+    place, lines = jax.random.split(key)
+    # Not at the ends of the range, which a pixel may cross.
+    ratio = low + (high - low) * jax.random.uniform(
+      place, minval=0.05, maxval=0.95
+    )
+    strokes = Strokes(1 + 10 * ratio, 4, 12)
+    return with_ratio(lines, ratio, strokes, side, drawn=HOLES, segments=132)
+
+  return jax.vmap(one)(keys)
+
+
+def check_strokes(strokes: Strokes, segments: int = 96) -> None:
+  """Refuses hyper-parameters that draw nothing, or more than there is room for.
+
+  Raises:
+    SettingError: the message names the hyper-parameter.
+  """
+  values = {
+    name: np.asarray(value, np.float64)
+    for name, value in strokes._asdict().items()
+  }
+  for name, value in values.items():
+    least = 1 if name in ("number", "min_vertex", "max_vertex") else 0
+    if not (np.isfinite(value) & (value >= least)).all():
+      raise SettingError(
+        f"strokes.{name} = {value}: give a number of at least {least}"
+      )
+  if (values["min_vertex"] > values["max_vertex"]).any():
+    raise SettingError(
+      f"strokes.min_vertex = {strokes.min_vertex} is above strokes.max_vertex ="
+      f" {strokes.max_vertex}: exchange them"
+    )
+  if not (values["max_width"] > 0).all():
+    raise SettingError("strokes.max_width = 0 draws nothing: give more")
+  most = int((values["number"] * values["max_vertex"]).max())
+  if most > segments:
+    raise SettingError(
+      f"strokes of up to {most} segments are longer than the {segments} that"
+      " there is room for: lower strokes.number or strokes.max_vertex, or raise"
+      " the room (segments)"
+    )
+
+
+def random_walk(
+  key: jax.Array, strokes: Strokes, side: int, segments: int
+) -> Segments:
+  """The segments of a mask's strokes; those not needed have the width -1.
+
+  A stroke begins anywhere, and its segments end within the mask. The direction
+  of segment i of a stroke is a random angle, or 2 pi less it if i is even; a
+  random half of strokes is mirrored left to right, and one top to bottom.
+
+  Raises:
+    SettingError: see `check_strokes`, unless hyper-parameters are traced.
+  """
+  if not any(isinstance(value, jax.core.Tracer) for value in strokes):
+    check_strokes(strokes, segments)
+  thinnest = jnp.minimum(_THINNEST, strokes.max_width)
+  vertices = jnp.asarray(strokes.max_vertex) - strokes.min_vertex + 1
+
+  def segment(state, random):
+    position, number, last, stroke, mirror = state
+    begins = number >= last
+    stroke = stroke + begins
+    number = jnp.where(begins, 0, number)
+    last = jnp.where(begins, strokes.min_vertex + random[0] * vertices, last)
+    last = jnp.maximum(jnp.floor(last), 1)
+    position = jnp.where(begins, random[1:3] * (side - 1), position)
+    mirror = jnp.where(begins, jnp.where(random[3:5] < 0.5, -1, 1), mirror)
+    angle = random[5] * strokes.max_angle
+    angle = jnp.where(number % 2 == 0, 2 * math.pi - angle, angle)
+    length = random[6] * strokes.max_length * side
+    step = length * mirror * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
+    end = jnp.clip(position + step, 0, side - 1)
+    width = thinnest + random[7] * (strokes.max_width - thinnest)
+    width = jnp.where(stroke <= jnp.floor(strokes.number), width * side, -1.0)
+    return (end, number + 1, last, stroke, mirror), (position, end, width)
+
+  first = (jnp.zeros(2), 0, 0.0, 0, jnp.ones(2))
+  randoms = jax.random.uniform(key, (segments, 8))
+  return Segments(*jax.lax.scan(segment, first, randoms)[1])
+
+
+def draw_bits(segments: Segments, side: int) -> jax.Array:
+  """Draws segments with a round brush.
+
+  Returns:
+    uint32 [ceil(side / 32), side]: pixel y of a column is bit y % 32 of word
+    y // 32, 1 if it is drawn.
+  """
+  # All of them first: XLA would work them out again for each word.
+  intervals = jax.vmap(lambda segment: _intervals(segment, side))(segments)
+  first = _WORD * jnp.arange(-(-side // _WORD))[:, None]
+
+  def draw(bits, interval):
+    low, high = interval
+    return bits | _ones(high - first) & ~_ones(low - first), None
+
+  blank = jnp.zeros((len(first), side), jnp.uint32)
+  return jax.lax.scan(draw, blank, intervals)[0]
+
+
+def draw(segments: Segments, side: int) -> jax.Array:
+  """As `draw_bits`, but pixels: bool [side, side]."""
+  return _unpacked(draw_bits(segments, side))
+
+
+def _intervals(segment, side):
+  """The pixels low <= y < high of each column that one segment covers, int16.
+
+  The highest point of column x is the least of y(t) - sqrt(r^2 - (x - x(t))^2)
+  along the segment (x(t), y(t)), 0 <= t <= 1: a convex function of t, so that
+  its least value on the whole line, cut to [0, 1], is the one looked for.
+  """
+  start, end, width = segment
+  column = jnp.arange(side, dtype=jnp.float32) - start[0]
+  across, down = end - start
+  radius = width / 2
+  length = jnp.maximum(jnp.hypot(across, down), 1e-6)
+  # A vertical segment is taken for one that leans a little: an end is highest.
+  slope = jnp.where(jnp.abs(across) < 1e-6, 1e-6, across)
+  lean = radius * down / length * jnp.sign(slope)
+
+  def edge(sign):
+    t = jnp.clip((column - sign * lean) / slope, 0, 1)
+    square = radius**2 - (column - t * across) ** 2
+    half = jnp.sqrt(jnp.maximum(square, 0))
+    return start[1] + t * down - sign * half, square
+
+  (top, square), (bottom, _) = edge(1), edge(-1)
+  covered = (square >= 0) & (width > 0)
+  low = jnp.where(covered, jnp.ceil(top), side)
+  high = jnp.where(covered, jnp.floor(bottom) + 1, 0)
+  return [jnp.clip(y, 0, side).astype(jnp.int16) for y in (low, high)]
+
+
+def _ones(count):
+  """Words whose lowest `count` bits are 1: none below 0, all above 31."""
+  count = jnp.clip(count, 0, _WORD).astype(jnp.uint32)
+  some = jnp.left_shift(np.uint32(1), count) - 1
+  return jnp.where(count < _WORD, some, _FULL)
+
+
+def _packed(pixels):
+  """bool [S, S] -> uint32 [ceil(S / 32), S]."""
+  side = pixels.shape[1]
+  pixels = jnp.pad(pixels, ((0, -side % _WORD), (0, 0)))
+  words = pixels.reshape(-1, _WORD, side).astype(jnp.uint32)
+  bit = jnp.arange(_WORD, dtype=jnp.uint32)[:, None]
+  return jnp.left_shift(words, bit).sum(1, dtype=jnp.uint32)
+
+
+def _unpacked(bits):
+  row = np.arange(bits.shape[1])
+  bit = np.uint32(1) << (row % _WORD).astype(np.uint32)
+  return (bits[row // _WORD] & bit[:, None]) != 0
+
+
+def _is_kept(drawn: str) -> bool:
+  if drawn not in (HOLES, KEPT):
+    raise SettingError(f"{drawn!r} is neither {HOLES!r} nor {KEPT!r}")
+  return drawn == KEPT
+
+
+def hidden_ratio(keep: jax.Array) -> jax.Array:
+  """The share of pixels that are hidden, [..., H, W] -> [...], float32."""
+  return 1 - jnp.mean(keep, axis=(-2, -1), dtype=jnp.float32)
+
+
+def combine(keep: jax.Array, critical: jax.Array) -> jax.Array:
+  """The mask that shows critical pixels too: equation (5) of Li et al.
+
+  A sum would show a pixel that both keep twice as bright.
+  """
+  return jnp.maximum(keep, critical)
+
+
+def buckets_of(hidden: np.ndarray) -> np.ndarray:
+  """The buckets that ratios [...] are in: indices into `BUCKETS`, or -1."""
+  edges = [BUCKETS[0][0], *(high for _, high in BUCKETS)]
+  found = np.searchsorted(edges, hidden) - 1
+  return np.where(found < len(BUCKETS), found, -1)
+
+
+def check_mask(keep: np.ndarray, side: int, name: str = "the mask") -> None:
+  """Refuses a mask that does not fit, or that does nothing or too much.
+
+  Args:
+    keep: 1 is visible.
+    side: of the images it is for.
+    name: names it in errors.
+
+  Raises:
+    DataError: what is wrong, and what to do.
+  """
+  keep = np.asarray(keep)
+  if keep.shape != (side, side):
+    shape = " x ".join(map(str, keep.shape))
+    raise DataError(
+      f"{name} is {shape} and the images are {side} x {side} pixels: draw it at"
+      " their size, or read its picture, which is then resized."
+    )
+  if not ((keep == 0) | (keep == 1)).all():
+    raise DataError(
+      f"{name} holds other values than 0 (hidden) and 1 (visible): compare it"
+      " with a threshold first."
+    )
+  for value, what in ((0, "hides every pixel"), (1, "hides no pixel")):
+    if (keep == value).all():
+      raise DataError(
+        f"{name} {what}: choose another one. Masks keep what is 1, and pictures"
+        " of masks are white where it is said to be; is it the other way round?"
+      )
+
+
+def read_picture(
+  path: str | os.PathLike, side: int, *, white: str, name: str = ""
+) -> np.ndarray:
+  """Reads the picture of a mask: what is brighter than half of white is white.
+
+  Args:
+    path: of a square picture.
+    side: the nearest pixels are taken of a picture of another size.
+    white: what white pixels are: `HOLES` or `KEPT`.
+    name: names it in errors.
+
+  Returns:
+    bool [side, side], 1 is visible.
+
+  Raises:
+    DataError: it is not square, or `check_mask` refuses it.
+    UnreadableImageError: it cannot be read.
+  """
+  name = name or str(path)
+  picture = images.decode(images.open_image(path, name), name=name).convert("L")
+  if picture.width != picture.height:
+    raise DataError(
+      f"{name} is {picture.width} x {picture.height} pixels: cut it to a square"
+      " as the images are."
+    )
+  resized = picture.resize((side, side), Image.Resampling.NEAREST)
+  keep = (np.asarray(resized) > 127) == _is_kept(white)
+  check_mask(keep, side, name)
+  return keep
+
+
+def read_folder(path: str | os.PathLike, side: int, *, white: str) -> Folder:
+  """Reads a folder of pictures of masks, as `read_picture` does.
+
+  Their hidden ratios are counted, not taken from names. Memory is side * side
+  bytes a mask.
+
+  Args:
+    path: of the folder; folders in it are read, too.
+    side: of the images that the masks are for.
+    white: `HOLES`, as in the test set of Liu et al., or `KEPT`, as in their
+      training set.
+
+  Raises:
+    DataError: there is no picture, or one of them will not do; it is named.
+  """
+  place = pathlib.Path(files.expanded(path))
+  found = tree.walk(place)
+  if not found.photographs:
+    raise DataError(
+      f"{place} holds no picture: give a folder with one picture a mask, black"
+      " and white, such as PNG files."
+    )
+  keep = np.empty((len(found.photographs), side, side), bool)
+  for i, name in enumerate(found.photographs):
+    try:
+      keep[i] = read_picture(place / name, side, white=white)
+    except UnreadableImageError as error:
+      raise DataError(
+        f"{error}. Replace this file, or move it out of the folder of masks."
+      ) from error
+  hidden = 1 - keep.mean((1, 2), dtype=np.float64)
+  names = tuple(found.photographs)
+  return Folder(keep, names, hidden, buckets_of(hidden), found.others)
+
+
+def save(
+  path: epath.PathLike, keep: np.ndarray, made: Mapping[str, Any]
+) -> None:
+  """Writes one mask, and beside it a PNG to look at, white where visible.
+
+  Args:
+    path: ends in .npz.
+    keep: bool [side, side].
+    made: all that it takes to make it again: names -> numbers, strings or
+      arrays of them, such as the `jax.random.key_data` of its key, and the
+      fields of `Strokes`.
+  """
+  keep = np.asarray(keep, bool)
+  place = epath.Path(path)
+  buffer = io.BytesIO()
+  arrays = {f"made/{name}": np.asarray(value) for name, value in made.items()}
+  np.savez(buffer, keep=keep, **arrays)  # type: ignore[arg-type]
+  files.atomic_write(place, buffer.getvalue())
+  pixels = np.repeat(keep[..., None], 3, -1).astype(np.uint8) * 255
+  files.atomic_write(place.with_suffix(".png"), images.encode(pixels, "png"))
+
+
+def load(
+  path: epath.PathLike, side: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+  """Reads what `save` wrote: the mask and how it was made.
+
+  Raises:
+    DamagedError: it is no such file.
+    DataError: `check_mask` refuses the mask.
+    FileNotFoundError: there is no such file.
+  """
+  arrays = dict(files.read_npz(path))
+  keep = arrays.pop("keep", None)
+  if keep is None:
+    raise files.DamagedError(
+      f"{path} holds no mask: give a file that was saved as one"
+    )
+  check_mask(keep, side, str(path))
+  made = {name.removeprefix("made/"): value for name, value in arrays.items()}
+  return keep, made
