@@ -3,22 +3,23 @@
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1,
 with the stride in the 3x3 convolution. At 224 px and width 64:
 
-| layer | what | output of ResNet-50, -101 |
-|---|---|---|
-| input | (x - .5) / .5 | 224, 224, 3 |
-| conv1 | 7x7, 64, stride 2 | 112, 112, 64 |
-| | max pooling 3x3, stride 2 | 56, 56, 64 |
-| conv2_1 ... | blocks | 56, 56, 256 |
-| conv3_1 ... | blocks, the first of stride 2 | 28, 28, 512 |
-| conv4_1 ... | blocks, the first of stride 2 | 14, 14, 1024 |
-| conv5_1 ... | blocks, the first of stride 2 | 7, 7, 2048 |
-| fc | mean over positions (or all of them), Dense | features |
+| layer | what | output of ResNet-50, -101 | of -18, -34 |
+|---|---|---|---|
+| input | (x - .5) / .5 | 224, 224, 3 | |
+| conv1 | 7x7, 64, stride 2 | 112, 112, 64 | |
+| | max pooling 3x3, stride 2 | 56, 56, 64 | |
+| conv2_1 ... | blocks | 56, 56, 256 | 56, 56, 64 |
+| conv3_1 ... | blocks, the first of stride 2 | 28, 28, 512 | 28, 28, 128 |
+| conv4_1 ... | blocks, the first of stride 2 | 14, 14, 1024 | 14, 14, 256 |
+| conv5_1 ... | blocks, the first of stride 2 | 7, 7, 2048 | 7, 7, 512 |
+| fc | mean over positions (or all of them), Dense | features | features |
 
-conv4_1 is the output of the first block of stage conv4_x. ResNet-50 has
-25,557,032 parameters with 1,000 outputs, ResNet-101 44,549,160.
+conv4_1 is the output of the first block of stage conv4_x. With 1,000 outputs
+ResNet-18 has 11,689,512 parameters, ResNet-34 21,797,672, both of basic blocks,
+ResNet-50 25,557,032 and ResNet-101 44,549,160, of bottlenecks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -28,7 +29,12 @@ import jax.numpy as jnp
 from jaxpriv.models import layers
 from jaxpriv.models.layers import residual_conv as conv
 
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+DEPTHS = {
+  18: (2, 2, 2, 2),
+  34: (3, 4, 6, 3),
+  50: (3, 4, 6, 3),
+  101: (3, 4, 23, 3),
+}
 
 
 class Bottleneck(nn.Module):
@@ -65,13 +71,43 @@ class Bottleneck(nn.Module):
     return nn.relu(x + y)
 
 
+class Basic(nn.Module):
+  """[B, H, W, C] -> [B, H / stride, W / stride, features].
+
+  Two 3x3 convolutions, the first of the given stride, added to the input; the
+  attributes are those of `Bottleneck`.
+  """
+
+  features: int
+  stride: int = 1
+  norm: str = "batch"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    norm = lambda x: layers.norm(self.norm, train, self.dtype)(x)
+    y = nn.relu(norm(conv(self.features, 3, self.stride, self.dtype)(x)))
+    y = norm(conv(self.features, 3, 1, self.dtype)(y))
+    if y.shape != x.shape:
+      x = norm(conv(self.features, 1, self.stride, self.dtype)(x))
+    return nn.relu(x + y)
+
+
+# Kinds of blocks: the module, and how much wider than conv1 its first stage is.
+BLOCKS: Mapping[str, tuple[Any, int]] = {
+  "basic": (Basic, 1),
+  "bottleneck": (Bottleneck, 4),
+}
+
+
 class ResNet(nn.Module):
   """Images [B, S, S, 3] in [0, 1] -> logits [B, features], float32.
 
   Attributes:
     depths: blocks of conv2_x to the last stage: one of `DEPTHS`, or fewer
       stages.
-    width: channels of conv1; conv2_x has four times as many.
+    width: channels of conv1; conv2_x has four times as many, or as many if its
+      blocks are basic.
     features: number of outputs.
     stem: side and stride of conv1, and whether it is pooled: (7, 2, True) in
       the paper, (3, 1, False) for small images.
@@ -79,6 +115,7 @@ class ResNet(nn.Module):
     dtype: compute precision; the head is always float32.
     pooled: the head sees the mean over positions; if false, all positions, for
       small aligned faces.
+    block: one of `BLOCKS`: "basic" for ResNet-18 and -34.
   """
 
   depths: Sequence[int] = DEPTHS[50]
@@ -88,9 +125,15 @@ class ResNet(nn.Module):
   norm: str = "batch"
   dtype: Any = jnp.float32
   pooled: bool = True
+  block: str = "bottleneck"
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    if self.block not in BLOCKS:
+      raise ValueError(
+        f"block is one of {', '.join(BLOCKS)}, not {self.block!r}"
+      )
+    block, expansion = BLOCKS[self.block]
     side, stride, pooled = self.stem
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     x = conv(self.width, side, stride, self.dtype, name="conv1")(x)
@@ -99,8 +142,8 @@ class ResNet(nn.Module):
       x = layers.max_pool(x, 3, 2)
     for stage, depth in enumerate(self.depths):
       for i in range(depth):
-        x = Bottleneck(
-          4 * self.width * 2**stage,
+        x = block(
+          expansion * self.width * 2**stage,
           2 if stage and not i else 1,
           self.norm,
           self.dtype,

@@ -14,17 +14,35 @@ def count(variables):
   )
 
 
-@pytest.mark.parametrize("depth,total", [(50, 25_557_032), (101, 44_549_160)])
-def test_parameters_of_the_paper(depth, total):
-  model = resnet.ResNet(resnet.DEPTHS[depth])
+@pytest.mark.parametrize("depth,total,block", [
+  (18, 11_689_512, "basic"),
+  (34, 21_797_672, "basic"),
+  (50, 25_557_032, "bottleneck"),
+  (101, 44_549_160, "bottleneck"),
+])  # fmt: skip
+def test_parameters_of_the_paper(depth, total, block):
+  model = resnet.ResNet(resnet.DEPTHS[depth], block=block)
   images = jnp.zeros((1, 224, 224, 3))
   variables = jax.eval_shape(
     lambda: model.init(jax.random.key(0), images, train=False)
   )
   assert count(variables) == total
   blocks = [name for name in variables["params"] if "_" in name]
-  assert len(blocks) == sum(resnet.DEPTHS[depth])
-  assert {"conv2_3", "conv3_1", "conv4_1", "conv5_3"} <= set(blocks)
+  assert set(blocks) == {
+    f"conv{stage}_{i + 1}"
+    for stage, number in enumerate(resnet.DEPTHS[depth], 2)
+    for i in range(number)
+  }
+  # The name counts the convolutions of the blocks, conv1 and fc.
+  layers = {"basic": 2, "bottleneck": 3}[block]
+  assert layers * sum(resnet.DEPTHS[depth]) + 2 == depth
+
+
+def test_bottlenecks_are_the_default_and_no_other_block_is_known():
+  assert resnet.ResNet() == resnet.ResNet(resnet.DEPTHS[50], block="bottleneck")
+  model = resnet.ResNet((1,), 8, block="dense")
+  with pytest.raises(ValueError, match="basic, bottleneck, not 'dense'"):
+    model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)
 
 
 def convolved(x, kernel, stride=1):
@@ -76,6 +94,28 @@ def test_a_block_is_that_of_the_paper(stride, channels):
   if len(kernels) == 4:
     x = normed(convolved(x, kernels[3], stride), 1.5)
   assert (len(kernels) == 4) == (stride == 2 or channels == 4)
+  result = block.apply(variables, images, train=False)
+  np.testing.assert_allclose(result, np.maximum(x + y, 0), atol=1e-4)
+
+
+@pytest.mark.parametrize("stride,channels", [(1, 8), (2, 8), (1, 4)])
+def test_a_basic_block_is_that_of_the_paper(stride, channels):
+  """Two convolutions added to the input, or to its projection."""
+  block = resnet.Basic(8, stride)
+  images = jax.random.normal(jax.random.key(0), (2, 4, 4, channels))
+  variables = statistics_of(block.init(jax.random.key(1), images, train=False))
+  kernels = [
+    np.asarray(p["kernel"], np.float64)
+    for name, p in sorted(variables["params"].items())
+    if name.startswith("Conv")
+  ]
+  assert [k.shape[0] for k in kernels[:2]] == [3, 3]
+  x = np.asarray(images, np.float64)
+  y = np.maximum(normed(convolved(x, kernels[0], stride), 1.5), 0)
+  y = normed(convolved(y, kernels[1]), 1.5)
+  if len(kernels) == 3:
+    x = normed(convolved(x, kernels[2], stride), 1.5)
+  assert (len(kernels) == 3) == (stride == 2 or channels == 4)
   result = block.apply(variables, images, train=False)
   np.testing.assert_allclose(result, np.maximum(x + y, 0), atol=1e-4)
 
