@@ -78,7 +78,7 @@ def _model() -> ConfigDict:
         segments=48,
         # The least and the most of each; lengths are shares of the side.
         strokes=dict(
-          count=(1.0, 4.0),
+          number=(1.0, 4.0),
           min_vertex=(1.0, 4.0),
           max_vertex=(4.0, 12.0),
           max_length=(0.1, 0.5),

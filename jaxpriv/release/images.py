@@ -1,6 +1,7 @@
 """Protected images: PNG files in a secret order, and the attributes they keep.
 
     images/00000017.png    number 17 of the release
+    masks/00000017.png     white where it is the photograph's, if that is public
     labels.csv             file, and a column for each attribute
 
 A number without an image stands for an original that could not be read.
@@ -34,6 +35,7 @@ def write(job: Job) -> Facts:
   source = job.need_photographs().source
   size = job.config.release.batch_size or len(source)
   protect = _protect(job)
+  folders = ["images", *(["masks"] if _masked(job) else [])]
   rows: list[dict[str, str]] = []
   missing: list[str] = []
   with progress.bar("release", len(job.order), unit="image") as advance:
@@ -42,9 +44,11 @@ def write(job: Job) -> Facts:
       names = np.array([NAME.format(start + i) for i in range(len(indices))])
       (batch,) = pipeline.epoch(source, indices, batch_size=size)
       readable = ~batch["padding"][: len(indices)]
-      if not all((job.directory / name).exists() for name in names[readable]):
-        for name, image in zip(names[readable], protect(batch), strict=True):
-          pictures.save_png(job.directory / name, image)
+      wanted = [[_in(f, name) for name in names[readable]] for f in folders]
+      if not all((job.directory / n).exists() for kind in wanted for n in kind):
+        for kind, made in zip(wanted, protect(batch), strict=True):
+          for name, image in zip(kind, made, strict=True):
+            pictures.save_png(job.directory / name, image)
       for i in np.flatnonzero(readable).tolist():
         labels = _labels(source.attribute_names, batch["attributes"][i])
         rows.append({"file": str(names[i]), **labels})
@@ -54,16 +58,38 @@ def write(job: Job) -> Facts:
   return {
     "count": len(rows),
     "attributes": source.attribute_names,
+    "masks": _masked(job),
     "missing": missing,
   }
 
 
-def _protect(job: Job) -> Callable[[Batch], np.ndarray]:
-  """The mechanism: a batch -> uint8 [N, H, W, 3] of its readable examples."""
-  bound = job.target.trained.bound(mechanism.IMAGE)
+def _masked(job: Job) -> bool:
+  return job.target.trained.phase_with("keep") is not None
+
+
+def _in(folder: str, name: str) -> str:
+  return name.replace("images", folder, 1)
+
+
+def _protect(job: Job) -> Callable[[Batch], list[np.ndarray]]:
+  """The mechanism: a batch -> uint8 [N, H, W, 3] of its readable examples.
+
+  And of their masks, where they are public.
+  """
+  trained = job.target.trained
+  finishes = {mechanism.IMAGE: published.images}
+  if _masked(job):
+    finishes["keep"] = lambda keep: np.repeat(
+      255 * keep[..., None].astype(np.uint8), 3, -1
+    )
 
   def protect(batch):
-    return inference.predict(*bound, [batch], job.mesh, finish=published.images)
+    return [
+      inference.predict(
+        *trained.bound(output), [batch], job.mesh, finish=finish
+      )
+      for output, finish in finishes.items()
+    ]
 
   return protect
 
@@ -89,12 +115,18 @@ def sections(facts: Facts) -> Sections:
   """Says what the files are."""
   labels = ", ".join(facts["attributes"])
   holds = f"holds their attributes: {labels}" if labels else "no attributes"
+  masks = ""
+  if facts["masks"]:
+    masks = (
+      f" {md.code('masks')} says which of their pixels are those of the"
+      " photographs: those that are white."
+    )
   return [
     (
       "",
       f"{md.code('images')} holds {wording.count(facts['count'])} protected"
       f" images, in an order that says nothing; {md.code('labels.csv')}"
-      f" {md.text(holds)}. No photograph is released.",
+      f" {md.text(holds)}.{masks} No photograph is released.",
     )
   ]
 
@@ -102,7 +134,7 @@ def sections(facts: Facts) -> Sections:
 IMAGES = Product(
   name=mechanism.IMAGE,
   noun="images",
-  files=("images", "labels.csv"),
+  files=("images", "masks", "labels.csv"),
   write=write,
   sections=sections,
   question="images; which ones?",

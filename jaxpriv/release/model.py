@@ -25,9 +25,14 @@ FUNCTIONS = {
     ("image",),
     "protected images [B, H, W, 3] in [0, 1]",
   ),
+  "keep": (
+    ("image",),
+    "bool [B, H, W], where a protected image shows the photograph as it is",
+  ),
   "embed": (
     ("image",),
-    "float32 [B, D], alike for images of one person",
+    "float32 [B, D], alike for images of one person; where images are masked,"
+    " their `keep` belongs to the batch",
   ),
   "attributes": (
     ("image",),

@@ -40,9 +40,7 @@ def searched(steps=3, loss=None, critical=None, **changes):
   if critical is None:
     critical = jnp.zeros((SIDE, SIDE), bool).at[4:9, 5:9].set(True)
   mean = lambda photographs, keep, frozen: jnp.stack(
-    [
-      jnp.where(k[..., None], photographs["image"], 0).mean() * 5 for k in keep
-    ]
+    [jnp.where(k[..., None], photographs["image"], 0).mean() * 5 for k in keep]
   )
   phase = search.phase(
     "search", (), chosen, steps, 7, lambda frozen: critical, loss or mean,
@@ -70,7 +68,8 @@ def test_the_best_of_all_candidates_wins_on_the_first_photographs():
   assert state["number"] == best
   np.testing.assert_array_equal(state["keep"], keep[best])
   np.testing.assert_allclose(metrics["best_score"], scores[best], rtol=1e-4)
-  np.testing.assert_array_equal(state["photographs"]["image"], batch(0)["image"])
+  kept = state["photographs"]["image"]
+  np.testing.assert_array_equal(kept, batch(0)["image"])
 
 
 def test_candidates_keep_to_their_range_and_to_the_template():
@@ -88,10 +87,10 @@ def test_the_first_of_equals_wins():
 
 
 def test_more_that_is_visible_never_hides_more():
+  nothing = jnp.zeros((SIDE, SIDE), bool)
   less, more = (
-    search.candidate(1, 5, jnp.zeros((SIDE, SIDE), bool).at[:n].set(True), options())
-    for n in (2, 26)
-  )  # fmt: skip
+    search.candidate(1, 5, nothing.at[:n].set(True), options()) for n in (2, 26)
+  )
   assert masks.hidden_ratio(more) <= masks.hidden_ratio(less) + 1e-6
   assert masks.hidden_ratio(more) <= 1 - 26 / SIDE + 1e-6
 

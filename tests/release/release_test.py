@@ -121,6 +121,26 @@ def test_two_products_are_one_folder_with_one_card(
   assert "NOT private" in caplog.text
 
 
+def test_masks_that_are_public_stand_beside_their_images(
+  tmp_path, mesh, photographs
+):
+  workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
+  toy.make_run(workdir, "image", masked=True)
+  release.release(workdir, output, mesh, photographs)
+  images = [row["file"] for row in labels(output)]
+  masks = {file.replace("images", "masks") for file in images}
+  assert names(output) == {*images, *masks, "labels.csv"}
+  differ = set()
+  for file in images:
+    image = np.asarray(Image.open(output / file))
+    mask = np.asarray(Image.open(output / file.replace("images", "masks")))
+    assert set(np.unique(mask)) <= {0, 255}
+    np.testing.assert_array_equal(image.any(-1), mask[..., 0] == 255)
+    differ.add(mask.tobytes())
+  assert len(differ) > 1
+  assert "says which of their pixels" in (output / "CARD.md").read_text()
+
+
 def test_the_card_says_how_to_load_the_model(tmp_path, mesh):
   workdir, output = epath.Path(tmp_path / "run"), tmp_path / "out"
   toy.make_run(workdir, "model")

@@ -20,12 +20,15 @@ SECRETS = ("toy.password",)
 
 
 def phases(config: ConfigDict) -> list[Phase]:
-  del config
-
   def gain(state):
     return state["params"]["gain"][0]
 
+  def keep(state, frozen, batch):
+    return batch["image"].mean(3) > 0.3
+
   def image(state, frozen, batch):
+    if config.toy.masked:
+      return batch["image"] * keep(state, frozen, batch)[..., None]
     return batch["image"] * gain(state)
 
   def embed(state, frozen, batch):
@@ -35,6 +38,8 @@ def phases(config: ConfigDict) -> list[Phase]:
     return batch["image"][:, ::8, ::8] * gain(state)
 
   outputs = Outputs(image=image, embed=embed, features=features)
+  if config.toy.masked:
+    outputs = outputs._replace(keep=keep)
   return [Phase("toy", (), untrained(outputs))]
 
 
@@ -67,7 +72,7 @@ def make_run(workdir, *products: str, **changes) -> ConfigDict:
   config.data.attributes = ("Male", "Smiling")
   config.phases.toy = common.phase(0, 8)
   config.toy = dict(
-    products=products, withheld="", unfit="", password="hunter2"
+    products=products, withheld="", unfit="", password="hunter2", masked=False
   )
   config.toy.update(changes)
   config.release.batch_size = 4
