@@ -129,7 +129,8 @@ def test_masks_that_are_public_stand_beside_their_images(
   release.release(workdir, output, mesh, photographs)
   images = [row["file"] for row in labels(output)]
   masks = {file.replace("images", "masks") for file in images}
-  assert names(output) == {*images, *masks, "labels.csv"}
+  others = {"labels.csv", "card.json", "CARD.md"}
+  assert names(output) == {*images, *masks, *others}
   differ = set()
   for file in images:
     image = np.asarray(Image.open(output / file))
