@@ -68,7 +68,7 @@ def phase(
       "photographs": _photographs(jax.tree.map(jnp.zeros_like, batch)),
       "keep": jnp.zeros(image.shape[1:3], bool),
       "number": jnp.zeros((), jnp.int32),
-      "score": jnp.full((), WORST),
+      "score": jnp.full((), WORST, jnp.float32),
       "scores": zeros(),
       "losses": zeros(),
       "privacies": zeros(),
