@@ -470,7 +470,8 @@ def _signed(step, kernel, sign) -> jax.Array:
 def _divided(a, b):
   """a / b, and 0 where b is."""
   some = b > _NONE
-  return jnp.where(some, a / jnp.where(some, b, 1), 0)
+  # The quotient is last: XLA keeps that, and would compute a selection twice.
+  return jnp.where(some, a, 0) / jnp.where(some, b, 1)
 
 
 def _summed_to(signal, shape):
