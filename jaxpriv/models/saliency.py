@@ -97,26 +97,39 @@ class _Value:
     value: the array.
     ends: what it would be for a black and a white image, as long as it is a
       monotone function of single pixels; then None.
+    positive: whether it is known not to be negative.
     users: the steps that it enters.
   """
 
   value: jax.Array
   ends: tuple[jax.Array, jax.Array] | None = None
+  positive: bool = False
   users: list["_Step"] = dataclasses.field(default_factory=list)
 
   def excitation(self) -> jax.Array:
     """What it excites the next layer with, float32, not negative."""
-    least = jnp.minimum(*self.ends) if self.ends else 0
-    return jax.nn.relu(_float32(self.value) - _float32(least))
+    value = _float32(self.value)
+    if self.ends:
+      value = value - _float32(jnp.minimum(*self.ends))
+    elif self.positive:  # one array less to write to memory
+      return value
+    return jnp.maximum(value, 0)
 
 
 class _Step(NamedTuple):
-  """One equation, with operands and results: `_Value`s or constant arrays."""
+  """One equation.
+
+  Attributes:
+    equation: the equation.
+    place: the modules that it is in, such as ResNet/conv1.
+    operands: `_Value`s, and arrays where they do not depend on the image.
+    results: those that signals return from: floating point numbers.
+  """
 
   equation: JaxprEqn
   place: str
   operands: list
-  results: list
+  results: list[_Value]
 
   @property
   def name(self) -> str:
@@ -184,9 +197,7 @@ def excitation_backprop(
   image = _Value(x, (jnp.zeros_like(x), jnp.ones_like(x)))
   steps: list[_Step] = []
   (logits,) = _run(closed.jaxpr, closed.consts, [image], "", steps)
-  layers = [
-    s for s in steps if s.name in _LAYERS and isinstance(s.results[0], _Value)
-  ]
+  layers = [step for step in steps if step.name in _LAYERS]
   if read == "first" and not layers:
     raise ValueError("there is no layer to read the map after")
   end = layers[0].results[0] if read == "first" else image
@@ -218,26 +229,29 @@ def _run(jaxpr, consts, args, place: str, steps: list[_Step]) -> list:
   read = lambda x: x.val if isinstance(x, core.Literal) else env[x]
   for equation in jaxpr.eqns:
     operands = [read(x) for x in equation.invars]
+    params, name = equation.params, equation.primitive.name
     results: Sequence[Any]
     if not any(isinstance(x, _Value) for x in operands):
       results = bind(equation, operands)
     else:
-      here = "/".join(filter(None, (place, _place(equation))))
-      if equation.primitive.name in _CALLS:
-        params = equation.params
+      here = _joined(place, str(equation.source_info.name_stack))
+      if name in _CALLS:
         inner = params["jaxpr" if "jaxpr" in params else "call_jaxpr"]
-        consts = getattr(inner, "consts", ())
-        inner = getattr(inner, "jaxpr", inner)
-        results = _run(inner, consts, operands, here, steps)
+        results = _run(
+          getattr(inner, "jaxpr", inner),
+          getattr(inner, "consts", ()),
+          operands,
+          _joined(here, params.get("name", "")),
+          steps,
+        )
       else:
         results = _step(equation, here, operands, steps)
     env |= zip(equation.outvars, results, strict=True)
   return [read(x) for x in jaxpr.outvars]
 
 
-def _place(equation) -> str:
-  """The modules that an equation is in, such as ResNet/conv1."""
-  return str(equation.source_info.name_stack)
+def _joined(*places: str) -> str:
+  return "/".join(filter(None, places))
 
 
 def _step(equation, place, operands, steps) -> Sequence:
@@ -258,25 +272,31 @@ def _step(equation, place, operands, steps) -> Sequence:
       [x.ends[end] if isinstance(x, _Value) else x for x in operands],
     )
     ends = list(zip(at(0), at(1), strict=True))
-  # No signal returns from what is not a floating point number (x > 0).
-  step.results.extend(
-    _Value(value, end) if jnp.issubdtype(value.dtype, jnp.floating) else value
-    for value, end in zip(results, ends, strict=True)
+  positive = name == "max" and any(
+    not isinstance(x, _Value | jax.Array) and x >= 0 for x in operands
   )
+  results = [
+    _Value(value, end, positive)
+    if jnp.issubdtype(value.dtype, jnp.floating)
+    else value
+    for value, end in zip(results, ends, strict=True)
+  ]
+  step.results.extend(x for x in results if isinstance(x, _Value))
   for x in dependent:
     x.users.append(step)
-  steps.append(step)
-  return step.results
+  if step.results:
+    steps.append(step)
+  return results
 
 
 def _walk(steps, logits, top, end, norm, contrast) -> jax.Array:
   """Returns the signal that reaches the value `end`."""
-  signals = {logits: top}
-  above = {logits}  # values with no layer between them and the outputs
+  signals = {logits: top} if isinstance(logits, _Value) else {}
+  above = set(signals)  # values with no layer between them and the outputs
   for step in reversed(steps):
     if step.results[0] is end:
       break
-    if not any(isinstance(x, _Value) and x in signals for x in step.results):
+    if not any(x in signals for x in step.results):
       continue
     arriving = [
       signals.pop(x) if x in signals else jnp.zeros(x.value.shape)
@@ -362,7 +382,8 @@ def _passed(step, signal) -> jax.Array | None:
     if name == "clamp" and index != 1:
       return None
     least = step.operands[0 if name == "clamp" else 1 - index]
-    signal = jnp.where(x.value > least, signal, 0)
+    # The result, not x: what sent the signal here has just read it.
+    signal = jnp.where(step.results[0].value > least, signal, 0)
   return _summed_to(signal, x.value.shape)
 
 
@@ -378,14 +399,14 @@ def _routed(step, arriving) -> list[jax.Array]:
 
 def _function(equation, step, constants):
   """An equation as a function of the operands that depend on the image."""
+  several = equation.primitive.multiple_results
 
   def function(*inputs):
-    inputs, rest = iter(inputs), iter(constants)
-    values = [
-      next(inputs if isinstance(x, _Value) else rest) for x in step.operands
-    ]
-    results = bind(equation, values)
-    several = equation.primitive.multiple_results
+    left, rest = iter(inputs), iter(constants)
+    results = bind(
+      equation,
+      [next(left if isinstance(x, _Value) else rest) for x in step.operands],
+    )
     return list(results) if several else results[0]
 
   return function
@@ -401,14 +422,12 @@ def _sign(step) -> Any:
   (value,) = step.results
   while len(value.users) == 1:
     (user,) = value.users
-    (result,) = user.results
-    if (
-      user.name not in _AFFINE
-      or len(user.dependent) > 1
-      or result.value.shape != value.value.shape
-    ):
+    if user.name not in _AFFINE or len(user.dependent) > 1 or not user.results:
       break
     (index,) = user.dependent
+    (result,) = user.results
+    if result.value.shape != value.value.shape:
+      break
     if user.name == "mul" or (user.name == "div" and index == 0):
       sign = sign * jnp.sign(_float32(user.operands[1 - index]))
     elif user.name == "neg" or (user.name == "sub" and index == 1):
@@ -451,7 +470,8 @@ def _signed(step, kernel, sign) -> jax.Array:
 def _divided(a, b):
   """a / b, and 0 where b is."""
   some = b > _NONE
-  return jnp.where(some, a / jnp.where(some, b, 1), 0)
+  # The quotient is last: XLA keeps that, and would compute a selection twice.
+  return jnp.where(some, a, 0) / jnp.where(some, b, 1)
 
 
 def _summed_to(signal, shape):
