@@ -5,8 +5,8 @@ is visible. Pictures of masks and strokes of a brush mean holes or kept pixels,
 as whoever brings them says: `HOLES` or `KEPT`.
 
 Random masks are the free-form strokes of Yu et al., "Free-Form Image Inpainting
-with Gated Convolution", ICCV 2019, which Li et al., "Mask-based image
-desensitization", 2023, search with five hyper-parameters. A stroke is a chain
+with Gated Convolution", ICCV 2019, among which Li et al., "On Mask-based Image
+Set Desensitization with Recognition Support", 2023, search. A stroke is a chain
 of segments drawn with a round brush: a pixel is on if and only if its distance
 to a segment is at most half the width. A mask is a function of its key, and all
 is done on the device: vmap over keys, hyper-parameters and ratios, in one jit.

@@ -1,7 +1,8 @@
-r"""Angular-margin softmax heads for recognition.
+r"""Softmax heads for recognition, with angular margins and without.
 
-With unit embedding e, unit class weights w_j, theta_j = angle(e, w_j) and label
-y, all three are the cross-entropy of softmax(s z) where z_j = cos(theta_j) for
+`softmax_loss` is the cross-entropy of e w_j^T, without a bias. With unit
+embedding e, unit class weights w_j, theta_j = angle(e, w_j) and label y, the
+other three are the cross-entropy of softmax(s z) where z_j = cos(theta_j) for
 the other classes and
 
   ArcFace   z_y = cos(theta_y + m)           Deng et al., CVPR 2019, eq. (3)
@@ -29,6 +30,30 @@ import jax
 import jax.numpy as jnp
 
 GRADIENTS = ("exact", "straight_through")
+
+
+def softmax_loss(
+  embeddings: jax.Array,
+  weight: jax.Array,
+  labels: jax.Array,
+  reduction: str = "mean",
+) -> jax.Array:
+  """Cross-entropy of a linear layer, as classifiers are trained.
+
+  Args:
+    embeddings: [B, D], any norm.
+    weight: [classes, D], any norm.
+    labels: [B] integers.
+    reduction: "mean" over the batch, or "none".
+
+  Returns:
+    the loss, [] or [B].
+  """
+  dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+  embeddings, weight = embeddings.astype(dtype), weight.astype(dtype)
+  logits = jnp.matmul(embeddings, weight.T, precision="highest")
+  target = _label_logit(logits, labels)
+  return _reduce(_cross_entropy(logits, target, labels, 1.0), reduction)
 
 
 def arcface_loss(

@@ -172,6 +172,7 @@ HEADS: Mapping[str, Callable] = {
   "arcface": margin.arcface_loss,
   "cosface": margin.cosface_loss,
   "magface": margin.magface_loss,
+  "softmax": margin.softmax_loss,
 }
 
 
@@ -186,7 +187,7 @@ def recognition(
   mirrored: bool = True,
   reads: Callable = lambda batch: batch["image"],
 ) -> Phase:
-  """A recogniser trained by a margin loss on identities 0 .. classes - 1.
+  """A recogniser trained on identities 0 .. classes - 1 by a loss of `margin`.
 
   Rows whose identity is outside that range add nothing. Its output
   "embed" returns [B, D]: the embeddings of the image and of its mirror image
@@ -197,7 +198,7 @@ def recognition(
     backbone: images to embeddings.
     classes: people in training.
     options: of the phase.
-    head: kind ("arcface", "cosface", "magface") and the options of its loss.
+    head: kind, one of `HEADS`, and the options of its loss.
     side: see `heads.MarginRecogniser`.
     mirrored: whether the mirror image is embedded, too. Leave it out for
       features: a mirrored map is not that of the mirrored photograph.
