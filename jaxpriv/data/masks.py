@@ -5,8 +5,8 @@ is visible. Pictures of masks and strokes of a brush mean holes or kept pixels,
 as whoever brings them says: `HOLES` or `KEPT`.
 
 Random masks are the free-form strokes of Yu et al., "Free-Form Image Inpainting
-with Gated Convolution", ICCV 2019, which Li et al., "Mask-based image
-desensitization", 2023, search with five hyper-parameters. A stroke is a chain
+with Gated Convolution", ICCV 2019, among which Li et al., "On Mask-based Image
+Set Desensitization with Recognition Support", 2023, search. A stroke is a chain
 of segments drawn with a round brush: a pixel is on if and only if its distance
 to a segment is at most half the width. A mask is a function of its key, and all
 is done on the device: vmap over keys, hyper-parameters and ratios, in one jit.
@@ -227,7 +227,7 @@ def irregular(
     )
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
   keep = _irregular(keys, low, high, side)
-  ratios = 1 - np.asarray(keep).mean((1, 2), dtype=np.float64)
+  ratios = _hidden(np.asarray(keep))
   wrong = ~((low < ratios) & (ratios <= high))
   if wrong.any():
     raise DataError(
@@ -290,8 +290,8 @@ def random_walk(
   """The segments of a mask's strokes; those not needed have the width -1.
 
   A stroke begins anywhere, and its segments end within the mask. The direction
-  of segment i of a stroke is a random angle, or 2 pi less it if i is even; a
-  random half of strokes is mirrored left to right, and one top to bottom.
+  of segment i of a stroke is a random angle, or 2 pi less it if i is even. Half
+  of the strokes, at random, are mirrored left to right, and half top to bottom.
 
   Raises:
     SettingError: see `check_strokes`, unless hyper-parameters are traced.
@@ -410,6 +410,11 @@ def hidden_ratio(keep: jax.Array) -> jax.Array:
   return 1 - jnp.mean(keep, axis=(-2, -1), dtype=jnp.float32)
 
 
+def _hidden(keep: np.ndarray) -> np.ndarray:
+  """As `hidden_ratio`, float64: exact where a ratio is the end of a bucket."""
+  return np.logical_not(keep).mean((-2, -1))
+
+
 def combine(keep: jax.Array, critical: jax.Array) -> jax.Array:
   """The mask that shows critical pixels too: equation (5) of Li et al.
 
@@ -451,8 +456,8 @@ def check_mask(keep: np.ndarray, side: int, name: str = "the mask") -> None:
   for value, what in ((0, "hides every pixel"), (1, "hides no pixel")):
     if (keep == value).all():
       raise DataError(
-        f"{name} {what}: choose another one. Masks keep what is 1, and pictures"
-        " of masks are white where it is said to be; is it the other way round?"
+        f"{name} {what}: choose another one. (In a picture of a mask black is 0"
+        " and white 255; what is darker than half of that is black.)"
       )
 
 
@@ -517,7 +522,7 @@ def read_folder(path: str | os.PathLike, side: int, *, white: str) -> Folder:
       raise DataError(
         f"{error}. Replace this file, or move it out of the folder of masks."
       ) from error
-  hidden = 1 - keep.mean((1, 2), dtype=np.float64)
+  hidden = _hidden(keep)
   names = tuple(found.photographs)
   return Folder(keep, names, hidden, buckets_of(hidden), found.others)
 

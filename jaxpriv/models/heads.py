@@ -12,7 +12,8 @@ class MarginRecogniser(nn.Module):
   """Images [B, S, S, 3] -> (embeddings [B, D], weight [classes, D]).
 
   Attributes:
-    backbone: images to embeddings.
+    backbone: images to embeddings; it may take further inputs, as
+      `masknet.Masknet` does.
     classes: people of the training set; weight holds one centre for each.
     side: images are first resized to this side, antialiased, for example for a
       112 px recogniser of 224 px images; 0 leaves them unchanged.
@@ -30,17 +31,19 @@ class MarginRecogniser(nn.Module):
       jnp.float32,
     )
 
-  def embed(self, images: jax.Array, train: bool = False) -> jax.Array:
+  def embed(
+    self, images: jax.Array, *inputs: jax.Array, train: bool = False
+  ) -> jax.Array:
     """Returns embeddings [B, D], float32, not normalised."""
     if self.side and images.shape[1] != self.side:
       shape = (images.shape[0], self.side, self.side, images.shape[3])
       images = jax.image.resize(images, shape, "linear")
-    return self.backbone(images, train=train)
+    return self.backbone(images, *inputs, train=train)
 
   def __call__(
-    self, images: jax.Array, train: bool
+    self, images: jax.Array, *inputs: jax.Array, train: bool
   ) -> tuple[jax.Array, jax.Array]:
-    return self.embed(images, train), self.weight
+    return self.embed(images, *inputs, train=train), self.weight
 
 
 class AttributePredictor(nn.Module):

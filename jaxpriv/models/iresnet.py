@@ -21,7 +21,7 @@ arcface_torch, which is tuned to 64 channels. At 112 px and width 64, STAGES[50]
 has 43.59 M parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -86,6 +86,7 @@ class IResNet(nn.Module):
 
   Training with `norm="batch"` needs `mutable=["batch_stats"]`; with dropout, a
   `dropout` key. Embeddings are not normalised: the margin heads do that.
+  `gates` multiply outputs of stages: see `layers.gated`.
 
   Attributes:
     depths: blocks per stage, of `STAGES`.
@@ -109,24 +110,34 @@ class IResNet(nn.Module):
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
 
+  def stage(self, number: int) -> tuple[int, int]:
+    """Stride and channels of the output of a stage."""
+    return self.stem_stride * 2**number, self.width * 2 ** (number - 1)
+
   @nn.compact
-  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool,
+    gates: Mapping[int, jax.Array] | None = None,
+  ) -> jax.Array:
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     stem = (self.width, 3, self.stem_stride, self.dtype, self.param_dtype)
     x = layers.norm(self.norm, train, self.dtype)(
       layers.residual_conv(*stem)(x)
     )
     x = PReLU(self.param_dtype)(x)
-    for stage, depth in enumerate(self.depths):
+    for stage, depth in enumerate(self.depths, 1):
       for i in range(depth):
         x = Block(
-          self.width * 2**stage,
+          self.stage(stage)[1],
           1 if i else 2,
           self.norm,
           self.dtype,
           self.param_dtype,
-          name=f"stage{stage + 1}_block{i + 1}",
+          name=f"stage{stage}_block{i + 1}",
         )(x, train)
+      x = layers.gated(x, gates, stage)
     x = layers.norm(self.norm, train, self.dtype)(x)
     x = x.reshape(x.shape[0], -1).astype(jnp.float32)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -50,6 +50,21 @@ def norm(
       name=name,
     )(x)
   raise ValueError(f"norm must be 'batch' or 'group', got {kind!r}")
+
+
+def gated(
+  x: jax.Array, gates: Mapping[int, jax.Array] | None, stage: int
+) -> jax.Array:
+  """Multiplies the output of a stage by its gate, if it has one.
+
+  Args:
+    x: [B, H, W, C].
+    gates: stage -> weights that broadcast against [B, H, W, C].
+    stage: of which x is the output, from 1.
+  """
+  if not gates or stage not in gates:
+    return x
+  return x * gates[stage].astype(x.dtype)
 
 
 def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:

@@ -1,7 +1,8 @@
-r"""Angular-margin softmax heads for recognition.
+r"""Softmax heads for recognition, with angular margins and without.
 
-With unit embedding e, unit class weights w_j, theta_j = angle(e, w_j) and label
-y, all three are the cross-entropy of softmax(s z) where z_j = cos(theta_j) for
+`softmax_loss` is the cross-entropy of e w_j^T, without a bias. With unit
+embedding e, unit class weights w_j, theta_j = angle(e, w_j) and label y, the
+other three are the cross-entropy of softmax(s z) where z_j = cos(theta_j) for
 the other classes and
 
   ArcFace   z_y = cos(theta_y + m)           Deng et al., CVPR 2019, eq. (3)

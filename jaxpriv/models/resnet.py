@@ -103,6 +103,8 @@ BLOCKS: Mapping[str, tuple[Any, int]] = {
 class ResNet(nn.Module):
   """Images [B, S, S, 3] in [0, 1] -> logits [B, features], float32.
 
+  `gates` multiply outputs of stages: see `layers.gated`. Stage 1 is conv2_x.
+
   Attributes:
     depths: blocks of conv2_x to the last stage: one of `DEPTHS`, or fewer
       stages.
@@ -127,28 +129,41 @@ class ResNet(nn.Module):
   pooled: bool = True
   block: str = "bottleneck"
 
+  def stage(self, number: int) -> tuple[int, int]:
+    """Stride and channels of the output of a stage."""
+    _, stride, pooled = self.stem
+    _, expansion = BLOCKS[self.block]
+    wider = 2 ** (number - 1)
+    return stride * (1 + pooled) * wider, expansion * self.width * wider
+
   @nn.compact
-  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool,
+    gates: Mapping[int, jax.Array] | None = None,
+  ) -> jax.Array:
     if self.block not in BLOCKS:
       raise ValueError(
         f"block is one of {', '.join(BLOCKS)}, not {self.block!r}"
       )
-    block, expansion = BLOCKS[self.block]
+    block, _ = BLOCKS[self.block]
     side, stride, pooled = self.stem
     x = ((images - 0.5) / 0.5).astype(self.dtype)
     x = conv(self.width, side, stride, self.dtype, name="conv1")(x)
     x = nn.relu(layers.norm(self.norm, train, self.dtype, "norm1")(x))
     if pooled:
       x = layers.max_pool(x, 3, 2)
-    for stage, depth in enumerate(self.depths):
+    for stage, depth in enumerate(self.depths, 1):
       for i in range(depth):
         x = block(
-          expansion * self.width * 2**stage,
-          2 if stage and not i else 1,
+          self.stage(stage)[1],
+          2 if stage > 1 and not i else 1,
           self.norm,
           self.dtype,
-          name=f"conv{stage + 2}_{i + 1}",
+          name=f"conv{stage + 1}_{i + 1}",
         )(x, train)
+      x = layers.gated(x, gates, stage)
     x = x.astype(jnp.float32)
     x = x.mean((1, 2)) if self.pooled else x.reshape(len(x), -1)
     return nn.Dense(self.features, name="fc")(x)

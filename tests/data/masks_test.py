@@ -358,6 +358,15 @@ def test_a_folder_of_pictures(pictures, side):
   np.testing.assert_array_equal(other.bucket, [-1, 4])
 
 
+def test_a_ratio_at_the_end_of_a_bucket_is_in_it(tmp_path):
+  for tenths in range(1, 7):
+    white = np.zeros((10, 10), bool)
+    white[:tenths] = True
+    picture(tmp_path / f"{tenths}.png", white)
+  found = masks.read_folder(tmp_path, 10, white=HOLES)
+  np.testing.assert_array_equal(found.bucket, range(6))
+
+
 def test_folders_that_will_not_do(pictures):
   empty = pictures / "empty"
   empty.mkdir()

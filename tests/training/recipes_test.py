@@ -34,6 +34,21 @@ def test_features_are_embedded_as_they_are_and_photographs_mirrored_too():
   np.testing.assert_allclose(again, both, atol=1e-5)
 
 
+def test_a_softmax_head_begins_at_chance_and_others_are_listed():
+  options = common.phase(1, 4, augment=False)
+  x = np.random.default_rng(0).random((4, 8, 8, 6)).astype(np.float32)
+  batch = {"image": x, "identity": np.arange(4), "padding": np.zeros(4, bool)}
+  phase = lambda kind: recipes.recognition(
+    "r", FeatureNet(16, 8), 4, options, head=ConfigDict(dict(kind=kind))
+  )
+  method = phase("softmax").method
+  state = method.init(jax.random.key(0), batch, {})
+  _, metrics = method.step(state, {}, batch, jax.random.key(1))
+  assert float(metrics["loss"]) == pytest.approx(np.log(4), abs=0.1)
+  with pytest.raises(SettingError, match="magface, softmax, not 'linear'"):
+    phase("linear")
+
+
 STILL = dict(
   flip=False, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0
 )

@@ -168,6 +168,12 @@ def _check_settings(config: ConfigDict) -> None:
       )
     except SettingError as error:
       raise SettingError(f"config.model.search: {error}") from error
+  stages = len(config.model.backbone.depths)
+  if not 0 <= config.model.layer <= stages:
+    raise SettingError(
+      f"config.model.layer = {config.model.layer}: the FSM stands behind one of"
+      f" the {stages} stages of the backbone; 0 leaves it out"
+    )
   if not 0 <= config.model.per_image < 1:
     raise SettingError(
       f"config.model.per_image = {config.model.per_image}: the share of each"
@@ -296,24 +302,25 @@ class _Parts:
   def masked_recognition(self, name: str) -> Phase:
     """A recogniser of photographs under their masks, with a FSM or without."""
     gated = name == MASKNET and self.config.model.layer
-    network = Masknet(
-      self.backbone,
-      self.people,
-      layer=self.config.model.layer if gated else 0,
-    )
+    backbone = self.backbone
+    if gated:
+      backbone = Masknet(backbone, self.config.model.layer)
+    network = heads.MarginRecogniser(backbone, self.people)
     per_image = self.config.model.per_image
     needs = (RECOGNISER,) if per_image else (MASK,)
 
     def shown(batch, frozen):
       keep = self.keep(batch, frozen)
-      # Unless images vary, one mask is read once for all of them.
-      return self.hide(batch["image"], keep), keep if per_image else keep[0]
+      image = self.hide(batch["image"], keep)
+      # One mask for all images costs as much as one image does.
+      return (image, keep if per_image else keep[0]) if gated else (image,)
 
     def embed(apply, batch, frozen):
       # Of released images, which come with their masks, and of photographs.
       images = batch["image"]
       keep = batch.get("keep", jnp.ones(images.shape[:3], bool))
-      return apply(images, keep, method="embed")
+      read = (images, keep) if gated else (images,)
+      return apply(*read, method="embed")
 
     def image(apply, batch, frozen):
       return self.hide(batch["image"], self.keep(batch, frozen))
