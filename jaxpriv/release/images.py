@@ -77,7 +77,9 @@ def _protect(job: Job) -> Callable[[Batch], list[np.ndarray]]:
   And of their masks, where they are public.
   """
   trained = job.target.trained
-  finishes = {mechanism.IMAGE: published.images}
+  finishes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    mechanism.IMAGE: published.images
+  }
   if _masked(job):
     finishes["keep"] = lambda keep: np.repeat(
       255 * keep[..., None].astype(np.uint8), 3, -1

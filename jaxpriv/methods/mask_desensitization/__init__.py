@@ -261,7 +261,7 @@ class _Parts:
       network = heads.MarginRecogniser(self.backbone, self.people)
 
       def errors(photographs, keep, frozen):
-        embeddings = network.apply(
+        embeddings: Any = network.apply(
           variables(frozen[judge]),
           search.masked(photographs["image"], keep, self.config.model.fill),
           method="embed",
