@@ -417,7 +417,7 @@ def benchmark_saliency(
   top = jax.nn.one_hot(jnp.arange(batch), 100)
   init = jax.jit(network.init, static_argnames="train")
   variables = init(jax.random.key(1), images, train=False)
-  fn = lambda images: network.apply(variables, images, train=False)
+  fn: Any = lambda images: network.apply(variables, images, train=False)
   gradient = jax.grad(lambda images, top: jnp.sum(fn(images) * top))
   excitation = lambda *a: saliency.excitation_backprop(fn, *a)
   seconds = _seconds([gradient, excitation], (images, top), rounds)

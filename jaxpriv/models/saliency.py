@@ -128,7 +128,7 @@ class _Step(NamedTuple):
 
   equation: JaxprEqn
   place: str
-  operands: list
+  operands: list[Any]
   results: list[_Value]
 
   @property
@@ -267,11 +267,9 @@ def _step(equation, place, operands, steps) -> Sequence:
   if all(x.ends for x in dependent) and (
     name in _ROUTING or (name in _ELEMENTWISE and len(dependent) == 1)
   ):
-    at = lambda end: bind(
-      equation,
-      [x.ends[end] if isinstance(x, _Value) else x for x in operands],
-    )
-    ends = list(zip(at(0), at(1), strict=True))
+    function = _function(equation, operands)
+    both = zip(*(x.ends for x in dependent), strict=True)
+    ends = list(zip(*(function(*x) for x in both), strict=True))
   positive = name == "max" and any(
     not isinstance(x, _Value | jax.Array) and x >= 0 for x in operands
   )
@@ -303,7 +301,8 @@ def _walk(steps, logits, top, end, norm, contrast) -> jax.Array:
       for x in step.results
     ]
     dual = step.name in _LAYERS and step.results[0] in above
-    sign = _sign(step) if norm == "fold" and step.name in _LAYERS else 1.0
+    folded = norm == "fold" and step.name in _LAYERS
+    sign = _sign(step) if folded and len(step.dependent) == 1 else 1.0
     shares = _shares(step, arriving, sign)
     if dual and contrast:
       opposite = _shares(step, arriving, -sign)
@@ -324,7 +323,7 @@ def _shares(step: _Step, arriving: list, sign) -> list[jax.Array]:
   Args:
     step: the step.
     arriving: a signal for each result.
-    sign: of a layer's outputs; see `_signed`.
+    sign: of a layer's weights, as an array that broadcasts with them.
   """
   name, dependent = step.name, step.dependent
   single = len(dependent) == 1
@@ -356,17 +355,20 @@ def _shares(step: _Step, arriving: list, sign) -> list[jax.Array]:
 def _shared(step, signal, sign) -> list[jax.Array]:
   """Shares the signal of a linear step among its operands as they excite it."""
   equation = step.equation
-  constants = [_float32(x) for x in step.operands if not isinstance(x, _Value)]
+  operands = [
+    x if isinstance(x, _Value) else _float32(x) for x in step.operands
+  ]
   if step.name in _LAYERS:
-    constants = [jax.nn.relu(_signed(step, constants[0], sign))]
+    (side,) = (i for i in range(2) if i not in step.dependent)
+    operands[side] = jax.nn.relu(operands[side] * sign)
     highest = (jax.lax.Precision.HIGHEST,) * 2
     equation = equation.replace(
       params=equation.params
       | dict(precision=highest, preferred_element_type=jnp.dtype("float32"))
     )
   inputs = [step.operands[i].excitation() for i in step.dependent]
-  total, transposed = jax.vjp(_function(equation, step, constants), *inputs)
-  back = transposed(_divided(signal, total))
+  (total,), transposed = jax.vjp(_function(equation, operands), *inputs)
+  back = transposed([_divided(signal, total)])
   return [a * b for a, b in zip(inputs, back, strict=True)]
 
 
@@ -389,34 +391,31 @@ def _passed(step, signal) -> jax.Array | None:
 
 def _routed(step, arriving) -> list[jax.Array]:
   """The signal as a gradient: to where the values of the results came from."""
-  constants = [_float32(x) for x in step.operands if not isinstance(x, _Value)]
+  operands = [
+    x if isinstance(x, _Value) else _float32(x) for x in step.operands
+  ]
   inputs = [_float32(step.operands[i].value) for i in step.dependent]
-  function = _function(step.equation, step, constants)
-  back = jax.vjp(function, *inputs)[1]
-  several = step.equation.primitive.multiple_results
-  return list(back(arriving if several else arriving[0]))
+  back = jax.vjp(_function(step.equation, operands), *inputs)[1]
+  return list(back(arriving))
 
 
-def _function(equation, step, constants):
+def _function(equation, operands):
   """An equation as a function of the operands that depend on the image."""
-  several = equation.primitive.multiple_results
 
   def function(*inputs):
-    left, rest = iter(inputs), iter(constants)
-    results = bind(
-      equation,
-      [next(left if isinstance(x, _Value) else rest) for x in step.operands],
-    )
-    return list(results) if several else results[0]
+    left = iter(inputs)
+    values = [next(left) if isinstance(x, _Value) else x for x in operands]
+    return list(bind(equation, values))
 
   return function
 
 
 def _sign(step) -> Any:
-  """The sign of what a layer's outputs are multiplied by before anything else.
+  """The sign that a layer's weights get from what its outputs are scaled by.
 
   Returns:
-    A scalar, or an array that broadcasts with the outputs.
+    An array that broadcasts with the weights. It is 1 where signs differ within
+    a channel: they cannot be those of a norm.
   """
   sign: Any = 1.0
   (value,) = step.results
@@ -433,38 +432,30 @@ def _sign(step) -> Any:
     elif user.name == "neg" or (user.name == "sub" and index == 1):
       sign = -sign
     value = result
-  return sign
-
-
-def _signed(step, kernel, sign) -> jax.Array:
-  """A layer's kernel times the signs of its outputs.
-
-  Signs that differ within one channel cannot be those of a norm: they are left
-  out.
-  """
   if jnp.ndim(sign) == 0:
-    return kernel * sign
+    return sign
+  axes = _axes(step)
+  shape = [1 if axis is None else sign.shape[axis] for axis in axes]
+  return sign.reshape(shape) if math.prod(shape) == sign.size else 1.0
+
+
+def _axes(step) -> list[int | None]:
+  """For each axis of a layer's weights, the axis of its outputs that it is."""
+  (side,) = (i for i in range(2) if i not in step.dependent)
+  axes: list[int | None] = [None] * jnp.ndim(step.operands[side])
   numbers = step.equation.params["dimension_numbers"]
   if step.name == "conv_general_dilated":
-    axes = {numbers.rhs_spec[0]: numbers.out_spec[1]}
-  else:
-    (side,) = (i for i in range(2) if i not in step.dependent)
-    (contracted, batched) = numbers
-    free = [
-      axis
-      for axis in range(kernel.ndim)
-      if axis not in contracted[side] and axis not in batched[side]
-    ]
-    # Of the outputs: batches, the left operand's own axes, the right one's.
-    start = len(batched[0]) if side == 0 else jnp.ndim(sign) - len(free)
-    axes = {axis: start + i for i, axis in enumerate(free)}
-  shape = [
-    jnp.shape(sign)[axes[axis]] if axis in axes else 1
-    for axis in range(kernel.ndim)
-  ]
-  if math.prod(shape) != jnp.size(sign):
-    return kernel
-  return kernel * jnp.reshape(sign, shape)
+    axes[numbers.rhs_spec[0]] = numbers.out_spec[1]
+    return axes
+  contracted, batched = numbers
+  used = {*contracted[side], *batched[side]}
+  free = [axis for axis in range(len(axes)) if axis not in used]
+  # Outputs have the batches first, then the left operand's axes, the right's.
+  ndim = step.results[0].value.ndim
+  start = len(batched[0]) if side == 0 else ndim - len(free)
+  for i, axis in enumerate(free):
+    axes[axis] = start + i
+  return axes
 
 
 def _divided(a, b):

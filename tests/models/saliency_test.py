@@ -377,6 +377,30 @@ def test_of_two_the_positive_part_of_each_counts():
   assert (result[:, :, 1] == 0).all()
 
 
+def test_what_is_zero_sends_nothing_down_though_a_norm_shifts_it():
+  x = images()
+  keep = np.random.default_rng(0).uniform(size=(SIDE, SIDE, 1)) > 0.5
+  layer = lambda x: x @ jnp.eye(3)
+  masked = sent(lambda x: everywhere(layer(x) * keep + 1), x, jnp.ones((2, 1)))
+  np.testing.assert_array_equal(masked > 0, np.broadcast_to(keep, x.shape))
+  relu = lambda x: everywhere(nn.relu(layer(x) - 0.5) + 1)
+  np.testing.assert_array_equal(sent(relu, x, jnp.ones((2, 1))) > 0, x > 0.5)
+
+
+@pytest.mark.parametrize(
+  "turn", [lambda y: -y, lambda y: 0.5 - y, lambda y: (y + 1) / -2]
+)
+def test_signs_that_are_no_norms_are_folded_too(turn):
+  weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+  slope = turn(1) - turn(0)
+  turned = lambda x: everywhere(nn.relu(turn(x @ weights)))
+  folded = lambda x: everywhere(nn.relu(x @ (weights * slope) + turn(0)))
+  result = sent(turned, images(), jnp.ones((2, 1)))
+  wanted = sent(folded, images(), jnp.ones((2, 1)))
+  assert result.max() > 0
+  np.testing.assert_allclose(result, wanted, atol=1e-6)
+
+
 def test_hidden_pixels_get_nothing_and_others_do():
   keep = np.random.default_rng(0).uniform(size=(SIDE, SIDE, 1)) > 0.5
   variables = randomised(Plain())
@@ -437,6 +461,17 @@ def test_contrast_is_that_of_the_outputs_own_layers():
         p = shared(p, np.abs(weights[1]), mean)
       wanted = finished(image / image.sum((0, 1)) * p, True)
       np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_contrast_below_a_factor_of_each_example():
+  weights = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+  plain = lambda x: x.mean((1, 2)) @ weights
+  scaled = lambda x: plain(x) * jnp.array([[1.0, 2.0], [3.0, 4.0]])
+  results = [
+    sent(fn, images(), jnp.eye(2), contrast=True) for fn in (plain, scaled)
+  ]
+  assert results[0].max() > 0
+  np.testing.assert_allclose(*results, atol=1e-7)
 
 
 class Named(nn.Module):
@@ -507,10 +542,12 @@ def test_arguments(arguments, message):
 
 
 def test_normalised():
-  x = images()
+  x = images(batch=3)
   x[1] = 0
+  x[2] *= 5
   result = saliency.normalised(jnp.asarray(x))
-  assert result.shape == (2, SIDE, SIDE)
-  total = x[0].sum(-1)
-  np.testing.assert_allclose(result[0], total / total.max(), rtol=1e-6)
+  assert result.shape == (3, SIDE, SIDE)
+  for i in (0, 2):
+    total = x[i].sum(-1)
+    np.testing.assert_allclose(result[i], total / total.max(), rtol=1e-6)
   np.testing.assert_array_equal(result[1], 0)
