@@ -78,8 +78,8 @@ def maps(
   if labels is None:
     labels = jnp.argmax(scores, axis=1)
   top = jax.nn.one_hot(labels, scores.shape[1])
-  backprop = saliency.contrastive if contrast else saliency.excitation_backprop
-  return saliency.normalised(backprop(read, images, top))
+  found = saliency.excitation_backprop(read, images, top, contrast=contrast)
+  return saliency.normalised(found)
 
 
 def average(state: State) -> jax.Array:
