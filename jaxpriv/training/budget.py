@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 from jaxpriv.data import sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.errors import SettingError
 from jaxpriv.privacy import clipping
 from jaxpriv.privacy import plan as plan_lib
-from jaxpriv.training import mechanism, progress
+from jaxpriv.training import federated, mechanism, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -27,6 +28,8 @@ def privatise(
 ) -> tuple[list[Phase], ConfigDict]:
   """The phases of a run, those of `config.dp` trained with privacy.
 
+  Those of `config.federated` are trained by clients, with privacy or without.
+
   Returns:
     the phases, and a config with what was planned written into it: the noise
     multiplier, so that it need not be calibrated again, and the steps of
@@ -35,10 +38,12 @@ def privatise(
   Raises:
     DataError: config.dp names what there is not, or cannot be trained so.
     BudgetError: its numbers do not fit each other or the data.
+    SettingError: config.federated will not do.
   """
   dp = config.dp
+  phases = federated.distribute(phases, config, data)
   if not is_private(dp):
-    return list(phases), config
+    return phases, config
   trained = [p.name for p in phases if config.phases[p.name].steps]
   if not trained:
     raise DataError(
@@ -59,6 +64,11 @@ def privatise(
         f"config.dp: phase {phase.name} is not supervised by a loss of each"
         " example, so it cannot be trained with differential privacy; name"
         " others in config.dp.phases"
+      )
+    if phase.clients:
+      raise SettingError(
+        f"config.dp and config.federated both name phase {phase.name}: a client"
+        " cannot train with differential privacy"
       )
     if config.phases[phase.name].accumulate > 1:
       raise DataError(

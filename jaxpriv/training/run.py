@@ -10,7 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.data import dataset, sources
+from jaxpriv.data import clients, dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.models.pretrained import catalogue
@@ -224,9 +224,9 @@ def train_phases(
     seed = seeds.phase_seed(config.seed, phase.name)
 
     def batches(first, phase=phase, options=options, seed=seed):
-      if phase.plan:
+      if phase.plan or phase.clients:
         return data.drawn_batches(
-          _draw(phase, secret, data, mesh.size),
+          _draw(phase, seed, secret, data, mesh.size),
           first_step=first,
           num_workers=config.data.num_workers,
         )
@@ -264,8 +264,18 @@ def train_phases(
   return finished
 
 
-def _draw(phase, secret, data: Data, devices: int) -> sampling.RecordDraw:
-  """The records of each step of a private phase."""
+def _draw(phase, seed, secret, data: Data, devices: int) -> clients.Draw:
+  """The records of each step of a private or federated phase."""
+  if phase.clients:
+    draws = [
+      clients.ShuffledDraw(
+        part,
+        phase.clients.rows,
+        seeds.phase_seed(seed, f"client {number}"),
+      )
+      for number, part in enumerate(phase.clients.parts)
+    ]
+    return clients.RoundDraw(draws, phase.clients.local_steps, devices)
   seed = seeds.private_seed(secret, f"{phase.name}/batches")
   plan = dataclasses.replace(phase.plan, seed=seed)
   records = data.units("train", plan.unit)
@@ -299,6 +309,9 @@ def check_batch_sizes(
     setting = f"config.phases.{phase.name}.batch_size = {options.batch_size}"
     if phase.plan:  # checked by make_plans; rows are padded to fit
       continue
+    if phase.clients:
+      _check_clients(phase.clients.parts, setting, options)
+      continue
     if options.steps and options.batch_size % mesh.size:
       raise DataError(
         f"{setting} cannot be divided among {mesh.size} devices: use a multiple"
@@ -316,6 +329,23 @@ def check_batch_sizes(
         f"{setting}, but there are only {images} images to train on: lower it,"
         " or use more images"
       )
+
+
+def _check_clients(
+  parts: Sequence[np.ndarray], setting: str, options: ConfigDict
+) -> None:
+  largest = max(map(len, parts))
+  if options.batch_size > largest:
+    raise DataError(
+      f"{setting}, in a federated phase the examples of a client's local step,"
+      f" but the largest client has only {largest}: lower it, or use more"
+      " images"
+    )
+  if options.batch_size % options.accumulate:
+    raise DataError(
+      f"{setting} cannot be divided among {options.accumulate} microbatches"
+      f" (accumulate): use a multiple of {options.accumulate}"
+    )
 
 
 def load_phases(
