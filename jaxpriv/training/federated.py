@@ -123,8 +123,6 @@ def federated_average(
   slots += -slots % (mesh.shape[DATA] if spread else 1)
   filled = functools.partial(jax.tree.map, lambda x: _filled(x, slots))
   shares = shares / jnp.maximum(shares.sum(), jnp.finfo(jnp.float32).tiny)
-  # XLA's convolutions crawl in a loop on CPU.
-  scan = functools.partial(jax.lax.scan, unroll=_unrolled())
 
   def one(server, key, number, share, own, batches):
     """(what the client uploads, its metrics, what it keeps)."""
@@ -148,16 +146,15 @@ def federated_average(
     return uploaded, jax.tree.map(part, metrics), own
 
   def on_device(server, key, *theirs):
-    shapes = jax.eval_shape(
-      lambda: one(server, key, *jax.tree.map(lambda x: x[0], theirs))[:2]
-    )
-    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
     def add(total, client):
       *added, own = one(server, key, *client)
       return jax.tree.map(jnp.add, total, tuple(added)), own
 
-    total, own = scan(add, nothing, theirs)
+    shapes = jax.eval_shape(
+      lambda: one(server, key, *jax.tree.map(lambda x: x[0], theirs))[:2]
+    )
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, own = _scan(add, nothing, theirs)
     return (jax.lax.psum(total, DATA) if spread else total), own
 
   if spread:
@@ -188,8 +185,16 @@ def _filled(x, slots):
   return jnp.concatenate([x, empty]) if len(empty) else x
 
 
-def _unrolled() -> bool:
-  return jax.default_backend() == "cpu"
+def _scan(body, start, xs):
+  """`lax.scan`, but unrolled where XLA's convolutions crawl in a loop: on CPU.
+
+  Compiling then takes longer with each client of a device and local step.
+  """
+  unroll = False
+  if jax.default_backend() == "cpu":
+    first = jax.tree.map(lambda x: x[0], xs)
+    unroll = "conv_general_dilated" in str(jax.make_jaxpr(body)(start, first))
+  return jax.lax.scan(body, start, xs, unroll=unroll)
 
 
 def _beyond(tree, limit):
@@ -259,10 +264,7 @@ def client_update(
     return step(state, frozen, batch, jax.random.fold_in(key, number))
 
   steps = jnp.arange(len(jax.tree.leaves(batches)[0]))
-  # XLA's convolutions crawl in a loop on CPU.
-  state, metrics = jax.lax.scan(
-    local, state, (steps, batches), unroll=_unrolled()
-  )
+  state, metrics = _scan(local, state, (steps, batches))
   move = {
     name: jax.tree.map(jnp.subtract, state[name], server[name])
     for name in SHARED
