@@ -65,11 +65,6 @@ def privatise(
         " example, so it cannot be trained with differential privacy; name"
         " others in config.dp.phases"
       )
-    if phase.clients:
-      raise SettingError(
-        f"config.dp and config.federated both name phase {phase.name}: a client"
-        " cannot train with differential privacy"
-      )
     if config.phases[phase.name].accumulate > 1:
       raise DataError(
         f"config.phases.{phase.name}.accumulate: a private phase goes through"
@@ -81,8 +76,13 @@ def privatise(
     for p in chosen
   ]
   units = len(data.units("train", dp.unit))
+  clients = {
+    phase.name: _shared(phase, config, data)
+    for phase in chosen
+    if phase.clients
+  }
   with progress.slow(_reckoning(dp)):
-    plans = plan_lib.make_plans(dp, settings, units)
+    plans = plan_lib.make_plans(dp, settings, units, clients)
   config = config.copy_and_resolve_references()
   config.dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
   planned = []
@@ -95,6 +95,18 @@ def privatise(
     planned.append(phase)
   _check_networks(planned, config, data)
   return planned, config
+
+
+def _shared(phase, config, data) -> plan_lib.Shared:
+  """The protected units of each client of a phase, and its local steps."""
+  if config.dp.unit == "person" and config.federated.by != "person":
+    raise SettingError(
+      "config.dp.unit = person protects people, and with config.federated.by ="
+      f" {config.federated.by} several clients would learn from one of them:"
+      " set by=person, or protect images"
+    )
+  units = federated.units(phase.clients, data, config.dp.unit)
+  return tuple(map(len, units)), phase.clients.local_steps
 
 
 def _check_networks(phases, config, data) -> None:

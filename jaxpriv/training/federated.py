@@ -404,6 +404,14 @@ def distribute(
   return made
 
 
+def units(clients: Clients, data: Data, unit: str) -> list[list[np.ndarray]]:
+  """The records of each unit, image or person, of each client."""
+  return [
+    data._replace(splits={"client": part}).units("client", unit)
+    for part in clients.parts
+  ]
+
+
 def _parts(options, seed, data) -> list[np.ndarray]:
   """The records of each client."""
   shares = [float(share) for share in options.shares] or [1.0] * options.clients

@@ -136,7 +136,8 @@ class Phase(NamedTuple):
       that cannot be. An audit passes another gradient than
       `private.private_grad` as a second argument.
     plan: of the method, if it is the private one.
-    federated: clients -> the phase trained by them; None where that cannot be.
+    federated: clients -> the phase trained by them, or by nobody if it is given
+      None; None where that cannot be.
     clients: of the method, if they train it.
   """
 
@@ -145,5 +146,5 @@ class Phase(NamedTuple):
   method: Method
   private: Callable[..., Method] | None = None
   plan: Plan | None = None
-  federated: "Callable[[Clients], Phase] | None" = None
+  federated: "Callable[[Clients | None], Phase] | None" = None
   clients: "Clients | None" = None

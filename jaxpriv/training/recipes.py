@@ -64,6 +64,9 @@ def supervised_phase(
       grad = private_grad(plan, view)
       # The schedule ends where the budget does.
       schedule.steps = plan.steps
+    if plan and clients:
+      rows = plan.sampler(1).rows * plan.rows_per_unit
+      clients = clients._replace(rows=rows)
     if clients:
       schedule.steps *= clients.local_steps
     optimizer = make_optimizer(schedule)

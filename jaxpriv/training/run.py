@@ -18,6 +18,7 @@ from jaxpriv.privacy import sampling
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import (
   checkpoints,
+  federated,
   loop,
   people,
   progress,
@@ -267,21 +268,37 @@ def train_phases(
 def _draw(phase, seed, secret, data: Data, devices: int) -> clients.Draw:
   """The records of each step of a private or federated phase."""
   if phase.clients:
-    draws = [
+    draws = _client_draws(phase, seed, secret, data)
+    return clients.RoundDraw(draws, phase.clients.local_steps, devices)
+  seed = seeds.private_seed(secret, f"{phase.name}/batches")
+  records = data.units("train", phase.plan.unit)
+  return _poisson_draw(phase.plan, seed, records, devices)
+
+
+def _client_draws(phase, seed, secret, data: Data) -> list[clients.Draw]:
+  """The records of each local step of each client, by its number."""
+  if not phase.plan:
+    return [
       clients.ShuffledDraw(
-        part,
-        phase.clients.rows,
-        seeds.phase_seed(seed, f"client {number}"),
+        part, phase.clients.rows, seeds.phase_seed(seed, f"client {number}")
       )
       for number, part in enumerate(phase.clients.parts)
     ]
-    return clients.RoundDraw(draws, phase.clients.local_steps, devices)
-  seed = seeds.private_seed(secret, f"{phase.name}/batches")
-  plan = dataclasses.replace(phase.plan, seed=seed)
-  records = data.units("train", plan.unit)
-  return sampling.RecordDraw(
-    plan.sampler(devices), records, plan.rows_per_unit, devices
-  )
+  owned = federated.units(phase.clients, data, phase.plan.unit)
+  return [
+    _poisson_draw(
+      phase.plan.of_client(number),
+      seeds.private_seed(secret, f"{phase.name}/batches of client {number}"),
+      records,
+      devices=1,
+    )
+    for number, records in enumerate(owned)
+  ]
+
+
+def _poisson_draw(plan, seed, records, devices) -> sampling.RecordDraw:
+  sampler = dataclasses.replace(plan, seed=seed).sampler(devices)
+  return sampling.RecordDraw(sampler, records, plan.rows_per_unit, devices)
 
 
 def loop_options(train: ConfigDict) -> loop.Options:

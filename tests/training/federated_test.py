@@ -1,5 +1,6 @@
 """Federated training: the round, its clients, and what it refuses."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -15,10 +16,13 @@ from jaxpriv.data.clients import RoundDraw, ShuffledDraw
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.models import layers
+from jaxpriv.privacy import accounting
+from jaxpriv.privacy.plan import BudgetError, Plan
 from jaxpriv.training import (
   budget,
   builders,
   federated,
+  private,
   recipes,
   run,
   settings,
@@ -432,3 +436,124 @@ def test_batches_larger_than_a_client(mesh):
   made.phases.toy.update(batch_size=9, accumulate=2)
   with pytest.raises(DataError, match="among 2 microbatches"):
     run.check_batch_sizes([phase], made, data, mesh)
+
+
+PLAN = Plan(
+  units=40, unit="image", rows_per_unit=1, batch_size=4, noise_multiplier=1.0,
+  steps=6, clip_norm=0.5, clients=(40, 80), local_steps=1,
+)  # fmt: skip
+
+
+def private_method(plan, made):
+  grad = private.private_grad(plan)
+  plain = builders.supervised(
+    Linear(), toys.regression_loss, optax.sgd(RATE), grad=grad
+  )
+  shared = federated.with_clients(plain, made) if made else plain
+  return private.with_ledger(shared, plan)
+
+
+def test_each_client_clips_and_adds_noise_of_its_own(mesh):
+  made = clients((40, 80), rows=8)
+  source = toys.float_batch(120)
+  batch = layout(made, source, devices=8)
+  empty = {**batch, "padding": np.ones(64, bool)}
+  (start, new), metrics = stepped(private_method(PLAN, made), [empty], mesh)
+  assert int(new["privacy"]["steps"]) == 1
+  assert {k for k in metrics if not k.startswith("not_private/")} == {
+    "gradient_norm"
+  }
+  moved = flat(new["params"]) - flat(start["params"])
+  expected = RATE * 0.5 / 4 * np.sqrt((1 / 3) ** 2 + (2 / 3) ** 2)
+  assert abs(moved.std() / expected - 1) < 0.2
+  one, _ = stepped(
+    private_method(PLAN, made), [{k: v[:16] for k, v in empty.items()}]
+  )
+  same(one[1]["params"], new["params"])
+  # Without noise it is the weighted mean of two private steps.
+  quiet = dataclasses.replace(PLAN, noise_multiplier=1e-7)
+  (_, both), _ = stepped(private_method(quiet, made), [batch], mesh)
+  alone = [
+    stepped(
+      private_method(quiet, None),
+      [{k: v[i * 8 : i * 8 + 8] for k, v in batch.items()}],
+    )[0][1]["params"]
+    for i in range(2)
+  ]
+  mean = jax.tree.map(lambda a, b: a / 3 + 2 * b / 3, *alone)
+  same(both["params"], mean)
+
+
+def private_config(**changes):
+  made = config(shares=(2.0, 1.0, 1.0))
+  made.dp.update(noise_multiplier=2.0, delta=1e-3, accountant="rdp")
+  made.dp.update(changes)
+  return made
+
+
+def test_each_client_has_an_account_and_the_worst_is_stated():
+  data, made = named(PEOPLE), private_config()
+  (phase,), made = budget.privatise([toy()], made, data)
+  plan = phase.plan
+  assert (plan.units, plan.clients, plan.local_steps) == (8, (16, 8, 8), 2)
+  state = {"privacy": {**plan.ledger(), "steps": jnp.int32(3)}}
+  said = budget.statement([toy()], {"toy": state}, made, data)["privacy"]
+  assert said["units"] == 32
+  assert said["phases"][0]["steps"] == 6
+  by_hand = [
+    accounting.epsilon(4 / n, 2.0, 6, 1e-3, accountant="rdp")
+    for n in (16, 8, 8)
+  ]
+  np.testing.assert_allclose(
+    [client["epsilon"] for client in said["clients"]], by_hand, rtol=1e-6
+  )
+  assert by_hand[0] < by_hand[1]
+  np.testing.assert_allclose(said["epsilon"], max(by_hand), rtol=1e-6)
+  other = dataclasses.replace(plan, clients=(16, 8, 9))
+  with pytest.raises(BudgetError, match="clients was"):
+    other.check_ledger(state["privacy"])
+  planned = private_config(noise_multiplier=0.0, epsilon=4.0)
+  (phase,), planned = budget.privatise([toy()], planned, data)
+  spent = accounting.epsilon(
+    0.5, planned.dp.noise_multiplier, 8, 1e-3, accountant="rdp"
+  )
+  assert 3.9 < spent <= 4.0
+
+
+@pytest.mark.parametrize("unit", ["image", "person"])
+def test_units_are_drawn_by_their_own_client_alone(unit):
+  data = named(PEOPLE)
+  made = private_config(unit=unit, images_per_person=2)
+  made.phases.toy.batch_size = 1
+  (phase,), _ = budget.privatise([toy()], made, data)
+  draw = run._draw(phase, 0, b"secret", data, 8)
+  rows = phase.plan.sampler(1).rows * phase.plan.rows_per_unit
+  drawn = np.stack([draw(i).reshape(8, 2, rows) for i in range(200)])
+  assert (drawn[:, 3:] == -1).all()
+  for i, part in enumerate(phase.clients.parts):
+    own = drawn[:, i]
+    assert set(own[own >= 0].tolist()) == set(part.tolist())
+    each = (own >= 0).sum() / own.shape[0] / 2 / phase.plan.rows_per_unit
+    assert abs(each - 1) < 0.2  # expected units of a local step
+  assert (run._draw(phase, 0, b"other", data, 8)(0) != draw(0)).any()
+
+
+def test_a_person_with_several_clients_cannot_be_protected():
+  made = private_config(unit="person")
+  made.federated.by = "record"
+  with pytest.raises(SettingError, match="by=person, or protect images"):
+    budget.privatise([toy()], made, named(PEOPLE))
+  made = private_config()
+  made.phases.toy.batch_size = 12
+  with pytest.raises(BudgetError, match="smallest client has only 8"):
+    budget.privatise([toy()], made, named(PEOPLE))
+
+
+def test_a_private_federated_run_ends_and_goes_on(tmp_path, mesh):
+  data, made = named(PEOPLE), private_config()
+  (phase,), made = budget.privatise([toy()], made, data)
+  state = run.train_phases([phase], made, data, tmp_path, mesh)["toy"]
+  assert int(state["privacy"]["steps"]) == 4
+  phase.plan.check_ledger(jax.device_get(state["privacy"]))
+  again = run.train_phases([phase], made, data, tmp_path, mesh)["toy"]
+  same(jax.device_get(again), jax.device_get(state), atol=0)
