@@ -389,6 +389,12 @@ def distribute(
       f"config.federated.phases names {', '.join(unknown) or 'nothing'}, and"
       f" the phases that this run trains are {', '.join(trained) or 'none'}"
     )
+  if options.secure and options.clients < 2:
+    raise SettingError(
+      "config.federated.secure: the sum of one client hides nothing; set"
+      " config.federated.clients to 2 at least, and 3 where one of them might"
+      " subtract its own"
+    )
   parts = _parts(options, config.seed, data)
   made = []
   for phase in phases:
