@@ -27,6 +27,7 @@ from jaxpriv.data import sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
+from jaxpriv.models import layers
 from jaxpriv.privacy import secure_aggregation
 from jaxpriv.training import mechanism, seeds
 from jaxpriv.training.mesh import DATA
@@ -186,15 +187,14 @@ def _filled(x, slots):
 
 
 def _scan(body, start, xs):
-  """`lax.scan`, but unrolled where XLA's convolutions crawl in a loop: on CPU.
-
-  Compiling then takes longer with each client of a device and local step.
-  """
-  unroll = False
-  if jax.default_backend() == "cpu":
-    first = jax.tree.map(lambda x: x[0], xs)
-    unroll = "conv_general_dilated" in str(jax.make_jaxpr(body)(start, first))
-  return jax.lax.scan(body, start, xs, unroll=unroll)
+  """`lax.scan`; unrolled, on CPU, if convolutions are left that crawl in it."""
+  with layers.in_a_loop():
+    unroll = False
+    if jax.default_backend() == "cpu":
+      first = jax.tree.map(lambda x: x[0], xs)
+      traced = str(jax.make_jaxpr(body)(start, first))
+      unroll = "conv_general_dilated" in traced
+    return jax.lax.scan(body, start, xs, unroll=unroll)
 
 
 def _beyond(tree, limit):
