@@ -400,19 +400,18 @@ def statement(
     "accountant": options.accountant,
     "unit": first.unit,
     "units": sum(first.clients) or first.units,
-    "clients": [
-      {
-        "client": number + 1,
+    "clients": {
+      f"client {number + 1}": {
         "units": units,
         "epsilon": epsilon_of(of_client(number)),
-        "sampling_probability": [
-          plan.of_client(number).sampling_probability
-          for plan in plans.values()
+        "sampling_probability": {
+          name: plan.of_client(number).sampling_probability
+          for name, plan in plans.items()
           if plan.clients
-        ],
+        },
       }
       for number, units in enumerate(clients)
-    ],
+    },
     "phases": [
       {
         "phase": name,
