@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from jaxpriv.data import clients as clients_lib
 from jaxpriv.data import pipeline
 from jaxpriv.errors import SettingError
-from jaxpriv.training import federated, inference, mechanism, run, seeds
+from jaxpriv.training import budget, federated, inference, mechanism, run, seeds
 from jaxpriv.training.method import Method
 
 Arrays = list[np.ndarray]
@@ -118,8 +118,13 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
     number: of the client, for its random numbers.
 
   Raises:
-    SettingError: the phase is none that clients can train.
+    SettingError: the phase is none that clients can train, or is to be private.
   """
+  if budget.is_private(config.dp):
+    raise SettingError(
+      "config.dp: clients that Flower runs have no account of their privacy;"
+      " simulate them by config.federated, or leave config.dp at its defaults"
+    )
   data = run.open_data(config)
   config = run.resolve(config, data)
   found = [p for p in mechanism.phases(config) if p.name == name]

@@ -308,6 +308,18 @@ def toy(net=None, **changes):
   )
 
 
+def test_schedules_count_local_steps():
+  """Two rounds of two: the rate falls from step to step, to 0 at the end."""
+  phase = toy(steps=2, schedule="polynomial")
+  made = clients((4, 4), rows=4, local_steps=2)
+  batches = [layout(made, toys.float_batch(8), i) for i in range(3)]
+  states, _ = stepped(phase.federated(made).method, batches)
+  first, second, third, last = (flat(s["params"]) for s in states)
+  assert np.abs(third - second).max() > 1e-5
+  assert np.abs(second - first).max() > np.abs(third - second).max()
+  np.testing.assert_array_equal(third, last)
+
+
 def config(phase_changes=None, **changes):
   made = toys.config()
   made.phases.toy = options(**(phase_changes or {}))

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+from configs import common
 from jaxpriv.errors import SettingError
-from jaxpriv.training import federated, flower
+from jaxpriv.training import federated, flower, recipes
 from tests.training import federated_test as simulated
 from tests.training import toys
 
@@ -118,6 +119,52 @@ def test_rounds_by_flower_are_those_of_the_simulation(flwr):
   server.run(None, None)
   simulated.same(ended[0]["params"], states[-1]["params"])
   assert {"loss", "move_norm"} < strategy.replies[0]["metrics"].keys()
+
+
+def phases(config):
+  """This module is a mechanism, whose second phase needs the first."""
+  net, loss = simulated.Normed(), toys.regression_loss
+  first, second = (
+    recipes.supervised_phase(name, net, loss, config.phases[name], needs=needs)
+    for name, needs in (("first", ()), ("second", ("first",)))
+  )
+  return [first, second]
+
+
+def config(**changes):
+  made = common.base("tests.training.flower_test")
+  for name in ("first", "second"):
+    made.phases[name] = common.phase(4, 4)
+  made.data.update(num_identities=12, images_per_identity=2, image_size=32)
+  made.federated.update(local_steps=2, proximal=0.1)
+  made.update_from_flattened_dict(changes)
+  return made
+
+
+@pytest.mark.parametrize(
+  ("name", "changes", "message"),
+  [
+    ("first", {"dp.epsilon": 3.0}, "no account of their privacy"),
+    ("second", {}, "second is no supervised phase .* stands alone"),
+    ("none", {}, "none is no supervised phase"),
+  ],
+)
+def test_what_flower_cannot_train_is_refused(name, changes, message):
+  with pytest.raises(SettingError, match=message):
+    flower.of_config(config(**changes), name)
+
+
+def test_a_client_of_a_config_takes_its_rounds():
+  server, client = (flower.of_config(config(), "first", i) for i in range(2))
+  assert client.examples == 14 and len(client.batch(0)["padding"]) == 8
+  begun = flower.arrays_of(flower.shared(server.state))
+  simulated.same(begun, flower.arrays_of(flower.shared(client.state)), atol=0)
+  assert (server.batch(0)["index"] != client.batch(0)["index"]).any()
+  arrays, own, metrics = flower.train_round(client, begun, None, 0)
+  again, _, _ = flower.train_round(client, arrays, own, 1)
+  assert np.isfinite(metrics["loss"])
+  for before, after in ((begun, arrays), (arrays, again)):
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 def test_arrays_of_another_network_are_refused():
