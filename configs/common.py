@@ -47,6 +47,7 @@ def base(method: str, mechanism: str = "") -> ConfigDict:
   config.data = data()
   config.phases = ConfigDict()
   config.dp = dp()
+  config.federated = federated()
   config.train = train()
   config.evaluation = evaluation()
   # Attacks: name -> type, a module of jaxpriv.attacks; controls, the controls
@@ -172,6 +173,31 @@ def dp() -> ConfigDict:
       # Random views of an image whose gradients are averaged before the clip.
       augmentation_multiplicity=1,
       microbatch_size=0,  # units a device works on at once; 0: the fastest
+    )
+  )
+
+
+def federated() -> ConfigDict:
+  """Training by clients who keep their images; see jaxpriv.training.federated.
+
+  A step of a federated phase is a round. Its batch_size is the examples of a
+  local step of one client, and its learning rate, schedule and warm-up are
+  those of local steps.
+  """
+  return ConfigDict(
+    dict(
+      clients=0,  # how many; 0: training is not federated
+      phases=(),  # the federated phases; () is all
+      by="person",  # whose images one client has, or record: any images
+      shares=(),  # relative sizes of clients; () is equal ones
+      local_steps=10,  # of each client in a round
+      # The server's step along the mean of what clients have learned: sgd at
+      # rate 1 is FedAvg, with momentum FedAvgM; adam is FedAdam.
+      server=dict(optimizer="sgd", learning_rate=1.0, momentum=0.0),
+      proximal=0.0,  # FedProx: pulls clients to the server's parameters
+      statistics="average",  # of BatchNorm, or local: clients keep their own
+      secure=False,  # aggregation by masked sums, simulated
+      secure_range=8.0,  # to which each change of a parameter is clipped then
     )
   )
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import common
 from jaxpriv.methods import (
   baselines,
   deep_poisoning,
@@ -25,8 +26,9 @@ from jaxpriv.methods import (
   mask_desensitization,
 )
 from jaxpriv.privacy.plan import Plan
-from jaxpriv.training import builders, combinators, inference
+from jaxpriv.training import builders, combinators, inference, recipes
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.federated import Clients
 from jaxpriv.training.method import Phase
 from tests import tiny
 from tests.training import builders_test, star, toys
@@ -94,6 +96,24 @@ def private_internal():
   config.model.code.norm = "group"
   *others, last = embedded_autoencoder.phases(config)
   return [*others, *private([last])]
+
+
+def federated(norm, **changes):
+  """Two clients of unlike sizes, who take two steps of four rows each."""
+  options = common.phase(3, 4, optimizer="sgd", learning_rate=1e-2)
+  phase = recipes.supervised_phase(
+    "toy", toys.Net(norm, 0.5), toys.regression_loss, options
+  )
+  parts = (np.arange(6), np.arange(6, 16))
+  return [phase.federated(Clients(parts, rows=4, local_steps=2, **changes))]
+
+
+def federated_private():
+  """Everybody is in each batch, which then has as many rows as units."""
+  return private(
+    federated("group", secure_range=8.0),
+    units=4, batch_size=4, clients=(4, 4), local_steps=2,
+  )  # fmt: skip
 
 
 def poisoned_pools():
@@ -164,6 +184,8 @@ METHODS = {
   "private_heads": private_heads,
   "private_eeae": private_eeae,
   "private_internal": private_internal,
+  "federated": lambda: federated("batch", local_statistics=True, proximal=0.1),
+  "federated_private": federated_private,
   "game": lambda: [Phase("game", (), builders_test.game())],
   "star": several_moves,
   "black_box": lambda: plain("black_box", 0.2),
@@ -235,7 +257,8 @@ def run(phases, devices, batches, finished):
 
 @functools.cache
 def results(name):
-  side = 8 if name == "game" else tiny.SIDE
+  small = name == "game" or name.startswith("federated")
+  side = toys.SIDE if small else tiny.SIDE
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
@@ -256,9 +279,14 @@ def results(name):
   ]
 
 
-# Compilation takes minutes: of a vmapped gradient through three networks, and
-# of variants that differ in one phase of three.
-SLOW = {"private_internal", "poisoned_shredder", "poisoned_obfuscator"}
+# Compilation takes minutes: of a vmapped gradient through three networks, of
+# variants that differ in one phase of three, and of many steps unrolled.
+SLOW = {
+  "private_internal",
+  "poisoned_shredder",
+  "poisoned_obfuscator",
+  "federated_private",
+}
 
 
 @pytest.mark.parametrize(

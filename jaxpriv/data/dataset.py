@@ -91,6 +91,29 @@ class Data(NamedTuple):
     starts = np.unique(identities[order], return_index=True)[1]
     return np.split(indices[order], starts[1:])
 
+  def dealt(
+    self, split: str, shares: Mapping[str, float], seed: int, by: str
+  ) -> dict[str, np.ndarray]:
+    """The records of a split, dealt to owners; see `splits.split_groups`.
+
+    Args:
+      split: whose records.
+      shares: owner -> share, summing to 1.
+      seed: chooses who owns what.
+      by: "person": nobody is with two owners; or "record".
+
+    Raises:
+      DataError: an owner would get nothing.
+    """
+    rows = self.splits[split]
+    if by == "record":
+      parts = splits.split_groups(np.arange(len(rows)), shares, seed)
+    else:
+      identities = np.asarray(self.source.identities)[rows]
+      names = self.source.identity_names
+      parts = splits.split_groups(identities, shares, seed, names)
+    return {owner: rows[part] for owner, part in parts.items()}
+
   def drawn_batches(
       self, draw: Callable[[int], np.ndarray], *, first_step: int,
       num_workers: int = 0,

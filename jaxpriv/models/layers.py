@@ -1,8 +1,10 @@
 """Layers that several networks share."""
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -100,6 +102,24 @@ def _max_along(x, axis, window, stride):
   return functools.reduce(jnp.maximum, slices)
 
 
+_IN_A_LOOP = contextvars.ContextVar("in_a_loop", default=False)
+
+
+@contextlib.contextmanager
+def in_a_loop() -> Iterator[None]:
+  """For tracing the body of a loop: convolutions on CPU are matrix products.
+
+  XLA's own run some twenty times slower in a loop there; as products they take
+  less than twice the time of convolutions outside of one. The alternative, to
+  unroll the loop, compiles each step again.
+  """
+  token = _IN_A_LOOP.set(True)
+  try:
+    yield
+  finally:
+    _IN_A_LOOP.reset(token)
+
+
 def conv_general_dilated(
   x: jax.Array, kernel: jax.Array, strides, padding, **options
 ) -> jax.Array:
@@ -107,8 +127,9 @@ def conv_general_dilated(
 
   Where an image is smaller than the kernel, XLA swaps the two, for which the
   CPU has no fast code (`launch.benchmark layers`: more than ten times slower).
-  There the convolution is computed as a matrix product of windows (`im2col`).
-  Nor is XLA always fast with three channels: a fourth, empty one helps.
+  There, and `in_a_loop`, the convolution is computed as a matrix product of
+  windows (`im2col`). Nor is XLA always fast with three channels: a fourth,
+  empty one helps.
 
   Args:
     x: [B, H, W, C].
@@ -130,7 +151,7 @@ def conv_general_dilated(
         x.shape[1:3], window, strides, padding, strict=True
       )
     ]
-    if math.prod(sizes) < math.prod(window):
+    if _IN_A_LOOP.get() or math.prod(sizes) < math.prod(window):
       flat = kernel.reshape(-1, kernel.shape[-1])
       return im2col(x, window, strides, padding) @ flat
     if x.shape[-1] == 3:

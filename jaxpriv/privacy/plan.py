@@ -73,7 +73,8 @@ class Plan:
   """How one phase is trained with differential privacy.
 
   Attributes:
-    units: n, the number of protected units: images, or people.
+    units: n, the number of protected units: images, or people; of federated
+      training, those of the smallest client, which learns most of each.
     unit: "image" or "person".
     rows_per_unit: the most images of a unit in a batch; 1 if the unit is an
       image.
@@ -94,6 +95,11 @@ class Plan:
       gradients are averaged before the clip. It changes no sensitivity, and so
       stands in no account.
     seed: the seed of the batches; secret, as the noise is.
+    clients: the units of each client of federated training, where no unit is
+      with two clients; () if training is not federated. Each takes steps of
+      DP-SGD on its own batches, drawn with probability batch_size over its own
+      number of units, with noise of its own.
+    local_steps: of a client in a step of the phase, which is a round.
   """
 
   units: int
@@ -111,6 +117,8 @@ class Plan:
   microbatch_size: int | None = None
   augmentation_multiplicity: int = 1
   seed: int = 0
+  clients: tuple[int, ...] = ()
+  local_steps: int = 1
 
   @property
   def sampling_probability(self) -> float:
@@ -135,13 +143,31 @@ class Plan:
         " in another --workdir"
       )
     return accounting.event(
-      self.sampling_probability, self.noise_multiplier, steps
+      self.sampling_probability,
+      self.noise_multiplier,
+      steps * self.local_steps,
     )
 
+  def of_client(self, number: int) -> "Plan":
+    """The plan of one client, and so the account of its units."""
+    return dataclasses.replace(self, units=self.clients[number])
+
+  @property
+  def rows(self) -> int:
+    """The expected number of rows of a step, over all clients."""
+    batches = self.local_steps * max(len(self.clients), 1)
+    return self.batch_size * self.rows_per_unit * batches
+
   def sampler(self, devices: int) -> sampling.PoissonSampling:
-    """The batches; their rows divide among devices and microbatches."""
+    """The batches; their rows divide among devices and microbatches.
+
+    All clients have as many rows, whatever their number of units.
+    """
     multiple = devices * (self.microbatch_size or 1)
-    rows = sampling.rows_for(self.units, self.sampling_probability, multiple)
+    rows = max(
+      sampling.rows_for(units, self.batch_size / units, multiple)
+      for units in (self.units, *self.clients)
+    )
     return sampling.PoissonSampling(
       self.units, self.sampling_probability, self.seed, rows
     )
@@ -233,7 +259,7 @@ class Plan:
     """
     mine = self._constants()
     changed = [
-      f"{name} was {np.asarray(ledger[name]).tolist()}, is {value.tolist()}"
+      f"{name} was {np.asarray(ledger.get(name)).tolist()}, is {value.tolist()}"
       for name, value in mine.items()
       if name not in ledger or not np.array_equal(ledger[name], value)
     ]
@@ -258,11 +284,21 @@ class Plan:
       "per_layer": np.int32(self.per_layer),
       "by_dimension": np.int32(self.allocation == "dimension"),
     }
+    if self.clients:
+      constants["clients"] = np.array(self.clients, np.int32)
+      constants["local_steps"] = np.int32(self.local_steps)
     return {name: np.asarray(value) for name, value in constants.items()}
 
 
+# The units of each client of a phase, and its local steps in a round.
+Shared = tuple[tuple[int, ...], int]
+
+
 def make_plans(
-  options: Any, phases: Sequence[tuple[str, int, int]], units: int
+  options: Any,
+  phases: Sequence[tuple[str, int, int]],
+  units: int,
+  clients: Mapping[str, Shared] | None = None,
 ) -> dict[str, Plan]:
   """Plans for all private phases of a run, which share one budget.
 
@@ -270,6 +306,7 @@ def make_plans(
     options: `configs.common.dp`.
     phases: (name, batch_size, steps) of each.
     units: n.
+    clients: phase -> who trains it, if clients do.
 
   Returns:
     name -> Plan. If options.noise_multiplier is 0, plans get the smallest one
@@ -279,14 +316,17 @@ def make_plans(
   Raises:
     BudgetError: settings do not fit each other or the data.
   """
-  _check(options, phases, units)
+  clients = clients or {}
+  shared = {name: clients.get(name, ((), 1)) for name, _, _ in phases}
+  fewest = {n: min(sizes, default=units) for n, (sizes, _) in shared.items()}
+  _check(options, phases, units, fewest)
   sigma = options.noise_multiplier
   steps = [count for _, _, count in phases]
 
   def spent(sigma, steps, accountant=options.accountant):
     events = [
-      accounting.event(batch / units, sigma, count)
-      for (_, batch, _), count in zip(phases, steps, strict=True)
+      accounting.event(batch / fewest[name], sigma, count * shared[name][1])
+      for (name, batch, _), count in zip(phases, steps, strict=True)
     ]
     return accounting.epsilon_of(events, options.delta, accountant)
 
@@ -301,7 +341,7 @@ def make_plans(
   person = options.unit == "person"
   return {
     name: Plan(
-      units=units,
+      units=fewest[name],
       unit=options.unit,
       rows_per_unit=options.images_per_person if person else 1,
       batch_size=batch,
@@ -313,6 +353,8 @@ def make_plans(
       allocation=options.allocation,
       microbatch_size=options.microbatch_size or _microbatch_size(options),
       augmentation_multiplicity=options.augmentation_multiplicity,
+      clients=shared[name][0],
+      local_steps=shared[name][1],
     )
     for (name, batch, _), count in zip(phases, steps, strict=True)
   }
@@ -330,8 +372,20 @@ def statement(
   """
   events = [plan.spent(steps[name]) for name, plan in plans.items()]
   first = next(iter(plans.values()))
+  epsilon_of = lambda events: accounting.epsilon_of(
+    events, options.delta, options.accountant
+  )
+  clients = next((p.clients for p in plans.values() if p.clients), ())
+
+  def of_client(number):
+    """The events that touch the units of one client."""
+    return [
+      (plan.of_client(number) if plan.clients else plan).spent(steps[name])
+      for name, plan in plans.items()
+    ]
+
   return {
-    "epsilon": accounting.epsilon_of(events, options.delta, options.accountant),
+    "epsilon": epsilon_of(events),  # clients: the largest
     "delta": options.delta,
     "attackers": [
       {"false_positives": f, "true_positives": t}
@@ -345,13 +399,25 @@ def statement(
     "relation": clipping.ADD_OR_REMOVE_ONE,
     "accountant": options.accountant,
     "unit": first.unit,
-    "units": first.units,
+    "units": sum(first.clients) or first.units,
+    "clients": {
+      f"client {number + 1}": {
+        "units": units,
+        "epsilon": epsilon_of(of_client(number)),
+        "sampling_probability": {
+          name: plan.of_client(number).sampling_probability
+          for name, plan in plans.items()
+          if plan.clients
+        },
+      }
+      for number, units in enumerate(clients)
+    },
     "phases": [
       {
         "phase": name,
         "sampling_probability": plan.sampling_probability,
         "noise_multiplier": plan.noise_multiplier,
-        "steps": steps[name],
+        "steps": steps[name] * plan.local_steps,
         "clip_norm": plan.clip_norm,
         "group_clip_norms": dict(plan.group_clip_norms),
         "rows_per_unit": plan.rows_per_unit,
@@ -391,7 +457,7 @@ def _microbatch_size(options) -> int:
   return max(rows // (per_unit * options.augmentation_multiplicity), 1)
 
 
-def _check(options, phases, units):
+def _check(options, phases, units, fewest):
   def refuse(sentence):
     raise BudgetError(sentence)
 
@@ -412,9 +478,11 @@ def _check(options, phases, units):
       " private"
     )
   for name, batch, _ in phases:
-    if not 1 <= batch <= units:
+    if not 1 <= batch <= fewest[name]:
+      whose = "" if fewest[name] == units else "the smallest client has only"
       refuse(
         f"config.phases.{name}.batch_size = {batch}, in a private phase the"
-        f" {PLURAL[options.unit]} in an average batch, but there are only"
-        f" {units}: lower it, or use more data"
+        f" {PLURAL[options.unit]} in an average batch, but"
+        f" {whose or 'there are only'} {fewest[name]}: lower it, or use more"
+        " data"
       )

@@ -11,8 +11,8 @@
 | created, parameters_sha256 | strings |
 | config, environment, data, timing | nested dicts |
 | privacy | of training: epsilon, delta, relation, accountant, unit, units, |
-| | phases, not_private_phases, pretrained; null if it was not private, absent |
-| | where training data are no matter |
+| | clients, phases, not_private_phases, pretrained; null if it was not |
+| | private, absent where training data are no matter |
 | proven | sentences on what holds for every attacker |
 | not_claimed | sentences on what the mechanism does not promise |
 

@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 from jaxpriv.data import sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
+from jaxpriv.errors import SettingError
 from jaxpriv.privacy import clipping
 from jaxpriv.privacy import plan as plan_lib
-from jaxpriv.training import mechanism, progress
+from jaxpriv.training import federated, mechanism, progress
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Phase
 
@@ -27,6 +28,8 @@ def privatise(
 ) -> tuple[list[Phase], ConfigDict]:
   """The phases of a run, those of `config.dp` trained with privacy.
 
+  Those of `config.federated` are trained by clients, with privacy or without.
+
   Returns:
     the phases, and a config with what was planned written into it: the noise
     multiplier, so that it need not be calibrated again, and the steps of
@@ -35,10 +38,12 @@ def privatise(
   Raises:
     DataError: config.dp names what there is not, or cannot be trained so.
     BudgetError: its numbers do not fit each other or the data.
+    SettingError: config.federated will not do.
   """
   dp = config.dp
+  phases = federated.distribute(phases, config, data)
   if not is_private(dp):
-    return list(phases), config
+    return phases, config
   trained = [p.name for p in phases if config.phases[p.name].steps]
   if not trained:
     raise DataError(
@@ -71,8 +76,13 @@ def privatise(
     for p in chosen
   ]
   units = len(data.units("train", dp.unit))
+  clients = {
+    phase.name: _shared(phase, config, data)
+    for phase in chosen
+    if phase.clients
+  }
   with progress.slow(_reckoning(dp)):
-    plans = plan_lib.make_plans(dp, settings, units)
+    plans = plan_lib.make_plans(dp, settings, units, clients)
   config = config.copy_and_resolve_references()
   config.dp.noise_multiplier = next(iter(plans.values())).noise_multiplier
   planned = []
@@ -85,6 +95,18 @@ def privatise(
     planned.append(phase)
   _check_networks(planned, config, data)
   return planned, config
+
+
+def _shared(phase, config, data) -> plan_lib.Shared:
+  """The protected units of each client of a phase, and its local steps."""
+  if config.dp.unit == "person" and config.federated.by != "person":
+    raise SettingError(
+      "config.dp.unit = person protects people, and with config.federated.by ="
+      f" {config.federated.by} several clients would learn from one of them:"
+      " set by=person, or protect images"
+    )
+  units = federated.units(phase.clients, data, config.dp.unit)
+  return tuple(map(len, units)), phase.clients.local_steps
 
 
 def _check_networks(phases, config, data) -> None:

@@ -214,7 +214,7 @@ def _due(step: int, every: int) -> bool:
 def _rows(phase: Phase, batch: Mapping[str, jax.Array]) -> int:
   """Examples of an average batch."""
   if phase.plan:
-    return phase.plan.batch_size * phase.plan.rows_per_unit
+    return phase.plan.rows
   return len(batch["padding"])
 
 

@@ -1,11 +1,14 @@
 """Method, the one abstraction: a NamedTuple of pure functions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 
 from jaxpriv.privacy.plan import Plan
+
+if TYPE_CHECKING:
+  from jaxpriv.training.federated import Clients
 
 State = Any  # a dict pytree of arrays
 Frozen = Mapping[str, State]
@@ -136,6 +139,9 @@ class Phase(NamedTuple):
       that cannot be. An audit passes another gradient than
       `private.private_grad` as a second argument.
     plan: of the method, if it is the private one.
+    federated: clients -> the phase trained by them, or by nobody if it is given
+      None; None where that cannot be.
+    clients: of the method, if they train it.
   """
 
   name: str
@@ -143,3 +149,5 @@ class Phase(NamedTuple):
   method: Method
   private: Callable[..., Method] | None = None
   plan: Plan | None = None
+  federated: "Callable[[Clients | None], Phase] | None" = None
+  clients: "Clients | None" = None

@@ -4,6 +4,7 @@ Each takes the options of one phase (`configs.common.phase`), so that EMA,
 augmentation, accumulation and the optimizer are settings of any of them.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
@@ -18,7 +19,8 @@ from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models import heads, margin
 from jaxpriv.privacy.plan import Plan
-from jaxpriv.training import builders, combinators, private
+from jaxpriv.training import builders, combinators, federated, private
+from jaxpriv.training.federated import Clients
 from jaxpriv.training.method import Method, Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -48,9 +50,11 @@ def supervised_phase(
   """
 
   def build(
-    plan: Plan | None = None, private_grad: Callable = private.private_grad
+    plan: Plan | None = None,
+    private_grad: Callable = private.private_grad,
+    clients: Clients | None = None,
   ) -> Method:
-    grad, schedule = gradient(options), options
+    grad, schedule = gradient(options), options.copy_and_resolve_references()
     changes = random_changes(options, transform)
     if plan:
       view = None
@@ -59,25 +63,39 @@ def supervised_phase(
         view, changes = combinators.in_turn(changes), []
       grad = private_grad(plan, view)
       # The schedule ends where the budget does.
-      schedule = options.copy_and_resolve_references()
       schedule.steps = plan.steps
+    if plan and clients:
+      rows = plan.sampler(1).rows * plan.rows_per_unit
+      clients = clients._replace(rows=rows)
+    if clients:
+      schedule.steps *= clients.local_steps
+    optimizer = make_optimizer(schedule)
+    if clients and clients.proximal:
+      optimizer = federated.proximal(optimizer, clients.proximal)
     method = builders.supervised(
       model,
       loss,
-      make_optimizer(schedule),
+      optimizer,
       grad=grad,
       clip_norm=options.clip_norm,
       trainable=words(options.trainable),
       **arguments,
     )
+    method = transformed(method, changes)
+    if clients:
+      method = federated.with_clients(method, clients)
     if plan:
       method = private.with_ledger(method, plan)
     if not validated:
       outputs = method.outputs._replace(losses=None)
       method = method._replace(outputs=outputs)
-    return combined(method, options, changes)
+    return averaged(method, options)
 
-  return Phase(name, needs, build(), build)
+  def phase(clients: Clients | None = None) -> Phase:
+    made = functools.partial(build, clients=clients)
+    return Phase(name, needs, made(), made, federated=phase, clients=clients)
+
+  return phase()
 
 
 def _check_varied(name, options, transform, plan) -> None:
@@ -130,8 +148,8 @@ def adversarial_phase(
     clip_norm=options.clip_norm,
     outputs=outputs,
   )
-  changes = random_changes(options, transform)
-  return Phase(name, needs, combined(method, options, changes))
+  method = transformed(method, random_changes(options, transform))
+  return Phase(name, needs, averaged(method, options))
 
 
 def gradient(options: ConfigDict) -> builders.Gradient:
@@ -157,15 +175,16 @@ def random_changes(
   return [*changes, transform] if transform else changes
 
 
-def combined(
-  method: Method, options: ConfigDict, changes: Sequence[Callable]
-) -> Method:
-  """The method with EMA, as options ask, and with `random_changes`."""
-  if options.ema:
-    method = combinators.with_ema(method, options.ema)
+def transformed(method: Method, changes: Sequence[Callable]) -> Method:
+  """The method with the `random_changes` of its batches, in order."""
   for change in reversed(changes):
     method = combinators.with_transform(method, change)
   return method
+
+
+def averaged(method: Method, options: ConfigDict) -> Method:
+  """The method with EMA, as options ask."""
+  return combinators.with_ema(method, options.ema) if options.ema else method
 
 
 HEADS: Mapping[str, Callable] = {

@@ -10,7 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv import files
-from jaxpriv.data import dataset, sources
+from jaxpriv.data import clients, dataset, sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.models.pretrained import catalogue
@@ -18,6 +18,7 @@ from jaxpriv.privacy import sampling
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import (
   checkpoints,
+  federated,
   loop,
   people,
   progress,
@@ -224,9 +225,9 @@ def train_phases(
     seed = seeds.phase_seed(config.seed, phase.name)
 
     def batches(first, phase=phase, options=options, seed=seed):
-      if phase.plan:
+      if phase.plan or phase.clients:
         return data.drawn_batches(
-          _draw(phase, secret, data, mesh.size),
+          _draw(phase, seed, secret, data, mesh.size),
           first_step=first,
           num_workers=config.data.num_workers,
         )
@@ -264,14 +265,40 @@ def train_phases(
   return finished
 
 
-def _draw(phase, secret, data: Data, devices: int) -> sampling.RecordDraw:
-  """The records of each step of a private phase."""
+def _draw(phase, seed, secret, data: Data, devices: int) -> clients.Draw:
+  """The records of each step of a private or federated phase."""
+  if phase.clients:
+    draws = _client_draws(phase, seed, secret, data)
+    return clients.RoundDraw(draws, phase.clients.local_steps, devices)
   seed = seeds.private_seed(secret, f"{phase.name}/batches")
-  plan = dataclasses.replace(phase.plan, seed=seed)
-  records = data.units("train", plan.unit)
-  return sampling.RecordDraw(
-    plan.sampler(devices), records, plan.rows_per_unit, devices
-  )
+  records = data.units("train", phase.plan.unit)
+  return _poisson_draw(phase.plan, seed, records, devices)
+
+
+def _client_draws(phase, seed, secret, data: Data) -> list[clients.Draw]:
+  """The records of each local step of each client, by its number."""
+  if not phase.plan:
+    return [
+      clients.ShuffledDraw(
+        part, phase.clients.rows, seeds.phase_seed(seed, f"client {number}")
+      )
+      for number, part in enumerate(phase.clients.parts)
+    ]
+  owned = federated.units(phase.clients, data, phase.plan.unit)
+  return [
+    _poisson_draw(
+      phase.plan.of_client(number),
+      seeds.private_seed(secret, f"{phase.name}/batches of client {number}"),
+      records,
+      devices=1,
+    )
+    for number, records in enumerate(owned)
+  ]
+
+
+def _poisson_draw(plan, seed, records, devices) -> sampling.RecordDraw:
+  sampler = dataclasses.replace(plan, seed=seed).sampler(devices)
+  return sampling.RecordDraw(sampler, records, plan.rows_per_unit, devices)
 
 
 def loop_options(train: ConfigDict) -> loop.Options:
@@ -299,6 +326,9 @@ def check_batch_sizes(
     setting = f"config.phases.{phase.name}.batch_size = {options.batch_size}"
     if phase.plan:  # checked by make_plans; rows are padded to fit
       continue
+    if phase.clients:
+      _check_clients(phase.clients.parts, setting, options)
+      continue
     if options.steps and options.batch_size % mesh.size:
       raise DataError(
         f"{setting} cannot be divided among {mesh.size} devices: use a multiple"
@@ -316,6 +346,23 @@ def check_batch_sizes(
         f"{setting}, but there are only {images} images to train on: lower it,"
         " or use more images"
       )
+
+
+def _check_clients(
+  parts: Sequence[np.ndarray], setting: str, options: ConfigDict
+) -> None:
+  largest = max(map(len, parts))
+  if options.batch_size > largest:
+    raise DataError(
+      f"{setting}, in a federated phase the examples of a client's local step,"
+      f" but the largest client has only {largest}: lower it, or use more"
+      " images"
+    )
+  if options.batch_size % options.accumulate:
+    raise DataError(
+      f"{setting} cannot be divided among {options.accumulate} microbatches"
+      f" (accumulate): use a multiple of {options.accumulate}"
+    )
 
 
 def load_phases(

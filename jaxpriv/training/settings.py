@@ -22,6 +22,7 @@ from jaxpriv.ranges import (
   problems,
   whole,
 )
+from jaxpriv.training import federated
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -63,6 +64,7 @@ RANGES = {
   "evaluation.memory": COUNT,
   "release.batch_size": NATURAL,
   **{f"dp.{name}": allowed for name, allowed in plan.RANGES.items()},
+  **{f"federated.{name}": a for name, a in federated.RANGES.items()},
 }
 
 

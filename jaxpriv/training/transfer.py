@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
@@ -122,6 +123,15 @@ def adopt(state: Any, other: Any) -> tuple[Any, list[str]]:
     )
     for part in ("params", "batch_stats")
   }
+  if "batch_stats" in state.get("clients", {}):
+    begun = lambda mine, x: jax.device_put(
+      jnp.broadcast_to(x, mine.shape), mine.sharding
+    )
+    local = {**state["clients"]}
+    local["batch_stats"] = jax.tree.map(
+      begun, local["batch_stats"], taken["batch_stats"]
+    )
+    taken["clients"] = local
   if "ema" in state:
     taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
   return {**state, **taken}, fresh

@@ -87,6 +87,21 @@ def test_convs_of_small_images_are_matrix_products():
   assert not has_conv(2)
 
 
+def test_convs_in_a_loop_are_matrix_products_and_equal():
+  x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+  layer = layers.UpBlock(4)
+  params = layer.init(jax.random.key(1), x, False)
+  run = lambda params: layer.apply(params, x, False)
+  outside = run(params)
+  with layers.in_a_loop():
+    inside = run(params)
+    traced = str(jax.make_jaxpr(lambda params: run(params))(params))
+  np.testing.assert_allclose(inside, outside, atol=1e-5)
+  assert "conv_general" not in traced
+  again = str(jax.make_jaxpr(lambda params: run(params))(params))
+  assert "conv_general" in again
+
+
 def test_other_convs_are_left_to_lax():
   x = jnp.ones((2, 8, 6))
   layer = layers.Conv(4, (3,), feature_group_count=2)
