@@ -153,12 +153,14 @@ def test_the_mean_map_is_that_of_the_photographs_and_not_of_padding():
   np.testing.assert_allclose(
     template.average(state), mean / mean.max(), rtol=1e-5, atol=1e-6
   )
-  critical = np.asarray(template.critical(state, 0.5))
+  critical = np.asarray(template.critical(state, 0.5, 1.0))
   np.testing.assert_array_equal(critical, mean > 0.5 * mean.max())
   # Only blocks by which people are told are ever critical.
-  assert critical.any() and not critical[8:].any()
-  assert not critical[:, 24:].any()
-  assert not np.asarray(template.critical(state, 1.0)).any()
+  assert critical.any() and not critical[9:].any()
+  assert not critical[:, 25:].any()
+  assert not np.asarray(template.critical(state, 1.0, 1.0)).any()
+  few = np.asarray(template.critical(state, 0.5, 0.01))
+  assert few.sum() == round(0.01 * SIDE * SIDE) and critical[few].all()
 
 
 def test_each_photograph_may_have_its_own_share():

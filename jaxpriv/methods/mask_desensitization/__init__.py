@@ -118,7 +118,9 @@ def phases(config: ConfigDict) -> list[Phase]:
       options[SEARCH].steps,
       config.seed,
       lambda frozen: template.critical(
-        frozen[TEMPLATE], model.template.threshold
+        frozen[TEMPLATE],
+        model.template.threshold,
+        1 - model.search.hidden[1],
       ),
       parts.loss(judge),
       lambda photographs, keep, frozen: masks.hidden_ratio(keep),

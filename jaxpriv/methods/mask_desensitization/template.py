@@ -1,9 +1,10 @@
 """Equation (4): the pixels that matter to a recogniser, on average.
 
 The saliency map of a photograph is contrastive or plain excitation backprop
-from the output of the person it shows, divided by its largest value: maps sum
-to one, so that without that the threshold would say nothing. Their mean over
-the photographs of all steps is divided by its largest value in turn.
+from the output of the person it shows, smoothed, and divided by its largest
+value: maps sum to one, so that without that the threshold would say nothing.
+Their mean over the photographs of all steps is divided by its largest value in
+turn.
 """
 
 import math
@@ -79,7 +80,18 @@ def maps(
     labels = jnp.argmax(scores, axis=1)
   top = jax.nn.one_hot(labels, scores.shape[1])
   found = saliency.excitation_backprop(read, images, top, contrast=contrast)
-  return saliency.normalised(found)
+  # Strides of layers leave a grid in maps, as wide as a few pixels.
+  return saliency.normalised(_smooth(found))
+
+
+def _smooth(maps: jax.Array) -> jax.Array:
+  """A Gaussian filter of maps [B, S, S, C]; borders are repeated."""
+  sigma = SMOOTH * maps.shape[1]
+  radius = math.ceil(3 * sigma)
+  edges = ((0, 0), (radius, radius), (radius, radius), (0, 0))
+  return dm_pix.gaussian_blur(
+    jnp.pad(maps, edges, "edge"), sigma, 2 * radius + 1, padding="VALID"
+  )
 
 
 def average(state: State) -> jax.Array:
@@ -87,13 +99,21 @@ def average(state: State) -> jax.Array:
   return state["total"] / jnp.maximum(state["total"].max(), 1e-12)
 
 
-def critical(state: State, threshold: float) -> jax.Array:
-  """The template S of equation (4): bool [S, S], never hidden."""
-  return average(state) > threshold
+def critical(state: State, threshold: float, most: float) -> jax.Array:
+  """The template S of equation (4): bool [S, S], never hidden.
+
+  Args:
+    state: of the phase.
+    threshold: of the mean map, T.
+    most: the share of pixels that may be critical, so that as much can be
+      hidden as is asked for; of more those count that matter most.
+  """
+  mean = average(state)
+  return most_salient(mean[None], most)[0] & (mean > threshold)
 
 
 def most_salient(maps: jax.Array, share: float) -> jax.Array:
-  """The share of pixels that matter most, of smoothed maps.
+  """The share of pixels that matter most.
 
   Args:
     maps: [B, S, S].
@@ -103,11 +123,7 @@ def most_salient(maps: jax.Array, share: float) -> jax.Array:
     bool [B, S, S]; exactly that share of them is true, but for rounding.
   """
   count, side = len(maps), maps.shape[1]
-  sigma = SMOOTH * side
-  smooth = dm_pix.gaussian_blur(
-    maps[..., None], sigma, 2 * math.ceil(3 * sigma) + 1
-  )[..., 0]
   # By rank: in flat parts of a map pixels are alike.
-  order = jnp.argsort(-smooth.reshape(count, -1), axis=1, stable=True)
+  order = jnp.argsort(-maps.reshape(count, -1), axis=1, stable=True)
   ranks = jnp.argsort(order, axis=1)
   return (ranks < round(share * side * side)).reshape(maps.shape)
