@@ -5,18 +5,16 @@ identify blurred faces almost as well as clear ones (Hao et al., "Robustness
 Analysis of Face Obscuration", 2019). They are here to be attacked like
 everything else.
 
-The three are also plain functions of images [B, H, W, C] in [0, 1].
+Two of them are also plain functions of images [B, H, W, C] in [0, 1].
 """
 
-import math
 from functools import partial
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxpriv.data import alignment
+from jaxpriv.data import alignment, filters
 from jaxpriv.errors import SettingError
 from jaxpriv.training.method import Outputs, Phase, untrained
 
@@ -57,7 +55,7 @@ def _protect(kind, strength, state, frozen, batch):
   if kind == "black_box":
     return black_box(images, batch.get("landmarks"), strength)
   if kind == "gaussian_blur":
-    return gaussian_blur(images, strength * min(images.shape[1:3]))
+    return filters.gaussian_blur(images, strength * min(images.shape[1:3]))
   return pixelate(images, max(round(1 / strength), 1))
 
 
@@ -112,16 +110,6 @@ def bar(
   ax, ay = along[:, 0, None, None], along[:, 1, None, None]
   covered = jnp.abs(dx * ax + dy * ay) <= reach
   return covered & (jnp.abs(dy * ax - dx * ay) <= height * side / 2)
-
-
-def gaussian_blur(images: jax.Array, sigma: float) -> jax.Array:
-  """Blurs [B, H, W, C] by a Gaussian of `sigma` pixels, cut at 3 sigma."""
-  radius = math.ceil(3 * sigma)
-  # Edges are repeated: zeros would darken the border.
-  padded = jnp.pad(
-    images, ((0, 0), (radius, radius), (radius, radius), (0, 0)), "edge"
-  )
-  return dm_pix.gaussian_blur(padded, sigma, 2 * radius + 1, padding="VALID")
 
 
 def pixelate(images: jax.Array, blocks: int) -> jax.Array:

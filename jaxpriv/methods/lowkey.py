@@ -33,13 +33,12 @@ Decided here:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpriv.data import pretrained
+from jaxpriv.data import filters, pretrained
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
@@ -238,7 +237,4 @@ def distance(a: jax.Array, b: jax.Array) -> jax.Array:
 def smoothed(images: jax.Array, sigma: float) -> jax.Array:
   """[B, H, W, C] under a Gaussian filter; borders are repeated."""
   # Cut at one sigma, as the paper's 7 x 7 of sigma 3 is.
-  radius = int(np.ceil(sigma))
-  edges = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-  padded = jnp.pad(images, edges, "edge")
-  return dm_pix.gaussian_blur(padded, sigma, 2 * radius + 1, padding="VALID")
+  return filters.gaussian_blur(images, sigma, int(np.ceil(sigma)))

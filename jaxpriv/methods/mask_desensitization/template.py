@@ -7,13 +7,12 @@ Their mean over the photographs of all steps is divided by its largest value in
 turn.
 """
 
-import math
 from collections.abc import Callable, Mapping
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.data import filters
 from jaxpriv.models import saliency
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs, Phase, State
@@ -81,16 +80,8 @@ def maps(
   top = jax.nn.one_hot(labels, scores.shape[1])
   found = saliency.excitation_backprop(read, images, top, contrast=contrast)
   # Strides of layers leave a grid in maps, as wide as a few pixels.
-  return saliency.normalised(_smooth(found))
-
-
-def _smooth(maps: jax.Array) -> jax.Array:
-  """A Gaussian filter of maps [B, S, S, C]; borders are repeated."""
-  sigma = SMOOTH * maps.shape[1]
-  radius = math.ceil(3 * sigma)
-  edges = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-  return dm_pix.gaussian_blur(
-    jnp.pad(maps, edges, "edge"), sigma, 2 * radius + 1, padding="VALID"
+  return saliency.normalised(
+    filters.gaussian_blur(found, SMOOTH * images.shape[1])
   )
 
 
