@@ -5,7 +5,7 @@ identify blurred faces almost as well as clear ones (Hao et al., "Robustness
 Analysis of Face Obscuration", 2019). They are here to be attacked like
 everything else.
 
-Two of them are also plain functions of images [B, H, W, C] in [0, 1].
+The three are also plain functions of images [B, H, W, C] in [0, 1].
 """
 
 from functools import partial
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxpriv.data import alignment, filters
+from jaxpriv.data import alignment
+from jaxpriv.data.filters import gaussian_blur
 from jaxpriv.errors import SettingError
 from jaxpriv.training.method import Outputs, Phase, untrained
 
@@ -55,7 +56,7 @@ def _protect(kind, strength, state, frozen, batch):
   if kind == "black_box":
     return black_box(images, batch.get("landmarks"), strength)
   if kind == "gaussian_blur":
-    return filters.gaussian_blur(images, strength * min(images.shape[1:3]))
+    return gaussian_blur(images, strength * min(images.shape[1:3]))
   return pixelate(images, max(round(1 / strength), 1))
 
 
