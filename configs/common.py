@@ -240,7 +240,6 @@ def evaluation() -> ConfigDict:
     fsn=phase(600, 64, learning_rate=4e-3, warmup_steps=100),
     vgg=phase(500, 64, learning_rate=6e-3, warmup_steps=100),
     map=phase(600, 64, learning_rate=1e-3, warmup_steps=50, augment=False),
-    repair=phase(600, 32, learning_rate=2e-3, warmup_steps=50, augment=False),
   )
   return options
 
@@ -265,15 +264,6 @@ def attacks() -> ConfigDict:
         type="embedding_map",
         pairs=(256, 4096),  # photographs beside what is released of them
         network=64,  # hidden units; 0: least squares alone
-        controls=(),
-      ),
-      # Likewise: what a mask, a blur or a mosaic took is given back.
-      repair=dict(
-        type="repair",
-        components=256,  # of the Gaussian of faces
-        pairs=2000,  # least squares learn from, where there is no mask
-        widths=(16, 32, 64),  # of the U-Net; () leaves it out
-        rounds=1,  # how often it sees an image
         controls=(),
       ),
       likeness=dict(type="likeness", controls=("all",)),

@@ -260,24 +260,21 @@ class _Kept:
 
 def _write_strips(path: epath.Path, strips: list[dict[str, Any]]) -> None:
   buffer = io.BytesIO()
-  # Strips differ in length.
   np.savez(
     buffer,
-    images=np.array([i for strip in strips for i in strip["images"]], np.uint8),
-    captions=np.array([c for s in strips for c in s["captions"]], str),
-    lengths=np.array([len(strip["captions"]) for strip in strips], int),
+    images=np.array([strip["images"] for strip in strips], np.uint8),
+    captions=np.array([strip["captions"] for strip in strips], str),
   )
   files.atomic_write(path, buffer.getvalue())
 
 
 def _read_strips(path: epath.Path) -> list[dict[str, Any]]:
   arrays = files.read_npz(path, AGAIN)
-  ends = np.cumsum(arrays["lengths"])[:-1]
-  parts = (np.split(arrays[name], ends) for name in ("images", "captions"))
   return [
     {"images": list(images), "captions": captions.tolist()}
-    for images, captions in zip(*parts, strict=True)
-    if len(images)
+    for images, captions in zip(
+      arrays["images"], arrays["captions"], strict=True
+    )
   ]
 
 

@@ -173,8 +173,6 @@ METRICS: dict[str, Metric] = {
     slack=0.02,
     about="SSIM after the best change of brightness, a negative one included",
   ),
-  "SSIM hidden": Metric(slack=0.02, about="SSIM of the hidden area alone"),
-  "PSNR hidden": Metric("dB", about="PSNR of the hidden area alone"),
   "|SSIM|": Metric(slack=0.02, about="mean absolute SSIM"),
   "mean": Metric(about="mean of a score of the model's own"),
   "PSNR": Metric("dB", about="peak signal to noise ratio"),

@@ -169,53 +169,6 @@ def likeness(
   }
 
 
-def hidden_likeness(
-  images: np.ndarray,
-  reconstructed: np.ndarray,
-  hidden: np.ndarray,
-  people: np.ndarray,
-) -> dict[str, Mean]:
-  """SSIM and PSNR of a part of each image: metric -> its mean.
-
-  The rest of an image that is repaired is the photograph's own, and would make
-  up for what is not.
-
-  Args:
-    images: uint8 [N, S, S, 3].
-    reconstructed: float32 [N, S, S, 3] in [0, 1], or uint8.
-    hidden: bool [N, S, S], the part. The SSIM of a pixel is that of its window.
-    people: int [N], for the interval.
-  """
-  unit = lambda x: x.astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
-  values: dict[str, list] = {}
-  for i in range(0, len(images), BLOCK):
-    rows = slice(i, i + BLOCK)
-    found = _compared_within(
-      unit(images[rows]), unit(reconstructed[rows]), hidden[rows]
-    )
-    for name, value in found.items():
-      values.setdefault(name, []).append(np.asarray(value))
-  each = {name: np.concatenate(parts) for name, parts in values.items()}
-  return {
-    name: mean_interval(value, people)
-    for name, value in each.items()
-    if np.isfinite(value).any()
-  }
-
-
-@jax.jit
-def _compared_within(photograph, image, part):
-  edge = WINDOW // 2
-  similar = _ssim_map(photograph, image, 1.0).mean(1)
-  inner = part[:, edge:-edge, edge:-edge]
-  share = lambda x, mask: jnp.sum(x * mask, (1, 2)) / mask.sum((1, 2))
-  error = share(jnp.square(photograph - image).mean(3), part)
-  return {
-    "SSIM hidden": share(similar, inner),
-    "PSNR hidden": -10 * jnp.log10(error),
-  }
-
-
 @jax.jit
 def _compared(photograph, image):
   similarity = ssim(photograph, image)
