@@ -60,7 +60,7 @@ def ssim(
 
 
 def _mean(values, area):
-  """[N, h, w, C] -> [N], over positions in `area`, [N, h, w], if it is given."""
+  """[N, h, w, C] -> [N], over positions in `area` [N, h, w], if it is given."""
   if area is None:
     return values.mean((1, 2, 3))
   total = (values.mean(3) * area).sum((1, 2))
