@@ -240,6 +240,7 @@ def evaluation() -> ConfigDict:
     fsn=phase(600, 64, learning_rate=4e-3, warmup_steps=100),
     vgg=phase(500, 64, learning_rate=6e-3, warmup_steps=100),
     map=phase(600, 64, learning_rate=1e-3, warmup_steps=50, augment=False),
+    repair=phase(600, 32, learning_rate=2e-3, warmup_steps=50, augment=False),
   )
   return options
 
@@ -267,6 +268,14 @@ def attacks() -> ConfigDict:
         controls=(),
       ),
       likeness=dict(type="likeness", controls=("all",)),
+      # Likewise.
+      repair=dict(
+        type="repair",
+        components=256,  # of the Gaussian model of photographs
+        widths=(16, 32, 64),  # of a U-Net, the finest scale first
+        rounds=1,  # times that it is applied, more for large holes; 0: no U-Net
+        controls=(),
+      ),
       scores=dict(type="scores", detection_images=500),
     )
   )

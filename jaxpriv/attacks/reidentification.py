@@ -306,21 +306,27 @@ def _figures(found, shown) -> statistics.Proportion:
   return statistics.grouped_proportion(np.concatenate(hits), people)
 
 
+def pictured(identities: np.ndarray) -> np.ndarray:
+  """Rows of the photographs in the report: some of the probes."""
+  probes = enrol(identities).probes
+  count = min(SHOWN, len(probes))
+  return probes[np.linspace(0, len(probes) - 1, count).astype(int)]
+
+
 def _strips(people, shown, originals, embeddings) -> list[dict[str, Any]]:
   """Original, protected, and what the naive attacker takes it for."""
   test, identities = people.test, people.test.identities
   probes, match = nearest_gallery(originals, embeddings, identities)
-  count = min(SHOWN, len(probes))
-  chosen = np.linspace(0, len(probes) - 1, count).astype(int)
+  taken_for = dict(zip(probes, match, strict=True))
   strips = []
-  for i in chosen:
-    right = identities[probes[i]] == identities[match[i]]
+  for row in pictured(identities):
+    right = identities[row] == identities[taken_for[row]]
     strips.append(
       {
         "images": [
-          test.arrays["image"][probes[i]],
-          shown.arrays["image"][probes[i]],
-          test.arrays["image"][match[i]],
+          test.arrays["image"][row],
+          shown.arrays["image"][row],
+          test.arrays["image"][taken_for[row]],
         ],
         "captions": [
           "original",

@@ -174,8 +174,12 @@ METRICS: dict[str, Metric] = {
     about="SSIM after the best change of brightness, a negative one included",
   ),
   "|SSIM|": Metric(slack=0.02, about="mean absolute SSIM"),
+  "hidden SSIM": Metric(
+    slack=0.02, about="SSIM around the pixels that a mask hides"
+  ),
   "mean": Metric(about="mean of a score of the model's own"),
   "PSNR": Metric("dB", about="peak signal to noise ratio"),
+  "hidden PSNR": Metric("dB", about="PSNR of the pixels that a mask hides"),
   "L1": Metric(less=True, about="mean absolute difference of pixels"),
   "distinct": Metric("share", about="different outputs among all"),
   "error / box side": Metric(

@@ -28,23 +28,43 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 @partial(jax.jit, static_argnames="max_val")
-def ssim(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
+def ssim(
+  a: jax.Array,
+  b: jax.Array,
+  max_val: float = 1.0,
+  area: jax.Array | None = None,
+) -> jax.Array:
   """Structural similarity, Gaussian 11 x 11 window of sigma 1.5.
 
   Args:
     a: [..., H, W, C] floats in [0, max_val]; H and W at least 11.
     b: the same shape.
     max_val: the largest value a pixel can have.
+    area: bool [..., H, W], the positions of the centre of the window that
+      count, which are five pixels from the edge at least; None: all of these.
 
   Returns:
-    [...] in [-1, 1], averaged over positions and channels.
+    [...] in [-1, 1], averaged over positions and channels; NaN where no
+    position counts.
 
   Raises:
     ValueError: if the shapes differ, or the images are integers or too small.
   """
   a, b, leading = _pair(a, b)
   _require_window(a.shape)
-  return _ssim_map(a, b, max_val).mean((1, 2, 3)).reshape(leading)
+  similarity = jnp.moveaxis(_ssim_map(a, b, max_val), 1, 3)
+  edge = WINDOW // 2
+  if area is not None:
+    area = area.reshape(a.shape[:3])[:, edge:-edge, edge:-edge]
+  return _mean(similarity, area).reshape(leading)
+
+
+def _mean(values, area):
+  """[N, h, w, C] -> [N], over positions in `area` [N, h, w], if it is given."""
+  if area is None:
+    return values.mean((1, 2, 3))
+  total = (values.mean(3) * area).sum((1, 2))
+  return total / area.sum((1, 2))
 
 
 def _ssim_map(a, b, max_val, k1=0.01, k2=0.03):
@@ -82,11 +102,22 @@ def _band(size: int) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="max_val")
-def psnr(a: jax.Array, b: jax.Array, max_val: float = 1.0) -> jax.Array:
-  """Peak signal-to-noise ratio in dB, [..., H, W, C] -> [...]; inf if equal."""
+def psnr(
+  a: jax.Array,
+  b: jax.Array,
+  max_val: float = 1.0,
+  area: jax.Array | None = None,
+) -> jax.Array:
+  """Peak signal-to-noise ratio in dB, [..., H, W, C] -> [...]; inf if equal.
+
+  Of the pixels in `area` alone, bool [..., H, W], if it is given; NaN where
+  there is none.
+  """
   a, b, leading = _pair(a, b)
+  if area is not None:
+    area = area.reshape(a.shape[:3])
   # Subtracted before dividing, so that equal images have exactly no error.
-  error = jnp.mean(jnp.square((a - b) / max_val), (1, 2, 3))
+  error = _mean(jnp.square((a - b) / max_val), area)
   return (-10 * jnp.log10(error)).reshape(leading)
 
 
@@ -138,7 +169,10 @@ def ms_ssim(
 
 
 def likeness(
-  images: np.ndarray, reconstructed: np.ndarray, people: np.ndarray
+  images: np.ndarray,
+  reconstructed: np.ndarray,
+  people: np.ndarray,
+  hidden: np.ndarray | None = None,
 ) -> dict[str, Mean]:
   """How much of the photographs is seen: metric -> its mean.
 
@@ -150,6 +184,8 @@ def likeness(
     images: uint8 [N, S, S, 3].
     reconstructed: float32 [N, S, S, 3] in [0, 1], or uint8.
     people: int [N], for the interval.
+    hidden: bool [N, S, S], an area that is also compared by itself: "hidden
+      SSIM" and "hidden PSNR", which are left out if it is empty everywhere.
   """
 
   def unit(block):
@@ -158,8 +194,9 @@ def likeness(
 
   values: dict[str, list] = {}
   for i in range(0, len(images), BLOCK):
-    pair = (unit(array[i : i + BLOCK]) for array in (images, reconstructed))
-    for name, value in _compared(*pair).items():
+    pair = [unit(array[i : i + BLOCK]) for array in (images, reconstructed)]
+    area = None if hidden is None else hidden[i : i + BLOCK]
+    for name, value in _compared(*pair, area).items():
       values.setdefault(name, []).append(np.asarray(value))
   each = {name: np.concatenate(parts) for name, parts in values.items()}
   return {
@@ -170,8 +207,14 @@ def likeness(
 
 
 @jax.jit
-def _compared(photograph, image):
+def _compared(photograph, image, hidden):
   similarity = ssim(photograph, image)
+  apart = {}
+  if hidden is not None:
+    apart = {
+      "hidden SSIM": ssim(photograph, image, area=hidden),
+      "hidden PSNR": psnr(photograph, image, area=hidden),
+    }
   return {
     "SSIM": similarity,
     "aligned SSIM": jnp.maximum(
@@ -180,6 +223,7 @@ def _compared(photograph, image):
     "|SSIM|": jnp.abs(similarity),
     "L1": jnp.mean(jnp.abs(photograph - image), axis=(1, 2, 3)),
     "PSNR": psnr(photograph, image),
+    **apart,
   }
 
 

@@ -53,7 +53,8 @@ class Outputs(NamedTuple):
     scores: name -> [B], how well an example is read; NaN where unlabelled.
     read: name -> [B, ...], what is read of the face in batch["box"].
     detect: boxes [B, K, 4] and scores [B, K] of faces in whole images.
-    reconstruct: images [B, S, S, 3] rebuilt from batch["features"].
+    reconstruct: images [B, S, S, 3] rebuilt from batch["features"], or from
+      other images, batch["released"].
     align: features [B, h, w, C] brought nearer to clean ones.
     losses: name -> [B], "loss" among them, on examples that are not trained on.
     sample: name -> images [B, H, W, 3], to look at.

@@ -60,6 +60,42 @@ def test_ssim_equals_dm_pix_and_scikit_image():
   assert image.ssim(a[0, 0], b[0, 0]).shape == ()
 
 
+def test_an_area_is_compared_by_itself():
+  """Against the map of a peer, whose window stays within the image."""
+  a, b = pictures(3, 2, 24, 30, 3), noisy(pictures(3, 2, 24, 30, 3), 0.2)
+  area = np.zeros((2, 24, 30), bool)
+  area[0, 8:14, 0:9] = True
+  area[1, :4] = True  # too near to the edge for a window around it
+  got = image.ssim(a, b, area=area)
+  full = np.asarray(dm_pix.ssim(a[0], b[0], return_map=True))
+  expected = full[3:9, 0:4].mean()  # from row and column 5 on
+  assert float(got[0]) == pytest.approx(float(expected), abs=1e-5)
+  assert np.isnan(got[1])
+  squares = np.square(a - b)
+  got = image.psnr(a, b, area=area)
+  expected = [-10 * np.log10(squares[i][area[i]].mean()) for i in range(2)]
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+  assert np.isnan(image.psnr(a, b, area=area & False)).all()
+  everywhere = np.ones_like(area)
+  for fn in (image.ssim, image.psnr):
+    np.testing.assert_allclose(fn(a, b, area=everywhere), fn(a, b), rtol=1e-6)
+
+
+def test_likeness_of_what_is_hidden_is_told_apart():
+  bytes_ = lambda x: np.round(x * 255).astype(np.uint8)
+  a = bytes_(pictures(4, 6, 24, 24, 3))
+  hidden = np.zeros((6, 24, 24), bool)
+  hidden[:, :12] = True
+  b = np.where(hidden[..., None], 128, a).astype(np.uint8)
+  rows = image.likeness(a, b, np.arange(6), hidden)
+  assert rows["hidden SSIM"].value < rows["SSIM"].value
+  assert rows["hidden PSNR"].value == pytest.approx(
+    rows["PSNR"].value - 10 * np.log10(2), abs=1e-4
+  )
+  nothing = image.likeness(a, b, np.arange(6), hidden & False)
+  assert nothing.keys() == image.likeness(a, b, np.arange(6)).keys()
+
+
 def test_range():
   a = pictures(1, 32, 32, 1)
   b = noisy(a, 0.05)

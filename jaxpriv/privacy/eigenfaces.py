@@ -1,0 +1,181 @@
+"""Hidden pixels from visible ones, by a Gaussian model of photographs.
+
+Photographs are taken to be N(mean, V diag(p) V^T + s I), V being their first
+principal components (Tipping, Bishop, "Probabilistic Principal Component
+Analysis", J. R. Stat. Soc. B 61(3), 1999). Of a photograph x whose pixels are
+seen where the mask m is 1, the mean of all pixels given these is known:
+
+  E[x | m x] = mean + V c,
+  (V^T diag(m) V + s diag(p)^-1) c = V^T diag(m) (x - mean),
+
+one system of as many equations as there are components for each mask. No other
+map that is linear has less squared error on such photographs, and nothing is
+trained: it is the least that anybody can see who has photographs of others.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+COLUMNS = 4096  # pixels that are multiplied at once in float64
+ROUNDED = (1 / 255) ** 2 / 12  # variance that rounding to bytes adds
+FEWEST = 1e-6  # a variance, over the largest, that rounding does not make
+JITTER = 1e-6  # what float32 leaves uncertain of a product of components
+MASKS = 8  # that are scored at once
+
+
+class Eigenfaces(NamedTuple):
+  """The Gaussian model; pixels in [0, 1].
+
+  Attributes:
+    mean: float32 [H, W, C].
+    components: orthonormal, float32 [K, H, W, C]; largest variance first.
+    variances: beyond the noise, along each component, float32 [K].
+    noise: variance of every pixel beside them.
+  """
+
+  mean: np.ndarray
+  components: np.ndarray
+  variances: np.ndarray
+  noise: float
+
+  @property
+  def axes(self) -> np.ndarray:
+    """The components as rows, [K, H W C]."""
+    return self.components.reshape(-1, self.mean.size)
+
+  def coefficients(self, images: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C], uint8 or in [0, 1] -> float32 [N, K]."""
+    centred = _unit(images) - self.mean
+    return centred.reshape(len(images), -1) @ self.axes.T
+
+  def images(self, coefficients: np.ndarray) -> np.ndarray:
+    """Float32 [N, K] -> [N, H, W, C], beyond [0, 1] where it may be."""
+    flat = coefficients @ self.axes
+    return flat.reshape(-1, *self.mean.shape) + self.mean
+
+
+def fit(images: np.ndarray, components: int) -> Eigenfaces:
+  """The model of some photographs.
+
+  Args:
+    images: uint8 [N, H, W, C]; time grows with N squared, so take some 2,000.
+    components: how many at most. There are fewer of few photographs, and none
+      if all are alike.
+  """
+  mean = images.mean(0, dtype=np.float64) / 255
+  # Fewer photographs than pixels: their inner products are the smaller matrix,
+  # in float64, so that small components are orthogonal to large ones.
+  flat, middle = images.reshape(len(images), -1), mean.reshape(-1)
+  gram = np.zeros((len(images), len(images)))
+  columns = range(0, flat.shape[1], COLUMNS)
+  centred = lambda i: flat[:, i : i + COLUMNS] / 255 - middle[i : i + COLUMNS]
+  for i in columns:
+    part = centred(i)
+    gram += part @ part.T
+  values, vectors = np.linalg.eigh(gram)
+  # As many directions as differences from the mean.
+  count = min(components, len(images) - 1)
+  values, vectors = values[::-1], vectors[:, ::-1]
+  count = int((values[:count] > FEWEST * max(values[0], 1e-9)).sum())
+  scale = np.sqrt(values[:count])
+  axes = np.concatenate(
+    [(centred(i).T @ (vectors[:, :count] / scale)).T for i in columns], axis=1
+  )
+  rest = max(gram.trace() - values[:count].sum(), 0) / len(images)
+  noise = max(rest / max(flat.shape[1] - count, 1), ROUNDED)
+  beyond = np.maximum(values[:count] / len(images) - noise, ROUNDED)
+  return Eigenfaces(
+    mean.astype(np.float32),
+    axes.reshape(count, *mean.shape).astype(np.float32),
+    beyond.astype(np.float32),
+    float(noise),
+  )
+
+
+def repair(
+  faces: Eigenfaces, images: np.ndarray, keep: np.ndarray
+) -> np.ndarray:
+  """Photographs of which some pixels are seen; the others are filled in.
+
+  Args:
+    faces: the model.
+    images: [N, H, W, C], uint8 or in [0, 1]. Pixels that are not kept are not
+      looked at.
+    keep: bool [N, H, W], where the photograph is seen, or [H, W] for all. The
+      system of a mask is solved once, whoever shares it.
+
+  Returns:
+    float32 [N, H, W, C] in [0, 1]; kept pixels are those of `images`.
+  """
+  axes = faces.axes.astype(np.float64)
+  whole = axes @ axes.T
+  images = _unit(images)
+  by_mask: dict[bytes, list[int]] = {}
+  keep = np.broadcast_to(keep, images.shape[:3])
+  for row, mask in enumerate(keep):
+    by_mask.setdefault(np.packbits(mask).tobytes(), []).append(row)
+  result = np.empty(images.shape, np.float32)
+  for rows in by_mask.values():
+    mask = np.broadcast_to(keep[rows[0]][..., None], faces.mean.shape)
+    seen = mask.reshape(-1)
+    # Products of the fewer pixels; both together are those of all.
+    fewer = axes[:, seen] if 2 * seen.sum() < len(seen) else axes[:, ~seen]
+    inner = fewer @ fewer.T
+    inner = inner if 2 * seen.sum() < len(seen) else whole - inner
+    inner += np.diag(faces.noise / faces.variances.astype(np.float64))
+    centred = np.where(mask, images[rows] - faces.mean, 0)
+    centred = centred.reshape(len(rows), -1).astype(np.float64)
+    found = np.linalg.solve(inner, axes @ centred.T).T
+    guess = np.clip(faces.images(found.astype(np.float32)), 0, 1)
+    result[rows] = np.where(mask, images[rows], guess)
+  return result
+
+
+@partial(jax.jit, static_argnames="together")
+def hidden_psnr(
+  faces: Eigenfaces,
+  images: jax.Array,
+  keeps: jax.Array,
+  together: int = MASKS,
+) -> jax.Array:
+  """PSNR in dB of what `repair` makes of the pixels that a mask hides.
+
+  For the comparison of many masks: what an attacker would see behind each.
+
+  Args:
+    faces: the model; some 64 components are enough to compare, and fast.
+    images: float32 [N, H, W, C] in [0, 1].
+    keeps: bool [M, H, W], the masks.
+    together: masks that are scored at once, in memory of the components each.
+
+  Returns:
+    [M, N]; inf where a mask hides nothing.
+  """
+  axes = jnp.asarray(faces.components)
+  dot = partial(jnp.einsum, precision="highest")
+  centred = images - faces.mean
+  prior = jnp.diag(faces.noise / jnp.asarray(faces.variances) + JITTER)
+
+  def score(keep):
+    mask = keep[..., None].astype(jnp.float32)
+    seen = axes * mask
+    inner = dot("khwc,lhwc->kl", seen, axes) + prior
+    found = jax.scipy.linalg.solve(
+      inner, dot("khwc,nhwc->kn", seen, centred), assume_a="pos"
+    )
+    guess = dot("khwc,kn->nhwc", axes, found) + faces.mean
+    error = jnp.square(jnp.clip(guess, 0, 1) - images) * (1 - mask)
+    hidden = jnp.sum(1 - mask) * images.shape[-1]
+    return -10 * jnp.log10(error.sum((1, 2, 3)) / jnp.maximum(hidden, 1))
+
+  return jax.lax.map(score, keeps, batch_size=together)
+
+
+def _unit(images: np.ndarray) -> np.ndarray:
+  """Float32 in [0, 1], of bytes too."""
+  floats = images.astype(np.float32)
+  return floats / 255 if images.dtype == np.uint8 else floats

@@ -1,0 +1,141 @@
+"""The repair of hidden pixels against the conditional Gaussian, in float64."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxpriv.metrics import image as image_metrics
+from jaxpriv.privacy import eigenfaces
+
+SIDE = 6
+
+
+def photographs(count, seed, side=SIDE):
+  """Combinations of five patterns, and a little noise."""
+  patterns = np.random.default_rng(0).normal(size=(5, side, side, 3))
+  rng = np.random.default_rng(seed)
+  mixed = np.tensordot(rng.normal(size=(count, 5)), patterns, 1)
+  noise = rng.normal(size=mixed.shape)
+  return np.clip(128 + 25 * mixed + 3 * noise, 0, 255).astype(np.uint8)
+
+
+FACES = eigenfaces.fit(photographs(200, 1), 8)
+
+
+def expected(faces, images, keep):
+  """The textbook's formula, with the covariance of all pixels."""
+  axes = faces.axes.astype(float)
+  covariance = axes.T @ np.diag(faces.variances) @ axes
+  covariance += faces.noise * np.eye(len(covariance))
+  mean = faces.mean.reshape(-1).astype(float)
+  results = []
+  for picture, mask in zip(images / 255, keep, strict=True):
+    seen = np.repeat(mask.reshape(-1), 3)
+    x = picture.reshape(-1)
+    known = np.linalg.solve(covariance[np.ix_(seen, seen)], (x - mean)[seen])
+    guess = mean + covariance[:, seen] @ known
+    guess = np.where(seen, x, np.clip(guess, 0, 1))
+    results.append(guess.reshape(picture.shape))
+  return np.stack(results)
+
+
+masks = st.lists(
+  st.lists(st.booleans(), min_size=SIDE * SIDE, max_size=SIDE * SIDE),
+  min_size=3,
+  max_size=3,
+).map(lambda rows: np.array(rows).reshape(3, SIDE, SIDE))
+
+
+@given(masks)
+@settings(max_examples=30, deadline=None)
+def test_repair_is_the_conditional_mean_whatever_is_hidden(keep):
+  images = photographs(3, 2)
+  want = expected(FACES, images, keep)
+  hidden = np.where(keep[..., None], images, 99)  # must not be looked at
+  got = eigenfaces.repair(FACES, hidden.astype(np.uint8), keep)
+  np.testing.assert_allclose(got, want, atol=2e-4)
+  one = eigenfaces.repair(FACES, images, keep[0])
+  np.testing.assert_allclose(
+    one, expected(FACES, images, np.stack([keep[0]] * 3)), atol=2e-4
+  )
+
+
+def test_hidden_pixels_come_back_where_a_few_numbers_make_a_face():
+  keep = np.arange(SIDE) < SIDE // 3
+  keep = np.broadcast_to(keep, (SIDE, SIDE))
+  images = photographs(20, 3)
+  got = eigenfaces.repair(FACES, images, keep)
+  hidden = ~np.broadcast_to(keep[..., None], images.shape)
+  error = lambda guess: np.abs(guess - images / 255)[hidden].mean()
+  assert error(got) < 0.2 * error(np.broadcast_to(FACES.mean, images.shape))
+  nothing = eigenfaces.repair(FACES, images, np.zeros((SIDE, SIDE), bool))
+  np.testing.assert_allclose(
+    nothing, np.broadcast_to(FACES.mean, nothing.shape), atol=1e-6
+  )
+  all_of_it = eigenfaces.repair(FACES, images, np.ones((SIDE, SIDE), bool))
+  np.testing.assert_allclose(all_of_it, images / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [4, 150])
+def test_the_model_has_the_covariance_of_the_photographs(count):
+  """With fewer and with more photographs than pixels."""
+  images = photographs(count, 4)
+  faces = eigenfaces.fit(images, 200)
+  flat = images.reshape(count, -1) / 255.0
+  np.testing.assert_allclose(faces.mean.reshape(-1), flat.mean(0), atol=1e-6)
+  kept = len(faces.components)
+  assert kept <= min(count - 1, flat.shape[1])
+  axes = faces.axes
+  np.testing.assert_allclose(axes @ axes.T, np.eye(kept), atol=1e-5)
+  model = axes.T @ np.diag(faces.variances) @ axes
+  model += faces.noise * np.eye(flat.shape[1])
+  np.testing.assert_allclose(model, np.cov(flat.T, ddof=0), atol=1e-4)
+  few = eigenfaces.fit(images, 2)
+  covariance = np.cov(flat.T, ddof=0)
+  largest = np.linalg.eigvalsh(covariance)[::-1]
+  np.testing.assert_allclose(few.variances + few.noise, largest[:2], rtol=1e-4)
+  rest = (covariance.trace() - largest[:2].sum()) / (flat.shape[1] - 2)
+  assert few.noise == pytest.approx(rest, rel=1e-3)
+
+
+def test_photographs_that_are_all_alike_are_their_mean():
+  images = np.full((5, SIDE, SIDE, 3), 77, np.uint8)
+  faces = eigenfaces.fit(images, 3)
+  assert not len(faces.components)
+  got = eigenfaces.repair(faces, images, np.zeros((SIDE, SIDE), bool))
+  np.testing.assert_allclose(got, images / 255, atol=1e-6)
+
+
+def test_coefficients_are_those_of_the_components():
+  images = photographs(7, 5)
+  again = FACES.images(FACES.coefficients(images))
+  error = np.abs(again - images / 255).mean()
+  assert error < 0.02 < np.abs(FACES.mean - images / 255).mean()
+  np.testing.assert_allclose(
+    FACES.coefficients(again), FACES.coefficients(images), atol=1e-4
+  )
+
+
+def test_masks_are_scored_by_the_repair_of_what_they_hide():
+  rng = np.random.default_rng(6)
+  shares = np.linspace(0.1, 0.9, 11)[:, None, None]
+  keeps = rng.random((11, SIDE, SIDE)) < shares
+  keeps[-1] = True
+  images = photographs(4, 7)
+  got = eigenfaces.hidden_psnr(
+    FACES, images.astype(np.float32) / 255, keeps, together=4
+  )
+  assert got.shape == (11, 4) and np.isinf(got[-1]).all()
+  for row, keep in zip(got[:-1], keeps[:-1], strict=True):
+    guess = eigenfaces.repair(FACES, images, keep)
+    squares = np.square(guess - images / 255)[:, ~keep].mean((1, 2))
+    np.testing.assert_allclose(row, -10 * np.log10(squares), atol=0.02)
+  # It is what the metric of images says where all is hidden.
+  nothing = np.zeros((1, SIDE, SIDE), bool)
+  images = images.astype(np.float32) / 255
+  got = eigenfaces.hidden_psnr(FACES, images, nothing)[0]
+  mean = np.broadcast_to(FACES.mean, images.shape)
+  np.testing.assert_allclose(got, image_metrics.psnr(images, mean), rtol=1e-4)
+  jax.clear_caches()
