@@ -37,6 +37,7 @@ TRAIN = [
   "--config.model.code.widths=8,8,8,8,8",
   *short("phases", 4, "fsn", "pen", "external", "internal"),
   *short("evaluation.phases", 2, "recogniser", "parrot", "fsn", "vgg"),
+  *short("evaluation.phases", 2, "repair"),
   "--config.release.batch_size=4",
 ]
 
@@ -65,7 +66,11 @@ def test_evaluation_reports_every_attack_on_every_mechanism(workdir):
   assert {(f["by"].split(", ")[1], f["where"]["pairs"]) for f in mapped} == {
     ("ridge", 8), ("ridge", 16), ("network", 16),
   }  # fmt: skip
-  identity = [f for f in identity if f not in mapped]
+  repaired = [f for f in identity if f["by"].startswith("repair")]
+  for by in ("least squares", "U-Net"):
+    rows = [f for f in repaired if f["by"].startswith(f"repair, {by}, ")]
+    assert len(rows) == 5
+  identity = [f for f in identity if f not in mapped + repaired]
   for recogniser in ("PEN of the loss", "independent vgg"):
     seen = {
       (f["by"], f["where"]["gallery"], f["subject"])

@@ -36,6 +36,7 @@ MODEL = (
     ("evaluation.attacks=parot", "names parot: choose of"),
     ("attacks.embedding_map.pairs=0,8", "config.attacks.embedding_map.pairs ="),
     ("attacks.embedding_map.network=-1", "embedding_map.network = -1: it is"),
+    ("attacks.repair.rounds=-1", "config.attacks.repair.rounds = -1: it is a"),
     ("attacks.attributes.by=ear", "by = 'ear': it is one of loss, fresh, othe"),
     ("attacks.parrot.controls=blurr", "parrot.controls names blurr"),
     ("attacks.parrot.type=parott", "there is no module jaxpriv.attacks.parott"),

@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
   options.controls = ("black_box", "k_same")
   config.controls.k_same.model.k = 2
   config.attacks.embedding_map.update(pairs=(8, 16), network=4)
+  config.attacks.repair.update(components=8, widths=(4,))
   options.phases.map.update(steps=2, batch_size=8)
   options.recogniser.update(depths=(1, 1), width=4, features=16)
   options.predictors.fsn.update(widths=(8,) * 6, group_units=(16, 8))
