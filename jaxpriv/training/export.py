@@ -1,7 +1,8 @@
 """A trained model as one file of arrays, which NumPy reads by itself.
 
 Names are "phase/params/path/of/a/parameter" and, of networks with BatchNorm,
-"phase/batch_stats/...".
+"phase/batch_stats/..."; and "phase/name" of phases that found something other
+than parameters, such as a mask.
 """
 
 import io
@@ -22,12 +23,17 @@ def write(path: epath.PathLike, states: Mapping[str, Any]) -> dict[str, Any]:
 
   Args:
     path: of an .npz file.
-    states: phase -> finished state.
+    states: phase -> finished state. One without parameters is written whole:
+      a phase whose state holds photographs must not be among them.
 
   Returns:
     name -> array, as written.
   """
-  trained = {k: builders.variables(s) for k, s in states.items() if s}
+  trained = {
+    name: builders.variables(state) if "params" in state else state
+    for name, state in states.items()
+    if state
+  }
   flat = flatten_dict(mesh_lib.fetch(trained), sep="/")
   arrays = {name: np.asarray(value) for name, value in flat.items()}
   buffer = io.BytesIO()

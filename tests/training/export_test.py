@@ -19,16 +19,19 @@ def test_what_predicts_is_written(tmp_path):
       "batch_stats": {"n": {"mean": jnp.zeros(2)}},
     },
   }
+  states["mask"] = {"keep": jnp.eye(2, dtype=bool), "number": jnp.int32(7)}
   path = tmp_path / "parameters.npz"
   written = export.write(path, states)
   assert list(tmp_path.iterdir()) == [path]
   with np.load(path) as alone:
     assert set(alone.files) == set(written) == {
-      "a/params/x/kernel", "b/params/w", "b/batch_stats/n/mean"
+      "a/params/x/kernel", "b/params/w", "b/batch_stats/n/mean",
+      "mask/keep", "mask/number",
     }  # fmt: skip
     np.testing.assert_array_equal(
       alone["a/params/x/kernel"], states["a"]["ema"]["x"]["kernel"]
     )
   read = export.read(path)
   assert read["a"]["batch_stats"] == {}
+  assert read["mask"]["number"] == 7
   np.testing.assert_array_equal(read["b"]["batch_stats"]["n"]["mean"], [0, 0])
