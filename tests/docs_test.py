@@ -24,6 +24,7 @@ ALL = (
   "deep_poisoning.py:demo",
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",
+  "mask_desensitization.py:demo",
 )
 # What pages add to the configs.
 NEW = ("controls.lowkey", "controls.weaker", "attacks.my_attack")
