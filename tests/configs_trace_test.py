@@ -93,7 +93,8 @@ def opened(folder):
   known = {}
 
   def open_once(config):
-    config.data.cache = False  # which would draw all photographs
+    # Neither draw all photographs nor look for copies among them.
+    config.data.update(cache=False, copies="keep")
     if config.data.source == "folder":
       config.data.path = str(folder)
     described = config.data.to_json_best_effort()
