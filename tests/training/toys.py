@@ -18,8 +18,9 @@ SIDE = 8
 # With both flags of the other tests (see conftest.py), XLA compiles a step of
 # the feature selection network to other numbers on eight devices than on one,
 # and views drawn inside a gradient to others in other microbatches; with either
-# alone it does not.
-CAREFUL = {}
+# alone it does not. JAX 0.12 draws other views on eight devices below level 2,
+# which is the level of programs (`mesh.jit`).
+CAREFUL = {"xla_backend_optimization_level": 2}
 if metadata.version("jaxlib") < "0.11":
   CAREFUL = {"xla_cpu_use_fusion_emitters": True}
 
