@@ -14,6 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
+from jaxpriv.attacks import readers, repair
 from jaxpriv.methods import (
   baselines,
   deep_poisoning,
@@ -25,6 +26,7 @@ from jaxpriv.methods import (
   lowkey,
   mask_desensitization,
 )
+from jaxpriv.models.repair import RepairNet
 from jaxpriv.privacy.plan import Plan
 from jaxpriv.training import builders, combinators, inference, recipes
 from jaxpriv.training import mesh as mesh_lib
@@ -173,6 +175,25 @@ def several_moves():
   return [Phase("star", (), combinators.with_ema(method, 0.9))]
 
 
+def repaired():
+  """An attacker's U-Net, beside a recogniser of its own."""
+  config = tiny.embedded_autoencoder()
+  options = config.evaluation
+  options.recogniser.update(depths=(1,), width=4, features=8)
+  for phase in (options.phases.recogniser, options.phases.repair):
+    phase.update(optimizer="sgd", learning_rate=1e-2)
+  recogniser = readers.recogniser(
+    "recogniser",
+    options.recogniser,
+    options.head,
+    options.phases.recogniser,
+    tiny.PEOPLE,
+  )
+  model = RepairNet(widths=(8, 8), rounds=2)
+  network = repair.network("repair", model, options.phases.repair, recogniser)
+  return [recogniser, network]
+
+
 METHODS = {
   "poisoned_nopeek": decorrelated,
   **{name: functools.partial(of_config, name) for name in CONFIGS},
@@ -199,6 +220,7 @@ METHODS = {
   "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
   "masks": lambda: mask_desensitization.phases(tiny.mask_desensitization()),
   "own_masks": own_masks,
+  "repair": repaired,
 }
 
 
@@ -266,6 +288,11 @@ def results(name):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name.startswith("poisoned"):
     batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
+  if name == "repair":
+    for batch in batches:
+      keep = np.arange(side)[:, None] + np.zeros(side) < side // 2
+      batch["keep"] = np.stack([keep] * len(batch["image"]))
+      batch["released"] = batch["image"] * batch["keep"][..., None]
   for batch in batches[1:]:
     batch["padding"][[3, 9]] = True
   phases = METHODS[name]()

@@ -46,6 +46,7 @@ PRODUCTS = (IMAGE,)
 RANGES = {"components": COUNT, "widths": COUNT, "rounds": NATURAL}
 KNOWS = "photographs of others, and what is released of them"
 FITTED = 2000  # photographs from which the closed form is computed
+TUNED = 50  # photographs of others by which its noise is chosen
 BLOCK = 512  # images that are repaired at once
 MEAN = "mean image"
 PROTECTED = "protected"  # a caption
@@ -157,32 +158,42 @@ def _repairs(
   masked = "keep" in released.arrays
   name = "conditional Gaussian" if masked else "least squares"
   with progress.slow(f"Repairing {len(released):,} images in closed form"):
-    if masked:
-      faces = _faces(people, components)
-      repaired = lambda block: eigenfaces.repair(
-        faces, block["image"], block["keep"]
-      )
-    else:
-      repaired = _least_squares(target, people, components)
+    closed_form = _gaussian if masked else _least_squares
+    repaired = closed_form(target, people, components)
     images = _in_blocks(released, repaired)
   yield name, images
   if rounds:
     yield "U-Net", _by_network(target, people, widths, rounds)
 
 
-def _fitted(people: People) -> np.ndarray:
-  """Rows of the attackers' photographs for what is computed in closed form."""
-  count = len(people.known)
-  return np.linspace(0, count - 1, min(count, FITTED)).astype(int)
+def _some(people: People, held_out: bool, most: int) -> np.ndarray:
+  """Rows of attackers' photographs, of people who are held out or others."""
+  identities = people.known.identities
+  held = np.isin(identities, np.unique(identities)[:: embedding_map.HELD_OUT])
+  rows = np.flatnonzero(held == held_out)
+  chosen = np.linspace(0, len(rows) - 1, min(len(rows), most))
+  return rows[chosen.astype(int)]
 
 
 def _faces(people: People, components: int) -> Eigenfaces:
+  """The Gaussian model of photographs of all but those who are held out."""
+  rows = _some(people, False, FITTED)
   return people.once(
     ("eigenfaces", components),
-    lambda: eigenfaces.fit(
-      people.known.arrays["image"][_fitted(people)], components
-    ),
+    lambda: eigenfaces.fit(people.known.arrays["image"][rows], components),
   )
+
+
+def _gaussian(target: Target, people: People, components: int):
+  """The conditional mean, given the pixels that are kept."""
+  rows = _some(people, True, TUNED)
+  faces = eigenfaces.tuned(
+    _faces(people, components),
+    people.known.arrays["image"][rows],
+    people.image(target, people.known).arrays["keep"][rows],
+  )
+  logging.info("%s: noise of a pixel %.3g", target.name, faces.noise**0.5)
+  return lambda block: eigenfaces.repair(faces, block["image"], block["keep"])
 
 
 def _in_blocks(photographs: InMemory, repaired) -> np.ndarray:
@@ -196,7 +207,9 @@ def _in_blocks(photographs: InMemory, repaired) -> np.ndarray:
 
 def _least_squares(target: Target, people: People, components: int):
   """A linear map from released pixels to components of photographs."""
-  faces, rows = _faces(people, components), _fitted(people)
+  faces = _faces(people, components)
+  count = len(people.known)
+  rows = np.linspace(0, count - 1, min(count, FITTED)).astype(int)
   known = people.known.take(rows)
   before = people.image(target, people.known).arrays["image"][rows]
   before = embedding_map.small(before)

@@ -10,13 +10,16 @@ Inpainting", CVPR 2020, do so with features).
 | layer, widths (32, 64, 128), at 224 px | output |
 |---|---|
 | image beside what is known | 224, 224, 4 |
-| gated conv | 224, 224, 32 |
-| gated conv /2, gated conv | 112, 112, 64 |
-| gated conv /2, gated conv | 56, 56, 128 |
-| gated convs, dilated | 56, 56, 128 |
-| up 2, beside the 64 above, gated conv | 112, 112, 64 |
-| up 2, beside the 32 above, gated conv | 224, 224, 32 |
-| conv, added to the image | 224, 224, 3 |
+| gated conv /2 | 112, 112, 32 |
+| gated conv /2, gated conv | 56, 56, 64 |
+| gated conv /2, gated conv | 28, 28, 128 |
+| gated convs, dilated | 28, 28, 128 |
+| up 2, beside the 64 above, gated conv | 56, 56, 64 |
+| up 2, beside the 32 above, gated conv | 112, 112, 32 |
+| conv, rearranged, added to the image | 224, 224, 3 |
+
+No layer works at full size, which takes a quarter of the time: pixels that are
+seen are copied.
 """
 
 import flax.linen as nn
@@ -124,7 +127,7 @@ class _UNet(nn.Module):
       features, stride, dilation, self.norm, self.dtype
     )
     x = jnp.concatenate([images, known], axis=-1).astype(self.dtype)
-    x = gated(self.widths[0])(x, train)
+    x = gated(self.widths[0], stride=2)(x, train)
     finer = []
     for width in self.widths[1:]:
       finer.append(x)
@@ -136,8 +139,9 @@ class _UNet(nn.Module):
       height, width = same.shape[1:3]
       x = x.repeat(2, 1).repeat(2, 2)[:, :height, :width]
       x = gated(same.shape[-1])(jnp.concatenate([x, same], axis=-1), train)
-    change = layers.Conv(3, (3, 3), dtype=jnp.float32)(x.astype(jnp.float32))
-    return images + change
+    x = layers.Conv(12, (3, 3), dtype=jnp.float32)(x.astype(jnp.float32))
+    height, width = images.shape[1:3]
+    return images + layers.depth_to_space(x, 2)[:, :height, :width]
 
 
 def _grown(known: jax.Array, pixels: int) -> jax.Array:

@@ -23,6 +23,7 @@ import numpy as np
 COLUMNS = 4096  # pixels that are multiplied at once in float64
 ROUNDED = (1 / 255) ** 2 / 12  # variance that rounding to bytes adds
 FEWEST = 1e-6  # a variance, over the largest, that rounding does not make
+NOISE = (1, 3, 10, 30, 100, 300, 1000)  # times that of the fit
 JITTER = 1e-6  # what float32 leaves uncertain of a product of components
 MASKS = 8  # that are scored at once
 
@@ -111,8 +112,8 @@ def repair(
   Returns:
     float32 [N, H, W, C] in [0, 1]; kept pixels are those of `images`.
   """
-  axes = faces.axes.astype(np.float64)
-  whole = axes @ axes.T
+  axes = faces.axes
+  whole = axes.astype(np.float64) @ axes.T.astype(np.float64)
   images = _unit(images)
   by_mask: dict[bytes, list[int]] = {}
   keep = np.broadcast_to(keep, images.shape[:3])
@@ -123,16 +124,40 @@ def repair(
     mask = np.broadcast_to(keep[rows[0]][..., None], faces.mean.shape)
     seen = mask.reshape(-1)
     # Products of the fewer pixels; both together are those of all.
-    fewer = axes[:, seen] if 2 * seen.sum() < len(seen) else axes[:, ~seen]
+    few_seen = 2 * seen.sum() < len(seen)
+    fewer = axes[:, seen if few_seen else ~seen]
     inner = fewer @ fewer.T
-    inner = inner if 2 * seen.sum() < len(seen) else whole - inner
-    inner += np.diag(faces.noise / faces.variances.astype(np.float64))
+    inner = inner if few_seen else whole - inner
+    inner = inner + np.diag(faces.noise / faces.variances.astype(np.float64))
     centred = np.where(mask, images[rows] - faces.mean, 0)
-    centred = centred.reshape(len(rows), -1).astype(np.float64)
+    centred = centred.reshape(len(rows), -1)
     found = np.linalg.solve(inner, axes @ centred.T).T
     guess = np.clip(faces.images(found.astype(np.float32)), 0, 1)
     result[rows] = np.where(mask, images[rows], guess)
   return result
+
+
+def tuned(
+  faces: Eigenfaces, images: np.ndarray, keep: np.ndarray
+) -> Eigenfaces:
+  """The model with as much noise as repairs other people best.
+
+  People to whom it was not fitted differ from its components by more than those
+  to whom it was, and what is seen of them is believed too much.
+
+  Args:
+    faces: the model.
+    images: uint8 [N, H, W, C], of people to whom it was not fitted.
+    keep: bool [N, H, W] or [H, W], as in `repair`.
+  """
+  hidden = ~np.broadcast_to(keep, images.shape[:3])
+  noisier = [faces._replace(noise=times * faces.noise) for times in NOISE]
+
+  def error(model):
+    difference = repair(model, images, keep) - _unit(images)
+    return np.square(difference[hidden]).sum()
+
+  return min(noisier, key=error)
 
 
 @partial(jax.jit, static_argnames="together")

@@ -78,6 +78,30 @@ def test_hidden_pixels_come_back_where_a_few_numbers_make_a_face():
   np.testing.assert_allclose(all_of_it, images / 255, atol=1e-6)
 
 
+def test_noise_is_what_suits_people_who_are_held_out():
+  """Few photographs leave components that are of nobody else."""
+  rng = np.random.default_rng(8)
+  change = lambda x: x + rng.integers(-40, 40, x.shape)
+  noisy = lambda n, seed: np.clip(change(photographs(n, seed)), 0, 255)
+  faces = eigenfaces.fit(noisy(30, 9).astype(np.uint8), 29)
+  others = noisy(40, 10).astype(np.uint8)
+  keep = np.arange(SIDE)[:, None] < SIDE // 2 + np.zeros(SIDE, int)
+  got = eigenfaces.tuned(faces, others[:20], keep)
+  assert got.noise > 2 * faces.noise
+
+  def error(model):
+    guess = eigenfaces.repair(model, others[20:], keep)
+    return np.square(guess - others[20:] / 255).sum()
+
+  assert error(got) < 0.8 * error(faces)
+  # There is nothing to be chosen where the model is right.
+  drawn = FACES.images(rng.normal(size=(60, 8)) * np.sqrt(FACES.variances))
+  drawn += rng.normal(size=drawn.shape) * FACES.noise**0.5
+  drawn = drawn[((drawn >= 0) & (drawn <= 1)).all((1, 2, 3))]
+  assert len(drawn) > 10
+  assert eigenfaces.tuned(FACES, drawn, keep).noise < 9 * FACES.noise
+
+
 @pytest.mark.parametrize("count", [4, 150])
 def test_the_model_has_the_covariance_of_the_photographs(count):
   """With fewer and with more photographs than pixels."""
