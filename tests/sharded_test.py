@@ -218,7 +218,9 @@ METHODS = {
   "k_same_m": lambda: k_same_m.phases(tiny.baseline("k_same_m", k=2)),
   "k_same_net": lambda: k_same_net.phases(tiny.baseline("k_same_net", k=2)),
   "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
-  "masks": lambda: mask_desensitization.phases(tiny.mask_desensitization()),
+  "masks": lambda: mask_desensitization.phases(
+    tiny.mask_desensitization(plain=False)
+  ),
   "own_masks": own_masks,
   "repair": repaired,
 }
