@@ -193,6 +193,11 @@ def test_all_that_hyperparameters_allow_occurs():
   lengths = np.hypot(*np.moveaxis(end - start, -1, 0))[live]
   assert lengths.max() > 0.45 * SIDE and lengths.min() < 0.05 * SIDE
   assert width.max() > 0.28 * SIDE and width[live].min() < 0.06 * SIDE
+  # Strokes begin anywhere.
+  first = start[:, 0]
+  assert (first.min(0) < 0.1 * SIDE).all()
+  assert (first.max(0) > 0.9 * SIDE).all()
+  np.testing.assert_allclose(first.mean(0), (SIDE - 1) / 2, atol=0.15 * SIDE)
 
 
 def test_angles_alternate_and_half_of_strokes_are_mirrored():
@@ -356,6 +361,13 @@ def test_a_folder_of_pictures(pictures, side):
   other = masks.read_folder(pictures, side, white=KEPT)
   np.testing.assert_array_equal(other.keep, ~found.keep)
   np.testing.assert_array_equal(other.bucket, [-1, 4])
+
+
+def test_pixels_are_picked_and_not_mixed(tmp_path):
+  white = np.random.default_rng(0).random((16, 16)) < 0.5
+  picture(tmp_path / "noise.png", white)
+  keep = masks.read_picture(tmp_path / "noise.png", 8, white=KEPT)
+  np.testing.assert_array_equal(keep, white[1::2, 1::2])
 
 
 def test_a_ratio_at_the_end_of_a_bucket_is_in_it(tmp_path):

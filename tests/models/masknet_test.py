@@ -266,6 +266,22 @@ def test_averages_of_one_template_become_its_statistics():
   np.testing.assert_allclose(evaluated, trained, atol=1e-4)
 
 
+def test_training_moves_the_averages_of_both_networks():
+  backbone = resnet.ResNet((1,), 4, 6, stem=(3, 1, True), block="basic")
+  model = Masknet(backbone, 1)
+  images, keep = photographs(), masks()
+  variables = varied(model, images, keep)
+  train = lambda v: model.apply(
+    v, images, keep, train=True, mutable=["batch_stats"]
+  )
+  moved = jax.jit(train)(variables)[1]["batch_stats"]
+  for part in ("backbone", "fsm"):
+    before = jax.tree.leaves(variables["batch_stats"][part])
+    after = jax.tree.leaves(moved[part])
+    assert len(before) == len(after) > 0
+    assert all(not np.allclose(a, b) for a, b in zip(before, after))
+
+
 def test_group_norm_weighs_each_mask_on_its_own():
   keep = masks()
   together = selected("resnet")(keep)
