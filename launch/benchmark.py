@@ -44,6 +44,7 @@ from jaxpriv.data import (
   tree,
 )
 from jaxpriv.data import pool as pool_lib
+from jaxpriv.data import strokes as strokes_lib
 from jaxpriv.data.array_record import ArrayRecordSource
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.procedural import ProceduralFaces, render
@@ -459,17 +460,17 @@ def benchmark_masks(
   keys = jax.random.split(jax.random.key(0), count)
   rows = []
   for number, vertices in ((1, 12), (6, 16)):
-    strokes = masks.Strokes(number, vertices, vertices)
+    strokes = strokes_lib.Strokes(number, vertices, vertices)
     room = number * vertices
     draw = jax.jit(
       jax.vmap(
-        lambda key, strokes=strokes, room=room: masks.free_form(
+        lambda key, strokes=strokes, room=room: strokes_lib.free_form(
           key, strokes, side, drawn=masks.HOLES, segments=room
         )
       )
     )
     walk = jax.vmap(
-      lambda key, strokes=strokes, room=room: masks.random_walk(
+      lambda key, strokes=strokes, room=room: strokes_lib.random_walk(
         key, strokes, side, room
       )
     )

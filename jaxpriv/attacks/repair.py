@@ -103,7 +103,7 @@ def _appearance(
   figures: Mapping[str, Mean],
   floors: Mapping[str, Mean] | None = None,
 ) -> Iterator[Finding]:
-  """What is seen of photographs; judged beside the floors, if there are any."""
+  """The likeness of images to photographs; judged if floors are given."""
   measured = {name: figures[name] for name in MEASURED if name in figures}
   logging.info(
     "%s, %s: %s",

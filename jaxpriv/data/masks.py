@@ -1,33 +1,18 @@
-"""Masks that hide a part of every image: drawn at random, read, and checked.
+"""Masks that hide a part of every image: read, measured and checked.
 
 There is one polarity: a mask says what to keep. It is bool [side, side], and 1
 is visible. Pictures of masks and strokes of a brush mean holes or kept pixels,
-as whoever brings them says: `HOLES` or `KEPT`.
-
-Random masks are the free-form strokes of Yu et al., "Free-Form Image Inpainting
-with Gated Convolution", ICCV 2019, among which Li et al., "On Mask-based Image
-Set Desensitization with Recognition Support", 2023, search. A stroke is a chain
-of segments drawn with a round brush: a pixel is on if and only if its distance
-to a segment is at most half the width. A mask is a function of its key, and all
-is done on the device: vmap over keys, hyper-parameters and ratios, in one jit.
-
-The pixels of a column that a segment covers are an interval, so a column is
-drawn as bits, 32 pixels in a word, and only the finished mask as pixels
-(`launch.benchmark masks`).
+as whoever brings them says: `HOLES` or `KEPT`. Random masks are `data.strokes`.
 """
 
-import io
-import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
-from jax.typing import ArrayLike
 from PIL import Image
 
 from jaxpriv import files
@@ -49,50 +34,6 @@ BUCKETS = (
   (0.5, 0.6),
 )
 
-_THINNEST = 10 / 224  # of brushes, as in most programs that draw such masks
-_WORD = 32
-_FULL = np.uint32(2**_WORD - 1)
-
-
-class Strokes(NamedTuple):
-  """Hyper-parameters of random masks; each a number or an array, traced or not.
-
-  Lengths are shares of the side, so that masks of all sizes look alike. With
-  the defaults strokes cover .75 of a mask on average, with a standard deviation
-  of .09; the mask that Li et al. found hides .76.
-
-  Attributes:
-    number: strokes of a mask.
-    min_vertex: the fewest segments of a stroke, at least 1.
-    max_vertex: the most.
-    max_length: of a segment.
-    max_width: of the brush, which changes from segment to segment; the least
-      is 10 / 224, or this if it is smaller.
-    max_angle: radians from the vertical; every second segment turns the other
-      way.
-  """
-
-  number: ArrayLike = 6
-  min_vertex: ArrayLike = 8
-  max_vertex: ArrayLike = 16
-  max_length: ArrayLike = 80 / 224
-  max_width: ArrayLike = 60 / 224
-  max_angle: ArrayLike = 2 * math.pi
-
-
-class Segments(NamedTuple):
-  """What a brush draws, in pixels; (0, 0) is the centre of the first pixel.
-
-  Attributes:
-    start: [S, 2], x and y.
-    end: [S, 2].
-    width: [S]; a segment of no width, or a negative one, draws nothing.
-  """
-
-  start: jax.Array
-  end: jax.Array
-  width: jax.Array
-
 
 class Folder(NamedTuple):
   """Masks that were read.
@@ -112,294 +53,12 @@ class Folder(NamedTuple):
   left_out: Mapping[str, str]
 
 
-def free_form(
-  key: jax.Array,
-  strokes: Strokes = Strokes(),
-  side: int = 224,
-  *,
-  drawn: str,
-  segments: int = 96,
-) -> jax.Array:
-  """A random mask.
-
-  Args:
-    key: of the mask.
-    strokes: hyper-parameters, [] each.
-    side: of the mask, in pixels.
-    drawn: what strokes are: `HOLES` or `KEPT`.
-    segments: room for as many: number * max_vertex must fit.
-
-  Returns:
-    bool [side, side], 1 is visible.
+def is_kept(drawn: str) -> bool:
+  """Whether strokes or white pixels are what stays visible.
 
   Raises:
-    SettingError: see `check_strokes`, unless hyper-parameters are traced.
+    SettingError: they are neither `HOLES` nor `KEPT`.
   """
-  kept = _is_kept(drawn)
-  pixels = draw(random_walk(key, strokes, side, segments), side)
-  return pixels if kept else ~pixels
-
-
-def with_ratio(
-  key: jax.Array,
-  hidden: ArrayLike,
-  strokes: Strokes = Strokes(),
-  side: int = 224,
-  *,
-  drawn: str,
-  segments: int = 96,
-  critical: jax.Array | None = None,
-) -> jax.Array:
-  """A random mask that hides a given share, by the width of its brush.
-
-  All widths are multiplied by one factor, which is found by bisection. The
-  ratio is met but for pixels that are reached at one and the same width: at 224
-  pixels within .001.
-
-  Args:
-    key: see `free_form`, as for strokes, side, drawn and segments.
-    hidden: wanted ratio [].
-    strokes: hyper-parameters.
-    side: of the mask.
-    drawn: what strokes are.
-    segments: room for as many.
-    critical: pixels that stay visible whatever is drawn, bool [side, side]; the
-      ratio is that of the combined mask. It can be no more than these leave.
-
-  Returns:
-    bool [side, side], 1 is visible.
-  """
-  kept = _is_kept(drawn)
-  walk = random_walk(key, strokes, side, segments)
-  if critical is None:
-    critical = jnp.zeros((side, side), bool)
-  always = _packed(critical)
-  everything = _packed(jnp.ones((side, side), bool))
-
-  def combined(scale):
-    """The visible pixels of a brush as bits."""
-    bits = draw_bits(walk._replace(width=walk.width * scale), side)
-    visible = bits if kept else ~bits & everything
-    return visible | always
-
-  def ratio(scale):
-    return 1 - jnp.bitwise_count(combined(scale)).sum() / side**2
-
-  def halved(_, between):
-    low, high = between
-    middle = (low + high) / 2
-    # A wider brush hides more, or less.
-    wider = (ratio(middle) > hidden) == kept
-    return jnp.where(wider, middle, low), jnp.where(wider, high, middle)
-
-  # The widest segment alone covers the mask at three times its side.
-  limit = 3 * side / walk.width.max()
-  ends = jax.lax.fori_loop(0, 18, halved, (jnp.zeros_like(limit), limit))
-  off = [jnp.abs(ratio(scale) - hidden) for scale in ends]
-  return _unpacked(combined(jnp.where(off[0] < off[1], *ends)))
-
-
-def irregular(
-  key: jax.Array, hidden: tuple[float, float], side: int, count: int
-) -> jax.Array:
-  """Random masks whose hidden ratios are in a range, such as a `BUCKETS` one.
-
-  They stand in for the masks of Liu et al.: holes of a few brush strokes, more
-  of them where more is hidden. Mask i is the same whatever their number.
-
-  Args:
-    key: of all.
-    hidden: each ratio is above the first and at most the second; evenly spread.
-    side: in pixels.
-    count: how many.
-
-  Returns:
-    bool [count, side, side], 1 is visible.
-
-  Raises:
-    DataError: the range is none, or too narrow for so few pixels.
-  """
-  low, high = hidden
-  if not 0 <= low < high <= 1:
-    raise DataError(
-      f"hidden ratios above {low} and up to {high} are no range: give two"
-      " numbers between 0 and 1, the smaller first."
-    )
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
-  keep = _irregular(keys, low, high, side)
-  ratios = _hidden(np.asarray(keep))
-  wrong = ~((low < ratios) & (ratios <= high))
-  if wrong.any():
-    raise DataError(
-      f"{wrong.sum()} of {count} masks of {side} px cannot be drawn with hidden"
-      f" ratios above {low} and up to {high}: choose a wider range or a larger"
-      " side."
-    )
-  return keep
-
-
-@jax.jit(static_argnames="side")
-def _irregular(keys, low, high, side):
-  def one(key):
-    place, lines = jax.random.split(key)
-    # Not at the ends of the range, which a pixel may cross.
-    ratio = low + (high - low) * jax.random.uniform(
-      place, minval=0.05, maxval=0.95
-    )
-    strokes = Strokes(1 + 10 * ratio, 4, 12)
-    return with_ratio(lines, ratio, strokes, side, drawn=HOLES, segments=132)
-
-  return jax.vmap(one)(keys)
-
-
-def check_strokes(strokes: Strokes, segments: int = 96) -> None:
-  """Refuses hyper-parameters that draw nothing, or more than there is room for.
-
-  Raises:
-    SettingError: the message names the hyper-parameter.
-  """
-  values = {
-    name: np.asarray(value, np.float64)
-    for name, value in strokes._asdict().items()
-  }
-  for name, value in values.items():
-    least = 1 if name in ("number", "min_vertex", "max_vertex") else 0
-    if not (np.isfinite(value) & (value >= least)).all():
-      raise SettingError(
-        f"strokes.{name} = {value}: give a number of at least {least}"
-      )
-  if (values["min_vertex"] > values["max_vertex"]).any():
-    raise SettingError(
-      f"strokes.min_vertex = {strokes.min_vertex} is above strokes.max_vertex ="
-      f" {strokes.max_vertex}: exchange them"
-    )
-  if not (values["max_width"] > 0).all():
-    raise SettingError("strokes.max_width = 0 draws nothing: give more")
-  most = int((values["number"] * values["max_vertex"]).max())
-  if most > segments:
-    raise SettingError(
-      f"strokes of up to {most} segments are longer than the {segments} that"
-      " there is room for: lower strokes.number or strokes.max_vertex, or raise"
-      " the room (segments)"
-    )
-
-
-def random_walk(
-  key: jax.Array, strokes: Strokes, side: int, segments: int
-) -> Segments:
-  """The segments of a mask's strokes; those not needed have the width -1.
-
-  A stroke begins anywhere, and its segments end within the mask. The direction
-  of segment i of a stroke is a random angle, or 2 pi less it if i is even. Half
-  of the strokes, at random, are mirrored left to right, and half top to bottom.
-
-  Raises:
-    SettingError: see `check_strokes`, unless hyper-parameters are traced.
-  """
-  if not any(isinstance(value, jax.core.Tracer) for value in strokes):
-    check_strokes(strokes, segments)
-  thinnest = jnp.minimum(_THINNEST, strokes.max_width)
-  vertices = jnp.asarray(strokes.max_vertex) - strokes.min_vertex + 1
-
-  def segment(state, random):
-    position, number, last, stroke, mirror = state
-    begins = number >= last
-    stroke = stroke + begins
-    number = jnp.where(begins, 0, number)
-    last = jnp.where(begins, strokes.min_vertex + random[0] * vertices, last)
-    last = jnp.maximum(jnp.floor(last), 1)
-    position = jnp.where(begins, random[1:3] * (side - 1), position)
-    mirror = jnp.where(begins, jnp.where(random[3:5] < 0.5, -1, 1), mirror)
-    angle = random[5] * strokes.max_angle
-    angle = jnp.where(number % 2 == 0, 2 * math.pi - angle, angle)
-    length = random[6] * strokes.max_length * side
-    step = length * mirror * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
-    end = jnp.clip(position + step, 0, side - 1)
-    width = thinnest + random[7] * (strokes.max_width - thinnest)
-    width = jnp.where(stroke <= jnp.floor(strokes.number), width * side, -1.0)
-    return (end, number + 1, last, stroke, mirror), (position, end, width)
-
-  first = (jnp.zeros(2), 0, 0.0, 0, jnp.ones(2))
-  randoms = jax.random.uniform(key, (segments, 8))
-  return Segments(*jax.lax.scan(segment, first, randoms)[1])
-
-
-def draw_bits(segments: Segments, side: int) -> jax.Array:
-  """Draws segments with a round brush.
-
-  Returns:
-    uint32 [ceil(side / 32), side]: pixel y of a column is bit y % 32 of word
-    y // 32, 1 if it is drawn.
-  """
-  # All of them first: XLA would work them out again for each word.
-  intervals = jax.vmap(lambda segment: _intervals(segment, side))(segments)
-  first = _WORD * jnp.arange(-(-side // _WORD))[:, None]
-
-  def draw(bits, interval):
-    low, high = interval
-    return bits | _ones(high - first) & ~_ones(low - first), None
-
-  blank = jnp.zeros((len(first), side), jnp.uint32)
-  return jax.lax.scan(draw, blank, intervals)[0]
-
-
-def draw(segments: Segments, side: int) -> jax.Array:
-  """As `draw_bits`, but pixels: bool [side, side]."""
-  return _unpacked(draw_bits(segments, side))
-
-
-def _intervals(segment, side):
-  """The pixels low <= y < high of each column that one segment covers, int16.
-
-  The highest point of column x is the least of y(t) - sqrt(r^2 - (x - x(t))^2)
-  along the segment (x(t), y(t)), 0 <= t <= 1: a convex function of t, so that
-  its least value on the whole line, cut to [0, 1], is the one looked for.
-  """
-  start, end, width = segment
-  column = jnp.arange(side, dtype=jnp.float32) - start[0]
-  across, down = end - start
-  radius = width / 2
-  length = jnp.maximum(jnp.hypot(across, down), 1e-6)
-  # A vertical segment is taken for one that leans a little: an end is highest.
-  slope = jnp.where(jnp.abs(across) < 1e-6, 1e-6, across)
-  lean = radius * down / length * jnp.sign(slope)
-
-  def edge(sign):
-    t = jnp.clip((column - sign * lean) / slope, 0, 1)
-    square = radius**2 - (column - t * across) ** 2
-    half = jnp.sqrt(jnp.maximum(square, 0))
-    return start[1] + t * down - sign * half, square
-
-  (top, square), (bottom, _) = edge(1), edge(-1)
-  covered = (square >= 0) & (width > 0)
-  low = jnp.where(covered, jnp.ceil(top), side)
-  high = jnp.where(covered, jnp.floor(bottom) + 1, 0)
-  return [jnp.clip(y, 0, side).astype(jnp.int16) for y in (low, high)]
-
-
-def _ones(count):
-  """Words whose lowest `count` bits are 1: none below 0, all above 31."""
-  count = jnp.clip(count, 0, _WORD).astype(jnp.uint32)
-  some = jnp.left_shift(np.uint32(1), count) - 1
-  return jnp.where(count < _WORD, some, _FULL)
-
-
-def _packed(pixels):
-  """bool [S, S] -> uint32 [ceil(S / 32), S]."""
-  side = pixels.shape[1]
-  pixels = jnp.pad(pixels, ((0, -side % _WORD), (0, 0)))
-  words = pixels.reshape(-1, _WORD, side).astype(jnp.uint32)
-  bit = jnp.arange(_WORD, dtype=jnp.uint32)[:, None]
-  return jnp.left_shift(words, bit).sum(1, dtype=jnp.uint32)
-
-
-def _unpacked(bits):
-  row = np.arange(bits.shape[1])
-  bit = np.uint32(1) << (row % _WORD).astype(np.uint32)
-  return (bits[row // _WORD] & bit[:, None]) != 0
-
-
-def _is_kept(drawn: str) -> bool:
   if drawn not in (HOLES, KEPT):
     raise SettingError(f"{drawn!r} is neither {HOLES!r} nor {KEPT!r}")
   return drawn == KEPT
@@ -413,14 +72,6 @@ def hidden_ratio(keep: jax.Array) -> jax.Array:
 def _hidden(keep: np.ndarray) -> np.ndarray:
   """As `hidden_ratio`, float64: exact where a ratio is the end of a bucket."""
   return np.logical_not(keep).mean((-2, -1))
-
-
-def combine(keep: jax.Array, critical: jax.Array) -> jax.Array:
-  """The mask that shows critical pixels too: equation (5) of Li et al.
-
-  A sum would show a pixel that both keep twice as bright.
-  """
-  return jnp.maximum(keep, critical)
 
 
 def buckets_of(hidden: np.ndarray) -> np.ndarray:
@@ -487,7 +138,7 @@ def read_picture(
       " as the images are."
     )
   resized = picture.resize((side, side), Image.Resampling.NEAREST)
-  keep = (np.asarray(resized) > 127) == _is_kept(white)
+  keep = (np.asarray(resized) > 127) == is_kept(white)
   check_mask(keep, side, name)
   return keep
 
@@ -525,46 +176,3 @@ def read_folder(path: str | os.PathLike, side: int, *, white: str) -> Folder:
   hidden = _hidden(keep)
   names = tuple(found.photographs)
   return Folder(keep, names, hidden, buckets_of(hidden), found.others)
-
-
-def save(
-  path: epath.PathLike, keep: np.ndarray, made: Mapping[str, Any]
-) -> None:
-  """Writes one mask, and beside it a PNG to look at, white where visible.
-
-  Args:
-    path: ends in .npz.
-    keep: bool [side, side].
-    made: all that it takes to make it again: names -> numbers, strings or
-      arrays of them, such as the `jax.random.key_data` of its key, and the
-      fields of `Strokes`.
-  """
-  keep = np.asarray(keep, bool)
-  place = epath.Path(path)
-  buffer = io.BytesIO()
-  arrays = {f"made/{name}": np.asarray(value) for name, value in made.items()}
-  np.savez(buffer, keep=keep, **arrays)  # type: ignore[arg-type]
-  files.atomic_write(place, buffer.getvalue())
-  pixels = np.repeat(keep[..., None], 3, -1).astype(np.uint8) * 255
-  files.atomic_write(place.with_suffix(".png"), images.encode(pixels, "png"))
-
-
-def load(
-  path: epath.PathLike, side: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-  """Reads what `save` wrote: the mask and how it was made.
-
-  Raises:
-    DamagedError: it is no such file.
-    DataError: `check_mask` refuses the mask.
-    FileNotFoundError: there is no such file.
-  """
-  arrays = dict(files.read_npz(path))
-  keep = arrays.pop("keep", None)
-  if keep is None:
-    raise files.DamagedError(
-      f"{path} holds no mask: give a file that was saved as one"
-    )
-  check_mask(keep, side, str(path))
-  made = {name.removeprefix("made/"): value for name, value in arrays.items()}
-  return keep, made

@@ -145,6 +145,6 @@ class _UNet(nn.Module):
 
 
 def _grown(known: jax.Array, pixels: int) -> jax.Array:
-  """What is known [B, H, W, 1], in {0, 1}, and all within some pixels of it."""
+  """Widens the known area, [B, H, W, 1] in {0, 1}, by some pixels."""
   side = 2 * pixels + 1
   return jax.lax.stop_gradient(nn.max_pool(known, (side, side), padding="SAME"))

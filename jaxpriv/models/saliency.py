@@ -57,7 +57,7 @@ _LAYERS = ("conv_general_dilated", "dot_general")
 _SUMS = ("add", "add_any", "cumsum", "reduce_sum", "reduce_window_sum")
 _ROUNDING = ("convert_element_type", "copy", "copy_p", "reduce_precision")
 _AFFINE = ("add", "add_any", "div", "mul", "neg", "sub", *_ROUNDING)
-# Of one value that depends on the image, and monotone in it.
+# These are monotone in the one operand that depends on the image.
 _ELEMENTWISE = ("clamp", "logistic", "max", "min", *_AFFINE)
 _ROUTING = (
   "broadcast_in_dim",
@@ -107,7 +107,7 @@ class _Value:
   users: list["_Step"] = dataclasses.field(default_factory=list)
 
   def excitation(self) -> jax.Array:
-    """What it excites the next layer with, float32, not negative."""
+    """Returns the activation that excites the next layer, float32, >= 0."""
     value = _float32(self.value)
     if self.ends:
       value = value - _float32(jnp.minimum(*self.ends))
@@ -318,7 +318,7 @@ def _walk(steps, logits, top, end, norm, contrast) -> jax.Array:
 
 
 def _shares(step: _Step, arriving: list, sign) -> list[jax.Array]:
-  """What of the signal on its results a step sends to its dependent operands.
+  """Shares the signal on a step's results among its dependent operands.
 
   Args:
     step: the step.

@@ -240,7 +240,7 @@ def client_update(
   batches: Tree,
   key: jax.Array,
 ) -> tuple[Tree, dict[str, Tree], Metrics]:
-  """What one client does in a round.
+  """Trains one client for the local steps of a round.
 
   Args:
     step: of a supervised method.

@@ -1,4 +1,4 @@
-"""What is hidden, or scrambled, is made visible where photographs allow it."""
+"""Repairs show hidden or scrambled pixels where photographs allow it."""
 
 import flax.linen as nn
 import jax

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxpriv.data import masks
+from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import mask_desensitization
 from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Trained
 from tests import tiny
 
@@ -260,3 +263,34 @@ def test_a_share_that_hides_nothing_or_all_is_refused():
   config.model.per_image = 1.0
   with pytest.raises(SettingError, match="per_image = 1.0: the share"):
     mask_desensitization.phases(config)
+
+
+def test_a_mask_of_ones_own_takes_the_place_of_the_search(tmp_path):
+  keep = np.random.default_rng(0).random((SIDE, SIDE)) < 0.3
+  path = tmp_path / "mask.png"
+  Image.fromarray(keep).save(path)
+  config = tiny.mask_desensitization(mask=str(path), plain=False)
+  mask_desensitization.check(config, None, lambda name: None)
+  first, mask, masknet = mask_desensitization.phases(config)
+  assert [first.name, mask.name, masknet.name] == [
+    *("recogniser", "mask", "masknet"),
+  ]
+  state = mask.method.init(jax.random.key(0), batch(), {})
+  step = jax.jit(mask.method.step)
+  state, metrics = step(state, {}, batch(), jax.random.key(0))
+  np.testing.assert_array_equal(state["keep"], keep)
+  assert metrics["hidden"] == pytest.approx(1 - keep.mean(), abs=1e-6)
+  released = masknet.method.outputs.keep({}, {"mask": state}, batch())
+  np.testing.assert_array_equal(released, np.broadcast_to(keep, (6, 32, 32)))
+  # Nobody else has the file, and the model is built without it.
+  public = mechanism.public_config(config)
+  assert public["model"]["mask"] == ""
+
+
+@pytest.mark.parametrize("value, what", [(0, "every"), (255, "no pixel")])
+def test_a_mask_that_does_nothing_or_too_much_is_refused(tmp_path, value, what):
+  path = tmp_path / "mask.png"
+  Image.new("L", (8, 8), value).save(path)
+  config = tiny.mask_desensitization(mask=str(path))
+  with pytest.raises(DataError, match=f"mask.png hides {what}"):
+    mask_desensitization.check(config, None, lambda name: None)

@@ -86,7 +86,7 @@ def test_a_round_goes_on_from_the_one_before(monkeypatch):
 
 
 def test_it_learns_to_fill_a_hole():
-  """Of images of one colour each, which the rim of the hole tells."""
+  """Images have one colour each, which the rim of the hole tells."""
   rng = np.random.default_rng(0)
   model = RepairNet(**SMALL)
   colours = rng.random((32, 1, 1, 3)).astype(np.float32)

@@ -315,7 +315,7 @@ def test_our_networks(name):
   result = np.asarray(run(x))
   assert result.shape == x.shape and result.dtype == np.float32
   assert result.min() >= 0
-  # What is missing ended at units that statistics or biases alone made active.
+  # The missing signal ended at units that only statistics or biases excite.
   loss = dict(group=0.1, iresnet=0.1).get(name, 1e-5)
   assert 1 - loss <= result.sum() <= 1 + 1e-5
 

@@ -65,7 +65,7 @@ def test_no_sum_overflows(value, clients):
 
 
 def chi_square(words):
-  """Of the bytes of words, which has 255 degrees of freedom."""
+  """Chi-square of the bytes of words; it has 255 degrees of freedom."""
   counts = np.bincount(np.asarray(words).view(np.uint8), minlength=256)
   return ((counts - counts.mean()) ** 2 / counts.mean()).sum()
 

@@ -153,7 +153,7 @@ def test_eight_devices_equal_one(mesh):
 
 
 def gradient(w, images):
-  """Of the mean squared error of the linear toy, by hand in float64."""
+  """The gradient of the linear toy's mean squared error, by hand in float64."""
   x = np.float64(images).reshape(len(images), -1)
   x = np.concatenate([x, np.ones((len(x), 1))], 1)
   target = np.float64(images).mean((1, 2, 3))

@@ -26,6 +26,7 @@ Further decisions, as the text leaves them open or its tables speak against it:
   of the masknet's (Pearson -.24).
 * Losses are divided by the logarithm of the number of people, so that gamma
   does not depend on it.
+* `config.model.mask` is a picture of a mask in place of the search.
 * With `config.model.per_image` every photograph has its own mask, of the pixels
   that matter most for recognising it: the paper's future work.
 """
@@ -35,10 +36,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from jaxpriv.data import masks
+from jaxpriv import files
+from jaxpriv.data import masks, strokes
 from jaxpriv.data.dataset import Data
 from jaxpriv.errors import SettingError
 from jaxpriv.methods.mask_desensitization import search, template
@@ -54,6 +57,7 @@ RECOGNISER, AWARE, TEMPLATE, SEARCH, MASK, PLAIN, MASKNET = (
   *("recogniser", "aware", "template", "search", "mask", "plain", "masknet"),
 )
 
+SECRETS = ("model.mask",)  # a path of here
 UTILITIES = ("aware", "clean", "verification")
 LIMITS = (
   "Whoever has the masknet tells people by their masked photographs: that is"
@@ -66,7 +70,7 @@ MADE_WITH = {
   AWARE: ("model.backbone", "model.head", "model.search.hidden", *_IMAGES),
   TEMPLATE: ("model.template.contrast", *_IMAGES),
   SEARCH: ("model.search", "model.template", *_IMAGES),
-  MASK: ("model.search", "model.template", *_IMAGES),
+  MASK: ("model.mask", "model.search", "model.template", *_IMAGES),
   PLAIN: ("model.backbone", "model.head", "model.per_image", *_IMAGES),
   MASKNET: ("model", *_IMAGES),
 }
@@ -76,7 +80,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   """Checks the search, and phases that are taken over untrained.
 
   Raises:
-    DataError: phases were made with other settings.
+    DataError: phases were made with other settings, or the mask is none.
     SettingError: the search cannot be run so.
   """
   del data
@@ -86,6 +90,8 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
       f"config.model.search.at_once = {options.at_once} candidates cannot be"
       f" shared out among {jax.device_count()} devices: take a multiple"
     )
+  if config.model.mask:
+    read_mask(config)
   transfer.check_copied(config, MADE_WITH, load)
 
 
@@ -100,8 +106,21 @@ def phases(config: ConfigDict) -> list[Phase]:
   """
   _check_settings(config)
   parts = _Parts(config)
-  options, model = config.phases, config.model
+  model = config.model
   listed = [parts.recognition(RECOGNISER)]
+  if model.mask:
+    listed.append(Phase(MASK, (), _given(config)))
+  else:
+    listed += _found(config, parts)
+  if model.plain:
+    listed.append(parts.masked_recognition(PLAIN))
+  listed.append(parts.masked_recognition(MASKNET))
+  return listed
+
+
+def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
+  """The phases by which a mask is found."""
+  options, model, listed = config.phases, config.model, []
   if model.search.utility != "clean":
     listed.append(parts.recognition(AWARE, transform=parts.random_masks))
   listed.append(
@@ -127,9 +146,6 @@ def phases(config: ConfigDict) -> list[Phase]:
     )
   )
   listed.append(Phase(MASK, (SEARCH,), _mask()))
-  if model.plain:
-    listed.append(parts.masked_recognition(PLAIN))
-  listed.append(parts.masked_recognition(MASKNET))
   return listed
 
 
@@ -162,9 +178,9 @@ def _check_settings(config: ConfigDict) -> None:
     )
   for end in (0, 1):
     try:
-      masks.check_strokes(
-        masks.Strokes(
-          *(options.strokes[f][end] for f in masks.Strokes._fields)
+      strokes.check_strokes(
+        strokes.Strokes(
+          *(options.strokes[f][end] for f in strokes.Strokes._fields)
         ),
         options.segments,
       )
@@ -199,6 +215,31 @@ def _mask() -> Method:
     del batch, key
     found = {name: frozen[SEARCH][name] for name in state}
     return found, {"hidden": masks.hidden_ratio(found["keep"])}
+
+  return Method(init, step)
+
+
+def read_mask(config: ConfigDict) -> np.ndarray:
+  """The mask that config.model.mask names: bool [S, S], white is visible.
+
+  Raises:
+    DataError: it is no picture of a mask, or hides all or nothing.
+  """
+  path = files.expanded(config.model.mask)
+  return masks.read_picture(path, config.data.image_size, white=masks.KEPT)
+
+
+def _given(config: ConfigDict) -> Method:
+  """The mask of a picture, which is read when the phase is trained."""
+
+  def init(key, batch, frozen):
+    del key, frozen
+    return {"keep": jnp.zeros(batch["image"].shape[1:3], bool)}
+
+  def step(state, frozen, batch, key):
+    del state, frozen, batch, key
+    keep = jnp.asarray(read_mask(config))
+    return {"keep": keep}, {"hidden": masks.hidden_ratio(keep)}
 
   return Method(init, step)
 
@@ -318,7 +359,7 @@ class _Parts:
       return (image, keep if per_image else keep[0]) if gated else (image,)
 
     def embed(apply, batch, frozen):
-      # Of released images, which come with their masks, and of photographs.
+      # Released images come with their masks; photographs have none.
       images = batch["image"]
       keep = batch.get("keep", jnp.ones(images.shape[:3], bool))
       read = (images, keep) if gated else (images,)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxpriv.data import masks
-from jaxpriv.data.masks import Strokes
+from jaxpriv.data.strokes import Strokes, with_ratio
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs, Phase, State
 
@@ -45,7 +45,7 @@ def phase(
     name: of the phase.
     needs: phases whose states the functions read.
     options: at_once, gamma, hidden (least and most), strokes (the range of each
-      field of `masks.Strokes`), drawn and segments; see `candidate`.
+      field of `Strokes`), drawn and segments; see `candidate`.
     steps: of the phase, so that steps * at_once candidates are scored.
     seed: of the candidates.
     template: frozen -> bool [S, S], always visible.
@@ -153,7 +153,7 @@ def candidate(
     number: of the candidate.
     critical: bool [S, S], always visible.
     options: of the search: hidden, the least and the most ratio; strokes, field
-      of `masks.Strokes` -> its least and most; drawn, what strokes are, and
+      of `Strokes` -> its least and most; drawn, what strokes are, and
       segments, for how many there is room. Ratios and strokes are drawn evenly
       between these; a ratio that the critical pixels do not leave is met as
       nearly as can be.
@@ -169,7 +169,7 @@ def candidate(
   }
   values["max_vertex"] = jnp.maximum(values["min_vertex"], values["max_vertex"])
   least, most = options["hidden"]
-  return masks.with_ratio(
+  return with_ratio(
     strokes,
     jax.random.uniform(ratio, minval=least, maxval=most),
     Strokes(**values),
