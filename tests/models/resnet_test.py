@@ -76,17 +76,23 @@ def statistics_of(variables):
   return {"params": params, "batch_stats": stats}
 
 
-@pytest.mark.parametrize("stride,channels", [(1, 8), (2, 8), (1, 4)])
-def test_a_block_is_that_of_the_paper(stride, channels):
-  """Three convolutions added to the input, or to its projection."""
-  block = resnet.Bottleneck(8, stride)
-  images = jax.random.normal(jax.random.key(0), (2, 4, 4, channels))
+def drawn(block, images):
+  """Variables of a block, and the kernels of its convolutions in order."""
   variables = statistics_of(block.init(jax.random.key(1), images, train=False))
   kernels = [
     np.asarray(p["kernel"], np.float64)
     for name, p in sorted(variables["params"].items())
     if name.startswith("Conv")
   ]
+  return variables, kernels
+
+
+@pytest.mark.parametrize("stride,channels", [(1, 8), (2, 8), (1, 4)])
+def test_a_block_is_that_of_the_paper(stride, channels):
+  """Three convolutions added to the input, or to its projection."""
+  block = resnet.Bottleneck(8, stride)
+  images = jax.random.normal(jax.random.key(0), (2, 4, 4, channels))
+  variables, kernels = drawn(block, images)
   x = np.asarray(images, np.float64)
   y = np.maximum(normed(convolved(x, kernels[0]), 1.5), 0)
   y = np.maximum(normed(convolved(y, kernels[1], stride), 1.5), 0)
@@ -103,12 +109,7 @@ def test_a_basic_block_is_that_of_the_paper(stride, channels):
   """Two convolutions added to the input, or to its projection."""
   block = resnet.Basic(8, stride)
   images = jax.random.normal(jax.random.key(0), (2, 4, 4, channels))
-  variables = statistics_of(block.init(jax.random.key(1), images, train=False))
-  kernels = [
-    np.asarray(p["kernel"], np.float64)
-    for name, p in sorted(variables["params"].items())
-    if name.startswith("Conv")
-  ]
+  variables, kernels = drawn(block, images)
   assert [k.shape[0] for k in kernels[:2]] == [3, 3]
   x = np.asarray(images, np.float64)
   y = np.maximum(normed(convolved(x, kernels[0], stride), 1.5), 0)
