@@ -64,6 +64,7 @@ def _model() -> ConfigDict:
       layer=3,  # the FSM is behind this stage of the backbone; 0: there is none
       plain=True,  # train the masknet without its FSM beside it
       mask="",  # a picture of a mask, white is visible, in place of the search
+      clear=0.0,  # share that the masknet sees whole while it learns
       per_image=0.0,  # share that a mask of each photograph's own hides; 0: one
       fill=0.0,  # what hidden pixels are, in [0, 1]
       template=dict(
@@ -72,7 +73,12 @@ def _model() -> ConfigDict:
       ),
       search=dict(
         utility="aware",  # or clean, the paper's, or verification
-        gamma=1.0,  # weight of the hidden ratio; the loss of guessing is 1
+        # hidden, the ratio; or what an attacker who repairs gets wrong: error,
+        # of pixels, or identity, of who it is.
+        privacy="hidden",
+        components=64,  # of that attacker's model of photographs
+        gamma=1.0,  # weight of privacy; the loss of guessing is 1
+        photographs=64,  # on which candidates are scored
         at_once=64,  # candidates of a step
         hidden=(0.7, 0.85),  # the least and the most that candidates hide
         drawn="kept",  # strokes are what stays visible; or holes
@@ -103,6 +109,7 @@ def _demo(config: ConfigDict) -> None:
   config.phases.recogniser = phase(900)
   config.phases.aware = phase(900)
   config.phases.template = common.phase(16, 64, augment=False)
+  config.phases.eigenfaces = common.phase(1, 1024, augment=False)
   config.phases.search = common.phase(64, 64, augment=False)
   config.phases.mask = common.phase(1, 64, augment=False)
   config.phases.plain = phase(900)
@@ -119,6 +126,7 @@ def _large(config: ConfigDict, batch_size: int, **options) -> None:
       batch_size=batch_size, optimizer="sgd", **options
     )
   config.phases.template = common.phase(16, 64, augment=False)
+  config.phases.eigenfaces = common.phase(1, 1024, augment=False)
   config.phases.search = common.phase(64, 64, augment=False)
   config.phases.mask = common.phase(1, 64, augment=False)
 

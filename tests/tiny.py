@@ -47,7 +47,7 @@ def mask_desensitization(argument="demo", **model):
     config.data.num_people = PEOPLE
     config.model.backbone.update(depths=(1, 1), width=8, features=16)
     config.model.layer = 2
-    config.model.search.update(at_once=8)
+    config.model.search.update(at_once=8, photographs=8, components=4)
     config.model.update(model)
     for options in config.phases.values():
       options.update(

@@ -14,7 +14,7 @@ trained: it is the least that anybody can see who has photographs of others.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ ROUNDED = (1 / 255) ** 2 / 12  # variance that rounding to bytes adds
 FEWEST = 1e-6  # a variance, over the largest, that rounding does not make
 NOISE = (1, 3, 10, 30, 100, 300, 1000)  # times that of the fit
 JITTER = 1e-6  # what float32 leaves uncertain of a product of components
-MASKS = 8  # that are scored at once
 
 
 class Eigenfaces(NamedTuple):
@@ -38,10 +37,10 @@ class Eigenfaces(NamedTuple):
     noise: variance of every pixel beside them.
   """
 
-  mean: np.ndarray
-  components: np.ndarray
-  variances: np.ndarray
-  noise: float
+  mean: Any
+  components: Any
+  variances: Any
+  noise: Any
 
   @property
   def axes(self) -> np.ndarray:
@@ -160,44 +159,65 @@ def tuned(
   return min(noisier, key=error)
 
 
-@partial(jax.jit, static_argnames="together")
-def hidden_psnr(
-  faces: Eigenfaces,
-  images: jax.Array,
-  keeps: jax.Array,
-  together: int = MASKS,
-) -> jax.Array:
-  """PSNR in dB of what `repair` makes of the pixels that a mask hides.
+def fitted(images: jax.Array, known: jax.Array, components: int) -> Eigenfaces:
+  """The model of a batch, in float32 and under jit.
 
-  For the comparison of many masks: what an attacker would see behind each.
+  Every fourth photograph is held out: the noise is what the components leave of
+  these, as it is larger for people to whom they were not fitted.
 
   Args:
-    faces: the model; some 64 components are enough to compare, and fast.
+    images: float32 [N, H, W, C] in [0, 1], at least four.
+    known: bool [N], False for rows that are none.
+    components: how many; of fewer photographs the last ones are zero.
+  """
+  flat = images.reshape(len(images), -1)
+  held = known & (jnp.arange(len(images)) % 4 == 3)
+  used = (known & ~held).astype(jnp.float32)
+  mean = used @ flat / jnp.maximum(used.sum(), 1)
+  centred = (flat - mean) * used[:, None]
+  dot = partial(jnp.matmul, precision="highest")
+  values, vectors = jnp.linalg.eigh(dot(centred, centred.T))
+  values, vectors = (x[..., ::-1][..., :components] for x in (values, vectors))
+  # Small components are orthogonal to large ones only after another pass.
+  axes = jnp.linalg.qr(dot(centred.T, vectors))[0].T
+  kept = values > FEWEST * jnp.maximum(values[0], 1e-9)
+  axes = jnp.where(kept[:, None], axes, 0)
+  others = (flat - mean) * held[:, None]
+  rest = jnp.square(others).sum() - jnp.square(dot(others, axes.T)).sum()
+  free = flat.shape[1] - kept.sum()
+  noise = rest / jnp.maximum(held.sum() * free, 1)
+  noise = jnp.maximum(noise, ROUNDED)
+  variances = values / jnp.maximum(used.sum(), 1) - noise
+  return Eigenfaces(
+    mean.reshape(images.shape[1:]),
+    axes.reshape(-1, *images.shape[1:]),
+    jnp.maximum(variances, ROUNDED),
+    noise,
+  )
+
+
+def repaired(
+  faces: Eigenfaces, images: jax.Array, keep: jax.Array
+) -> jax.Array:
+  """What `repair` gives for one mask, under jit and vmap over masks.
+
+  Args:
+    faces: the model; some 64 components are enough to compare masks.
     images: float32 [N, H, W, C] in [0, 1].
-    keeps: bool [M, H, W], the masks.
-    together: masks that are scored at once, in memory of the components each.
+    keep: bool [H, W].
 
   Returns:
-    [M, N]; inf where a mask hides nothing.
+    float32 [N, H, W, C].
   """
   axes = jnp.asarray(faces.components)
   dot = partial(jnp.einsum, precision="highest")
-  centred = images - faces.mean
+  mask = keep[..., None].astype(jnp.float32)
   prior = jnp.diag(faces.noise / jnp.asarray(faces.variances) + JITTER)
-
-  def score(keep):
-    mask = keep[..., None].astype(jnp.float32)
-    seen = axes * mask
-    inner = dot("khwc,lhwc->kl", seen, axes) + prior
-    found = jax.scipy.linalg.solve(
-      inner, dot("khwc,nhwc->kn", seen, centred), assume_a="pos"
-    )
-    guess = dot("khwc,kn->nhwc", axes, found) + faces.mean
-    error = jnp.square(jnp.clip(guess, 0, 1) - images) * (1 - mask)
-    hidden = jnp.sum(1 - mask) * images.shape[-1]
-    return -10 * jnp.log10(error.sum((1, 2, 3)) / jnp.maximum(hidden, 1))
-
-  return jax.lax.map(score, keeps, batch_size=together)
+  inner = dot("khwc,lhwc->kl", axes * mask, axes) + prior
+  seen = dot("khwc,nhwc->kn", axes * mask, images - faces.mean)
+  found = jax.scipy.linalg.solve(inner, seen, assume_a="pos")
+  guess = dot("khwc,kn->nhwc", axes, found) + faces.mean
+  return jnp.where(mask > 0, images, jnp.clip(guess, 0, 1))
 
 
 def _unit(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,9 @@ from jaxpriv.data import masks
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import mask_desensitization
-from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.methods.mask_desensitization import attacker, search, template
+from jaxpriv.privacy import eigenfaces
+from jaxpriv.privacy.eigenfaces import Eigenfaces
 from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Trained
 from tests import tiny
@@ -107,6 +109,136 @@ def test_every_image_is_under_every_mask():
   eye = np.eye(SIDE, dtype=bool)
   np.testing.assert_array_equal(shown[:6, eye], images[:, eye])
   assert (shown[:6, ~eye] == 0.25).all()
+
+
+def test_people_who_are_twice_in_a_batch_come_first():
+  rows = batch(rows=12)
+  identity = np.array([4, 7, 4, 1, 9, 7, 7, 2, 2, 5, 1, 3])
+  rows["identity"] = jnp.asarray(identity)
+  rows["padding"] = rows["padding"].at[8].set(True).at[3].set(True)
+  got = search._photographs(rows, 6, paired=True)
+  np.testing.assert_array_equal(got["identity"], [4, 4, 7, 7, 7, 1])
+  assert not got["known"][5] and got["known"][:5].all()
+  np.testing.assert_array_equal(
+    got["image"][:5], rows["image"][np.array([0, 2, 1, 5, 6])]
+  )
+  plain = search._photographs(rows, 4, paired=False)
+  np.testing.assert_array_equal(plain["identity"], identity[:4])
+  assert plain["known"].tolist() == [True, True, True, False]
+
+
+def test_the_front_are_those_whom_nobody_dominates():
+  rng = np.random.default_rng(3)
+  losses, privacies = rng.integers(0, 9, (2, 40)).astype(np.float32)
+  got = np.asarray(search.front(losses, privacies))
+  for i in range(40):
+    beaten = any(
+      losses[j] <= losses[i]
+      and privacies[j] >= privacies[i]
+      and (losses[j], privacies[j]) != (losses[i], privacies[i])
+      for j in range(40)
+    )
+    assert got[i] == (not beaten)
+  assert 0 < got.sum() < 40
+
+
+def test_the_chart_shows_candidates_their_front_and_the_best():
+  state, *_ = searched(steps=2)
+  chart = np.asarray(search.candidates(state, 8))
+  assert chart.shape == (SIDE, SIDE, 3)
+  red = (chart == np.float32([0.9, 0.1, 0.1])).all(2)
+  blue = (chart == np.float32([0.1, 0.3, 1.0])).all(2)
+  assert 4 <= red.sum() <= 9 and (chart == 1).all(2).mean() > 0.9
+  # The least loss is lowest, and the most privacy furthest right.
+  row, column = (int(axis.mean().round()) for axis in np.nonzero(red))
+  losses, privacies = (
+    np.asarray(state["losses"]),
+    np.asarray(state["privacies"]),
+  )
+  best = int(state["number"])
+  up = (losses[best] - losses.min()) / np.ptp(losses)
+  right = (privacies[best] - privacies.min()) / np.ptp(privacies)
+  assert abs(row - (SIDE - 2 - up * (SIDE - 3))) <= 1.5
+  assert abs(column - (1 + right * (SIDE - 3))) <= 1.5
+  assert blue.any() or search.front(losses, privacies).sum() == 1
+  before = search.candidates({**state, "step": jnp.zeros((), jnp.int32)}, 8)
+  assert (np.asarray(before) == 1).all()
+
+
+# --- what an attacker sees ---
+
+
+@pytest.fixture(scope="module")
+def faces():
+  """A phase of eigenfaces, trained on smooth pictures, and some others."""
+  rng = np.random.default_rng(0)
+  waves = np.stack([
+    np.cos(np.pi * f * (np.arange(SIDE) + 0.5) / SIDE) for f in range(1, 5)
+  ])  # fmt: skip
+  patterns = np.einsum("fi,gj->fgij", waves, waves).reshape(16, SIDE, SIDE, 1)
+
+  def drawn(count):
+    mixed = np.tensordot(rng.normal(size=(count, 16)), patterns, 1)
+    return np.clip(0.5 + 0.05 * np.repeat(mixed, 3, -1), 0, 1)
+
+  rows = {"image": jnp.float32(drawn(96)), "padding": jnp.zeros(96, bool)}
+  phase = attacker.phase("eigenfaces", 16)
+  state = phase.method.init(jax.random.key(0), rows, {})
+  state, metrics = jax.jit(phase.method.step)(state, {}, rows, None)
+  assert metrics["explained"] > 0.9
+  shown = phase.method.outputs.sample(state, {}, rows)
+  whole = np.asarray(shown["original"])
+  error = np.abs(shown["right half repaired"] - whole).mean()
+  assert error < 0.2 * np.abs(whole - whole.mean(0)).mean()
+  photographs = {
+    "image": jnp.float32(drawn(10)),
+    "identity": jnp.arange(10),
+    "known": jnp.arange(10) != 4,
+  }
+  return {"eigenfaces": state}, photographs
+
+
+KEEPS = jnp.stack([
+  jnp.ones((SIDE, SIDE), bool),
+  jnp.zeros((SIDE, SIDE), bool).at[:, :20].set(True),
+  jnp.zeros((SIDE, SIDE), bool).at[:2, :2].set(True),
+  jnp.zeros((SIDE, SIDE), bool),
+])  # fmt: skip
+
+
+def test_the_error_of_a_repair_is_that_of_known_photographs(faces):
+  frozen, photographs = faces
+  got = attacker.error("eigenfaces")(photographs, KEEPS, frozen)
+  assert got[0] == 0 and got[3] == pytest.approx(1, abs=1e-5)
+  assert got[1] < 0.3 < got[2] < 1
+  model = Eigenfaces(**jax.tree.map(np.asarray, frozen["eigenfaces"]))
+  images = np.asarray(photographs["image"], np.float64)
+  rows = np.arange(10) != 4
+  guess = eigenfaces.repair(model, np.float32(images), np.asarray(KEEPS[1]))
+  error = np.square(guess - images)[rows].sum()
+  blind = np.square(model.mean - images)[rows].sum()
+  assert got[1] == pytest.approx(error / blind, rel=1e-2)
+
+
+def test_identity_is_how_many_others_are_likelier(faces):
+  frozen, photographs = faces
+  gallery = photographs["image"].reshape(10, -1)
+
+  def nearest(images, frozen):
+    flat = images.reshape(len(images), 1, -1)
+    return -jnp.square(flat - gallery).sum(2)
+
+  got = attacker.identity("eigenfaces", nearest)(photographs, KEEPS, frozen)
+  assert got[0] == 0 and got[1] < 0.2 < got[2]
+  # Behind a mask of everything all are the mean face: whoever is named, the
+  # place of each of ten people is another one; the fifth is not counted.
+  mean = frozen["eigenfaces"]["mean"].reshape(1, 1, -1)
+  off = np.asarray(jnp.square(mean - gallery).sum(2))[0]
+  places = 2 * np.argsort(np.argsort(off)) / 9
+  assert got[3] == pytest.approx(places[np.arange(10) != 4].mean(), abs=1e-4)
+  blind = lambda images, frozen: jnp.zeros((len(images), 10))
+  got = attacker.identity("eigenfaces", blind)(photographs, KEEPS, frozen)
+  np.testing.assert_allclose(got, 1)
 
 
 def test_errors_of_pairs_are_counted():
@@ -230,6 +362,38 @@ def test_the_masknet_reads_released_images_with_their_masks(trained):
   )
 
 
+def test_a_masknet_may_learn_from_whole_photographs_too():
+  """Those do not depend on the mask, and all others do."""
+  rows = batch(people=tiny.PEOPLE)
+  masks = (
+    jnp.zeros((2, SIDE, SIDE), bool).at[0, :9].set(True).at[1, 9:].set(True)
+  )
+
+  def losses(clear):
+    *_, plain, masknet = mask_desensitization.phases(
+      tiny.mask_desensitization(clear=clear)
+    )
+    for phase in plain, masknet:
+      method = phase.method
+      state = method.init(jax.random.key(0), rows, {"mask": {"keep": masks[0]}})
+      step = jax.jit(method.step)
+      yield [
+        float(
+          step(state, {"mask": {"keep": m}}, rows, jax.random.key(1))[1]["loss"]
+        )
+        for m in masks
+      ]
+
+  for first, second in losses(1 - 1e-7):
+    assert first == pytest.approx(second, rel=1e-5)
+  for first, second in losses(0.0):
+    assert abs(first - second) > 1e-3
+  parts = mask_desensitization._Parts(tiny.mask_desensitization(clear=0.3))
+  many = {"image": jnp.zeros((2000, 1))}
+  clear = parts.some_clear(jax.random.key(0), many)["clear"]
+  assert abs(clear.mean() - 0.3) < 0.05
+
+
 def test_no_photograph_is_given_away_with_the_masknet(trained):
   """The search holds some; what is released is the last phase and its needs."""
   config, trained = trained
@@ -246,6 +410,9 @@ def test_no_photograph_is_given_away_with_the_masknet(trained):
   "changes, message",
   [
     (dict(utility="luck"), "utility is one of aware, clean, verification"),
+    (dict(privacy="luck"), "privacy is one of hidden, error, identity"),
+    (dict(photographs=17), "photographs = 17: they are of one batch, .* = 16"),
+    (dict(utility="verification"), "hardly two show one person.*take 64 or"),
     (dict(hidden=(0.9, 0.7)), "hidden = .0.9, 0.7.: the least and the most"),
     (dict(hidden=(0.0, 1.0)), "between 0 and 1"),
     (dict(segments=2), "search: strokes of up to .* segments are longer"),
@@ -258,11 +425,22 @@ def test_a_search_that_cannot_be_is_refused(changes, message):
     mask_desensitization.phases(config)
 
 
-def test_a_share_that_hides_nothing_or_all_is_refused():
-  config = tiny.mask_desensitization()
-  config.model.per_image = 1.0
-  with pytest.raises(SettingError, match="per_image = 1.0: the share"):
+@pytest.mark.parametrize("name", ["per_image", "clear"])
+def test_a_share_that_leaves_nothing_or_all_is_refused(name):
+  config = tiny.mask_desensitization(**{name: 1.0})
+  with pytest.raises(SettingError, match=f"{name} = 1.0: the share"):
     mask_desensitization.phases(config)
+
+
+def test_candidates_may_be_scored_by_what_an_attacker_sees():
+  config = tiny.mask_desensitization()
+  config.model.search.privacy = "error"
+  listed = {p.name: p for p in mask_desensitization.phases(config)}
+  assert "eigenfaces" in listed["search"].needs
+  config.model.search.privacy = "hidden"
+  assert "eigenfaces" not in {
+    p.name for p in mask_desensitization.phases(config)
+  }
 
 
 def test_a_mask_of_ones_own_takes_the_place_of_the_search(tmp_path):

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpriv.metrics import image as image_metrics
 from jaxpriv.privacy import eigenfaces
 
 SIDE = 6
@@ -142,24 +141,50 @@ def test_coefficients_are_those_of_the_components():
   )
 
 
-def test_masks_are_scored_by_the_repair_of_what_they_hide():
+def test_the_model_of_a_batch_is_that_of_the_photographs():
+  images = photographs(80, 6).astype(np.float32) / 255
+  known = np.arange(80) != 10
+  got = jax.jit(eigenfaces.fitted, static_argnums=2)(images, known, 8)
+  held = np.arange(80) % 4 == 3
+  flat = images.reshape(80, -1).astype(np.float64)
+  used, others = flat[~held & known], flat[held]
+  mean = used.mean(0)
+  np.testing.assert_allclose(got.mean.reshape(-1), mean, atol=1e-6)
+  axes = np.asarray(got.components, np.float64).reshape(8, -1)
+  np.testing.assert_allclose(axes @ axes.T, np.eye(8), atol=1e-5)
+  values, vectors = np.linalg.eigh(np.cov(used.T, ddof=0))
+  values, vectors = values[::-1][:8], vectors[:, ::-1][:, :8]
+  # Five patterns stand out; beyond them axes of near variances mix.
+  np.testing.assert_allclose(
+    np.abs(axes @ vectors)[:5, :5], np.eye(5), atol=2e-3
+  )
+  left = others - mean
+  left = left - left @ axes.T @ axes
+  noise = np.square(left).sum() / (len(left) * (flat.shape[1] - 8))
+  assert got.noise == pytest.approx(noise, rel=1e-3)
+  np.testing.assert_allclose(
+    got.variances, np.maximum(values - noise, eigenfaces.ROUNDED), rtol=1e-3,
+    atol=1e-6,
+  )  # fmt: skip
+
+
+def test_the_model_of_a_batch_that_is_all_alike_is_its_mean():
+  images = np.full((8, SIDE, SIDE, 3), 0.3, np.float32)
+  faces = eigenfaces.fitted(images, np.ones(8, bool), 4)
+  assert not np.asarray(faces.components).any()
+  got = eigenfaces.repaired(faces, images, np.zeros((SIDE, SIDE), bool))
+  np.testing.assert_allclose(got, images, atol=1e-6)
+
+
+def test_repair_of_many_masks_at_once_is_that_of_each():
   rng = np.random.default_rng(6)
   shares = np.linspace(0.1, 0.9, 11)[:, None, None]
   keeps = rng.random((11, SIDE, SIDE)) < shares
-  keeps[-1] = True
+  keeps[-1], keeps[0] = True, False
   images = photographs(4, 7)
-  got = eigenfaces.hidden_psnr(
-    FACES, images.astype(np.float32) / 255, keeps, together=4
-  )
-  assert got.shape == (11, 4) and np.isinf(got[-1]).all()
-  for row, keep in zip(got[:-1], keeps[:-1], strict=True):
-    guess = eigenfaces.repair(FACES, images, keep)
-    squares = np.square(guess - images / 255)[:, ~keep].mean((1, 2))
-    np.testing.assert_allclose(row, -10 * np.log10(squares), atol=0.02)
-  # It is what the metric of images says where all is hidden.
-  nothing = np.zeros((1, SIDE, SIDE), bool)
-  images = images.astype(np.float32) / 255
-  got = eigenfaces.hidden_psnr(FACES, images, nothing)[0]
-  mean = np.broadcast_to(FACES.mean, images.shape)
-  np.testing.assert_allclose(got, image_metrics.psnr(images, mean), rtol=1e-4)
-  jax.clear_caches()
+  each = jax.vmap(eigenfaces.repaired, (None, None, 0))
+  got = jax.jit(each)(FACES, images.astype(np.float32) / 255, keeps)
+  for row, keep in zip(got, keeps, strict=True):
+    want = eigenfaces.repair(FACES, images, keep)
+    np.testing.assert_allclose(row, want, atol=2e-3)
+  np.testing.assert_allclose(got[-1], images / 255, atol=1e-6)

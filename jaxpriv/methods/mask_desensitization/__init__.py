@@ -9,6 +9,7 @@ every face, and a network, the masknet, that tells people by what is left.
 | recogniser | resnet | on photographs |
 | aware | resnet-mask of table 1 | on photographs under random masks |
 | template | equation (4) | mean saliency map of K photographs |
+| eigenfaces | | what an attacker repairs by, where candidates are scored so |
 | search | algorithm 1 | the mask, of many that are drawn |
 | mask | | the mask alone: no photograph is kept with it |
 | plain | resnet-mask | a recogniser of masked photographs |
@@ -26,6 +27,10 @@ Further decisions, as the text leaves them open or its tables speak against it:
   of the masknet's (Pearson -.24).
 * Losses are divided by the logarithm of the number of people, so that gamma
   does not depend on it.
+* Privacy is the hidden ratio unless `config.model.search.privacy` says that it
+  is what an attacker who repairs photographs gets wrong.
+* `config.model.clear` is the share of photographs that the masknet sees whole
+  while it learns, so that it reads those, too.
 * `config.model.mask` is a picture of a mask in place of the search.
 * With `config.model.per_image` every photograph has its own mask, of the pixels
   that matter most for recognising it: the paper's future work.
@@ -44,7 +49,7 @@ from jaxpriv import files
 from jaxpriv.data import masks, strokes
 from jaxpriv.data.dataset import Data
 from jaxpriv.errors import SettingError
-from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.methods.mask_desensitization import attacker, search, template
 from jaxpriv.models import backbones, heads
 from jaxpriv.models.masknet import Masknet
 from jaxpriv.training import mechanism, recipes, transfer
@@ -53,17 +58,20 @@ from jaxpriv.training.builders import variables
 from jaxpriv.training.mechanism import IMAGE, MODEL, Load, Target, Trained
 from jaxpriv.training.method import Method, Outputs, Phase
 
-RECOGNISER, AWARE, TEMPLATE, SEARCH, MASK, PLAIN, MASKNET = (
-  *("recogniser", "aware", "template", "search", "mask", "plain", "masknet"),
+RECOGNISER, AWARE, TEMPLATE, EIGENFACES, SEARCH = (
+  *("recogniser", "aware", "template", "eigenfaces", "search"),
 )
+MASK, PLAIN, MASKNET = "mask", "plain", "masknet"
 
 SECRETS = ("model.mask",)  # a path of here
 UTILITIES = ("aware", "clean", "verification")
+HIDDEN, ERROR, IDENTITY = PRIVACIES = ("hidden", "error", "identity")
 LIMITS = (
   "Whoever has the masknet tells people by their masked photographs: that is"
   " what it is for. Who should not, must not have it.",
   "Pixels that are visible are those of the photographs.",
 )
+PAIRED = 8  # times as many photographs as are paired
 _IMAGES = ("data.image_size", "data.align")
 MADE_WITH = {
   RECOGNISER: ("model.backbone", "model.head", *_IMAGES),
@@ -71,7 +79,11 @@ MADE_WITH = {
   TEMPLATE: ("model.template.contrast", *_IMAGES),
   SEARCH: ("model.search", "model.template", *_IMAGES),
   MASK: ("model.mask", "model.search", "model.template", *_IMAGES),
-  PLAIN: ("model.backbone", "model.head", "model.per_image", *_IMAGES),
+  EIGENFACES: ("model.search.components", *_IMAGES),
+  PLAIN: (
+    *("model.backbone", "model.head", "model.per_image", "model.clear"),
+    *_IMAGES,
+  ),
   MASKNET: ("model", *_IMAGES),
 }
 
@@ -129,10 +141,14 @@ def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
     )
   )
   judge = RECOGNISER if model.search.utility == "clean" else AWARE
+  needs = [RECOGNISER, judge, TEMPLATE]
+  if model.search.privacy != HIDDEN:
+    listed.append(attacker.phase(EIGENFACES, model.search.components))
+    needs.append(EIGENFACES)
   listed.append(
     search.phase(
       SEARCH,
-      tuple(dict.fromkeys((RECOGNISER, judge, TEMPLATE))),
+      tuple(dict.fromkeys(needs)),
       model.search,
       options[SEARCH].steps,
       config.seed,
@@ -142,7 +158,8 @@ def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
         1 - model.search.hidden[1],
       ),
       parts.loss(judge),
-      lambda photographs, keep, frozen: masks.hidden_ratio(keep),
+      parts.privacy(),
+      paired=model.search.utility == "verification",
     )
   )
   listed.append(Phase(MASK, (SEARCH,), _mask()))
@@ -170,6 +187,23 @@ def _check_settings(config: ConfigDict) -> None:
       f"config.model.search.utility is one of {', '.join(UTILITIES)}, not"
       f" {options.utility!r}"
     )
+  if options.privacy not in PRIVACIES:
+    raise SettingError(
+      f"config.model.search.privacy is one of {', '.join(PRIVACIES)}, not"
+      f" {options.privacy!r}"
+    )
+  batch, least = config.phases[SEARCH].batch_size, options.photographs
+  if least > batch:
+    raise SettingError(
+      f"config.model.search.photographs = {least}: they are of one batch, which"
+      f" has config.phases.search.batch_size = {batch}"
+    )
+  if options.utility == "verification" and batch < PAIRED * least:
+    raise SettingError(
+      f"config.phases.search.batch_size = {batch}: of so few photographs hardly"
+      f" two show one person, and verification needs such pairs: take"
+      f" {PAIRED * least} or more"
+    )
   least, most = options.hidden
   if not 0 < least <= most < 1:
     raise SettingError(
@@ -191,6 +225,11 @@ def _check_settings(config: ConfigDict) -> None:
     raise SettingError(
       f"config.model.layer = {config.model.layer}: the FSM stands behind one of"
       f" the {stages} stages of the backbone; 0 leaves it out"
+    )
+  if not 0 <= config.model.clear < 1:
+    raise SettingError(
+      f"config.model.clear = {config.model.clear}: the share of photographs"
+      " that the masknet sees whole while it learns"
     )
   if not 0 <= config.model.per_image < 1:
     raise SettingError(
@@ -329,6 +368,21 @@ class _Parts:
 
     return cross_entropy
 
+  def privacy(self) -> search.Score:
+    """How little a mask gives away."""
+    kind = self.config.model.search.privacy
+    if kind == HIDDEN:
+      return lambda photographs, keep, frozen: masks.hidden_ratio(keep)
+    if kind == ERROR:
+      return attacker.error(EIGENFACES)
+    return attacker.identity(EIGENFACES, self.logits(RECOGNISER))
+
+  def some_clear(self, key: jax.Array, batch: dict) -> dict:
+    """Chooses photographs that are seen whole."""
+    shape = batch["image"].shape[:1]
+    clear = jax.random.bernoulli(key, self.config.model.clear, shape)
+    return {**batch, "clear": mesh_lib.constrain(clear)}
+
   def keep(self, batch: Mapping[str, jax.Array], frozen: Any) -> jax.Array:
     """The masks of images: bool [B, S, S]."""
     images = batch["image"]
@@ -349,14 +403,17 @@ class _Parts:
     if gated:
       backbone = Masknet(backbone, self.config.model.layer)
     network = heads.MarginRecogniser(backbone, self.people)
-    per_image = self.config.model.per_image
+    per_image, clear = self.config.model.per_image, self.config.model.clear
     needs = (RECOGNISER,) if per_image else (MASK,)
 
     def shown(batch, frozen):
       keep = self.keep(batch, frozen)
+      if "clear" in batch:
+        keep |= batch["clear"][:, None, None]
       image = self.hide(batch["image"], keep)
       # One mask for all images costs as much as one image does.
-      return (image, keep if per_image else keep[0]) if gated else (image,)
+      alike = not per_image and not clear
+      return (image, keep[0] if alike else keep) if gated else (image,)
 
     def embed(apply, batch, frozen):
       # Released images come with their masks; photographs have none.
@@ -391,4 +448,5 @@ class _Parts:
       reads=shown,
       needs=needs,
       outputs=outputs,
+      transform=self.some_clear if clear else None,
     )

@@ -2,15 +2,17 @@
 
 Candidate i is a function of the seed and of i: its brush, hidden ratio and
 strokes are drawn, and the pixels of the template stay visible. All candidates
-are scored on the same photographs, those of the first batch, by
+are scored on the same photographs, of the first batch, by
 
   J = loss - gamma * privacy
 
 and the least J wins, the first of equals. A step scores `at_once` candidates,
-which are shared out among the devices; the state keeps the scores of all.
+which are shared out among the devices; the state keeps the scores of all. A
+candidate is on the front if no other one has less loss and more privacy.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,19 +40,22 @@ def phase(
   template: Callable[[Frozen], jax.Array],
   loss: Score,
   privacy: Score,
+  paired: bool = False,
 ) -> Phase:
   """The search as a phase.
 
   Args:
     name: of the phase.
     needs: phases whose states the functions read.
-    options: at_once, gamma, hidden (least and most), strokes (the range of each
-      field of `Strokes`), drawn and segments; see `candidate`.
+    options: at_once, photographs (how many candidates are scored on), gamma,
+      hidden (least and most), strokes (the range of each field of `Strokes`),
+      drawn and segments; see `candidate`.
     steps: of the phase, so that steps * at_once candidates are scored.
     seed: of the candidates.
     template: frozen -> bool [S, S], always visible.
     loss: of recognition, lower is better.
     privacy: greater is better; the hidden ratio in the paper.
+    paired: whether photographs of people who are twice in the batch come first.
 
   Returns:
     a phase whose state has "keep" bool [S, S], the best mask, its "number",
@@ -58,15 +63,16 @@ def phase(
     [steps * at_once].
   """
   at_once, total = options.at_once, max(steps, 1) * options.at_once
+  chosen = partial(_photographs, count=options.photographs, paired=paired)
 
   def init(key, batch, frozen):
     del key, frozen
-    image = batch["image"]
+    side = batch["image"].shape[1:3]
     zeros = lambda: jnp.zeros(total)
     return {
       "step": jnp.zeros((), jnp.int32),
-      "photographs": _photographs(jax.tree.map(jnp.zeros_like, batch)),
-      "keep": jnp.zeros(image.shape[1:3], bool),
+      "photographs": chosen(jax.tree.map(jnp.zeros_like, batch)),
+      "keep": jnp.zeros(side, bool),
       "number": jnp.zeros((), jnp.int32),
       "score": jnp.full((), WORST, jnp.float32),
       "scores": zeros(),
@@ -79,7 +85,7 @@ def phase(
     del key
     photographs = jax.tree.map(
       lambda new, old: jnp.where(state["step"] == 0, new, old),
-      _photographs(batch),
+      chosen(mesh_lib.gather(batch)),
       state["photographs"],
     )
     everywhere = mesh_lib.gather(photographs)
@@ -120,24 +126,86 @@ def phase(
 
   def sample(state, frozen, batch):
     shown = jnp.broadcast_to(state["keep"], batch["image"].shape[:3])[..., None]
+    chart = jnp.broadcast_to(candidates(state, at_once), batch["image"].shape)
     return {
       "original": batch["image"],
       "best mask so far": batch["image"] * shown,
       "mask": mesh_lib.constrain(
         jnp.repeat(shown, 3, -1).astype(batch["image"].dtype)
       ),
+      "loss by privacy": mesh_lib.constrain(chart),
     }
 
   return Phase(name, needs, Method(init, step, Outputs(sample=sample)))
 
 
-def _photographs(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-  known = jnp.logical_not(batch["padding"]) & (batch["identity"] >= 0)
+def _photographs(
+  batch: Mapping[str, jax.Array], count: int, paired: bool
+) -> dict[str, jax.Array]:
+  identity = batch["identity"]
+  known = jnp.logical_not(batch["padding"]) & (identity >= 0)
+  rows = jnp.arange(len(identity))
+  if paired:
+    same = (identity[:, None] == identity[None]) & known[:, None] & known[None]
+    last = jnp.iinfo(jnp.int32).max
+    key = jnp.where(same.sum(1) > 1, identity, last)
+    rows = jnp.argsort(key, stable=True)
+  rows = rows[:count]
   return {
-    "image": batch["image"],
-    "identity": batch["identity"],
-    "known": known,
+    "image": batch["image"][rows],
+    "identity": identity[rows],
+    "known": known[rows],
   }
+
+
+def front(losses: jax.Array, privacies: jax.Array) -> jax.Array:
+  """The Pareto front: bool [N], True for whom no other one dominates.
+
+  Another one dominates that has no more loss and no less privacy, and is not
+  its equal in both.
+  """
+  no_worse = (losses[None] <= losses[:, None]) & (
+    privacies[None] >= privacies[:, None]
+  )
+  better = (losses[None] < losses[:, None]) | (
+    privacies[None] > privacies[:, None]
+  )
+  return jnp.logical_not((no_worse & better).any(1))
+
+
+def candidates(state: State, at_once: int) -> jax.Array:
+  """A chart of the candidates so far, float32 [S, S, 3] in [0, 1].
+
+  Up is more loss, and right is more privacy, from the least to the most; grey
+  are candidates, darker where there are many, blue those on the front, and red
+  is the best.
+  """
+  side = state["keep"].shape[0]
+  losses, privacies = state["losses"], state["privacies"]
+  scored = jnp.arange(len(losses)) < state["step"] * at_once
+  worst = jnp.where(scored, losses, jnp.inf)
+  on_front = front(worst, jnp.where(scored, privacies, -jnp.inf)) & scored
+
+  def place(values):
+    low = jnp.where(scored, values, jnp.inf).min()
+    high = jnp.where(scored, values, -jnp.inf).max()
+    share = (values - low) / jnp.maximum(high - low, 1e-12)
+    return jnp.clip(share * (side - 3) + 1, 1, side - 2).astype(jnp.int32)
+
+  rows, columns = side - 1 - place(losses), place(privacies)
+  count = jnp.zeros((side, side)).at[rows, columns].add(scored)
+  chart = jnp.repeat(
+    jnp.where(count > 0, 0.8 / (1 + count), 1)[..., None], 3, 2
+  )
+  blue, red = jnp.array([0.1, 0.3, 1.0]), jnp.array([0.9, 0.1, 0.1])
+  drawn = jnp.where(on_front, rows, side)  # beyond the edge: not drawn
+  chart = chart.at[drawn, columns].set(blue, mode="drop")
+  best = jnp.where(state["step"] > 0, state["number"], len(losses))
+  reach = jnp.arange(-1, 2)
+  return chart.at[
+    rows.at[best].get(mode="fill", fill_value=2 * side) + reach[:, None],
+    columns.at[best].get(mode="fill", fill_value=2 * side) + reach,
+  ].set(red, mode="drop")
 
 
 def candidate(
@@ -209,7 +277,7 @@ def mean_known(values: jax.Array, known: jax.Array) -> jax.Array:
 def pair_errors(
   embeddings: jax.Array, identity: jax.Array, known: jax.Array
 ) -> jax.Array:
-  """How often a pair of two people is more alike than a pair of one.
+  """How often a pair of two people is more alike than a pair of one person.
 
   One less the area under the curve of true against false accepts; a half where
   nobody is shown twice.
