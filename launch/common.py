@@ -156,8 +156,9 @@ def train(
   run_lib.check_method(mechanism.load(config.method), config, data, load)
   phases, config = budget.privatise(mechanism.phases(config), config, data)
   transfer.check(phases, config, data, mesh)
-  check_uses(phases, config, data, mesh, load)
+  states = check_uses(phases, config, data, mesh, load)
   run_lib.begin(workdir, phases, config, data, mesh)
+  run_lib.check_room(workdir, states, config)
   for split in data.splits:
     logging.info(
         "%s: %d images of %d people",
@@ -172,7 +173,7 @@ def check_uses(
   data: Data,
   mesh: jax.sharding.Mesh,
   load: Callable[[str], Any],
-) -> None:
+) -> dict[str, Any]:
   """Refuses, before training, what evaluating or releasing would refuse.
 
   Args:
@@ -181,6 +182,9 @@ def check_uses(
     data: of it.
     mesh: on which it is to be evaluated.
     load: phase -> its state in config.pretrained, or None.
+
+  Returns:
+    phase -> the shapes of its state, or the state that is taken over.
 
   Raises:
     UserError: the run could be trained and then not be used.
@@ -202,3 +206,4 @@ def check_uses(
   card.released_config(config)
   if targets[0].withheld:
     logging.warning("This run cannot be released: it %s", targets[0].withheld)
+  return states

@@ -130,7 +130,7 @@ def decorrelated():
 
 
 def masks():
-  """A mask by what an attacker sees; the masknet sees whole photographs, too."""
+  """A mask by what an attacker sees; some photographs are seen whole."""
   config = tiny.mask_desensitization(plain=False, clear=0.5)
   config.model.search.privacy = "identity"
   return mask_desensitization.phases(config)

@@ -119,7 +119,8 @@ class Source(abc.ABC):
     attribute_values: int8 [faces, A], -1 unknown, where they are known without
       reading images; else None.
     points: field of records -> its values in all of them, as of landmarks and
-      other labels, before framing; empty where images must be read for that.
+      other labels, before framing, or a hash of them; empty where images must
+      be read for that.
     default_attributes: the attributes to train on unless the config names
       others; empty for all that vary.
     no_attributes: column of labels -> why it is not one of `attribute_names`.

@@ -6,6 +6,7 @@ describes no face. This reads WIDER FACE and similar sets, with columns file,
 x0, y0, x1, y1.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 
@@ -72,6 +73,7 @@ class FolderScenes(Source):
     self._labels = table
     self.max_faces = max_faces
     self.people = table.identity_names
+    self.points = {"faces": np.stack([self._digest(of) for of in self._rows])}
     self.attribute_names = table.attribute_names
     self.no_attributes = table.left_out
     self.attribute_values = table.attribute_values[boxed]
@@ -100,8 +102,22 @@ class FolderScenes(Source):
     name = self.describe(index)
     if fault := self._faults.get(self.name(index)):
       raise UnreadableImageError(f"{name}: {fault}")
-    rows, table = self._rows[index], self._labels
-    faces = dict(
+    faces = self._faces(self._rows[index])
+    fields = scene(NO_IMAGE, faces, self.max_faces)
+    return Photograph(images.open_image(name), fields, np.full(4, np.nan), name)
+
+  def _digest(self, rows: np.ndarray) -> np.ndarray:
+    """A hash of all that is said of faces: uint8 [16]."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, values in self._faces(rows).items():
+      if name == "identity":  # numbers change with other people's names
+        values = np.array([self.people[i] if i >= 0 else "" for i in values])
+      digest.update(np.ascontiguousarray(values).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+  def _faces(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    table = self._labels
+    return dict(
       box=table.boxes[rows],
       landmarks=table.landmarks[rows],
       visibility=table.visibility[rows],
@@ -110,8 +126,6 @@ class FolderScenes(Source):
       attributes=table.attribute_values[rows],
       domain=table.domains[rows],
     )
-    fields = scene(NO_IMAGE, faces, self.max_faces)
-    return Photograph(images.open_image(name), fields, np.full(4, np.nan), name)
 
 
 def group(

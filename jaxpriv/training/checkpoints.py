@@ -16,10 +16,11 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
@@ -250,28 +251,50 @@ def set_aside(directory: epath.PathLike, step: int) -> None:
   multihost_utils.sync_global_devices("damaged steps set aside")
 
 
-def check_room(directory: epath.PathLike, state: Any, keep: int) -> None:
-  """Checks that the disk has room for the checkpoints that are kept.
+def check_room(
+  workdir: epath.PathLike, states: Mapping[str, Any], keep: int
+) -> None:
+  """Checks that the disk has room for all checkpoints that are kept.
 
   One more than `keep` is there while one is saved. Buckets have room.
+
+  Args:
+    workdir: the run directory.
+    states: phase -> its state, or the shapes of it, of phases still to train.
+    keep: checkpoints of each that are kept.
 
   Raises:
     CheckpointError: it has less.
   """
-  place = epath.Path(directory).absolute()
+  place = epath.Path(workdir).absolute()
   if "://" in str(place):
     return
   while not place.exists():
     place = place.parent
-  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-  more = keep + 1 - min(len(_saved(directory)), keep)
+  needed, spare = 0, 0
+  listed = []
+  for name, state in states.items():
+    size = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
+    directory = phase_directory(workdir, name)
+    more = keep - min(len(_saved(directory)), keep)
+    needed += size * more
+    spare = max(spare, size)  # only one is being saved at a time
+    listed.append(f"{name} {_megabytes(size)}")
   free = shutil.disk_usage(place).free
-  if free < size * more:
+  if free < needed + spare:
     raise CheckpointError(
-      f"{directory}: checkpoints of this phase have {_megabytes(size)} each and"
-      f" {more} more must fit, and {_megabytes(free)} are free there: make"
-      " room, lower config.train.keep, or use another --workdir"
+      f"{workdir}: checkpoints will need {_megabytes(needed + spare)}, and"
+      f" {_megabytes(free)} are free there: make room, lower config.train.keep"
+      f" = {keep}, or use another --workdir. One of each phase takes"
+      f" {', '.join(listed)}."
     )
+
+
+def _bytes(leaf: Any) -> int:
+  """Bytes of an array or of a shape; keys hold two words."""
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    return 8 * leaf.size
+  return leaf.size * leaf.dtype.itemsize
 
 
 def _megabytes(size: int) -> str:

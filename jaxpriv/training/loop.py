@@ -129,7 +129,7 @@ def train(
       host_batch = next(stream)
       batch = mesh_lib.put_batch(host_batch, mesh)
     checkpoints.set_aside(directory, first)
-    checkpoints.check_room(directory, state, options.keep)
+    checkpoints.check_room(workdir, {phase.name: state}, options.keep)
     manager = stack.enter_context(
       checkpoints.open_manager(directory, options.keep)
     )

@@ -173,6 +173,27 @@ def begin(
   workdir_lib.save_config(workdir, config)
 
 
+def check_room(
+  workdir: epath.PathLike, states: Mapping[str, Any], config: ConfigDict
+) -> None:
+  """Checks that the checkpoints of all phases still to train will fit.
+
+  Args:
+    workdir: of the run.
+    states: phase -> its state, or the shapes of it.
+    config: of the run.
+
+  Raises:
+    CheckpointError: the disk has less room.
+  """
+  left = {
+    name: state
+    for name, state in states.items()
+    if workdir_lib.steps_done(workdir, name) < config.phases[name].steps
+  }
+  checkpoints.check_room(workdir, left, config.train.keep)
+
+
 def train_phases(
   phases: Sequence[Phase],
   config: ConfigDict,

@@ -1,6 +1,7 @@
 """Scenes: pictures of several people, from a folder to a batch."""
 
 import logging
+import shutil
 
 import hypothesis
 import numpy as np
@@ -67,6 +68,26 @@ def test_a_picture_is_a_record_of_all_its_faces(scenes_folder):
   np.testing.assert_array_equal(source.identities, [0, 1, -1])
   assert source.identity_names == ("ann, bob", "eve")
   assert source.person(1) == "eve"
+
+
+@pytest.mark.parametrize(
+  "before, after",
+  [("60,20,90,50", "60,20,90,51"), ("bob", "ann")],
+  ids=["a box", "a person"],
+)
+def test_a_change_of_one_face_is_seen_before_images_are_read(
+  scenes_folder, tmp_path, before, after
+):
+  table = (scenes_folder / "labels.csv").read_text()
+  assert before in table
+  faces = FolderScenes(scenes_folder).points["faces"]
+  np.testing.assert_array_equal(
+    faces, FolderScenes(scenes_folder).points["faces"]
+  )
+  other = shutil.copytree(scenes_folder, tmp_path / "other")
+  (other / "labels.csv").write_text(table.replace(before, after, 1))
+  changed = (faces != FolderScenes(other).points["faces"]).any(1)
+  assert changed.sum() == 1
 
 
 def test_the_largest_faces_are_kept_and_the_others_counted(

@@ -281,19 +281,29 @@ def test_too_small_a_disk_is_refused_with_numbers(
 ):
   usage = lambda free: lambda path: shutil._ntuple_diskusage(0, 0, free)
   size = sum(x.nbytes for x in jax.tree.leaves(state(0)))  # 8,012 bytes
-  place = tmp_path / "new/toy"
+  shapes = jax.eval_shape(lambda: state(0))
+  two = {"toy": shapes, "other": state(0)}
+  place = tmp_path / "new"
   monkeypatch.setattr(shutil, "disk_usage", usage(3 * size))
-  checkpoints.check_room(place, state(0), keep=2)
-  monkeypatch.setattr(shutil, "disk_usage", usage(3 * size - 1))
+  checkpoints.check_room(place, {"toy": shapes}, keep=2)
+  # One more than are kept, of whichever phase is saving.
+  with pytest.raises(checkpoints.CheckpointError, match="need 0.0 MB, and"):
+    checkpoints.check_room(place, two, keep=2)
+  monkeypatch.setattr(shutil, "disk_usage", usage(5 * size))
+  checkpoints.check_room(place, two, keep=2)
+  monkeypatch.setattr(shutil, "disk_usage", usage(5 * size - 1))
   with pytest.raises(checkpoints.CheckpointError) as error:
-    checkpoints.check_room(place, state(0), keep=2)
-  assert "0.0 MB each and 3 more must fit" in str(error.value)
+    checkpoints.check_room(place, two, keep=2)
+  assert "takes toy 0.0 MB, other 0.0 MB" in str(error.value)
   assert str(place) in str(error.value)
-  # Two of them are there already.
-  checkpoints.check_room(directory, state(0), keep=2)
+  # Two of toy are there already.
+  workdir = tmp_path / "run"
+  shutil.copytree(directory, workdir / "phases/toy")
+  monkeypatch.setattr(shutil, "disk_usage", usage(size))
+  checkpoints.check_room(workdir, {"toy": shapes}, keep=2)
   monkeypatch.setattr(shutil, "disk_usage", usage(size - 1))
-  with pytest.raises(checkpoints.CheckpointError, match="1 more must fit"):
-    checkpoints.check_room(directory, state(0), keep=2)
+  with pytest.raises(checkpoints.CheckpointError, match="make room"):
+    checkpoints.check_room(workdir, {"toy": shapes}, keep=2)
 
 
 def test_a_phase_for_which_there_is_no_room_takes_no_step(

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from jaxpriv.training import lock
 from tests.launch.programs import UNCACHED
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -114,6 +115,18 @@ def test_two_processes_train_as_one(tmp_path):
   assert first["hash"] == second["hash"]
   assert len(one["losses"]) == 8
   np.testing.assert_allclose(first["losses"], one["losses"], rtol=1e-5)
+
+
+def test_both_processes_are_kept_out_of_a_directory_of_others(tmp_path):
+  """The first one sees the lock, and tells the other."""
+  with lock.hold(tmp_path):
+    cluster = start_two(tmp_path, 3)
+    ends = [process.communicate(timeout=90) for process in cluster]
+  assert all(process.returncode for process in cluster)
+  assert f"process {os.getpid()}" in ends[0][1]
+  assert "the first process was refused" in ends[1][1]
+  assert not (tmp_path / "phases").exists()
+  assert not (tmp_path / lock.NAME).exists()
 
 
 def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):

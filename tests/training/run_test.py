@@ -1,6 +1,7 @@
 """Runs: what is refused, what is trained, and what is loaded."""
 
 import json
+import shutil
 import types
 
 import jax
@@ -94,6 +95,28 @@ def test_no_phase_is_trained_if_one_cannot_be(tmp_path, mesh):
     with pytest.raises(DataError, match=message):
       call()
   assert not list(tmp_path.iterdir())
+
+
+def test_room_is_wanted_for_phases_that_are_still_to_train(
+  tmp_path, monkeypatch
+):
+  made = toys.config()
+  first = made.phases.toy
+  made.phases.update(second=first.copy_and_resolve_references())
+  states = {
+    "toy": np.zeros(100, np.float32),
+    "second": jax.eval_shape(lambda: np.zeros(1000, np.float32)),
+  }
+  disk = lambda free: lambda path: shutil._ntuple_diskusage(0, 0, free)
+  keep = made.train.keep
+  monkeypatch.setattr(shutil, "disk_usage", disk(keep * 4400 + 3999))
+  with pytest.raises(checkpoints.CheckpointError, match="toy 0.0 MB, second"):
+    run.check_room(tmp_path, states, made)
+  monkeypatch.setattr(shutil, "disk_usage", disk(keep * 4400 + 4000))
+  run.check_room(tmp_path, states, made)
+  made.phases.second.steps = 0  # is taken over
+  monkeypatch.setattr(shutil, "disk_usage", disk((keep + 1) * 400))
+  run.check_room(tmp_path, states, made)
 
 
 def test_a_test_split_of_one_person_is_refused_before_work_starts(
