@@ -22,8 +22,17 @@ from ml_collections import ConfigDict
 from jaxpriv.data import clients as clients_lib
 from jaxpriv.data import pipeline
 from jaxpriv.errors import SettingError
-from jaxpriv.training import budget, federated, inference, mechanism, run, seeds
-from jaxpriv.training.method import Method
+from jaxpriv.training import (
+  budget,
+  federated,
+  inference,
+  mechanism,
+  run,
+  seeds,
+  transfer,
+)
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.method import Frozen, Method
 
 Arrays = list[np.ndarray]
 
@@ -41,6 +50,7 @@ class Client(NamedTuple):
     batch: round, from 0 -> the rows of the round.
     examples: of the client, its weight.
     key: of its rounds.
+    frozen: states of phases that this one needs, such as a mask.
   """
 
   method: Method
@@ -48,6 +58,7 @@ class Client(NamedTuple):
   batch: Callable[[int], Mapping[str, np.ndarray]]
   examples: int
   key: jax.Array
+  frozen: Frozen = {}
 
 
 def arrays_of(tree: Any) -> Arrays:
@@ -97,10 +108,10 @@ def train_round(
   state = {**kept, **tree_of(arrays, shared(client.state))}
   batch = {k: jnp.asarray(v) for k, v in client.batch(number).items()}
   step = jax.jit(
-    lambda s, b, k: client.method.step(s, {}, inference.as_float(b), k)
+    lambda s, f, b, k: client.method.step(s, f, inference.as_float(b), k)
   )
   key = jax.random.fold_in(client.key, number)
-  new, metrics = step(state, batch, key)
+  new, metrics = step(state, client.frozen, batch, key)
   kept = {k: v for k, v in new.items() if k not in federated.SHARED}
   return (
     arrays_of(shared(new)),
@@ -114,11 +125,14 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
 
   Args:
     config: of a run; of config.federated, local_steps and proximal count.
-    name: of a phase that needs no other.
+      Phases that this one needs are those of config.pretrained, a release or a
+      run: the server has trained them, and sent them.
+    name: of a phase.
     number: of the client, for its random numbers.
 
   Raises:
-    SettingError: the phase is none that clients can train, or is to be private.
+    SettingError: the phase is none that clients can train, or is to be private,
+      or what it needs is not there.
   """
   if budget.is_private(config.dp):
     raise SettingError(
@@ -128,9 +142,19 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
   data = run.open_data(config)
   config = run.resolve(config, data)
   found = [p for p in mechanism.phases(config) if p.name == name]
-  if not found or found[0].needs or found[0].federated is None:
+  if not found or found[0].federated is None:
+    raise SettingError(f"{name} is no supervised phase of {config.method}")
+  mesh = mesh_lib.make_mesh(1)
+  frozen = {
+    need: config.pretrained
+    and transfer.pretrained_state(config.pretrained, need, mesh)
+    for need in found[0].needs
+  }
+  if absent := [need for need, state in frozen.items() if not state]:
     raise SettingError(
-      f"{name} is no supervised phase of {config.method} that stands alone"
+      f"{name} needs {', '.join(absent)} of the server: have config.pretrained"
+      " name a release or a run that has it, which is now"
+      f" {config.pretrained!r}"
     )
   options, part = config.phases[name], data.splits["train"]
   clients = federated.Clients(
@@ -153,9 +177,9 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
   batch = lambda number: pipeline.gather(data.source, draw(number))
   first = {k: jnp.asarray(v[:1]) for k, v in batch(0).items()}
   key = jax.random.key(seed)
-  state = method.init(key, inference.as_float(first), {})
+  state = method.init(key, inference.as_float(first), frozen)
   return Client(
-    method, state, batch, len(part), jax.random.fold_in(key, number)
+    method, state, batch, len(part), jax.random.fold_in(key, number), frozen
   )
 
 

@@ -4,13 +4,14 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from configs import common
 from jaxpriv.errors import SettingError
-from jaxpriv.training import federated, flower, recipes
+from jaxpriv.training import checkpoints, federated, flower, recipes
 from tests.training import federated_test as simulated
 from tests.training import toys
 
@@ -121,9 +122,21 @@ def test_rounds_by_flower_are_those_of_the_simulation(flwr):
   assert {"loss", "move_norm"} < strategy.replies[0]["metrics"].keys()
 
 
+def kernel(state):
+  return np.square(state["params"]["Dense_0"]["kernel"]).sum()
+
+
 def phases(config):
   """This module is a mechanism, whose second phase needs the first."""
-  net, loss = simulated.Normed(), toys.regression_loss
+  net = simulated.Normed()
+
+  def loss(apply, batch, frozen):
+    losses, metrics = toys.regression_loss(apply, batch, frozen)
+    if frozen:
+      known = jnp.square(frozen["first"]["params"]["Dense_0"]["kernel"]).sum()
+      metrics["server"] = jnp.full(len(losses), known)
+    return losses, metrics
+
   first, second = (
     recipes.supervised_phase(name, net, loss, config.phases[name], needs=needs)
     for name, needs in (("first", ()), ("second", ("first",)))
@@ -145,7 +158,7 @@ def config(**changes):
   ("name", "changes", "message"),
   [
     ("first", {"dp.epsilon": 3.0}, "no account of their privacy"),
-    ("second", {}, "second is no supervised phase .* stands alone"),
+    ("second", {}, "second needs first of the server: .* which is now ''"),
     ("none", {}, "none is no supervised phase"),
   ],
 )
@@ -165,6 +178,21 @@ def test_a_client_of_a_config_takes_its_rounds():
   assert np.isfinite(metrics["loss"])
   for before, after in ((begun, arrays), (arrays, again)):
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_what_a_phase_needs_is_that_of_the_server(tmp_path):
+  """It tells what the first phase has learned."""
+  first = flower.of_config(config(), "first").state
+  directory = checkpoints.phase_directory(tmp_path, "first")
+  with checkpoints.open_manager(directory) as manager:
+    checkpoints.save(manager, 1, first)
+  made = config(pretrained=str(tmp_path))
+  client = flower.of_config(made, "second")
+  simulated.same(client.frozen["first"]["params"], first["params"], atol=0)
+  begun = flower.arrays_of(flower.shared(client.state))
+  arrays, _, metrics = flower.train_round(client, begun, None, 0)
+  assert metrics["server"] == pytest.approx(kernel(first), rel=1e-5)
+  assert any((a != b).any() for a, b in zip(begun, arrays, strict=True))
 
 
 def test_arrays_of_another_network_are_refused():
