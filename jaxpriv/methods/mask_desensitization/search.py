@@ -198,14 +198,14 @@ def candidates(state: State, at_once: int) -> jax.Array:
     jnp.where(count > 0, 0.8 / (1 + count), 1)[..., None], 3, 2
   )
   blue, red = jnp.array([0.1, 0.3, 1.0]), jnp.array([0.9, 0.1, 0.1])
-  drawn = jnp.where(on_front, rows, side)  # beyond the edge: not drawn
-  chart = chart.at[drawn, columns].set(blue, mode="drop")
-  best = jnp.where(state["step"] > 0, state["number"], len(losses))
-  reach = jnp.arange(-1, 2)
-  return chart.at[
-    rows.at[best].get(mode="fill", fill_value=2 * side) + reach[:, None],
-    columns.at[best].get(mode="fill", fill_value=2 * side) + reach,
-  ].set(red, mode="drop")
+  best = (state["step"] > 0) & (jnp.arange(len(losses)) == state["number"])
+  around = jnp.arange(-1, 2)
+  for which, colour in (on_front, blue), (best, red):
+    down = jnp.where(which, rows, 2 * side)  # beyond the edge: not drawn
+    chart = chart.at[
+      down[:, None, None] + around[:, None], columns[:, None, None] + around
+    ].set(colour, mode="drop")
+  return chart
 
 
 def candidate(
