@@ -35,7 +35,8 @@ def get_config(argument: str = "demo") -> ConfigDict:
     config.model.per_image = 0.76
   if "random" in options:
     config.model.template.threshold = 1.0  # nothing is critical
-    config.model.search.update(at_once=64, gamma=0.0, hidden=(0.76, 0.76))
+    config.model.search.update(utility="none", gamma=0.0, hidden=(0.76, 0.76))
+    config.phases.search.steps = 1  # of equals the first is taken
   # Whether two released images are of one person is what they are good for.
   config.attacks.verification = dict(
     type="verification",
@@ -98,7 +99,7 @@ def _model() -> ConfigDict:
         contrast=False,
       ),
       search=dict(
-        utility="aware",  # or clean, the paper's, or verification
+        utility="aware",  # or clean, the paper's; verification; none
         # hidden, the ratio; or what an attacker who repairs gets wrong: error,
         # of pixels, or identity, of who it is.
         privacy="hidden",

@@ -409,7 +409,10 @@ def test_no_photograph_is_given_away_with_the_masknet(trained):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    (dict(utility="luck"), "utility is one of aware, clean, verification"),
+    (
+      dict(utility="luck"),
+      "utility is one of aware, clean, verification, none",
+    ),
     (dict(privacy="luck"), "privacy is one of hidden, error, identity"),
     (dict(photographs=17), "photographs = 17: they are of one batch, .* = 16"),
     (dict(utility="verification"), "hardly two show one person.*take 64 or"),
@@ -430,6 +433,21 @@ def test_a_share_that_leaves_nothing_or_all_is_refused(name):
   config = tiny.mask_desensitization(**{name: 1.0})
   with pytest.raises(SettingError, match=f"{name} = 1.0: the share"):
     mask_desensitization.phases(config)
+
+
+def test_a_random_mask_is_the_first_that_is_drawn():
+  config = tiny.mask_desensitization("demo,random")
+  listed = {p.name: p for p in mask_desensitization.phases(config)}
+  assert "aware" not in listed
+  found = listed["search"].method
+  frozen = {"template": {"total": jnp.ones((SIDE, SIDE)), "count": 1.0}}
+  state = found.init(jax.random.key(0), batch(rows=8), {})
+  state, _ = jax.jit(found.step)(state, frozen, batch(rows=8), None)
+  assert state["number"] == 0
+  assert masks.hidden_ratio(state["keep"]) == pytest.approx(0.76, abs=0.01)
+  nothing = jnp.zeros((SIDE, SIDE), bool)
+  first = search.candidate(config.seed, 0, nothing, config.model.search)
+  np.testing.assert_array_equal(state["keep"], first)
 
 
 def test_candidates_may_be_scored_by_what_an_attacker_sees():

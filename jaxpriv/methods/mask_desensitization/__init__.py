@@ -64,7 +64,7 @@ RECOGNISER, AWARE, TEMPLATE, EIGENFACES, SEARCH = (
 MASK, PLAIN, MASKNET = "mask", "plain", "masknet"
 
 SECRETS = ("model.mask",)  # a path of here
-UTILITIES = ("aware", "clean", "verification")
+UTILITIES = ("aware", "clean", "verification", "none")
 HIDDEN, ERROR, IDENTITY = PRIVACIES = ("hidden", "error", "identity")
 LIMITS = (
   "Whoever has the masknet tells people by their masked photographs: that is"
@@ -133,14 +133,14 @@ def phases(config: ConfigDict) -> list[Phase]:
 def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
   """The phases by which a mask is found."""
   options, model, listed = config.phases, config.model, []
-  if model.search.utility != "clean":
+  judge = RECOGNISER if model.search.utility in ("clean", "none") else AWARE
+  if judge == AWARE:
     listed.append(parts.recognition(AWARE, transform=parts.random_masks))
   listed.append(
     template.phase(
       TEMPLATE, (RECOGNISER,), parts.logits(RECOGNISER), model.template.contrast
     )
   )
-  judge = RECOGNISER if model.search.utility == "clean" else AWARE
   needs = [RECOGNISER, judge, TEMPLATE]
   if model.search.privacy != HIDDEN:
     listed.append(attacker.phase(EIGENFACES, model.search.components))
@@ -338,7 +338,9 @@ class _Parts:
     return read
 
   def loss(self, judge: str) -> search.Score:
-    """How badly people are told by masked photographs."""
+    """How badly people are told by masked photographs; 0 if nobody asks."""
+    if self.config.model.search.utility == "none":
+      return lambda photographs, keep, frozen: jnp.zeros(len(keep))
     if self.config.model.search.utility == "verification":
       network = heads.MarginRecogniser(self.backbone, self.people)
 
