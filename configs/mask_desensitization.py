@@ -91,7 +91,7 @@ def _model() -> ConfigDict:
       layer=3,  # the FSM is behind this stage of the backbone; 0: there is none
       plain=True,  # train the masknet without its FSM beside it
       mask="",  # a picture of a mask, white is visible, in place of the search
-      clear=0.0,  # share that the masknet sees whole while it learns
+      clear=0.5,  # share that the masknet sees whole while it learns
       per_image=0.0,  # share that a mask of each photograph's own hides; 0: one
       fill=0.0,  # what hidden pixels are, in [0, 1]
       template=dict(

@@ -36,7 +36,11 @@ METRICS[METRIC] = Metric(
   "share", kept=0.03, about="pairs that are told right, one person or two"
 )
 CHANCE = 0.5
-SITUATIONS = {1: (True, True), 2: (False, True), 3: (False, False)}
+SITUATIONS = {  # whether the query and the enrolled one are protected
+  "1: both protected": (True, True),
+  "2: query original": (False, True),
+  "3: both original": (False, False),
+}
 
 
 def attack(
@@ -105,11 +109,7 @@ def _situations(
       by=reader.name,
       floor=CHANCE,
       ceiling=ceiling,
-      where={
-        "situation": situation,
-        "query": "protected" if sides[0] else "original",
-        "enrolled": "protected" if sides[1] else "original",
-      },
+      where={"situation": situation},
     )
 
 
