@@ -63,6 +63,11 @@ def atomic_write(
   return target
 
 
+def in_bucket(path: epath.PathLike) -> bool:
+  """Whether a path is that of a cloud's storage, such as gs://bucket/run."""
+  return "://" in os.fspath(path)
+
+
 def expanded(path: epath.PathLike) -> str:
   """The path with ~ written out as the home folder; "" and gs:// stay."""
   return os.path.expanduser(os.fspath(path))

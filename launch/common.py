@@ -1,6 +1,7 @@
 """Shared by the programs: errors in the user's words, and training."""
 
 import contextlib
+import importlib.util
 import logging as python_logging
 import pathlib
 import re
@@ -37,10 +38,22 @@ from launch import config as config_lib
 flags.disclaim_key_flags()
 
 
+_BUCKETS = {"gs": "gcsfs", "s3": "s3fs"}
+
+
 class _Path(flags.ArgumentParser):
-  """A path, of which ~ is the user's home."""
+  """A path, of which ~ is the user's home, or one in a bucket."""
 
   def parse(self, argument: str) -> str:
+    if files.in_bucket(argument):
+      scheme = argument.split("://")[0]
+      if scheme not in _BUCKETS:
+        raise ValueError(f"buckets are those of {', '.join(_BUCKETS)}")
+      if importlib.util.find_spec(_BUCKETS[scheme]) is None:
+        raise ValueError(
+          f"buckets of {scheme}:// are opened by the package"
+          f" {_BUCKETS[scheme]}: pip install {_BUCKETS[scheme]}"
+        )
     return files.expanded(argument)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.data import pipeline
 from jaxpriv.data import pool as pool_lib
 from jaxpriv.data.records import DataError
@@ -35,7 +36,7 @@ def check(job: Job) -> None:
       f"{job.target.name} has no pool to release its features in: its module"
       " gives none to its Target (jaxpriv.training.mechanism.Pool)"
     )
-  if "://" in str(job.directory):
+  if files.in_bucket(job.directory):
     raise DataError(
       f"--output: features are written to a folder of this machine, not to"
       f" {job.directory}; copy it there when it is finished"

@@ -266,9 +266,9 @@ def check_room(
   Raises:
     CheckpointError: it has less.
   """
-  place = epath.Path(workdir).absolute()
-  if "://" in str(place):
+  if files.in_bucket(workdir):
     return
+  place = epath.Path(workdir).absolute()
   while not place.exists():
     place = place.parent
   needed, spare = 0, 0

@@ -142,7 +142,7 @@ def _tries(path: epath.Path, me: Holder) -> Iterator[str]:
 
 def _create(path: epath.Path, me: Holder) -> bool:
   """Makes the lock if there is none; tells whether it did."""
-  if "://" not in str(path):
+  if not files.in_bucket(path):
     try:
       with open(path, "x") as stream:
         stream.write(json.dumps(me))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 
 from etils import epath
@@ -10,6 +11,9 @@ from etils import epath
 from jaxpriv import files
 
 Write = Callable[[int, dict[str, float]], None]
+
+# Files in buckets cannot be added to: they are written anew, this often.
+REWRITTEN = 30.0  # seconds
 
 
 def metrics_path(workdir: epath.PathLike, phase: str) -> epath.Path:
@@ -37,12 +41,13 @@ def metric_writer(
   kept = [
     line for line in read_metrics(workdir, phase) if line["step"] < first_step
   ]
-  files.atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
+  text = "".join(json.dumps(line) + "\n" for line in kept)
+  files.atomic_write(path, text)
   events = SummaryWriter(
     str(path.with_suffix("")), purge_step=first_step, write_to_disk=True
   )
   try:
-    with path.open("a") as lines:
+    with _appender(path, text) as append:
 
       def write(step, scalars):
         scalars = {name: float(value) for name, value in scalars.items()}
@@ -51,15 +56,41 @@ def metric_writer(
           name: value if math.isfinite(value) else None
           for name, value in scalars.items()
         }
-        with files.named(path):
-          lines.write(json.dumps({"step": step, **row}) + "\n")
-          lines.flush()
+        append(json.dumps({"step": step, **row}) + "\n")
         for name, value in scalars.items():
           events.add_scalar(name, value, step)
 
       yield write
   finally:
     events.close()
+
+
+@contextlib.contextmanager
+def _appender(path: epath.Path, text: str) -> Iterator[Callable[[str], None]]:
+  """Yields append(line), for a file that holds `text`."""
+  if not files.in_bucket(path):
+    with path.open("a") as lines:
+
+      def append(line):
+        with files.named(path):
+          lines.write(line)
+          lines.flush()
+
+      yield append
+    return
+  parts, written = [text], time.monotonic()
+
+  def rewrite(line):
+    nonlocal written
+    parts.append(line)
+    if time.monotonic() - written >= REWRITTEN:
+      files.atomic_write(path, "".join(parts))
+      written = time.monotonic()
+
+  try:
+    yield rewrite
+  finally:
+    files.atomic_write(path, "".join(parts))
 
 
 def read_metrics(workdir: epath.PathLike, phase: str) -> list[dict]:

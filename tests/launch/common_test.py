@@ -78,11 +78,23 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
   assert error.value.filename == str(tmp_path / "config.json")
 
 
+def test_a_bucket_that_cannot_be_opened_is_told_before_work(monkeypatch):
+  missing = lambda name: None
+  monkeypatch.setattr(common.importlib.util, "find_spec", missing)
+  values = flags.FlagValues()
+  common.path_flag("workdir", None, "For a test.", values)
+  for path, reason in (
+    ("gs://bucket/run", "pip install gcsfs"),
+    ("nowhere://run", "buckets are those of gs, s3"),
+  ):
+    with pytest.raises(flags.IllegalFlagValueError, match=reason):
+      values(["program", f"--workdir={path}"])
+
+
 @pytest.mark.parametrize(
   ("given", "path"),
   [
     ("~/runs/a", "/home/anna/runs/a"),
-    ("gs://bucket/~a", "gs://bucket/~a"),
     ("runs", "runs"),
   ],
 )
