@@ -139,8 +139,9 @@ def _demo(config: ConfigDict) -> None:
   config.phases.eigenfaces = common.phase(1, 1024, augment=False)
   config.phases.search = common.phase(64, 64, augment=False)
   config.phases.mask = common.phase(1, 64, augment=False)
-  config.phases.plain = phase(900)
-  config.phases.masknet = phase(900)
+  # Half of what these see is masked.
+  config.phases.plain = phase(1500)
+  config.phases.masknet = phase(1500)
   # Mirrored only: see the demo of embedded_autoencoder.
   for options in (*config.phases.values(), *config.evaluation.phases.values()):
     options.augmentation.update(shift=0, brightness=0, contrast=0, saturation=0)
