@@ -7,8 +7,9 @@ photographs of others, and compared with the photographs:
 
 * `error`: squared error over that of the mean face: 0 is the photograph, at 1
   nothing is known of what the mask hides.
-* `identity`: twice the share of people whom a recogniser finds likelier than
-  who it is: 0 names the person, 1 is chance.
+* `identity`: log(1 + n) over log(1 + half of the people), where a recogniser
+  finds n people likelier than who it is: 0 names the person, 1 is chance. As it
+  has learned from these very people, it is better than an attacker will be.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ def identity(
   name: str,
   logits: Callable[[jax.Array, Frozen], jax.Array],
 ) -> search.Score:
-  """How many people a recogniser of photographs finds likelier than who it is.
+  """How many people a recogniser finds likelier than who it is, by logarithm.
 
   Args:
     name: of the phase that holds the model.
@@ -97,6 +98,7 @@ def identity(
     others = max(found.shape[1] - 1, 1)
     # Who is alike to the last bit counts half, as in the area under a curve.
     likelier = (found > own).sum(1) + ((found == own).sum(1) - 1) / 2
-    return search.mean_known(2 * likelier / others, photographs["known"])
+    places = jnp.log1p(likelier) / jnp.log1p(others / 2)
+    return search.mean_known(places, photographs["known"])
 
   return score
