@@ -137,7 +137,7 @@ def _demo(config: ConfigDict) -> None:
   config.phases.aware = phase(900)
   config.phases.template = common.phase(16, 64, augment=False)
   config.phases.eigenfaces = common.phase(1, 1024, augment=False)
-  config.phases.search = common.phase(64, 64, augment=False)
+  config.phases.search = common.phase(64, 128, augment=False)
   config.phases.mask = common.phase(1, 64, augment=False)
   # Half of what these see is masked.
   config.phases.plain = phase(1500)
@@ -155,7 +155,7 @@ def _large(config: ConfigDict, batch_size: int, **options) -> None:
     )
   config.phases.template = common.phase(16, 64, augment=False)
   config.phases.eigenfaces = common.phase(1, 1024, augment=False)
-  config.phases.search = common.phase(64, 64, augment=False)
+  config.phases.search = common.phase(64, 128, augment=False)
   config.phases.mask = common.phase(1, 64, augment=False)
 
 

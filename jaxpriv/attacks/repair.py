@@ -13,7 +13,8 @@ photographs, and recognisers look for the people in them.
 
 Pixels that a mask leaves make a large part of the likeness of whole images, so
 that of the hidden area is told apart. Without any knowledge of the person one
-can give the mean image of others, the floor; grey and noise stand beside it.
+can show the mean image of others, or fill it in behind a mask: the better of
+the two is the floor. Grey images and noise stand beside it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,16 +82,21 @@ def attack(
     people=people.test.identities,
     hidden=hidden,
   )
-  nobody = {
-    name: compare(images) for name, images in _without_knowledge(people).items()
-  }
+  blind = _without_knowledge(people)
+  nobody = {name: compare(images) for name, images in blind.items()}
   if not target.control:
     for name, figures in nobody.items():
       yield from _appearance(finding.NOBODY, name, figures)
+  floors = nobody[MEAN]
+  if hidden is not None:  # what is seen needs no guess, nor do windows near it
+    seen = released["keep"][..., None]
+    filled = compare(np.where(seen, people.test.arrays["image"], blind[MEAN]))
+    better = lambda name: max(floors[name], filled[name], key=lambda m: m.value)
+    floors = {name: better(name) for name in floors}
   columns = {PROTECTED: released["image"]}
   for name, images in _repairs(target, people, components, widths, rounds):
     by, figures = f"repair, {name}", compare(images)
-    yield from _appearance(target.name, by, figures, nobody[MEAN])
+    yield from _appearance(target.name, by, figures, floors)
     yield from _recognised(target, people, by, images)
     columns[f"by {name}"] = images
   if not target.control:

@@ -159,19 +159,22 @@ def tuned(
   return min(noisier, key=error)
 
 
-def fitted(images: jax.Array, known: jax.Array, components: int) -> Eigenfaces:
-  """The model of a batch, in float32 and under jit.
+def fit_on_device(
+  images: jax.Array, known: jax.Array, components: int, held_out: jax.Array
+) -> Eigenfaces:
+  """`fit` in float32 and under jit, with the noise of people who are held out.
 
-  Every fourth photograph is held out: the noise is what the components leave of
-  these, as it is larger for people to whom they were not fitted.
+  That noise is what components leave of photographs of people to whom they were
+  not fitted, and more than they leave of others.
 
   Args:
-    images: float32 [N, H, W, C] in [0, 1], at least four.
-    known: bool [N], False for rows that are none.
+    images: float32 [N, H, W, C] in [0, 1].
+    known: bool [N], False for rows that are not looked at.
     components: how many; of fewer photographs the last ones are zero.
+    held_out: bool [N], the rows for the noise alone.
   """
   flat = images.reshape(len(images), -1)
-  held = known & (jnp.arange(len(images)) % 4 == 3)
+  held = known & held_out
   used = (known & ~held).astype(jnp.float32)
   mean = used @ flat / jnp.maximum(used.sum(), 1)
   centred = (flat - mean) * used[:, None]
@@ -196,7 +199,7 @@ def fitted(images: jax.Array, known: jax.Array, components: int) -> Eigenfaces:
   )
 
 
-def repaired(
+def repair_on_device(
   faces: Eigenfaces, images: jax.Array, keep: jax.Array
 ) -> jax.Array:
   """What `repair` gives for one mask, under jit and vmap over masks.

@@ -6,6 +6,7 @@ import pytest
 from jaxpriv.attacks import verification
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data.memory import InMemory
+from jaxpriv.data.records import DataError
 from jaxpriv.metrics import finding
 from jaxpriv.training.mechanism import Target, Trained
 from tests import tiny
@@ -65,6 +66,40 @@ def test_noise_is_good_for_nothing_and_originals_are(people):
   assert [row.wanted for row in rows] == [finding.KEPT] * 2 + [finding.TOLD]
   assert finding.judge(both).level == finding.BAD
   assert not any(map(finding.problems, rows))
+
+
+def test_each_target_has_its_own_counterpart(people, monkeypatch):
+  """They have one name, and only what they read tells them apart."""
+  right, wrong = (
+    lambda shown, sign=sign: sign * np.eye(24)[shown.identities] + 0.0
+    for sign in (1, 0)
+  )
+  readers = iter([Reader("learned", right), Reader("learned", wrong)])
+  monkeypatch.setattr(
+    verification, "_counterpart", lambda target, people: next(readers)
+  )
+
+  def neither(name):
+    target = Target(name, people.config, Trained((), {}), ("image",))
+    rows = list(verification.attack(target, people, folds=4))
+    return {r.by: r.value for r in rows if r.where["situation"][0] == "3"}
+
+  assert neither("first") == {"eyes": 1.0, "learned": 1.0}
+  assert neither("second")["learned"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_floor_is_the_commoner_kind_of_pairs(people, tmp_path):
+  same = [f"P{i:02d} 1 2" for i in range(6)]
+  lines = ["2 3", *same[:3], "P00 1 P01 1", "P00 1 P99 1", "P00 1 P98 1"]
+  lines += [*same[3:], "P04 1 P05 1", "P04 1 P98 1", "P04 1 P97 1"]
+  path = tmp_path / "pairs.txt"
+  path.write_text("\n".join(lines))
+  rows = findings(people, pairs=str(path))
+  assert {row.floor for row in rows} == {0.75}
+  path.write_text("\n".join(lines).replace("P04 1 P05", "P04 1 P96"))
+  people._shared.clear()
+  with pytest.raises(DataError, match="7 of its 12 pairs are of the test"):
+    findings(people, pairs=str(path))
 
 
 def test_pairs_of_a_file(people, tmp_path, caplog):

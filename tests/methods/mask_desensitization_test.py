@@ -117,14 +117,17 @@ def test_people_who_are_twice_in_a_batch_come_first():
   rows["identity"] = jnp.asarray(identity)
   rows["padding"] = rows["padding"].at[8].set(True).at[3].set(True)
   got = search._photographs(rows, 6, paired=True)
-  np.testing.assert_array_equal(got["identity"], [4, 4, 7, 7, 7, 1])
-  assert not got["known"][5] and got["known"][:5].all()
+  np.testing.assert_array_equal(got["identity"], [4, 4, 7, 7, 7, 9])
+  assert got["known"].all()
   np.testing.assert_array_equal(
     got["image"][:5], rows["image"][np.array([0, 2, 1, 5, 6])]
   )
-  plain = search._photographs(rows, 4, paired=False)
-  np.testing.assert_array_equal(plain["identity"], identity[:4])
-  assert plain["known"].tolist() == [True, True, True, False]
+  plain = search._photographs(rows, 4)
+  np.testing.assert_array_equal(plain["identity"], [4, 7, 4, 9])
+  assert plain["known"].all()
+  apart = search._photographs(rows, 7, apart=2)
+  np.testing.assert_array_equal(apart["identity"][:5], [7, 9, 7, 7, 5])
+  assert apart["known"].tolist() == [True] * 6 + [False]
 
 
 def test_the_front_are_those_whom_nobody_dominates():
@@ -181,7 +184,11 @@ def faces():
     mixed = np.tensordot(rng.normal(size=(count, 16)), patterns, 1)
     return np.clip(0.5 + 0.05 * np.repeat(mixed, 3, -1), 0, 1)
 
-  rows = {"image": jnp.float32(drawn(96)), "padding": jnp.zeros(96, bool)}
+  rows = {
+    "image": jnp.float32(drawn(192)),
+    "identity": jnp.arange(192),
+    "padding": jnp.zeros(192, bool),
+  }
   phase = attacker.phase("eigenfaces", 16)
   state = phase.method.init(jax.random.key(0), rows, {})
   state, metrics = jax.jit(phase.method.step)(state, {}, rows, None)
@@ -259,6 +266,40 @@ def test_errors_of_pairs_are_counted():
     assert value == pytest.approx(wrong, abs=1e-5)
   nobody = search.pair_errors(embeddings, np.arange(7), jnp.ones(7, bool))
   np.testing.assert_array_equal(nobody, 0.5)
+  for same in (1.0, np.nan):  # whatever the order of rows
+    alike = np.full((1, 7, 4), same, np.float32)
+    got = search.pair_errors(alike, identity, jnp.asarray(known))
+    np.testing.assert_allclose(got, 0.5)
+
+
+def test_a_candidate_that_cannot_be_scored_does_not_win():
+  def loss(photographs, keep, frozen):
+    return (
+      jnp.arange(len(keep))
+      - 2.0
+      + jnp.where(jnp.arange(len(keep)) == 0, jnp.nan, 0)
+    )
+
+  state, *_ = searched(loss=loss, gamma=0.0, steps=1)
+  assert state["number"] == 1 and state["score"] == -1
+
+
+def test_hyper_parameters_take_their_least_and_their_most(monkeypatch):
+  seen = []
+  monkeypatch.setattr(
+    search, "with_ratio", lambda key, ratio, strokes, *a, **k: strokes
+  )
+  chosen = options(strokes=dict(
+    options().strokes, number=(1, 4), min_vertex=(2, 3), max_vertex=(4, 12),
+  ))  # fmt: skip
+  nothing = jnp.zeros((SIDE, SIDE), bool)
+  draw = jax.jit(lambda i: search.candidate(7, i, nothing, chosen))
+  seen = [draw(i) for i in range(200)]
+  values = lambda name: {float(getattr(s, name)) for s in seen}
+  assert values("number") == {1, 2, 3, 4}
+  assert values("min_vertex") == {2, 3}
+  assert values("max_vertex") == set(range(4, 13))
+  assert 0.1 <= min(values("max_length")) < max(values("max_length")) <= 0.5
 
 
 # --- the template ---
@@ -402,7 +443,8 @@ def test_no_photograph_is_given_away_with_the_masknet(trained):
   for name in given:
     assert "photographs" not in trained.states[name]
   target, *controls = mask_desensitization.targets(config, trained)
-  assert target.products == ("image", "model") and target.limits
+  assert target.products == ("image", "model")
+  assert mask_desensitization.WHOLE in target.limits
   assert all(control.products == ("image",) for control in controls)
 
 
@@ -414,6 +456,9 @@ def test_no_photograph_is_given_away_with_the_masknet(trained):
       "utility is one of aware, clean, verification, none",
     ),
     (dict(privacy="luck"), "privacy is one of hidden, error, identity"),
+    (dict(drawn="hole"), "search.drawn: 'hole' is neither 'holes' nor 'kept'"),
+    (dict(photographs=0), "model.search.photographs = 0: it is a whole number"),
+    (dict(gamma=-3.0), "model.search.gamma = -3.0: it is a finite number, 0"),
     (dict(photographs=17), "photographs = 17: they are of one batch, .* = 16"),
     (dict(utility="verification"), "hardly two show one person.*take 64 or"),
     (dict(hidden=(0.9, 0.7)), "hidden = .0.9, 0.7.: the least and the most"),
@@ -431,8 +476,25 @@ def test_a_search_that_cannot_be_is_refused(changes, message):
 @pytest.mark.parametrize("name", ["per_image", "clear"])
 def test_a_share_that_leaves_nothing_or_all_is_refused(name):
   config = tiny.mask_desensitization(**{name: 1.0})
-  with pytest.raises(SettingError, match=f"{name} = 1.0: the share"):
+  with pytest.raises(
+    SettingError, match=f"{name} = 1.0: it is a number from 0"
+  ):
     mask_desensitization.phases(config)
+
+
+def test_one_mask_and_a_mask_for_each_are_not_asked_for_at_once():
+  config = tiny.mask_desensitization(mask="mask.png", per_image=0.7)
+  with pytest.raises(SettingError, match="leave out one of the two"):
+    mask_desensitization.phases(config)
+
+
+def test_nothing_is_searched_for_that_nobody_needs():
+  names = lambda **model: [
+    p.name
+    for p in mask_desensitization.phases(tiny.mask_desensitization(**model))
+  ]
+  assert names(per_image=0.7) == ["recogniser", "plain", "masknet"]
+  assert names(layer=0)[-2:] == ["mask", "masknet"]
 
 
 def test_a_random_mask_is_the_first_that_is_drawn():

@@ -144,8 +144,9 @@ def test_coefficients_are_those_of_the_components():
 def test_the_model_of_a_batch_is_that_of_the_photographs():
   images = photographs(80, 6).astype(np.float32) / 255
   known = np.arange(80) != 10
-  got = jax.jit(eigenfaces.fitted, static_argnums=2)(images, known, 8)
   held = np.arange(80) % 4 == 3
+  fit = jax.jit(eigenfaces.fit_on_device, static_argnums=2)
+  got = fit(images, known, 8, held)
   flat = images.reshape(80, -1).astype(np.float64)
   used, others = flat[~held & known], flat[held]
   mean = used.mean(0)
@@ -170,9 +171,11 @@ def test_the_model_of_a_batch_is_that_of_the_photographs():
 
 def test_the_model_of_a_batch_that_is_all_alike_is_its_mean():
   images = np.full((8, SIDE, SIDE, 3), 0.3, np.float32)
-  faces = eigenfaces.fitted(images, np.ones(8, bool), 4)
+  faces = eigenfaces.fit_on_device(
+    images, np.ones(8, bool), 4, np.arange(8) == 3
+  )
   assert not np.asarray(faces.components).any()
-  got = eigenfaces.repaired(faces, images, np.zeros((SIDE, SIDE), bool))
+  got = eigenfaces.repair_on_device(faces, images, np.zeros((SIDE, SIDE), bool))
   np.testing.assert_allclose(got, images, atol=1e-6)
 
 
@@ -182,7 +185,7 @@ def test_repair_of_many_masks_at_once_is_that_of_each():
   keeps = rng.random((11, SIDE, SIDE)) < shares
   keeps[-1], keeps[0] = True, False
   images = photographs(4, 7)
-  each = jax.vmap(eigenfaces.repaired, (None, None, 0))
+  each = jax.vmap(eigenfaces.repair_on_device, (None, None, 0))
   got = jax.jit(each)(FACES, images.astype(np.float32) / 255, keeps)
   for row, keep in zip(got, keeps, strict=True):
     want = eigenfaces.repair(FACES, images, keep)

@@ -45,44 +45,63 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from jaxpriv import files
+from jaxpriv import files, ranges
 from jaxpriv.data import masks, strokes
 from jaxpriv.data.dataset import Data
 from jaxpriv.errors import SettingError
 from jaxpriv.methods.mask_desensitization import attacker, search, template
 from jaxpriv.models import backbones, heads
 from jaxpriv.models.masknet import Masknet
+from jaxpriv.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, SHARE
 from jaxpriv.training import mechanism, recipes, transfer
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import variables
 from jaxpriv.training.mechanism import IMAGE, MODEL, Load, Target, Trained
 from jaxpriv.training.method import Method, Outputs, Phase
 
-RECOGNISER, AWARE, TEMPLATE, EIGENFACES, SEARCH = (
-  *("recogniser", "aware", "template", "eigenfaces", "search"),
-)
-MASK, PLAIN, MASKNET = "mask", "plain", "masknet"
+RECOGNISER, AWARE, TEMPLATE = "recogniser", "aware", "template"
+EIGENFACES, SEARCH, MASK = "eigenfaces", "search", "mask"
+PLAIN, MASKNET = "plain", "masknet"
 
 SECRETS = ("model.mask",)  # a path of here
-UTILITIES = ("aware", "clean", "verification", "none")
-HIDDEN, ERROR, IDENTITY = PRIVACIES = ("hidden", "error", "identity")
-LIMITS = (
-  "Whoever has the masknet tells people by their masked photographs: that is"
-  " what it is for. Who should not, must not have it.",
-  "Pixels that are visible are those of the photographs.",
+BY_AWARE, CLEAN, VERIFICATION, NONE = UTILITIES = (
+  *("aware", "clean", "verification", "none"),
 )
+HIDDEN, ERROR, IDENTITY = PRIVACIES = ("hidden", "error", "identity")
+RANGES = {
+  "search.at_once": COUNT,
+  "search.photographs": COUNT,
+  "search.components": COUNT,
+  "search.gamma": NOT_NEGATIVE,
+  "clear": BELOW_ONE,
+  "per_image": BELOW_ONE,
+  "fill": SHARE,
+}
+LIMITS = (
+  "Pixels that are visible are those of the photographs.",
+  "The model holds a direction for each person it has learned from, by which"
+  " these people are told from others.",
+)
+MASKED = (
+  "Whoever has the masknet tells people by their masked photographs: that is"
+  " what it is for. Who should not, must not have it."
+)
+WHOLE = "It tells people by whole photographs, too."
 PAIRED = 8  # times as many photographs as are paired
 _IMAGES = ("data.image_size", "data.align")
 MADE_WITH = {
   RECOGNISER: ("model.backbone", "model.head", *_IMAGES),
-  AWARE: ("model.backbone", "model.head", "model.search.hidden", *_IMAGES),
+  AWARE: (
+    *("model.backbone", "model.head", "model.fill", *_IMAGES),
+    *(f"model.search.{k}" for k in ("hidden", "drawn", "segments", "strokes")),
+  ),
   TEMPLATE: ("model.template.contrast", *_IMAGES),
-  SEARCH: ("model.search", "model.template", *_IMAGES),
-  MASK: ("model.mask", "model.search", "model.template", *_IMAGES),
   EIGENFACES: ("model.search.components", *_IMAGES),
+  SEARCH: ("model.search", "model.template", "model.fill", *_IMAGES),
+  MASK: ("model.mask", "model.search", "model.template", *_IMAGES),
   PLAIN: (
     *("model.backbone", "model.head", "model.per_image", "model.clear"),
-    *_IMAGES,
+    *("model.fill", *_IMAGES),
   ),
   MASKNET: ("model", *_IMAGES),
 }
@@ -97,7 +116,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   """
   del data
   options = config.model.search
-  if options.at_once % jax.device_count():
+  if _searched(config) and options.at_once % jax.device_count():
     raise SettingError(
       f"config.model.search.at_once = {options.at_once} candidates cannot be"
       f" shared out among {jax.device_count()} devices: take a multiple"
@@ -122,18 +141,23 @@ def phases(config: ConfigDict) -> list[Phase]:
   listed = [parts.recognition(RECOGNISER)]
   if model.mask:
     listed.append(Phase(MASK, (), _given(config)))
-  else:
+  elif _searched(config):
     listed += _found(config, parts)
-  if model.plain:
+  if model.plain and model.layer:  # without a FSM it is the masknet
     listed.append(parts.masked_recognition(PLAIN))
   listed.append(parts.masked_recognition(MASKNET))
   return listed
 
 
+def _searched(config: ConfigDict) -> bool:
+  """Whether a mask is searched for: not if it is given, or each has its own."""
+  return not config.model.mask and not config.model.per_image
+
+
 def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
   """The phases by which a mask is found."""
   options, model, listed = config.phases, config.model, []
-  judge = RECOGNISER if model.search.utility in ("clean", "none") else AWARE
+  judge = RECOGNISER if model.search.utility in (CLEAN, NONE) else AWARE
   if judge == AWARE:
     listed.append(parts.recognition(AWARE, transform=parts.random_masks))
   listed.append(
@@ -159,7 +183,8 @@ def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
       ),
       parts.loss(judge),
       parts.privacy(),
-      paired=model.search.utility == "verification",
+      paired=model.search.utility == VERIFICATION,
+      apart=attacker.OTHERS if model.search.privacy != HIDDEN else None,
     )
   )
   listed.append(Phase(MASK, (SEARCH,), _mask()))
@@ -169,7 +194,14 @@ def _found(config: ConfigDict, parts: "_Parts") -> list[Phase]:
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   """The masked photographs and the masknet, and controls of the former."""
   target = Target(
-    config.mechanism, config, trained, (IMAGE, MODEL), limits=LIMITS
+    config.mechanism,
+    config,
+    trained,
+    (IMAGE, MODEL),
+    limits=(
+      *((MASKED, WHOLE) if _reads_whole(config) else (MASKED,)),
+      *LIMITS,
+    ),
   )
   return [
     target,
@@ -180,7 +212,32 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   ]
 
 
+def _reads_whole(config: ConfigDict) -> bool:
+  """Whether the model that is released tells people by whole photographs."""
+  return bool(config.model.clear or config.model.per_image)
+
+
 def _check_settings(config: ConfigDict) -> None:
+  model = config.model
+  for sentence in ranges.problems(model, RANGES, "config.model."):
+    raise SettingError(sentence)
+  stages = len(model.backbone.depths)
+  if not 0 <= model.layer <= stages:
+    raise SettingError(
+      f"config.model.layer = {model.layer}: the FSM stands behind one of"
+      f" the {stages} stages of the backbone; 0 leaves it out"
+    )
+  if model.mask and model.per_image:
+    raise SettingError(
+      "config.model.mask is one mask for all photographs, and with"
+      f" config.model.per_image = {model.per_image} each has its own: leave out"
+      " one of the two"
+    )
+  if _searched(config):
+    _check_search(config)
+
+
+def _check_search(config: ConfigDict) -> None:
   options = config.model.search
   if options.utility not in UTILITIES:
     raise SettingError(
@@ -198,7 +255,7 @@ def _check_settings(config: ConfigDict) -> None:
       f"config.model.search.photographs = {least}: they are of one batch, which"
       f" has config.phases.search.batch_size = {batch}"
     )
-  if options.utility == "verification" and batch < PAIRED * least:
+  if options.utility == VERIFICATION and batch < PAIRED * least:
     raise SettingError(
       f"config.phases.search.batch_size = {batch}: of so few photographs hardly"
       f" two show one person, and verification needs such pairs: take"
@@ -220,22 +277,10 @@ def _check_settings(config: ConfigDict) -> None:
       )
     except SettingError as error:
       raise SettingError(f"config.model.search: {error}") from error
-  stages = len(config.model.backbone.depths)
-  if not 0 <= config.model.layer <= stages:
-    raise SettingError(
-      f"config.model.layer = {config.model.layer}: the FSM stands behind one of"
-      f" the {stages} stages of the backbone; 0 leaves it out"
-    )
-  if not 0 <= config.model.clear < 1:
-    raise SettingError(
-      f"config.model.clear = {config.model.clear}: the share of photographs"
-      " that the masknet sees whole while it learns"
-    )
-  if not 0 <= config.model.per_image < 1:
-    raise SettingError(
-      f"config.model.per_image = {config.model.per_image}: the share of each"
-      " photograph that a mask of its own hides, 0 for one mask for all"
-    )
+  try:
+    masks.is_kept(options.drawn)
+  except SettingError as error:
+    raise SettingError(f"config.model.search.drawn: {error}") from error
 
 
 def _mask() -> Method:
@@ -339,9 +384,9 @@ class _Parts:
 
   def loss(self, judge: str) -> search.Score:
     """How badly people are told by masked photographs; 0 if nobody asks."""
-    if self.config.model.search.utility == "none":
+    if self.config.model.search.utility == NONE:
       return lambda photographs, keep, frozen: jnp.zeros(len(keep))
-    if self.config.model.search.utility == "verification":
+    if self.config.model.search.utility == VERIFICATION:
       network = heads.MarginRecogniser(self.backbone, self.people)
 
       def errors(photographs, keep, frozen):
@@ -422,7 +467,9 @@ class _Parts:
       images = batch["image"]
       keep = batch.get("keep", jnp.ones(images.shape[:3], bool))
       read = (images, keep) if gated else (images,)
-      return apply(*read, method="embed")
+      # As the other recognisers: with the mirror image, in its mirrored mask.
+      mirrored = [x[:, :, ::-1] for x in read]
+      return apply(*read, method="embed") + apply(*mirrored, method="embed")
 
     def image(apply, batch, frozen):
       return self.hide(batch["image"], self.keep(batch, frozen))

@@ -3,7 +3,8 @@
 The paper takes the hidden ratio for privacy. How much of a photograph can be
 guessed from what is left depends on where a mask lies, too: here each candidate
 is repaired by the conditional Gaussian of `privacy.eigenfaces`, which has seen
-photographs of others, and compared with the photographs:
+photographs of others: of half of the people (`OTHERS`), and candidates are
+scored on those of the other half. It is compared with the photographs:
 
 * `error`: squared error over that of the mean face: 0 is the photograph, at 1
   nothing is known of what the mask hides.
@@ -13,6 +14,7 @@ photographs of others, and compared with the photographs:
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,8 @@ from jaxpriv.privacy import eigenfaces
 from jaxpriv.privacy.eigenfaces import Eigenfaces
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs, Phase
+
+OTHERS = 2  # the attacker has photographs of people whose number it divides
 
 
 def phase(name: str, components: int) -> Phase:
@@ -39,8 +43,16 @@ def phase(name: str, components: int) -> Phase:
 
   def step(state, frozen, batch, key):
     del state, frozen, key
-    images, padding = mesh_lib.gather((batch["image"], batch["padding"]))
-    faces = eigenfaces.fitted(images, jnp.logical_not(padding), components)
+    images, identity, padding = mesh_lib.gather(
+      (batch["image"], batch["identity"], batch["padding"])
+    )
+    known = jnp.logical_not(padding) & (identity >= 0)
+    faces = eigenfaces.fit_on_device(
+      images,
+      known & (identity % OTHERS == 0),
+      components,
+      held_out=identity // OTHERS % 4 == 3,
+    )
     told = faces.variances.sum()
     rest = faces.noise * faces.mean.size
     return faces._asdict(), {"explained": told / (told + rest)}
@@ -49,7 +61,8 @@ def phase(name: str, components: int) -> Phase:
     images = batch["image"]
     side = images.shape[1]
     half = jnp.broadcast_to(jnp.arange(side) < side // 2, (side, side))
-    repaired = eigenfaces.repaired(Eigenfaces(**state), images, half)
+    faces = Eigenfaces(**state)
+    repaired = eigenfaces.repair_on_device(faces, images, half)
     return {"original": images, "right half repaired": repaired}
 
   return Phase(name, (), Method(init, step, Outputs(sample=sample)))
@@ -67,7 +80,8 @@ def error(name: str) -> search.Score:
     faces = Eigenfaces(**frozen[name])
     off = lambda guess: jnp.square(guess - images).sum((1, 2, 3)) @ known
     blind = jnp.maximum(off(faces.mean), 1e-12)
-    each = lambda mask: off(eigenfaces.repaired(faces, images, mask)) / blind
+    repaired = partial(eigenfaces.repair_on_device, faces, images)
+    each = lambda mask: off(repaired(mask)) / blind
     return jax.vmap(each)(mesh_lib.constrain(keep))
 
   return score
@@ -89,7 +103,7 @@ def identity(
   ) -> jax.Array:
     images = photographs["image"]
     faces = Eigenfaces(**frozen[name])
-    each = lambda mask: eigenfaces.repaired(faces, images, mask)
+    each = partial(eigenfaces.repair_on_device, faces, images)
     repaired = jax.vmap(each)(mesh_lib.constrain(keep))
     flat = mesh_lib.constrain(repaired.reshape(-1, *images.shape[1:]))
     found = logits(flat, frozen)

@@ -24,7 +24,8 @@ from jaxpriv.data.strokes import Strokes, with_ratio
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs, Phase, State
 
-WORST = 1e9  # of no mask yet
+WORST = 1e9  # of no mask yet, and of one that cannot be scored
+WHOLE = ("number", "min_vertex", "max_vertex")  # of strokes: whole numbers
 
 Frozen = Mapping[str, State]
 # (photographs: image, identity and known, keep [N, S, S], frozen) -> [N]
@@ -41,6 +42,7 @@ def phase(
   loss: Score,
   privacy: Score,
   paired: bool = False,
+  apart: int | None = None,
 ) -> Phase:
   """The search as a phase.
 
@@ -56,6 +58,7 @@ def phase(
     loss: of recognition, lower is better.
     privacy: greater is better; the hidden ratio in the paper.
     paired: whether photographs of people who are twice in the batch come first.
+    apart: candidates are scored on no people whose number this divides.
 
   Returns:
     a phase whose state has "keep" bool [S, S], the best mask, its "number",
@@ -63,7 +66,9 @@ def phase(
     [steps * at_once].
   """
   at_once, total = options.at_once, max(steps, 1) * options.at_once
-  chosen = partial(_photographs, count=options.photographs, paired=paired)
+  chosen = partial(
+    _photographs, count=options.photographs, paired=paired, apart=apart
+  )
 
   def init(key, batch, frozen):
     del key, frozen
@@ -98,7 +103,8 @@ def phase(
       "privacies": privacy(everywhere, keep, frozen),
       "hidden": masks.hidden_ratio(keep),
     }
-    found["scores"] = found["losses"] - options.gamma * found["privacies"]
+    scores = found["losses"] - options.gamma * found["privacies"]
+    found["scores"] = jnp.where(jnp.isfinite(scores), scores, WORST)
     best = jnp.argmin(found["scores"])
     better = found["scores"][best] < state["score"]
     take = lambda new, old: jnp.where(better, new, old)
@@ -140,17 +146,22 @@ def phase(
 
 
 def _photographs(
-  batch: Mapping[str, jax.Array], count: int, paired: bool
+  batch: Mapping[str, jax.Array],
+  count: int,
+  paired: bool = False,
+  apart: int | None = None,
 ) -> dict[str, jax.Array]:
+  """The photographs that candidates are scored on; known ones come first."""
   identity = batch["identity"]
   known = jnp.logical_not(batch["padding"]) & (identity >= 0)
-  rows = jnp.arange(len(identity))
+  if apart:
+    known &= identity % apart != 0
+  last = jnp.iinfo(jnp.int32).max
+  key = jnp.where(known, 0, last)
   if paired:
     same = (identity[:, None] == identity[None]) & known[:, None] & known[None]
-    last = jnp.iinfo(jnp.int32).max
-    key = jnp.where(same.sum(1) > 1, identity, last)
-    rows = jnp.argsort(key, stable=True)
-  rows = rows[:count]
+    key = jnp.where(same.sum(1) > 1, identity, last - known)
+  rows = jnp.argsort(key, stable=True)[:count]
   return {
     "image": batch["image"][rows],
     "identity": identity[rows],
@@ -230,7 +241,9 @@ def candidate(
   ratio, brush, strokes = jax.random.split(key, 3)
   chosen = jax.random.uniform(brush, (len(Strokes._fields),))
   values = {
-    name: low + share * (high - low)
+    name: jnp.floor(low + share * (high - low + 1))
+    if name in WHOLE
+    else low + share * (high - low)
     for share, (name, (low, high)) in zip(
       chosen, _ranges(options["strokes"]).items(), strict=True
     )
@@ -279,8 +292,9 @@ def pair_errors(
 ) -> jax.Array:
   """How often a pair of two people is more alike than a pair of one person.
 
-  One less the area under the curve of true against false accepts; a half where
-  nobody is shown twice.
+  One less the area under the curve of true against false accepts: pairs that
+  are as alike count half, and embeddings that are not finite are like nobody's.
+  It is a half where nobody is shown twice.
 
   Args:
     embeddings: [N, B, D].
@@ -293,14 +307,18 @@ def pair_errors(
   norms = jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
   unit = embeddings / jnp.maximum(norms, 1e-12)
   similarity = jnp.einsum("nid,njd->nij", unit, unit, precision="highest")
+  similarity = jnp.nan_to_num(similarity, nan=-1.0)
   rows, columns = jnp.triu_indices(len(identity), 1)
   alike = similarity[:, rows, columns]
   used = known[rows] & known[columns]
   same = (identity[rows] == identity[columns]) & used
   other = (identity[rows] != identity[columns]) & used
-  # Pairs that are not used come first and have no rank.
-  order = jnp.argsort(jnp.where(used, alike, -jnp.inf), axis=1)
-  ranks = jnp.cumsum(other[order], axis=1)  # pairs of two people up to here
-  below = jnp.where(same[order], ranks, 0).sum(1)
+  # Of two people, the least alike first; pairs of one person come behind them.
+  others = jnp.sort(jnp.where(other, alike, jnp.inf), axis=1)
+  place = jax.vmap(jnp.searchsorted, (0, 0))
+  wins = place(others, alike) + jax.vmap(
+    partial(jnp.searchsorted, side="right"), (0, 0)
+  )(others, alike)
+  right = jnp.where(same, wins, 0).sum(1) / 2
   trials = same.sum() * other.sum()
-  return jnp.where(trials > 0, 1 - below / jnp.maximum(trials, 1), 0.5)
+  return jnp.where(trials > 0, 1 - right / jnp.maximum(trials, 1), 0.5)
