@@ -207,7 +207,7 @@ def check_uses(
   from jaxpriv.release import card, release
 
   with progress.slow("Checking what the run is to be used for"):
-    states = mechanism.on_paper(phases, data)
+    states = mechanism.on_paper(phases, data, config)
   taken = sources.words(config.pretrained_phases)
   for phase in phases:
     if not config.phases[phase.name].steps:

@@ -124,6 +124,10 @@ class Data(NamedTuple):
     )
     return map(self._labelled, stream)
 
+  def gather(self, rows: np.ndarray) -> Batch:
+    """Records at once, identities as classes; -1 makes a row of padding."""
+    return self._labelled(pipeline.gather(self.source, rows))
+
   def epoch(
       self, split: str, *, batch_size: int, limit: int | None = None,
       everywhere: bool = False,

@@ -111,7 +111,7 @@ def _shared(phase, config, data) -> plan_lib.Shared:
 
 def _check_networks(phases, config, data) -> None:
   """Builds all states on paper: BatchNorm is refused before anything runs."""
-  shapes = mechanism.on_paper(phases, data)
+  shapes = mechanism.on_paper(phases, data, config)
   names = sorted(
     (name, phase.name)
     for phase in phases

@@ -401,7 +401,7 @@ def distribute(
     if phase.name in names:
       phase = _distributed(phase, config, parts)
     made.append(phase)
-  _check_statistics(made, data)
+  _check_statistics(made, config, data)
   sizes = ", ".join(f"{len(part)}" for part in parts)
   logging.info(
       "%s: trained by %d clients of %s images",
@@ -461,7 +461,7 @@ def _distributed(phase, config, parts) -> Phase:
   )
 
 
-def _check_statistics(phases, data) -> None:
+def _check_statistics(phases, config, data) -> None:
   """Refuses BatchNorm where a client has fewer examples than a batch."""
   few = {
     phase.name: min(map(len, phase.clients.parts))
@@ -470,7 +470,7 @@ def _check_statistics(phases, data) -> None:
   }
   if not few:
     return
-  shapes = mechanism.on_paper(phases, data)
+  shapes = mechanism.on_paper(phases, data, config)
   for name, smallest in few.items():
     if jax.tree.leaves(shapes[name]["batch_stats"]):
       raise SettingError(

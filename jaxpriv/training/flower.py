@@ -4,12 +4,15 @@ Needs the extra `flower`, which is imported where it is used. A client app and a
 server app are each a file of two lines in a Flower app:
 
     app = flower.client_app(lambda context: flower.of_config(config, "fsn"))
-    app = flower.server_app(lambda context: flower.of_config(config, "fsn"), 50)
+    app = flower.server_app(lambda context: flower.of_config(config, "fsn"))
 
 where the config of a client names its own images (`config.data.path`), and all
-configs agree on the rest. Clients run the rounds that `federated` simulates.
+configs agree on the rest. Clients run the rounds that `federated` simulates,
+but for one thing: each tells its own people apart, so that the directions of
+these (`HEADS`) stay with it, and the server has none that are trained.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +23,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpriv.data import clients as clients_lib
-from jaxpriv.data import pipeline
 from jaxpriv.errors import SettingError
 from jaxpriv.training import (
   budget,
@@ -40,6 +42,9 @@ Arrays = list[np.ndarray]
 ARRAYS, METRICS, CONFIG = "arrays", "metrics", "config"
 ROUND, EXAMPLES, OWN = "server-round", "num-examples", "own"
 
+# Parameters of the people whom a recogniser tells apart.
+HEADS = ("weight",)
+
 
 class Client(NamedTuple):
   """One client, or a server, which has only the state.
@@ -51,6 +56,7 @@ class Client(NamedTuple):
     examples: of the client, its weight.
     key: of its rounds.
     frozen: states of phases that this one needs, such as a mask.
+    rounds: of the training, by which schedules end.
   """
 
   method: Method
@@ -59,6 +65,7 @@ class Client(NamedTuple):
   examples: int
   key: jax.Array
   frozen: Frozen = {}
+  rounds: int = 1
 
 
 def arrays_of(tree: Any) -> Arrays:
@@ -86,36 +93,52 @@ def tree_of(arrays: Sequence[np.ndarray], like: Any) -> Any:
 
 def shared(state: Mapping[str, Any]) -> dict[str, Any]:
   """The part of a state that travels."""
-  return {name: state[name] for name in federated.SHARED}
+  travelling = {name: state[name] for name in federated.SHARED}
+  params = travelling["params"]
+  kept = {k: v for k, v in params.items() if k not in HEADS}
+  return {**travelling, "params": kept}
+
+
+def own(state: Mapping[str, Any]) -> dict[str, Any]:
+  """The part of a state that stays with a client."""
+  rest = {k: v for k, v in state.items() if k not in federated.SHARED}
+  heads = {k: v for k, v in state["params"].items() if k in HEADS}
+  return {"heads": heads, "rest": rest}
+
+
+@functools.cache
+def _compiled(step: Callable) -> Callable:
+  """A step, compiled once for all rounds of a program."""
+  return jax.jit(lambda s, f, b, k: step(s, f, inference.as_float(b), k))
 
 
 def train_round(
-  client: Client, arrays: Sequence[np.ndarray], own: Arrays | None, number: int
+  client: Client, arrays: Sequence[np.ndarray], kept: Arrays | None, number: int
 ) -> tuple[Arrays, Arrays, dict[str, float]]:
   """One round of one client.
 
   Args:
     client: who.
     arrays: the server's parameters and statistics.
-    own: what the client kept from its last round; None before the first.
+    kept: what the client kept from its last round; None before the first.
     number: of the round, from 0.
 
   Returns:
     the client's parameters and statistics, what it keeps, and metrics.
   """
-  fresh = {k: v for k, v in client.state.items() if k not in federated.SHARED}
-  kept = fresh if own is None else tree_of(own, fresh)
-  state = {**kept, **tree_of(arrays, shared(client.state))}
+  fresh = own(client.state)
+  mine = fresh if kept is None else tree_of(kept, fresh)
+  given = tree_of(arrays, shared(client.state))
+  params = {**given["params"], **mine["heads"]}
+  state = {**mine["rest"], **given, "params": params}
   batch = {k: jnp.asarray(v) for k, v in client.batch(number).items()}
-  step = jax.jit(
-    lambda s, f, b, k: client.method.step(s, f, inference.as_float(b), k)
-  )
+  pure: Any = client.method.step
+  step = _compiled(pure)
   key = jax.random.fold_in(client.key, number)
   new, metrics = step(state, client.frozen, batch, key)
-  kept = {k: v for k, v in new.items() if k not in federated.SHARED}
   return (
     arrays_of(shared(new)),
-    arrays_of(kept),
+    arrays_of(own(new)),
     {k: float(v) for k, v in metrics.items()},
   )
 
@@ -125,8 +148,9 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
 
   Args:
     config: of a run; of config.federated, local_steps and proximal count.
-      Phases that this one needs are those of config.pretrained, a release or a
-      run: the server has trained them, and sent them.
+      Phases that this one needs are those of config.pretrained: the server has
+      trained them, and handed out the folders phases/NAME of its run, and no
+      other, as a run holds photographs.
     name: of a phase.
     number: of the client, for its random numbers.
 
@@ -153,7 +177,7 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
   if absent := [need for need, state in frozen.items() if not state]:
     raise SettingError(
       f"{name} needs {', '.join(absent)} of the server: have config.pretrained"
-      " name a release or a run that has it, which is now"
+      f" name a folder with phases/{absent[0]} of its run; it is now"
       f" {config.pretrained!r}"
     )
   options, part = config.phases[name], data.splits["train"]
@@ -174,12 +198,18 @@ def of_config(config: ConfigDict, name: str, number: int = 0) -> Client:
     clients.local_steps,
     devices=1,
   )
-  batch = lambda number: pipeline.gather(data.source, draw(number))
+  batch = lambda number: data.gather(draw(number))
   first = {k: jnp.asarray(v[:1]) for k, v in batch(0).items()}
   key = jax.random.key(seed)
   state = method.init(key, inference.as_float(first), frozen)
   return Client(
-    method, state, batch, len(part), jax.random.fold_in(key, number), frozen
+    method,
+    state,
+    batch,
+    len(part),
+    jax.random.fold_in(key, number),
+    frozen,
+    options.steps,
   )
 
 
@@ -188,22 +218,27 @@ def client_app(open_client: Callable[[Any], Client]) -> Any:
 
   Args:
     open_client: Flower's Context -> who trains; context.node_config may tell.
+      It is called once for each node_config, not in each round.
   """
   flwr = _flwr("app")
   app = _flwr("clientapp").ClientApp()
+  opened: dict[str, Client] = {}
 
   @app.train()
   def train(message, context):
     content, state = message.content, context.state
-    own = state[OWN].to_numpy_ndarrays() if OWN in state else None
-    client = open_client(context)
-    arrays, own, metrics = train_round(
+    kept = state[OWN].to_numpy_ndarrays() if OWN in state else None
+    node = repr(sorted(context.node_config.items()))
+    if node not in opened:
+      opened[node] = open_client(context)
+    client = opened[node]
+    arrays, kept, metrics = train_round(
       client,
       content[ARRAYS].to_numpy_ndarrays(),
-      own,
+      kept,
       int(content[CONFIG][ROUND]) - 1,
     )
-    state[OWN] = flwr.ArrayRecord.from_numpy_ndarrays(own)
+    state[OWN] = flwr.ArrayRecord.from_numpy_ndarrays(kept)
     reply = flwr.RecordDict(
       {
         ARRAYS: flwr.ArrayRecord.from_numpy_ndarrays(arrays),
@@ -217,7 +252,7 @@ def client_app(open_client: Callable[[Any], Client]) -> Any:
 
 def server_app(
   open_server: Callable[[Any], Client],
-  rounds: int,
+  rounds: int | None = None,
   strategy: Any = None,
   finish: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> Any:
@@ -225,7 +260,8 @@ def server_app(
 
   Args:
     open_server: Flower's Context -> whose parameters clients begin with.
-    rounds: how many.
+    rounds: how many; by default those of the server's config, by which the
+      schedules of its clients end.
     strategy: one of flwr.serverapp.strategy; FedAvg among all by default.
     finish: called with the parameters and statistics at the end.
   """
@@ -234,14 +270,15 @@ def server_app(
 
   @app.main()
   def main(grid, context):
-    begun = shared(open_server(context).state)
+    server = open_server(context)
+    begun = shared(server.state)
     chosen = strategy or _flwr("serverapp.strategy").FedAvg(
       fraction_evaluate=0.0
     )
     result = chosen.start(
       grid=grid,
       initial_arrays=flwr.ArrayRecord.from_numpy_ndarrays(arrays_of(begun)),
-      num_rounds=rounds,
+      num_rounds=server.rounds if rounds is None else rounds,
     )
     finish(tree_of(result.arrays.to_numpy_ndarrays(), begun))
 

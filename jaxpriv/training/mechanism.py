@@ -208,7 +208,9 @@ def phases(config: ConfigDict) -> list[Phase]:
   return load(config.method).phases(config)
 
 
-def on_paper(phases: Sequence[Phase], data: Data) -> dict[str, State]:
+def on_paper(
+  phases: Sequence[Phase], data: Data, config: ConfigDict
+) -> dict[str, State]:
   """The shapes of all states, for checks: nothing is computed."""
   first = data._replace(splits={"first": data.splits["train"][:1]})
   batch = next(first.epoch("first", batch_size=1, everywhere=True))
@@ -219,7 +221,12 @@ def on_paper(phases: Sequence[Phase], data: Data) -> dict[str, State]:
     def init(key, batch, frozen, method=phase.method):
       return method.init(key, inference.as_float(batch), frozen)
 
-    shapes[phase.name] = jax.eval_shape(init, jax.random.key(0), batch, frozen)
+    rows = config.phases[phase.name].batch_size
+    many = jax.tree.map(
+      lambda x, rows=rows: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype),
+      batch,
+    )
+    shapes[phase.name] = jax.eval_shape(init, jax.random.key(0), many, frozen)
   return shapes
 
 

@@ -12,6 +12,7 @@ import pytest
 from configs import common
 from jaxpriv.errors import SettingError
 from jaxpriv.training import checkpoints, federated, flower, recipes
+from tests import tiny
 from tests.training import federated_test as simulated
 from tests.training import toys
 
@@ -89,6 +90,7 @@ def test_rounds_by_flower_are_those_of_the_simulation(flwr):
 
   def open_client(context):
     i = context.node_config["partition-id"]
+    times.append(i)
     own = simulated.method(
       made._replace(parts=made.parts[i : i + 1]), optimizer=optimizer
     )
@@ -106,6 +108,7 @@ def test_rounds_by_flower_are_those_of_the_simulation(flwr):
     types.SimpleNamespace(node_config={"partition-id": i}, state={})
     for i in range(3)
   ]
+  times = []
   client = flower.client_app(open_client)
 
   def answer(arrays, number):
@@ -119,6 +122,7 @@ def test_rounds_by_flower_are_those_of_the_simulation(flwr):
   )
   server.run(None, None)
   simulated.same(ended[0]["params"], states[-1]["params"])
+  assert sorted(times) == [0, 0, 1, 2]  # each once, and the server
   assert {"loss", "move_norm"} < strategy.replies[0]["metrics"].keys()
 
 
@@ -158,7 +162,7 @@ def config(**changes):
   ("name", "changes", "message"),
   [
     ("first", {"dp.epsilon": 3.0}, "no account of their privacy"),
-    ("second", {}, "second needs first of the server: .* which is now ''"),
+    ("second", {}, "second needs first of the server: .* it is now ''"),
     ("none", {}, "none is no supervised phase"),
   ],
 )
@@ -193,6 +197,37 @@ def test_what_a_phase_needs_is_that_of_the_server(tmp_path):
   arrays, _, metrics = flower.train_round(client, begun, None, 0)
   assert metrics["server"] == pytest.approx(kernel(first), rel=1e-5)
   assert any((a != b).any() for a, b in zip(begun, arrays, strict=True))
+
+
+def test_each_client_tells_its_own_people_apart():
+  """Directions of people stay; the network in front of them is averaged."""
+
+  def opened(people):
+    made = tiny.mask_desensitization()
+    with made.unlocked():
+      made.data.update(
+        num_identities=people, images_per_identity=2, image_size=32
+      )
+      made.phases.recogniser.update(batch_size=4, steps=7)
+    return flower.of_config(made, "recogniser")
+
+  small, large = opened(10), opened(20)
+  for client, people in ((small, 6), (large, 12)):
+    assert client.state["params"]["weight"].shape[0] == people
+    assert client.rounds == 7
+    labels = np.concatenate([client.batch(i)["identity"] for i in range(3)])
+    assert set(labels) <= set(range(people))  # classes, and none left out
+  begun = flower.arrays_of(flower.shared(small.state))
+  before = np.array(small.state["params"]["weight"])
+  sent, kept, _ = flower.train_round(small, begun, None, 0)
+  # Whoever else goes on from there, and comes back.
+  back, _, _ = flower.train_round(large, sent, None, 0)
+  _, again, _ = flower.train_round(small, back, kept, 1)
+  own = [
+    flower.tree_of(x, flower.own(small.state))["heads"]["weight"]
+    for x in (kept, again)
+  ]
+  assert (own[0] != before).any() and (own[1] != own[0]).any()
 
 
 def test_arrays_of_another_network_are_refused():
