@@ -51,7 +51,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
 
 
 def _compared(config: ConfigDict) -> None:
-  """What the paper compares with, and bars over eyes.
+  """The controls: the blurs and mosaics of the paper, and bars over eyes.
 
   Kernels of 9 and 18 pixels and blocks of 8 and 16 pixels are told for images
   of 224. The paper does not give the sigma of its kernels: it is taken to be

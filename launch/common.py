@@ -170,8 +170,8 @@ def train(
   phases, config = budget.privatise(mechanism.phases(config), config, data)
   transfer.check(phases, config, data, mesh)
   states = check_uses(phases, config, data, mesh, load)
-  run_lib.begin(workdir, phases, config, data, mesh)
   run_lib.check_room(workdir, states, config)
+  run_lib.begin(workdir, phases, config, data, mesh)
   for split in data.splits:
     logging.info(
         "%s: %d images of %d people",

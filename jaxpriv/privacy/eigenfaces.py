@@ -202,7 +202,7 @@ def fit_on_device(
 def repair_on_device(
   faces: Eigenfaces, images: jax.Array, keep: jax.Array
 ) -> jax.Array:
-  """What `repair` gives for one mask, under jit and vmap over masks.
+  """`repair` behind one mask, as a function that jit and vmap can take.
 
   Args:
     faces: the model; some 64 components are enough to compare masks.

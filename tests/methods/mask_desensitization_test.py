@@ -11,6 +11,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import mask_desensitization
 from jaxpriv.methods.mask_desensitization import attacker, search, template
+from jaxpriv.methods.mask_desensitization.recognisers import Recognisers
 from jaxpriv.privacy import eigenfaces
 from jaxpriv.privacy.eigenfaces import Eigenfaces
 from jaxpriv.training import mechanism
@@ -145,7 +146,7 @@ def test_the_front_are_those_whom_nobody_dominates():
   assert 0 < got.sum() < 40
 
 
-def test_the_chart_shows_candidates_their_front_and_the_best():
+def test_the_chart_shows_candidates_their_front_and_the_best(rows_of_pixels):
   state, *_ = searched(steps=2)
   chart = np.asarray(search.candidates(state, 8))
   assert chart.shape == (SIDE, SIDE, 3)
@@ -164,6 +165,11 @@ def test_the_chart_shows_candidates_their_front_and_the_best():
   assert abs(row - (SIDE - 2 - up * (SIDE - 3))) <= 1.5
   assert abs(column - (1 + right * (SIDE - 3))) <= 1.5
   assert blue.any() or search.front(losses, privacies).sum() == 1
+  # A candidate that cannot be scored is not drawn, and leaves the others.
+  lost = np.flatnonzero(np.arange(16) != best)[0]
+  broken = state["losses"].at[lost].set(jnp.nan)
+  seen = search.candidates({**state, "losses": broken}, 8)
+  assert np.isfinite(seen).all() and (seen != chart).mean() < 0.2
   before = search.candidates({**state, "step": jnp.zeros((), jnp.int32)}, 8)
   assert (np.asarray(before) == 1).all()
 
@@ -272,7 +278,19 @@ def test_errors_of_pairs_are_counted():
     np.testing.assert_allclose(got, 0.5)
 
 
-def test_a_candidate_that_cannot_be_scored_does_not_win():
+@pytest.fixture
+def rows_of_pixels(monkeypatch):
+  """Candidates that take no time to compile: as many rows as their number."""
+  monkeypatch.setattr(
+    search,
+    "candidate",
+    lambda seed, number, critical, options: jnp.broadcast_to(
+      jnp.arange(SIDE)[:, None] < number % SIDE, (SIDE, SIDE)
+    ),
+  )
+
+
+def test_a_candidate_that_cannot_be_scored_does_not_win(rows_of_pixels):
   def loss(photographs, keep, frozen):
     return (
       jnp.arange(len(keep))
@@ -411,10 +429,8 @@ def test_a_masknet_may_learn_from_whole_photographs_too():
   )
 
   def losses(clear):
-    *_, plain, masknet = mask_desensitization.phases(
-      tiny.mask_desensitization(clear=clear)
-    )
-    for phase in plain, masknet:
+    config = tiny.mask_desensitization(clear=clear)
+    for phase in mask_desensitization.phases(config)[-1:]:
       method = phase.method
       state = method.init(jax.random.key(0), rows, {"mask": {"keep": masks[0]}})
       step = jax.jit(method.step)
@@ -429,7 +445,7 @@ def test_a_masknet_may_learn_from_whole_photographs_too():
     assert first == pytest.approx(second, rel=1e-5)
   for first, second in losses(0.0):
     assert abs(first - second) > 1e-3
-  parts = mask_desensitization._Parts(tiny.mask_desensitization(clear=0.3))
+  parts = Recognisers(tiny.mask_desensitization(clear=0.3))
   many = {"image": jnp.zeros((2000, 1))}
   clear = parts.some_clear(jax.random.key(0), many)["clear"]
   assert abs(clear.mean() - 0.3) < 0.05

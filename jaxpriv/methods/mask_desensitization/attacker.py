@@ -1,4 +1,4 @@
-"""What an attacker sees behind a mask: another score than how much it hides.
+"""Scores of masks by what an attacker can repair behind them.
 
 The paper takes the hidden ratio for privacy. How much of a photograph can be
 guessed from what is left depends on where a mask lies, too: here each candidate

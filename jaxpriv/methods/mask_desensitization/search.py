@@ -128,6 +128,7 @@ def phase(
       "loss": found["losses"].mean(),
       "privacy": found["privacies"].mean(),
       "hidden": found["hidden"].mean(),
+      "photographs": photographs["known"].sum(),
     }
 
   def sample(state, frozen, batch):
@@ -194,6 +195,7 @@ def candidates(state: State, at_once: int) -> jax.Array:
   side = state["keep"].shape[0]
   losses, privacies = state["losses"], state["privacies"]
   scored = jnp.arange(len(losses)) < state["step"] * at_once
+  scored &= jnp.isfinite(losses) & jnp.isfinite(privacies)
   worst = jnp.where(scored, losses, jnp.inf)
   on_front = front(worst, jnp.where(scored, privacies, -jnp.inf)) & scored
 
@@ -201,6 +203,7 @@ def candidates(state: State, at_once: int) -> jax.Array:
     low = jnp.where(scored, values, jnp.inf).min()
     high = jnp.where(scored, values, -jnp.inf).max()
     share = (values - low) / jnp.maximum(high - low, 1e-12)
+    share = jnp.where(scored, share, 0)
     return jnp.clip(share * (side - 3) + 1, 1, side - 2).astype(jnp.int32)
 
   rows, columns = side - 1 - place(losses), place(privacies)
@@ -313,7 +316,7 @@ def pair_errors(
   used = known[rows] & known[columns]
   same = (identity[rows] == identity[columns]) & used
   other = (identity[rows] != identity[columns]) & used
-  # Of two people, the least alike first; pairs of one person come behind them.
+  # Similarities of pairs of two people, ascending; inf stands for other pairs.
   others = jnp.sort(jnp.where(other, alike, jnp.inf), axis=1)
   place = jax.vmap(jnp.searchsorted, (0, 0))
   wins = place(others, alike) + jax.vmap(
