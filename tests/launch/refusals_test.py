@@ -1,6 +1,7 @@
 """What evaluation or release would refuse is refused before training."""
 
 import os
+import shutil
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_a_run_that_could_not_be_used_is_not_trained(flag, message, tmp_path):
   said = refusal(tmp_path / "run", *FACES, f"--config.{flag}")
   assert message in said and "\n" not in said
   assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_cannot_hold_the_last_phase_is_told_at_once(
+  tmp_path, monkeypatch
+):
+  """States are counted as training makes them: a search keeps photographs."""
+  flags = (
+    "--config=mask_desensitization:demo",
+    *FACES[1:4],
+    "--config.model.backbone.width=1",
+    "--config.model.backbone.features=1",
+    "--config.model.search.photographs=64",
+  )
+  shot = 32 * 32 * 3 * 4
+  disk = lambda free: lambda path: shutil._ntuple_diskusage(0, 0, free)
+  monkeypatch.setattr(shutil, "disk_usage", disk(2 * 64 * shot))
+  said = refusal(tmp_path / "run", *flags)
+  assert "checkpoints will need" in said and "search 0.9 MB" in said
+  assert "masknet" in said and not (tmp_path / "run").exists()
 
 
 def test_a_baseline_of_too_many_people_is_not_trained(tmp_path):

@@ -203,8 +203,10 @@ def faces():
   whole = np.asarray(shown["original"])
   error = np.abs(shown["right half repaired"] - whole).mean()
   assert error < 0.2 * np.abs(whole - whole.mean(0)).mean()
+  others = drawn(10)
+  others[4] = rng.random(others[4].shape)  # and nobody may look at it
   photographs = {
-    "image": jnp.float32(drawn(10)),
+    "image": jnp.float32(others),
     "identity": jnp.arange(10),
     "known": jnp.arange(10) != 4,
   }
@@ -414,6 +416,11 @@ def test_the_masknet_reads_released_images_with_their_masks(trained):
   released = {**rows, "image": image, "keep": keep}
   with_mask = output(trained, "embed", released)
   assert with_mask.shape[0] == 6 and np.isfinite(with_mask).all()
+  # A mirror image under its mirrored mask is the same person.
+  mirrored = {**released, "image": image[:, :, ::-1], "keep": keep[:, :, ::-1]}
+  np.testing.assert_allclose(
+    output(trained, "embed", mirrored), with_mask, rtol=1e-4, atol=1e-5
+  )
   # A photograph that comes without a mask is wholly visible.
   ones = {**rows, "keep": np.ones_like(keep)}
   np.testing.assert_allclose(
