@@ -94,7 +94,7 @@ def data() -> ConfigDict:
       num_identities=2000,  # procedural
       images_per_identity=10,
       seed=0,
-      domain="human",
+      domain="human",  # procedural; or cat, dog, wild, some as human,cat, all
     )
   )
 
@@ -119,11 +119,12 @@ def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
     dict(
       steps=steps,
       batch_size=batch_size,
-      optimizer="adam",  # or sgd
+      optimizer="adam",  # or adam_l2, with decay in the gradient; sgd
       learning_rate=1e-3,
       schedule="cosine",  # or constant, polynomial
       warmup_steps=0,
       momentum=0.9,  # sgd
+      betas=(0.9, 0.999),  # adam
       weight_decay=0.0,
       clip_norm=0.0,  # of the whole gradient; 0 is off
       accumulate=1,  # microbatches a step

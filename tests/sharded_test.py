@@ -20,6 +20,7 @@ from jaxpriv.methods import (
   deep_poisoning,
   dp_multitask,
   embedded_autoencoder,
+  face_synthesis,
   k_same,
   k_same_m,
   k_same_net,
@@ -136,6 +137,11 @@ def masks():
   return mask_desensitization.phases(config)
 
 
+def stargan():
+  """Of three domains, and of rows of a fourth, which are left out."""
+  return face_synthesis.phases(tiny.face_synthesis("demo,high_pass"))
+
+
 def own_masks():
   """Each photograph has its own mask, which a recogniser finds."""
   config = tiny.mask_desensitization(per_image=0.75)
@@ -227,6 +233,7 @@ METHODS = {
   "lowkey": lambda: lowkey.phases(tiny.baseline("lowkey")),
   "masks": masks,
   "own_masks": own_masks,
+  "stargan": stargan,
   "repair": repaired,
 }
 
@@ -289,6 +296,10 @@ def results(name):
   small = name == "game" or name.startswith("federated")
   side = toys.SIDE if small else tiny.SIDE
   batches = [tiny.batch(16, seed, side) for seed in range(2)]
+  if name == "stargan":
+    batches = [tiny.faces(16, seed) for seed in range(2)]
+    for batch in batches:
+      batch["domain"] = (np.arange(16) % 4).astype(np.int32)
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
   if name.endswith(("task", "people", "heads", "same_m")):

@@ -6,6 +6,7 @@ from configs import baseline as baseline_config
 from configs import deep_poisoning as deep_poisoning_config
 from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
+from configs import face_synthesis as face_synthesis_config
 from configs import mask_desensitization as mask_desensitization_config
 from jaxpriv.data import records
 from jaxpriv.data.procedural import ProceduralFaces
@@ -56,6 +57,23 @@ def mask_desensitization(argument="demo", **model):
   return config
 
 
+def face_synthesis(argument="demo", **model):
+  config = face_synthesis_config.get_config(argument)
+  with config.unlocked():
+    config.evaluation.witnesses = ()
+    config.data.image_size = SIDE
+    config.data.num_people = PEOPLE
+    config.model.update(latent=4, style=4)
+    config.model.generator.update(width=4, most=8, halvings=2)
+    config.model.encoder.update(width=4, most=8)
+    config.model.mapping.update(hidden=8, shared=1)
+    config.model.update(model)
+    config.phases.stargan.update(
+      steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
+    )
+  return config
+
+
 def baseline(kind, **model):
   config = baseline_config.get_config(f"demo,{kind}")
   with config.unlocked():
@@ -86,6 +104,7 @@ def batch(rows=16, seed=0, side=SIDE, attributes=2):
     "identity": rng.integers(0, PEOPLE, rows).astype(np.int32),
     "attributes": rng.integers(0, 2, (rows, attributes)).astype(np.int8),
     "landmarks": np.full((rows, len(records.LANDMARKS), 2), np.nan, np.float32),
+    "domain": np.zeros(rows, np.int32),
     "index": np.arange(rows),
     "padding": np.zeros(rows, bool),
   }

@@ -1,6 +1,6 @@
 """Combinators `Method -> Method`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,37 @@ def with_transform(
     return method.step(state, frozen, transform(draw, batch), key)
 
   return method._replace(step=step)
+
+
+def with_schedules(
+  method: Method, schedules: Mapping[str, Callable[[jax.Array], jax.Array]]
+) -> Method:
+  """Gives each training batch numbers that depend on the step, as weights do.
+
+  Args:
+    method: a method whose state is a dict.
+    schedules: field of the batch -> step from 0 on -> its value in all rows.
+
+  Returns:
+    a Method whose state has "schedule_steps" besides; batches have the fields
+    as float32 [B].
+  """
+
+  def init(key, batch, frozen):
+    state = method.init(key, batch, frozen)
+    return {**state, "schedule_steps": jnp.zeros((), jnp.int32)}
+
+  def step(state, frozen, batch, key):
+    count = state["schedule_steps"]
+    rows = batch["padding"].shape
+    values = {
+      name: jnp.full(rows, schedule(count), jnp.float32)
+      for name, schedule in schedules.items()
+    }
+    state, metrics = method.step(state, frozen, {**batch, **values}, key)
+    return {**state, "schedule_steps": count + 1}, metrics
+
+  return method._replace(init=init, step=step)
 
 
 def in_turn(

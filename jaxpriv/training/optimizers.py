@@ -34,12 +34,20 @@ def make_optimizer(options: ConfigDict) -> optax.GradientTransformation:
   several optimizers; builders see to it.
   """
   rate = learning_rate(options)
+  b1, b2 = options.get("betas", (0.9, 0.999))
   optimizers = {
     "sgd": lambda: optax.chain(
       optax.add_decayed_weights(options.weight_decay),
       optax.sgd(rate, momentum=options.momentum),
     ),
-    "adam": lambda: optax.adamw(rate, weight_decay=options.weight_decay),
+    "adam": lambda: optax.adamw(
+      rate, b1=b1, b2=b2, weight_decay=options.weight_decay
+    ),
+    # Decay is a part of the gradient, and scaled like it: torch's Adam.
+    "adam_l2": lambda: optax.chain(
+      optax.add_decayed_weights(options.weight_decay),
+      optax.adam(rate, b1=b1, b2=b2),
+    ),
   }
   if options.optimizer not in optimizers:
     raise SettingError(

@@ -165,18 +165,23 @@ def check_copied(
   if not copied:
     return []
   there = workdir_lib.load_config(config.pretrained)
-  wrong = []
+  wrong: dict[str, list[str]] = {}
   for name in copied:
-    for setting in made_with[name]:
-      mine, theirs = _setting(config, setting), _setting(there, setting)
-      if mine != theirs:
-        wrong.append(f"{setting}: {theirs}, here {mine}")
-    wrong += further(name, there)
+    changes = [
+      f"{setting}: {theirs}, here {mine}"
+      for setting in made_with[name]
+      if (mine := _setting(config, setting))
+      != (theirs := _setting(there, setting))
+    ]
+    changes += further(name, there)
+    if changes:
+      wrong[name] = changes
   if wrong:
+    told = dict.fromkeys(change for of in wrong.values() for change in of)
     raise DataError(
       f"config.pretrained = {config.pretrained}: its"
-      f" {' and '.join(copied)} would be taken over as they are, and were"
-      f" trained with {'; '.join(dict.fromkeys(wrong))}. Train them here, by"
+      f" {' and '.join(wrong)} would be taken over as they are, and were"
+      f" trained with {'; '.join(told)}. Train them here, by"
       " --config.phases.NAME.steps, or give the settings of that run"
     )
   return copied

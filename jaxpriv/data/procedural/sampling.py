@@ -53,12 +53,12 @@ def person_table(domain: str) -> tables.Table:
 def domains(
   domain: str, correlate: Correlations | None = None
 ) -> tuple[str, ...]:
-  """The domains that a setting names: one, or "all".
+  """The domains that a setting names: "cat", "human,cat", or "all".
 
   Raises:
     ValueError: on an unknown domain or correlation.
   """
-  names = DOMAINS if domain == "all" else (domain,)
+  names = DOMAINS if domain == "all" else domain.split(",")
   for name in names:
     check(name, correlate)
   return tuple(names)

@@ -23,8 +23,8 @@ class ProceduralFaces(records.Source):
   With `aligned` the five points of a face lie on the ArcFace template, as
   recognisers expect; see `framing`.
 
-  With domain "all", person k is of domain k % 4. Attributes of animals are
-  unknown (-1).
+  With several domains, as "human,cat", or "all" four, person k is of domain k %
+  their number. Attributes of animals are unknown (-1).
   """
 
   default_attributes = ("Male", "Smiling", "Big_Nose", "Eyeglasses")

@@ -1,0 +1,354 @@
+"""Face synthesis by StarGAN v2: faces of another domain in a person's place.
+
+Zhang, Wang, Lin, "Big Data Assisted Object Detection with Privacy Protection",
+and Choi, Uh, Yoo, Ha, "StarGAN v2: Diverse Image Synthesis for Multiple
+Domains", CVPR 2020, whose loss and training this is. A step makes four moves on
+one batch, each with the networks as the moves before have left them:
+
+| move | style | updates |
+|---|---|---|
+| discriminator_latents | mapping network, of noise | discriminator |
+| discriminator_references | style encoder, of a reference | discriminator |
+| generator_latents | mapping network, of noise | generator, mapping, style |
+| generator_references | style encoder, of references | generator alone |
+
+  D: -log D_y(x) - log(1 - D_t(x')) + reg / 2 |grad_x D_y(x)|^2
+  G: -log D_t(x') + sty |s - E_t(x')| - ds |x' - x''| + cyc |x - G(x', E_y(x))|
+
+with x of domain y, x' = G(x, s) in the style s of domain t and x'' another one
+in another style of t. ds falls to 0 by step ds_steps. Images are in [-1, 1].
+
+A release shows each photograph in `config.model.target`, in a style drawn by
+`config.model.secret` and the photograph. Pose, and more of a person, passes
+through the generator: attack it.
+
+Decided here: references are other rows of the batch; their domain is drawn from
+those that the batch has. The fake of the first move is that of the third, as
+the generator does not move between; XLA computes it once. The paper's masks of
+the high-pass skip are those of a landmark network; here details are kept about
+the five points of a face, where the data have them, and the cycle takes those
+of the source.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpriv.data import augmentation
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import ARCFACE_LANDMARKS, DOMAINS, DataError
+from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
+from jaxpriv.models import stargan
+from jaxpriv.models.poisoning import content_keys
+from jaxpriv.training import combinators, recipes, transfer
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.builders import Move, Player, masked_mean
+from jaxpriv.training.mechanism import Load
+from jaxpriv.training.method import Outputs, Phase
+from jaxpriv.training.optimizers import make_optimizer
+
+STARGAN = "stargan"
+GENERATOR, MAPPING, STYLE, DISCRIMINATOR = (
+  *("generator", "mapping", "style", "discriminator"),
+)
+SECRETS = ("model.secret",)
+MADE_WITH = {STARGAN: ("model", "data.image_size", "data.align")}
+# Of the image's side: how far details about a point are kept.
+_ABOUT = 0.08
+_LATENTS, _REFERENCES = "latents", "references"
+
+
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks that there are images of every domain to learn from.
+
+  Raises:
+    DataError: there are none of one, or a phase does not fit.
+  """
+  names = _domains(config)
+  transfer.check_copied(config, MADE_WITH, load)
+  if not config.phases[STARGAN].steps:
+    return
+  batch = config.phases[STARGAN].batch_size
+  few = data._replace(splits={"train": _spread(data.splits["train"], 1024)})
+  seen = np.zeros(len(DOMAINS), int)
+  for rows in few.epoch("train", batch_size=128, everywhere=True):
+    found = rows["domain"][~rows["padding"]]
+    seen += np.bincount(found, minlength=len(DOMAINS))
+  for name in names:
+    if not seen[DOMAINS.index(name)]:
+      raise DataError(
+        f"config.model.domains names {name}, and of {int(seen.sum())}"
+        " photographs to train on none is of it. They are of"
+        f" {', '.join(f'{n} ({c})' for n, c in zip(DOMAINS, seen) if c)}: give"
+        " others in config.model.domains, or such photographs (column domain of"
+        " labels.csv, or config.data.domain for drawn ones)"
+      )
+  if batch < 2 * len(names):
+    raise DataError(
+      f"config.phases.{STARGAN}.batch_size = {batch}: references are taken from"
+      f" the batch, two of each of {len(names)} domains; take"
+      f" {2 * len(names)} or more"
+    )
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+  """At most `count` rows, evenly chosen."""
+  chosen = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+  return rows[np.unique(chosen.round().astype(int))]
+
+
+def _domains(config: ConfigDict) -> tuple[str, ...]:
+  """The domains of a config, checked, the target among them."""
+  names = words(config.model.domains)
+  wrong = [name for name in names if name not in DOMAINS]
+  if wrong or len(set(names)) != len(names) or len(names) < 2:
+    raise SettingError(
+      f"config.model.domains = {names}: name two or more of"
+      f" {', '.join(DOMAINS)}, each once"
+    )
+  if config.model.target not in names:
+    raise SettingError(
+      f"config.model.target = {config.model.target!r} is none of"
+      f" config.model.domains, {', '.join(names)}"
+    )
+  return names
+
+
+def phases(config: ConfigDict) -> list[Phase]:
+  """One phase, the game of four networks.
+
+  Args:
+    config: with model.domains, names of `records.DOMAINS`; model.target, the
+      domain of what is released; model.weights, of the losses; and fields of
+      `stargan.Generator`, `stargan.Encoder` and `stargan.Mapping`.
+
+  Raises:
+    SettingError: something is not as it can be; the message names it.
+  """
+  return [_Game(config).phase()]
+
+
+class _Game:
+  """The networks of a config, their losses, and what is made of them."""
+
+  def __init__(self, config: ConfigDict):
+    self.config, self.model = config, config.model
+    self.names = _domains(config)
+    self.target = self.names.index(self.model.target)
+    # Domain of a record -> number of a head; -1: not learned.
+    order = [self.names.index(d) if d in self.names else -1 for d in DOMAINS]
+    self.heads = np.array(order, np.int32)
+    dtype = jnp.dtype(config.dtype)
+    model, count = self.model, len(self.names)
+    encoder = lambda outputs, dtype: stargan.Encoder(
+      count, outputs, dtype=dtype, **model.encoder
+    )
+    self.networks = {
+      GENERATOR: stargan.Generator(dtype=dtype, **model.generator),
+      MAPPING: stargan.Mapping(count, model.style, **model.mapping),
+      STYLE: encoder(model.style, dtype),
+      # Its gradient is trained, which wants float32.
+      DISCRIMINATOR: encoder(1, jnp.float32),
+    }
+
+  def phase(self) -> Phase:
+    options = self.config.phases[STARGAN]
+    slow = options.copy_and_resolve_references()
+    slow.learning_rate = options.learning_rate * self.model.mapping_rate
+    players = {
+      name: Player(
+        network,
+        make_optimizer(slow if name == MAPPING else options),
+        self._inputs(name),
+      )
+      for name, network in self.networks.items()
+    }
+    judged, drawn = self._judged, self._drawn
+    moves = {
+      "discriminator_latents": Move((DISCRIMINATOR,), judged(_LATENTS)),
+      "discriminator_references": Move((DISCRIMINATOR,), judged(_REFERENCES)),
+      "generator_latents": Move((GENERATOR, MAPPING, STYLE), drawn(_LATENTS)),
+      "generator_references": Move((GENERATOR,), drawn(_REFERENCES)),
+    }
+    phase = recipes.adversarial_phase(
+      STARGAN,
+      players,
+      moves,
+      options,
+      transform=self.draw,
+      outputs=Outputs(image=self._protect, sample=self._sample),
+    )
+    method = combinators.with_schedules(phase.method, {"ds": self._ds})
+    return phase._replace(method=method)
+
+  def _ds(self, step: jax.Array) -> jax.Array:
+    """The weight of diversity, which falls to 0."""
+    share = 1 - step / self.model.weights.ds_steps
+    return self.model.weights.ds * jnp.clip(share, 0, 1)
+
+  def _inputs(self, name: str) -> Callable:
+    def made(batch, frozen, key):
+      images = batch["image"]
+      zeros = lambda size: jnp.zeros((len(images), size))
+      domain = jnp.zeros(len(images), jnp.int32)
+      if name == GENERATOR:
+        return images, zeros(self.model.style)
+      return (zeros(self.model.latent) if name == MAPPING else images), domain
+
+    return made
+
+  def draw(self, key: jax.Array, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what a step needs to a batch, and mirrors half of it.
+
+    Rows of a domain that is not learned become padding.
+
+    Returns:
+      the batch with domain, int32 [B], numbers of heads; target, likewise, of
+      the fakes; references [B, 2, S, S, 3] of these domains, two rows if there
+      are two; and latents [B, 2, latent].
+    """
+    mirror, domains, rows, noise = jax.random.split(key, 4)
+    batch = augmentation.random_mirror(mirror, batch)
+    head = jnp.asarray(self.heads)[batch["domain"]]
+    padding = batch["padding"] | (head < 0)
+    head = jnp.maximum(head, 0)
+    every, usable, pictures = mesh_lib.gather(
+      (head, jnp.logical_not(padding), batch["image"])
+    )
+    count = len(every)
+    there = (every[:, None] == jnp.arange(len(self.names))) & usable[:, None]
+    # No row is usable: the loss is of none, but must stay finite.
+    odds = jnp.where(there.any(0), 0.0, -1e9)
+    target = jax.random.categorical(domains, odds, shape=(count,))
+    fits = (every[None] == target[:, None]) & usable[None]
+    scores = jax.random.gumbel(rows, fits.shape) + jnp.where(fits, 0.0, -1e9)
+    _, chosen = jax.lax.top_k(scores, 2)
+    # A domain with one row: it is both references.
+    enough = jnp.take_along_axis(fits, chosen[:, 1:], 1)
+    chosen = jnp.where(enough, chosen, chosen[:, :1])
+    latents = jax.random.normal(noise, (count, 2, self.model.latent))
+    return {
+      **batch,
+      "padding": padding,
+      "domain": head,
+      "target": mesh_lib.constrain(target),
+      _REFERENCES: mesh_lib.constrain(pictures[chosen]),
+      _LATENTS: mesh_lib.constrain(latents),
+    }
+
+  def _keep(self, batch: Mapping[str, Any]) -> jax.Array | None:
+    """Where the high-pass skip keeps details, [B, S, S, 1], if there is one."""
+    if not self.model.generator.high_pass or "landmarks" not in batch:
+      return None
+    side = batch["image"].shape[1]
+    points = batch["landmarks"][:, : len(ARCFACE_LANDMARKS)]
+    place = jnp.arange(side, dtype=jnp.float32)
+    width = 2 * (_ABOUT * side) ** 2
+    near = jnp.exp(-jnp.square(place - points[..., None]) / width)
+    both = near[:, :, 1, :, None] * near[:, :, 0, None]
+    return jnp.nan_to_num(both).max(1)[..., None]
+
+  def _styles(self, applies, batch, source: str) -> list[jax.Array]:
+    """Both styles [B, style] of the fakes of a move."""
+    if source == _LATENTS:
+      make, inputs = applies[MAPPING], batch[_LATENTS]
+    else:
+      make, inputs = applies[STYLE], 2 * batch[_REFERENCES] - 1
+    return [make(inputs[:, i], batch["target"]) for i in range(2)]
+
+  def _judged(self, source: str) -> Callable:
+    """The loss of the discriminator."""
+
+    def loss(applies, batch, frozen, key):
+      x = 2 * batch["image"] - 1
+      style = self._styles(applies, batch, source)[0]
+      fake = applies[GENERATOR](x, style, self._keep(batch))
+      fake = jax.lax.stop_gradient(fake)
+      with jax.default_matmul_precision("highest"):
+        real, pull = jax.vjp(
+          lambda x: applies[DISCRIMINATOR](x, batch["domain"])[:, 0], x
+        )
+        (slope,) = pull(jnp.ones_like(real))
+        false = applies[DISCRIMINATOR](fake, batch["target"])[:, 0]
+      penalty = 0.5 * jnp.square(slope).sum((1, 2, 3))
+      losses = jax.nn.softplus(-real) + jax.nn.softplus(false)
+      losses += self.model.weights.reg * penalty
+      mean = lambda values: masked_mean(values, batch)
+      return mean(losses), {
+        "real": mean(jax.nn.sigmoid(real)),
+        "fake": mean(jax.nn.sigmoid(false)),
+        "penalty": mean(penalty),
+      }
+
+    return loss
+
+  def _drawn(self, source: str) -> Callable:
+    """The loss of the generator."""
+
+    def loss(applies, batch, frozen, key):
+      x, keep = 2 * batch["image"] - 1, self._keep(batch)
+      generate, encode = applies[GENERATOR], applies[STYLE]
+      first, second = self._styles(applies, batch, source)
+      fake = generate(x, first, keep)
+      logits = applies[DISCRIMINATOR](fake, batch["target"])[:, 0]
+      style = jnp.abs(encode(fake, batch["target"]) - first).mean(1)
+      other = jax.lax.stop_gradient(generate(x, second, keep))
+      diversity = jnp.abs(fake - other).mean((1, 2, 3))
+      own = encode(x, batch["domain"])
+      cycle = jnp.abs(generate(fake, own, keep) - x).mean((1, 2, 3))
+      weights = self.model.weights
+      losses = (
+        jax.nn.softplus(-logits)
+        + weights.sty * style
+        - batch["ds"] * diversity
+        + weights.cyc * cycle
+      )
+      mean = lambda values: masked_mean(values, batch)
+      return mean(losses), {
+        "style": mean(style),
+        "diversity": mean(diversity),
+        "cycle": mean(cycle),
+      }
+
+    return loss
+
+  def _shown(self, applies, batch, latents: jax.Array, domain: int):
+    """Photographs in a domain, in styles of latents [B, latent]; in [0, 1]."""
+    domains = jnp.full(len(latents), domain, jnp.int32)
+    style = applies[MAPPING](latents, domains)
+    fake = applies[GENERATOR](2 * batch["image"] - 1, style, self._keep(batch))
+    return jnp.clip((fake + 1) / 2, 0, 1)
+
+  def _latents(self, batch, number: int = 0) -> jax.Array:
+    """Noise of each photograph, by the secret; of the release for number 0."""
+    draw = lambda key: jax.random.normal(
+      jax.random.fold_in(key, number), (self.model.latent,)
+    )
+    keys = content_keys(batch["image"], self.model.secret)
+    return mesh_lib.constrain(jax.vmap(draw)(keys))
+
+  def _protect(self, applies, batch, frozen):
+    return self._shown(applies, batch, self._latents(batch), self.target)
+
+  def _sample(self, applies, batch, frozen):
+    """Each domain by noise; and one by the next photograph of the batch."""
+    shown = {"original": batch["image"]}
+    for i, name in enumerate(self.names):
+      for number in range(2 if i == self.target else 1):
+        title = f"{name} {number + 1}" if number else name
+        latents = self._latents(batch, number)
+        shown[title] = self._shown(applies, batch, latents, i)
+    references = jnp.roll(mesh_lib.gather(batch["image"]), 1, 0)
+    domains = jnp.roll(mesh_lib.gather(batch["domain"]), 1)
+    heads = jnp.maximum(jnp.asarray(self.heads)[domains], 0)
+    references, heads = map(mesh_lib.constrain, (references, heads))
+    style = applies[STYLE](2 * references - 1, heads)
+    fake = applies[GENERATOR](2 * batch["image"] - 1, style, self._keep(batch))
+    shown["reference"] = references
+    shown["as the reference"] = jnp.clip((fake + 1) / 2, 0, 1)
+    return shown
