@@ -182,6 +182,39 @@ METRICS: dict[str, Metric] = {
   "hidden PSNR": Metric("dB", about="PSNR of the pixels that a mask hides"),
   "L1": Metric(less=True, about="mean absolute difference of pixels"),
   "distinct": Metric("share", about="different outputs among all"),
+  # No margin of a distance suits every network: it is kept at the ceiling.
+  "Frechet distance": Metric(
+    less=True,
+    kept=0.0,
+    about="Fréchet distance of real and generated images in a network's"
+    " features",
+  ),
+  "kernel distance": Metric(
+    less=True,
+    kept=0.0,
+    about="squared maximum mean discrepancy of real and generated images in a"
+    " network's features; about 0 if they are alike",
+  ),
+  "precision": Metric(
+    "share", about="generated images that lie among real ones"
+  ),
+  "recall": Metric("share", about="real images that lie among generated ones"),
+  "density": Metric(
+    about="mean number of real images that a generated one is near to, over"
+    " what is expected if they are alike"
+  ),
+  "coverage": Metric("share", about="real images with a generated one nearby"),
+  "diversity": Metric(
+    about="mean cosine distance of two outputs of one source in a network's"
+    " features"
+  ),
+  "identity AUC": Metric(
+    "share",
+    slack=None,
+    strict=True,
+    about="how often an output is more like its source than like another"
+    " person's; guessing 50%",
+  ),
   "error / box side": Metric(
     "share", less=True, about="mean distance of landmarks over the box's side"
   ),
