@@ -22,6 +22,13 @@ def get_config(argument: str = "demo") -> ConfigDict:
   config.data.domain = "all"
   config.data.attributes = ()
   config.model = _model()
+  # Whether releases show the target, in the pose of the photograph.
+  config.attacks.domains = dict(
+    type="domains", domain=config.model.get_ref("target"), controls=()
+  )
+  config.evaluation.phases.domains = common.phase(
+    600, 64, learning_rate=1e-2, warmup_steps=50, augment=False
+  )
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
   if "high_pass" in options:
     config.model.generator.high_pass = 1.0

@@ -13,6 +13,7 @@ from jaxpriv.attacks import training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
+from jaxpriv.data.records import DOMAINS
 from jaxpriv.training import mechanism, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target, Trained
@@ -48,31 +49,53 @@ def gather(
     products: what it releases; attackers of a model need no photographs.
     taught: names of the attributes that it was taught.
   """
-  options = config.evaluation
-  names = tuple(data.source.attribute_names)
-
-  def photographs(splits: tuple[str, ...], limit: int) -> InMemory:
-    # All of them on every process: training and reading deal them out.
-    counts = dealt({s: len(data.splits[s]) for s in splits}, limit)
-    batches = (
-      data.epoch(
-        split, batch_size=options.batch_size, limit=count, everywhere=True
-      )
-      for split, count in counts.items()
-    )
-    return training.collect(
-      itertools.chain.from_iterable(batches),
-      names,
-      sum(counts.values()),
-      options.memory,
-    )
-
   with progress.slow("Reading the photographs of the evaluation"):
-    test = photographs(("test",), options.max_test_images)
+    test = _people(of_test(config.evaluation, data))
     known = test.take(slice(0, 0))
     if set(products) - {mechanism.MODEL}:
-      known = photographs(options.attacker_splits, options.max_attacker_images)
+      known = _people(of_attackers(config.evaluation, data))
   return People(config, directory, mesh, known, test, data, trained, taught)
+
+
+def of_test(options: ConfigDict, data: Data) -> InMemory:
+  """The test photographs, of whichever domain, by config.evaluation."""
+  return _photographs(options, data, ("test",), options.max_test_images)
+
+
+def of_attackers(options: ConfigDict, data: Data) -> InMemory:
+  """Those of the attackers, likewise."""
+  splits = options.attacker_splits
+  return _photographs(options, data, splits, options.max_attacker_images)
+
+
+def _photographs(
+  options: ConfigDict, data: Data, splits: tuple[str, ...], limit: int
+) -> InMemory:
+  # All of them on every process: training and reading deal them out.
+  counts = dealt({s: len(data.splits[s]) for s in splits}, limit)
+  batches = (
+    data.epoch(
+      split, batch_size=options.batch_size, limit=count, everywhere=True
+    )
+    for split, count in counts.items()
+  )
+  return training.collect(
+    itertools.chain.from_iterable(batches),
+    tuple(data.source.attribute_names),
+    sum(counts.values()),
+    options.memory,
+  )
+
+
+def _people(photographs: InMemory) -> InMemory:
+  """Those of people, where there are some: nobody looks for a cat."""
+  domain = photographs.arrays.get("domain")
+  if domain is None or domain.ndim > 1:
+    return photographs
+  human = domain == DOMAINS.index("human")
+  if human.all() or not human.any():
+    return photographs
+  return photographs.take(np.flatnonzero(human))
 
 
 def labels(config: ConfigDict, data: Data) -> dict[str, np.ndarray]:

@@ -340,8 +340,8 @@ class _Game:
     shown = {"original": batch["image"]}
     for i, name in enumerate(self.names):
       for number in range(2 if i == self.target else 1):
-        title = f"{name} {number + 1}" if number else name
         latents = self._latents(batch, number)
+        title = f"to {name}, {number + 1}"
         shown[title] = self._shown(applies, batch, latents, i)
     references = jnp.roll(mesh_lib.gather(batch["image"]), 1, 0)
     domains = jnp.roll(mesh_lib.gather(batch["domain"]), 1)
@@ -350,5 +350,5 @@ class _Game:
     style = applies[STYLE](2 * references - 1, heads)
     fake = applies[GENERATOR](2 * batch["image"] - 1, style, self._keep(batch))
     shown["reference"] = references
-    shown["as the reference"] = jnp.clip((fake + 1) / 2, 0, 1)
-    return shown
+    shown["shown as the reference"] = jnp.clip((fake + 1) / 2, 0, 1)
+    return shown  # in the order of the alphabet

@@ -57,3 +57,15 @@ class AttributePredictor(nn.Module):
     x = self.backbone(images, train=train)
     logits = nn.Dense(2 * self.attributes, dtype=jnp.float32)(x)
     return logits.reshape(-1, self.attributes, 2)
+
+
+class Readout(nn.Module):
+  """Images [B, S, S, 3] -> numbers [B, outputs], float32."""
+
+  backbone: nn.Module
+  outputs: int
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    x = self.backbone(images, train=train)
+    return nn.Dense(self.outputs, dtype=jnp.float32)(x)
