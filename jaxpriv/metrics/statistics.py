@@ -1,7 +1,7 @@
 """Intervals for counted outcomes and for means."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -160,3 +160,28 @@ def bootstrap_interval(
   tail = (1 - confidence) / 2
   low, high = np.quantile(drawn, [tail, 1 - tail])
   return float(low), float(high)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+  """p values adjusted for their number (Holm, Scand. J. Statist. 6, 1979).
+
+  Rejecting where the adjusted p is at most alpha, the chance of any false
+  rejection is at most alpha, however the tests depend on each other.
+
+  Args:
+    p_values: [N], in [0, 1].
+
+  Returns:
+    float64 [N], in the same order.
+
+  Raises:
+    ValueError: they are no list of numbers in [0, 1].
+  """
+  values = np.asarray(p_values, np.float64)
+  if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+    raise ValueError(f"p values must be a list of numbers in [0, 1]: {values}")
+  order = np.argsort(values, kind="stable")
+  factors = np.arange(len(values), 0, -1)
+  adjusted = np.empty_like(values)
+  adjusted[order] = np.maximum.accumulate(values[order] * factors)
+  return np.minimum(adjusted, 1)

@@ -111,3 +111,39 @@ def test_an_interval_by_resampling():
   half = 1.96 * values.std() / 20
   assert low == pytest.approx(values.mean() - half, abs=0.015)
   assert high == pytest.approx(values.mean() + half, abs=0.015)
+
+
+def rejected(p_values, alpha):
+  """Holm's procedure as it is told: from the least p on, until one stays."""
+  found, left = set(), len(p_values)
+  for i in sorted(range(len(p_values)), key=lambda i: p_values[i]):
+    if p_values[i] > alpha / left:
+      break
+    found.add(i)
+    left -= 1
+  return found
+
+
+@given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.2, 0.5, 1.0]) |
+                st.floats(1e-6, 1), min_size=1, max_size=8))  # fmt: skip
+def test_holm_rejects_what_its_procedure_does(p_values):
+  adjusted = statistics.holm(p_values)
+  for alpha in adjusted:
+    above, below = alpha * (1 + 1e-9), alpha * (1 - 1e-9)
+    assert set(np.flatnonzero(adjusted <= above)) == (
+      rejected(p_values, above) if alpha < 1 else set(range(len(p_values)))
+    )
+    assert set(np.flatnonzero(adjusted <= below)) == rejected(p_values, below)
+
+
+def test_holm_by_hand():
+  adjusted = statistics.holm([0.03, 0.01, 0.04, 0.9])
+  np.testing.assert_allclose(adjusted, [0.09, 0.04, 0.09, 0.9])
+  assert statistics.holm([0.2]) == [0.2]
+  assert statistics.holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", ([0.5, 1.1], [-0.1], [math.nan], [[0.5]], 0.5))
+def test_holm_rejects(bad):
+  with pytest.raises(ValueError, match="numbers in \\[0, 1\\]"):
+    statistics.holm(bad)
