@@ -24,6 +24,7 @@ ALL = (
   "deep_poisoning.py:demo",
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",
+  "face_synthesis.py:demo",
   "mask_desensitization.py:demo",
 )
 # What pages add to the configs.
