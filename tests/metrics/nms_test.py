@@ -209,13 +209,14 @@ def test_rows_that_are_no_boxes():
   # The best score there is suppresses, and a worst one is suppressed.
   keep = tiled(np.array([A, A]), np.array([-1e38, np.inf]), 0.5)
   assert keep.tolist() == [False, True]
+  assert tiled(np.array([A, FAR]), np.array([-1e38, np.inf]), 0.5).all()
 
 
 def test_a_pixel_at_the_origin_is_kept():
-  """What pads a tile has neither an area nor a last pixel."""
-  boxes = np.array([FAR, [0.0, 0, 0, 0], [1.0, 1, 1, 1]])
-  keep = tiled(boxes, np.arange(3), 0, inclusive=True, tile=2)
-  assert keep.tolist() == [True] * 3
+  """Places that no kept box has filled yet are not pixels there."""
+  boxes = np.array([A, A, [0.0, 0, 0, 0]])
+  keep = tiled(boxes, np.array([3, 2, 1]), 0, inclusive=True, tile=2)
+  assert keep.tolist() == [True, False, True]
 
 
 def test_many_images_at_once():
