@@ -45,10 +45,10 @@ from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models import stargan
 from jaxpriv.models.poisoning import content_keys
-from jaxpriv.training import combinators, recipes, transfer
+from jaxpriv.training import combinators, mechanism, recipes, transfer
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import Move, Player, masked_mean
-from jaxpriv.training.mechanism import Load
+from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -57,6 +57,10 @@ GENERATOR, MAPPING, STYLE, DISCRIMINATOR = (
   *("generator", "mapping", "style", "discriminator"),
 )
 SECRETS = ("model.secret",)
+LIMITS = (
+  "Pose, and more of the person, passes through the generator: nothing bounds"
+  " what an attacker finds, and what was measured holds of these attackers.",
+)
 MADE_WITH = {STARGAN: ("model", "data.image_size", "data.align")}
 # Of the image's side: how far details about a point are kept.
 _ABOUT = 0.08
@@ -131,6 +135,21 @@ def phases(config: ConfigDict) -> list[Phase]:
     SettingError: something is not as it can be; the message names it.
   """
   return [_Game(config).phase()]
+
+
+def targets(config: ConfigDict, trained: Trained) -> list[Target]:
+  """The mechanism, with what it does not promise, and its controls."""
+  caution = ""
+  if not config.model.secret:
+    caution = (
+      "config.model.secret is 0, as everybody's is: whoever has the model and a"
+      " photograph can draw its style, and tell its release. Train with a"
+      " number of your own"
+    )
+  products = mechanism.products(trained)
+  target = Target(config.mechanism, config, trained, products)
+  target = target._replace(caution=caution, limits=LIMITS)
+  return mechanism.with_controls(target)
 
 
 class _Game:

@@ -1,0 +1,65 @@
+"""Face synthesis end to end: people become cats, and a folder of them."""
+
+import json
+
+import pytest
+
+from jaxpriv.data import folder as folder_source
+from tests.launch.programs import run, short
+
+TRAIN = [
+  "--config=configs/face_synthesis.py:demo",
+  "--config.data.image_size=32",
+  "--config.data.num_identities=36",
+  "--config.data.images_per_identity=2",
+  "--config.model.generator.width=4",
+  "--config.model.generator.most=8",
+  "--config.model.generator.halvings=1",
+  "--config.model.encoder.width=4",
+  "--config.model.encoder.most=8",
+  "--config.model.mapping.hidden=8",
+  *short("phases", 8, "stargan"),
+  *short("evaluation.phases", 4, "recogniser", "domains"),
+  "--config.evaluation.attacks=reidentification,domains",
+  "--config.evaluation.controls=black_box",
+  "--config.evaluation.recogniser.depths=1,1",
+  "--config.evaluation.recogniser.width=4",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  path = tmp_path_factory.mktemp("run")
+  run("launch.train", *TRAIN, f"--workdir={path}")
+  run("launch.evaluate", f"--workdir={path}")
+  return path
+
+
+def test_people_are_attacked_and_the_domain_is_read(workdir):
+  results = json.loads((workdir / "evaluation/metrics.json").read_text())
+  assert results["products"] == ["image"]
+  mine = [f for f in results["findings"] if f["subject"] == "face_synthesis"]
+  claims = {f["claim"]: f for f in mine}
+  assert {"identity", "domain cat", "landmarks"} <= set(claims)
+  # A third of 36 test people are human, and cats count for the ceiling alone.
+  total = claims["domain cat"]["total"]
+  assert 0 < total < 36 and total == claims["landmarks"]["total"]
+  assert claims["domain cat"]["ceiling"]["value"] is not None
+  assert list((workdir / "samples/stargan").glob("*.png"))
+
+
+def test_a_folder_of_people_is_released(workdir, folder, tmp_path):
+  output = tmp_path / "out"
+  run(
+    "launch.release",
+    f"--workdir={workdir}",
+    f"--input={folder}",
+    f"--output={output}",
+    "--max_bad_share=0.5",
+  )
+  released = list((output / "images").glob("*.png"))
+  source = folder_source.FolderSource(folder)
+  assert 0 < len(released) <= len(source)
+  card = json.loads((output / "card.json").read_text())
+  assert card["counts"]["written"] == len(released)
+  assert "passes through the generator" in " ".join(card["not_protected"])
