@@ -24,6 +24,7 @@ from jaxpriv.data.detection_labels import (
   Face,
   annotation,
   matlab,
+  text,
   voc,
 )
 from jaxpriv.data.records import DataError
@@ -80,8 +81,12 @@ FOLDER = st.sampled_from(("", "0--Parade/", "deep/er/", "1 é/"))
 def face(draw, coordinate, known):
   flags = draw(st.lists(st.sampled_from((-2, -1, 0, 1)), min_size=5,
                         max_size=5))  # fmt: skip
+  box = draw(st.tuples(*[coordinate] * 4).filter(any))
+  if draw(st.integers(0, 3)):  # most boxes have an area
+    (x0, x1), (y0, y1) = sorted(box[::2]), sorted(box[1::2])
+    box = (x0, y0, x1 + 1, y1 + 1)
   return Face(
-    draw(st.tuples(*[coordinate] * 4).filter(any)),
+    box,
     [
       (NAN, NAN) if flag == -2 else draw(st.tuples(PARTS, PARTS.map(abs)))
       for flag in flags
@@ -233,6 +238,22 @@ def test_wider_as_it_is_published(tmp_path):
     "0--Parade/a.jpg\n2\n449 330 122 149 2 1 0 0 1 1\n"
     "361 98 0 339 0 0 0 1 0 0\nb.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n"
   )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", " \n\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_end_as_systems_end_them(tmp_path, mark, end):
+  for lines in (["a.jpg", "1", "1 2 3 4", ""], ["# a.jpg", "1\t2  3 4"]):
+    (one,) = lib.read(put(tmp_path, "x.txt", mark + end.join(lines)))
+    assert one.file == "a.jpg" and one.boxes.tolist() == [[1, 2, 4, 6]]
+
+
+def test_numbers_are_written_short():
+  values = (3.0, 0.5, -1e-9, 0.1 + 0.2, -2.25, 123456.0000004)
+  assert [*map(text.number, values)] == [
+    "3", "0.5", "0", "0.3", "-2.25", "123456",
+  ]  # fmt: skip
+  assert [*map(text.rounded, values)] == [3, 0.5, 0, 0.3, -2.25, 123456]
 
 
 def test_retinaface_as_it_is_published(tmp_path):
@@ -872,6 +893,11 @@ def test_sizes_are_those_of_the_pictures(pictures):
   wrong = [sized[0]._replace(size=(80, 100))]
   with pytest.raises(DataError, match="has 100 x 80 pixels.*say 80 x 100"):
     lib.with_sizes(wrong, folder)
+  exif = Image.Exif()
+  exif[0x0112] = 6  # to be shown turned by a quarter
+  Image.new("RGB", (60, 40)).save(folder / "turned.jpg", exif=exif)
+  (turned,) = lib.with_sizes([annotation("turned.jpg")], folder)
+  assert turned.size == (40, 60)
   (folder / "empty.png").unlink()
   assert lib.missing(annotations, folder) == ["empty.png"]
   with pytest.raises(
@@ -932,6 +958,27 @@ def test_a_labels_csv_is_trained_on(pictures, data_config):
   np.testing.assert_allclose(
     record["boxes"][0], [5, 11, 20, 31], atol=1e-4
   )  # half as large, below a black bar of 5 pixels
+
+
+def test_a_labels_csv_of_others_is_read(tmp_path):
+  content = (
+    "file;identity;x0;y0;x1;y1;easy;blurred;heavily_blurred;occluded;points\n"
+    "a\\b.jpg;ann;1;2;30.5;40;1;1;0;;\n"
+    'a\\b.jpg;;5;6;70;80;;1;;1;"1,2;3,4;5,6;7,8;9,10.1"\n'
+    "c.jpg;;;;;;;;;;\n"
+  )
+  path = put(tmp_path, "labels.csv", content)
+  b, c = lib.read(path)
+  assert (b.file, c.file, len(c.boxes)) == ("a/b.jpg", "c.jpg", 0)
+  np.testing.assert_array_equal(b.boxes, [[1, 2, 30.5, 40], [5, 6, 70, 80]])
+  np.testing.assert_array_equal(
+    b.landmarks[1], [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.1]]
+  )
+  assert np.isnan(b.landmarks[0]).all()
+  assert b.keep["easy"].tolist() == [True, False]
+  # A level is known only where all of its columns are.
+  assert b.attributes["blur"].tolist() == [1, -1]
+  assert b.attributes["occlusion"].tolist() == [-1, -1]
 
 
 def test_a_labels_csv_says_no_more_than_is_known(tmp_path):

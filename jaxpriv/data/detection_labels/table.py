@@ -162,12 +162,8 @@ def _five(row: labels.Row) -> list[list[float]]:
 
 
 def _attributes(values: dict[str, np.ndarray], i: int) -> Iterator:
-  """Name and level of the attributes of face i, from columns of 0 and 1."""
+  """Name and level of the attributes of face i that all columns tell of."""
   for name in ATTRIBUTES:
-    said = [
-      int(values[column][i])
-      for column, (of, _) in _COLUMNS.items()
-      if of == name and column in values
-    ]
-    if said and min(said) >= 0:
-      yield name, sum(said)
+    columns = [column for column, (of, _) in _COLUMNS.items() if of == name]
+    if all(column in values and values[column][i] >= 0 for column in columns):
+      yield name, sum(int(values[column][i]) for column in columns)
