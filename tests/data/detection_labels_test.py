@@ -170,7 +170,7 @@ def test_what_is_written_is_read_again(name, data):
       order = {one.file: one for one in back}
       back = [order[one.file] for one in drawn]
     same(back, expected, 1e-6)
-    # What is read is written as the same bytes.
+    # Read again, it is written as the same bytes.
     again = path.with_name("again") / path.name
     lib.write(again, back, name)
     if name != "wider_mat":  # it has the time in it
@@ -601,7 +601,7 @@ def test_coco_says_what_other_programs_look_for(tmp_path):
   assert content["categories"][0]["name"] == "face"
 
 
-# What is refused.
+# Files and annotations that are refused.
 
 BAD = [
   ("wider", "", "is empty"),

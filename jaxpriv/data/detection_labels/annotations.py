@@ -109,7 +109,7 @@ def annotation(
     DataError: the path is not below a folder; a number is not finite or is too
       great for one of pixels; or an attribute has no such value.
   """
-  file = relative(file, repr(file))
+  file = relative(file, "an annotation")
   names = {*keep} | {name for face in rows for name in face.keep}
   built = Annotation(
     file=file,

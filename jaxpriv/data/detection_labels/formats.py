@@ -39,7 +39,7 @@ class Format(NamedTuple):
   about: str
 
 
-# What an annotation may know -> whether it does.
+# Knowledge that an annotation may hold -> whether it does.
 _KNOWN: dict[str, Callable[[Annotation], bool]] = {
   "fractions of pixels": lambda a: bool((a.boxes % 1 != 0).any()),
   "landmarks": lambda a: bool(np.isfinite(a.landmarks).any()),

@@ -27,7 +27,7 @@ _ARRAY, _COMPRESSED = 14, 15
 _CELLS, _WORD = 1, 4  # classes of arrays
 _CLASSES_OF_NUMBERS = range(6, 16)
 _DEEPEST = 8  # cells in cells
-_LARGEST = 1 << 29  # bytes of an element, once it is not compressed
+_LARGEST = 1 << 26  # bytes of an element, once it is not compressed
 
 
 class Reader:

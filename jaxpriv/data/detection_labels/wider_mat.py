@@ -226,7 +226,7 @@ def _matrix(value: Any, columns: int, where: str) -> np.ndarray:
     raise DataError(
       f"{where}: [N, {columns}] numbers are needed, not {list(value.shape)}."
     )
-  return value.astype(np.float64)  # stored as bytes, x + w would wrap around
+  return value.astype(np.float64)
 
 
 def _column(cell: Any, rows: int, where: str) -> np.ndarray:
