@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from jaxpriv.data import detection_labels
+from jaxpriv.data.detection_labels import conversion
 from jaxpriv.data.records import DataError
 from jaxpriv.data.scenes import FolderScenes
-from launch import labels
 from tests.launch.programs import run
 
 WIDER = """0--Parade/a.png
@@ -72,7 +72,7 @@ def test_outputs_are_of_the_format_that_their_names_say(
 ):
   path, folder = wider
   output = str(tmp_path / "out" / name)
-  lines = labels.convert(str(path), output, images=str(folder))
+  lines = conversion.convert(str(path), output, images=str(folder))
   format = detection_labels.guess_by_name(output)
   about = detection_labels.FORMATS[format].about
   assert f"{output}: {about}" in lines
@@ -90,16 +90,16 @@ def test_formats_can_be_said(wider, tmp_path):
   path, _ = wider
   odd = path.rename(tmp_path / "odd.json")
   with pytest.raises(DataError, match="odd.json is no JSON"):
-    labels.convert(str(odd), str(tmp_path / "a.json"))
+    conversion.convert(str(odd), str(tmp_path / "a.json"))
   assert not (tmp_path / "a.json").exists()
   output = tmp_path / "out.yaml"
   with pytest.raises(DataError, match=r"--output: .*does not tell.*\(--to\)"):
-    labels.convert(str(odd), str(output), "wider")
-  labels.convert(str(odd), str(output), "wider", "coco")
+    conversion.convert(str(odd), str(output), "wider")
+  conversion.convert(str(odd), str(output), "wider", "coco")
   assert len(json.loads(output.read_text())["annotations"]) == 3
   with output.with_suffix(".csv").open("w", newline="") as stream:
     csv.writer(stream).writerows([("file", "x0"), ("a.jpg", "")])
-  lines = labels.convert(str(stream.name), str(tmp_path / "back.json"))
+  lines = conversion.convert(str(stream.name), str(tmp_path / "back.json"))
   assert "1 images, 0 faces" in lines[1]
 
 
@@ -108,7 +108,7 @@ def test_keep_lists_that_are_there_are_not_written_over(wider, tmp_path):
   (tmp_path / "wider_hard_val.mat").write_text("of others")
   output = tmp_path / "wider_face_val.mat"
   with pytest.raises(DataError, match="--output: .*wider_hard_val.mat exists"):
-    labels.convert(str(path), str(output))
+    conversion.convert(str(path), str(output))
   assert not output.exists()
 
 
@@ -117,5 +117,5 @@ def test_missing_pictures_are_named_and_nothing_is_written(wider, tmp_path):
   (folder / "b.png").unlink()
   output = tmp_path / "out.json"
   with pytest.raises(DataError, match="1 of 2 pictures are not in .*: b.png"):
-    labels.convert(str(path), str(output), images=str(folder))
+    conversion.convert(str(path), str(output), images=str(folder))
   assert not output.exists()
