@@ -219,6 +219,12 @@ def test_a_pixel_at_the_origin_is_kept():
   assert keep.tolist() == [True, False, True]
 
 
+def test_a_full_tile_suppresses_with_its_last_box_too():
+  boxes = np.array([A, FAR, FAR, A])
+  keep = tiled(boxes, np.array([4, 3, 2, 1]), 0.5, tile=2)
+  assert keep.tolist() == [True, True, False, False]
+
+
 def test_many_images_at_once():
   images = [crowd(seed, 150, 2 + 20 * seed) for seed in range(4)]
   boxes, scores = (np.stack(side) for side in zip(*images, strict=True))
@@ -244,7 +250,7 @@ def test_it_needs_no_room_for_all_pairs():
 def test_halves_and_whole_numbers_are_scores_too():
   boxes = np.array([A, A, FAR])
   for dtype in jnp.bfloat16, jnp.float16, jnp.int32, jnp.uint8:
-    keep = tiled(boxes, jnp.array([1, 200, 3], dtype), 0.5)
+    keep = tiled(boxes, jnp.array([0, 200, 3], dtype), 0.5)
     assert keep.tolist() == [False, True, True]
   assert tiled(np.zeros((0, 4)), np.zeros(0), 0.5).shape == (0,)
 
