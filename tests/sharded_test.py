@@ -138,7 +138,7 @@ def masks():
 
 
 def stargan():
-  """Of three domains, and of rows of a fourth, which are left out."""
+  """Three domains are learned; rows of a fourth are left out."""
   config = tiny.face_synthesis("demo,high_pass")
   # Norms of instances and the high pass enlarge rounding of the parameters.
   config.phases.stargan.learning_rate = 2e-3

@@ -109,7 +109,7 @@ def _reduced(x: jax.Array) -> jax.Array:
 def _expanded(x: jax.Array) -> jax.Array:
   for axis in (1, 2):
     x = jnp.repeat(x, 2, axis)
-    # Of pixels that are there twice, a filter of three makes straight lines.
+    # Repeated pixels are steps; a filter of three numbers makes them ramps.
     x = _smooth(x, axis, (0, 1 / 4, 1 / 2, 1 / 4, 0))
   return x
 
@@ -161,7 +161,7 @@ def _laplacian(x: jax.Array) -> jax.Array:
 
 
 def _harmonic(where, rim, steps, tolerance):
-  """What is `rim` outside, and the mean of its neighbours inside [H, W, C]."""
+  """Returns [H, W, C]: 0 outside, and inside what continues `rim` smoothly."""
   wanted = -where * _laplacian(rim)
   solution, _ = jax.scipy.sparse.linalg.cg(
     lambda x: where * _laplacian(where * x),

@@ -61,8 +61,14 @@ LIMITS = (
   "Pose, and more of the person, passes through the generator: nothing bounds"
   " what an attacker finds, and what was measured holds of these attackers.",
 )
-MADE_WITH = {STARGAN: ("model", "data.image_size", "data.align")}
-# Of the image's side: how far details about a point are kept.
+# Not the target and the secret, which a trained model can be given anew.
+MADE_WITH = {
+  STARGAN: (
+    *("data.image_size", "data.align", "model.domains", "model.latent"),
+    *("model.style", "model.mapping", "model.generator", "model.encoder"),
+  )
+}
+# Details are kept within so much of the image's side about a point.
 _ABOUT = 0.08
 _LATENTS, _REFERENCES = "latents", "references"
 

@@ -300,7 +300,7 @@ def identity_leakage(
     )
   people = _people(people, source, "source")
   source, output = _directions(source, "source"), _directions(output, "output")
-  # Of unit vectors, u.v is largest where (u - c).(v - c) - |v - c|^2 / 2 is.
+  # For unit vectors v, (u - c).(v - c) - |v - c|^2 / 2 orders them as u.v does.
   centre = source.mean(0)
   source, output = source - centre, output - centre
   squares = (source**2).sum(1)

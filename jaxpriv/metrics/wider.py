@@ -156,7 +156,7 @@ def _numbers(rows, columns, where):
 
 
 def _judge(rows, boxes, wanted, iou):
-  """Which detections are right, and which count, both bool [N]."""
+  """Returns the detections that are right, and those that count, bool [N]."""
   overlap = _overlap(rows, boxes)
   best = overlap.argmax(1)
   matched = overlap[np.arange(len(rows)), best] >= iou

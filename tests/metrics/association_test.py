@@ -208,7 +208,7 @@ def test_signs(n, seed):
 
 
 def test_ties_count():
-  """Of six halves of 1, 1, 1, 0, three hold 2."""
+  """Three of the six halves of 1, 1, 1, 0 hold 2."""
   found = association_test(along([0.1, 0.1]), along([0.1, 0]), A, B)
   assert found.p_value == pytest.approx(3 / 6)
   many = association_test(along([0.1] * 9), along([0.1] * 8 + [0]), A, B)
@@ -256,7 +256,7 @@ def test_bad_embeddings_are_refused(change, message):
 
 
 def test_p_is_right_where_there_is_nothing():
-  """Of tests without an effect, a twentieth have p up to .05."""
+  """A twentieth of tests without an effect have p up to .05."""
   rng = np.random.default_rng(0)
   low = [
     association_test(*(along(rng.normal(0, 0.1, (2, 5)))), A, B).p_value <= 0.05

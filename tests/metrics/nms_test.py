@@ -183,7 +183,7 @@ def test_compiled_programs_round_like_numpy(inclusive):
 
 
 def test_products_are_rounded_before_they_are_added():
-  """Which `width * height + more` is not on a CPU that multiplies and adds."""
+  """A CPU with fused multiply-add rounds `width * height + more` only once."""
   rng = np.random.default_rng(0)
   x1, y1, more = rng.uniform(1, 9, (3, 10000)).astype(np.float32)
   program = jax.jit(

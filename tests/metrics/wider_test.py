@@ -119,7 +119,7 @@ def test_equals_the_protocol_in_loops(seed, images, ordered, iou):
 
 
 def test_the_scenes_have_it_all():
-  """What is tested above happens, and matters."""
+  """The case tested above happens, and matters."""
   images = [scenes(seed, 8) for seed in range(20)]
   areas = [wider.wider_average_precision(*image) for image in images]
   assert 0.1 < np.mean(areas) < 0.9 and max(areas) < 1
@@ -174,7 +174,7 @@ def test_what_belongs_to_an_ignored_box_does_not_count():
   truth = [FACE, shifted(FACE, 2)]
   assert area(found, [(truth, [0])]) == 0
   assert area(found, [(truth, [1])]) == 1
-  # Of equally near ones the first is taken.
+  # The first of equally near ones is taken.
   assert area(found, [([truth[1], truth[1]], [0])]) == 1
   assert area(found, [([truth[1], truth[1]], [1])]) == 0
 

@@ -16,7 +16,7 @@ _NAMED = 5  # files that an error names
 
 
 class Counts(NamedTuple):
-  """Of a set of annotations; the last four are numbers of faces."""
+  """How many pictures and faces a set has, and how many faces of four kinds."""
 
   images: int
   faces: int

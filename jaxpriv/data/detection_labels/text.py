@@ -6,7 +6,7 @@ import re
 
 from jaxpriv.data.records import DataError
 
-# Of decimal numbers and nothing else: float() would take "nan" and "1_0", too.
+# Decimal numbers alone: float() would also take "nan" and "1_0".
 _NUMERIC = re.compile(r"[0-9.eE+\- \t]*[0-9][0-9.eE+\- \t]*")
 _DECIMALS = 6
 
