@@ -74,6 +74,10 @@ def test_figures_are_those_counted_by_hand(monkeypatch):
   monkeypatch.setattr(
     made, "image", lambda target, shown: shown.replace(image=released)
   )
+  attackers = gathering.of_attackers(made.options, made.data)
+  seen = attackers.arrays["landmarks"].copy()
+  seen[1, 2] = np.nan
+  made.once("everybody known", lambda: attackers.replace(landmarks=seen))
   tested = gathering.of_test(made.options, made.data)
   ones = np.ones_like(tested.arrays["image"])
   made.once("everybody tested", lambda: tested.replace(image=ones))
