@@ -1,6 +1,6 @@
 """Files of users and of others, damaged at random: read, or refused in a line.
 
-A thousand of them, each a function of its kind and number, so that one that
+Some thousand of them, each a function of its kind and number, so that one that
 fails can be made again: `mutated(content, seed)`. They are read in this process
 under a limit of time; nothing may be written, and memory may not grow much.
 """
@@ -21,7 +21,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import baseline
-from jaxpriv.data import array_record, images, pool, pretrained
+from jaxpriv.data import (
+  array_record,
+  detection_labels,
+  images,
+  pool,
+  pretrained,
+)
 from jaxpriv.data.folder import FolderSource
 from jaxpriv.data.records import UnreadableImageError
 from jaxpriv.errors import UserError
@@ -196,6 +202,28 @@ def test_tables(tmp_path, hung):
         continue
 
   check("table", 200, tmp_path, {"labels.csv": table}, read)
+
+
+@pytest.mark.parametrize("name", detection_labels.FORMATS)
+def test_labels_of_detection_sets(name, tmp_path, hung):
+  place = {"voc": "voc", "wider_mat": "wider_face_val.mat"}.get(name, name)
+  face = detection_labels.Face(
+    (1, 2, 30, 40), ((1, 2),) * 5, (1,) * 5,
+    dict.fromkeys(detection_labels.ATTRIBUTES, 1),
+  )  # fmt: skip
+  made = detection_labels.annotation("e/a.jpg", [face, face], (50, 60))
+  detection_labels.write(tmp_path / place, [made], name)
+  files = {
+    str(path.relative_to(tmp_path)): path.read_bytes()
+    for path in tmp_path.rglob("*")
+    if path.is_file()
+  }
+
+  def read():
+    for one in detection_labels.read(tmp_path / place, name):
+      assert one.boxes.shape[1:] == (4,) and np.isfinite(one.boxes).all()
+
+  check(f"labels {name}", 150, tmp_path, files, read)
 
 
 def test_configs_of_runs(tmp_path, hung):
