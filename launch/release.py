@@ -16,6 +16,10 @@ features  a feature pool, which others train on with data.source=feature_pools:
           feature maps (ArrayRecord, in an order that says nothing), index.json
           (labels), parameters.npz and config.json (the public network: how to
           make features of one's own). Interrupted, it starts anew.
+photographs
+          with --whole, in place of images/: whole photographs in which the
+          faces are replaced, under their names, and labels.csv (boxes and
+          points). What is around a face stays as it was.
 a model   parameters.npz and config.json, from which the network is built.
 
 A mechanism may release several of them, in one folder with one card.
@@ -24,9 +28,10 @@ A mechanism may release several of them, in one folder with one card.
 import jax
 from absl import flags
 
+from jaxpriv.data import pasting
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
-from jaxpriv.release.photographs import Input
+from jaxpriv.release.photographs import Input, Whole
 from jaxpriv.training import mesh as mesh_lib
 from launch import common
 
@@ -53,6 +58,51 @@ _FACE_THRESHOLD = flags.DEFINE_float(
     " above this, by default that of the training run; 0 finds none.", 0, 1
 )  # fmt: skip
 
+_WHOLE = flags.DEFINE_bool(
+  "whole", False, "Folder: put the faces back into whole photographs."
+)
+_BLEND = flags.DEFINE_enum(
+  "blend", "feather", pasting.BLENDS, "With --whole: how faces are joined."
+)
+_MATCH = flags.DEFINE_bool(
+    "match", False, "With --whole: give faces the colours and the sharpness of"
+    " those they cover, which says something about these.",
+)  # fmt: skip
+_SMALLEST = flags.DEFINE_float(
+    "smallest", 12, "With --whole: faces whose crop has fewer pixels on a side"
+    " are not replaced but treated as --otherwise says.", 1,
+)  # fmt: skip
+_OTHERWISE = flags.DEFINE_enum(
+    "otherwise", "blur", ("blur", "box", "keep"), "With --whole: what is done"
+    " to faces that are too small or whose place is not known.",
+)  # fmt: skip
+_FACELESS = flags.DEFINE_enum(
+    "faceless", "leave_out", ("leave_out", "keep"), "With --whole: photographs"
+    " in which no face was found; they may show some all the same.",
+)  # fmt: skip
+_VISIBLE = flags.DEFINE_multi_enum(
+    "visible", [], ("eyes", "mouth"), "With --whole: keep these of each face;"
+    " may be given twice.",
+)  # fmt: skip
+_TRACKS = flags.DEFINE_bool(
+    "tracks", False, "With --whole: photographs of a folder are the frames of a"
+    " video in the order of their names, and a person keeps one new face.",
+)  # fmt: skip
+
+
+def _whole() -> Whole | None:
+  if not _WHOLE.value:
+    return None
+  return Whole(
+    _BLEND.value,
+    _MATCH.value,
+    _SMALLEST.value,
+    _OTHERWISE.value,
+    _FACELESS.value,
+    tuple(_VISIBLE.value),
+    _TRACKS.value,
+  )
+
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
@@ -68,6 +118,7 @@ def main(argv: list[str]) -> None:
       tuple(_SETS.value),
       _MAX_BAD_SHARE.value,
       _FACE_THRESHOLD.value,
+      _whole(),
     )
   with common.errors_name_flags():
     release.release(_WORKDIR.value, _OUTPUT.value, mesh_lib.make_mesh(), place)

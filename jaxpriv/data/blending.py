@@ -2,7 +2,7 @@
 
 | way | inside the mask |
 |---|---|
-| `feather` | the face, faded out towards the edge |
+| `feather` | the face, as opaque as the mask says |
 | `multi_band` | the same, coarse structures over a wide rim, fine ones over a narrow one |
 | `poisson` | the differences of neighbouring pixels are the face's, the rim is the photograph's |
 
@@ -16,41 +16,18 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxpriv.data.filters import gaussian_blur
+
+# Between those of `match_sharpness`, in pixels; 0 leaves a face as it is.
+SIGMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
-def soften(mask: jax.Array, radius: int) -> jax.Array:
-  """A mask that fades to 0 at its edge, and is never above the mask.
-
-  The mask is eroded by a square of 2 radius + 1 pixels, and the mean over such
-  a square is taken: it is 1 where all pixels within 2 radius are, and 0 where
-  the mask is. Beyond the image the mask goes on as it is at the edge.
-
-  Args:
-    mask: [B, H, W].
-    radius: in pixels; 0 changes nothing.
-  """
-  if not radius:
-    return mask
-  size = 2 * radius + 1
-  edges = [(0, 0), (2 * radius,) * 2, (2 * radius,) * 2]
-  x = jnp.pad(mask, edges, mode="edge")
-  window = (1, size, size)
-  low = jax.lax.reduce_window(
-    x, jnp.inf, jax.lax.min, window, (1,) * 3, "VALID"
-  )
-  total = jax.lax.reduce_window(
-    low, 0.0, jax.lax.add, window, (1,) * 3, "VALID"
-  )
-  return total / size**2
-
-
 def feather(
-  face: jax.Array, photograph: jax.Array, mask: jax.Array, radius: int
+  face: jax.Array, photograph: jax.Array, alpha: jax.Array
 ) -> jax.Array:
-  """The face over the photograph, faded out within 2 radius of the edge."""
-  alpha = soften(mask, radius)[..., None]
-  return photograph + alpha * (face - photograph)
+  """The face over the photograph, as opaque as alpha [B, H, W] says."""
+  return photograph + alpha[..., None] * (face - photograph)
 
 
 def multi_band(
@@ -198,3 +175,75 @@ def match_colour(
   # A face of one colour has no contrast to stretch.
   gain = jnp.clip(their_spread / my_spread, 0.25, 4.0)
   return jnp.where(total > 0, (face - mine) * gain + theirs, face)
+
+
+def match_sharpness(
+  face: jax.Array, photograph: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """The face, blurred until it is no sharper than what it is to cover.
+
+  Sharpness is the mean square of a Laplacian of the grey image where the mask
+  is. Of `SIGMAS` the least is taken that brings it to the photograph's.
+
+  Args:
+    face: [B, H, W, 3].
+    photograph: [B, H, W, 3].
+    mask: [B, H, W], the weight of each pixel.
+  """
+
+  def sharpness(x):
+    edges = jax.vmap(_laplacian)(x.mean(-1, keepdims=True))[..., 0]
+    # Beyond the image the Laplacian takes zeros.
+    inside = mask.at[:, (0, -1)].set(0).at[:, :, (0, -1)].set(0)
+    total = jnp.maximum(inside.sum((1, 2)), 1e-6)
+    return (inside * jnp.square(edges)).sum((1, 2)) / total
+
+  wanted, result = sharpness(photograph), face
+  for sigma in reversed(SIGMAS):
+    blurred = gaussian_blur(face, sigma) if sigma else face
+    enough = sharpness(blurred) <= wanted
+    result = jnp.where(enough[:, None, None, None], blurred, result)
+    # The strongest blur is the best there is where none is enough.
+    if sigma == SIGMAS[-1]:
+      result = blurred
+  return result
+
+
+def fill(photograph: jax.Array, known: jax.Array) -> jax.Array:
+  """Smooth colours in the place of pixels that are not known.
+
+  By a pyramid: means of the pixels that are known in 2 x 2, again and again,
+  and back from the coarsest to the finest wherever nothing finer is known
+  (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4).
+
+  Args:
+    photograph: [B, S, S, 3], S a power of two.
+    known: bool or float [B, S, S]; the others' values play no part.
+
+  Returns:
+    [B, S, S, 3], the photograph where it is known; 0.5 where nothing is.
+
+  Raises:
+    ValueError: S is no power of two.
+  """
+  side = known.shape[1]
+  if known.shape[2] != side or side & (side - 1):
+    raise ValueError(f"{list(known.shape[1:])} is no square of a power of two")
+  weight = known.astype(photograph.dtype)[..., None]
+  colour = jnp.where(weight > 0, photograph, 0)
+  pyramid = []
+  while weight.shape[1] > 1:
+    pyramid.append((colour, weight))
+    total = _quartered(weight)
+    colour = _quartered(weight * colour) / jnp.maximum(total, 1e-6)
+    weight = jnp.minimum(total, 1)
+  filled = jnp.where(weight > 0, colour, 0.5)
+  for colour, weight in reversed(pyramid):
+    filled = weight * colour + (1 - weight) * _expanded(filled)
+  return filled
+
+
+def _quartered(x: jax.Array) -> jax.Array:
+  """Sums of 2 x 2 pixels of [B, H, W, C]."""
+  rows, columns = x.shape[1] // 2, x.shape[2] // 2
+  return x.reshape(len(x), rows, 2, columns, 2, -1).sum((2, 4))

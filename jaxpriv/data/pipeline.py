@@ -10,7 +10,7 @@ Grain is imported where it is used, so that programs start without it.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -239,6 +239,16 @@ def _watched(iterator, source: Source) -> Generator[Batch, None, None]:
 def _own(value: np.ndarray) -> np.ndarray:
   """Copies what workers hand over in shared memory, which they unlink."""
   return value if type(value) is np.ndarray else np.array(value)
+
+
+def note_unreadable(source: Source, indices: Sequence[int]) -> None:
+  """Notes records whose photograph a caller could not decode.
+
+  Raises:
+    DataError: too many are unreadable.
+  """
+  for index in indices:
+    _note_unreadable(source, index)
 
 
 def _note_unreadable(source: Source, index: int) -> None:

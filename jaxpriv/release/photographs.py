@@ -10,11 +10,36 @@ from absl import logging
 from etils import epath
 
 from jaxpriv.data import account, alignment, copies, sources
-from jaxpriv.data.records import DataError
+from jaxpriv.data.records import DataError, UnreadableImageError
 from jaxpriv.data.sources import words
 from jaxpriv.reports import card as card_lib
 from jaxpriv.training import progress, unlabelled, witnesses
 from jaxpriv.training.mechanism import Target
+
+
+class Whole(NamedTuple):
+  """How faces go back into whole photographs.
+
+  Attributes:
+    blend: one of `jaxpriv.data.pasting.BLENDS`.
+    match: give faces the colours and the sharpness of those they cover.
+    smallest: faces whose crop is smaller, in pixels of the photograph, are
+      treated otherwise.
+    otherwise: "blur", "box" or "keep": what is done to faces that are too small
+      or whose place is not known.
+    faceless: "leave_out" or "keep", of photographs in which no face was found.
+    visible: of "eyes" and "mouth": these stay as they were.
+    tracks: photographs of a folder are frames of a video, in the order of their
+      names, and a person has one new face in it.
+  """
+
+  blend: str = "feather"
+  match: bool = False
+  smallest: float = 12.0
+  otherwise: str = "blur"
+  faceless: str = "leave_out"
+  visible: tuple[str, ...] = ()
+  tracks: bool = False
 
 
 class Input(NamedTuple):
@@ -28,6 +53,7 @@ class Input(NamedTuple):
     max_bad_share: stop when more are unreadable; None: that of the run.
     face_threshold: folder: faces without labels are found with scores above
       this, 0: not at all; None: that of the run.
+    whole: release whole photographs; None: faces alone.
   """
 
   path: str
@@ -36,6 +62,7 @@ class Input(NamedTuple):
   sets: tuple[str, ...] = ()
   max_bad_share: float | None = None
   face_threshold: float | None = None
+  whole: Whole | None = None
 
 
 class Photographs(NamedTuple):
@@ -49,12 +76,17 @@ class Photographs(NamedTuple):
 
   def framing(self, align: str) -> dict[str, int]:
     """How many readable faces are framed by each of `alignment.ALIGNMENTS`."""
+    means: collections.Counter[str] = collections.Counter()
     unreadable = set(self.source.unreadable)
-    return collections.Counter(
-      alignment.framed_by(self.raw.photograph(index), align)
-      for index in range(len(self.source))
-      if self.source.describe(index) not in unreadable
-    )
+    for index in range(len(self.source)):
+      if self.source.describe(index) in unreadable:
+        continue
+      try:
+        photograph = self.raw.photograph(index)
+      except UnreadableImageError:  # its labels cannot be those of a face
+        continue
+      means[alignment.framed_by(photograph, align)] += 1
+    return means
 
   def labels(self) -> dict[str, np.ndarray]:
     """Identities and attributes of all records; nothing is read for them."""
@@ -167,6 +199,8 @@ def key(
     "--name": place.name,
     "--sets": list(place.sets),
     "--face_threshold": place.face_threshold,
+    "--whole": place.whole
+    and {**place.whole._asdict(), "visible": list(place.whole.visible)},
     "list of images": listing.hexdigest(),
     "attributes": list(source.attribute_names),
   }

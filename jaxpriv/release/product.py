@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxpriv.release.photographs import Photographs
+from jaxpriv.release.photographs import Photographs, Whole
 from jaxpriv.reports.results import Results
 from jaxpriv.training.mechanism import Target
 
@@ -29,6 +29,7 @@ class Job(NamedTuple):
     results: what was measured of it; None: nothing was.
     photographs: what is to be protected; None where no product takes any.
     order: int64 [N], the photographs as they come in the release.
+    whole: how faces go back into whole photographs; None: they do not.
   """
 
   target: Target
@@ -38,6 +39,7 @@ class Job(NamedTuple):
   results: Results | None = None
   photographs: Photographs | None = None
   order: np.ndarray = np.zeros(0, np.int64)
+  whole: Whole | None = None
 
   @property
   def config(self) -> ConfigDict:
@@ -52,6 +54,16 @@ class Job(NamedTuple):
     if self.photographs is None:
       raise ValueError("there are no photographs to protect")
     return self.photographs
+
+  def need_whole(self) -> Whole:
+    """How faces go back into photographs.
+
+    Raises:
+      ValueError: they do not.
+    """
+    if self.whole is None:
+      raise ValueError("no whole photographs are released")
+    return self.whole
 
 
 class Product(NamedTuple):

@@ -17,6 +17,7 @@ from jaxpriv.release.images import IMAGES
 from jaxpriv.release.model import MODEL
 from jaxpriv.release.photographs import Input
 from jaxpriv.release.product import Job, Product
+from jaxpriv.release.whole import WHOLE
 from jaxpriv.reports import card as card_lib
 from jaxpriv.training import mechanism, run
 from jaxpriv.training import workdir as workdir_lib
@@ -54,7 +55,8 @@ def release(
   if place:
     _check_apart(place, folder.output)
   target = load(workdir, mesh)
-  products = products_of(target)
+  whole = place.whole if place else None
+  products = products_of(target, bool(whole))
   _check_input(target, products, place)
   card.released_config(target.config)  # refused now, not when all is written
   photographs = (
@@ -64,7 +66,9 @@ def release(
     mechanism.fitting([target], photographs.labels())
   parameters = target.trained.sha256()
   results = card.results_of(workdir, target.config, parameters)
-  job = Job(target, workdir, folder.partial, mesh, results, photographs)
+  job = Job(
+    target, workdir, folder.partial, mesh, results, photographs, whole=whole
+  )
   for product in products:
     product.check(job)
   if target.caution:
@@ -102,13 +106,24 @@ def load(workdir: epath.Path, mesh: jax.sharding.Mesh) -> Target:
   return target
 
 
-def products_of(target: Target) -> list[Product]:
+def products_of(target: Target, whole: bool = False) -> list[Product]:
   """The products of a target.
 
+  Args:
+    target: what is released.
+    whole: of images, whole photographs.
+
   Raises:
-    DataError: two of them write the same files.
+    DataError: two of them write the same files, or there are no images to go
+      into whole photographs.
   """
   products = [PRODUCTS[name] for name in target.products]
+  if whole and IMAGES not in products:
+    raise DataError(
+      f"--whole: {target.name} makes no faces that could go into photographs"
+    )
+  if whole:
+    products = [WHOLE if product is IMAGES else product for product in products]
   owners: dict[str, str] = {}
   for product in products:
     for name in product.files:
@@ -136,6 +151,16 @@ def _check_input(
 ) -> None:
   method = target.config.method
   takers = [product for product in products if product.needs_input]
+  align = target.config.data.align
+  if place and place.whole and place.source != "folder":
+    raise DataError(
+      f"--whole takes photographs of a folder, not --source={place.source}"
+    )
+  if place and place.whole and align not in ("landmarks", "box"):
+    raise DataError(
+      f"--whole: this run frames faces by config.data.align={align}, which does"
+      " not say where in a photograph they are: train with landmarks or box"
+    )
   if takers and not place:
     raise DataError(f"--input: {method} protects {takers[0].question}")
   if place and not takers:

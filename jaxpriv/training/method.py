@@ -38,6 +38,9 @@ class Outputs(NamedTuple):
 
   Attributes:
     image: protected images [B, H, W, 3] in [0, 1]: what is released.
+    cut_out: faces of protected images to be pasted without what is behind
+      them, [B, H, W, 4]: colours times opacity, and opacity, in [0, 1].
+    code: int32 [B, C], values of which alone a release is made, with noise.
     keep: bool [B, H, W], True where a protected image shows the photograph as
       it is and everybody can see that: a mask that is public.
     features: protected features, float32 [B, h, w, C]: what is released.
@@ -61,6 +64,8 @@ class Outputs(NamedTuple):
   """
 
   image: Predict | None = None
+  cut_out: Predict | None = None
+  code: Predict | None = None
   keep: Predict | None = None
   features: Predict | None = None
   clean_features: Predict | None = None

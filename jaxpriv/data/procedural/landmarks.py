@@ -13,7 +13,7 @@ import numpy as np
 from jaxpriv.data.procedural import expression, geometry, headwear
 from jaxpriv.data.procedural.animal import NOSE_Y
 from jaxpriv.data.procedural.shapes import blob
-from jaxpriv.data.records import LANDMARKS
+from jaxpriv.data.records import ARCFACE_LANDMARKS, LANDMARKS
 
 Array = Any
 Points = dict[str, tuple[Array, Array]]
@@ -58,10 +58,10 @@ def _brow_points(p) -> Points:
   return points | _sides("brow_center", x, y)
 
 
-def _human_points(p) -> Points:
+def _human_points(p, xp) -> Points:
   points = _eye_points(p, p.eye_spacing) | _brow_points(p)
-  across = 0.20 * np.tan(p.yaw)
-  base = p.eye_y + p.nose_length - 0.14 * np.sin(p.pitch)
+  across = 0.20 * xp.tan(p.yaw)
+  base = p.eye_y + p.nose_length - 0.14 * xp.sin(p.pitch)
   points["nose_center"] = (across, base - 0.05)
   points["nose_left"] = (across - 0.9 * p.nose_width, base - 0.02)
   points["nose_right"] = (across + 0.9 * p.nose_width, base - 0.02)
@@ -147,13 +147,27 @@ def _box(p, size: int, domain: str) -> Array:
   return np.concatenate([low, high], 1).astype(np.float32)
 
 
+def five_points(params: dict[str, Array], size: int, xp=np) -> Array:
+  """The points of `ARCFACE_LANDMARKS` of people, [B, 5, 2] in pixels.
+
+  As those of `locate`, over numpy or JAX.
+  """
+  p = expression.express(params, xp)
+  surface = _human_points(p, xp)
+  pairs = [surface[_SAME[name]] for name in ARCFACE_LANDMARKS]
+  X = xp.concatenate([pair[0] for pair in pairs], 1)
+  Y = xp.concatenate([pair[1] for pair in pairs], 1)
+  x, y, _ = geometry.project(p, X, Y, xp)
+  return geometry.to_pixels(p, x, y, size, xp)
+
+
 def locate(
   params: dict[str, np.ndarray], size: int, domain: str = "human"
 ) -> SimpleNamespace:
   """Landmarks [B, 26, 2] in pixels, visibility int8 [B, 26], box [B, 4]."""
   p = expression.express(params, np)
   human = domain == "human"
-  surface = _human_points(p) if human else _animal_points(p)
+  surface = _human_points(p, np) if human else _animal_points(p)
   x, y, facing = _placed(p, surface, domain)
   finite = np.isfinite(x)
   x0, y0 = np.where(finite, x, 0.0), np.where(finite, y, 0.0)

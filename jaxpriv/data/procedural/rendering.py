@@ -84,8 +84,8 @@ def _draw(params: dict[str, Array], size: int, domain: str, xp) -> Array:
 
 
 def cut_out(
-  params: dict[str, Array], size: int, domain: str
-) -> tuple[np.ndarray, np.ndarray]:
+  params: dict[str, Array], size: int, domain: str, xp=np
+) -> tuple[Array, Array]:
   """Draws people without background or film grain.
 
   Returns:
@@ -93,19 +93,19 @@ def cut_out(
     transparency `rest` [B, size, size, 1]: a picture becomes
     rest * picture + colours.
   """
-  p = expression.express(params, np)
-  c = expression.palette(p, np)
-  x, y = geometry.pixel_grid(p, size, np)
-  v = geometry.view(p, x, y, size, np)
+  p = expression.express(params, xp)
+  c = expression.palette(p, xp)
+  x, y = geometry.pixel_grid(p, size, xp)
+  v = geometry.view(p, x, y, size, xp)
   draw = _human_layers if domain == "human" else animal.layers
-  tint = lambda colours: expression.cast(p, colours, np)
-  *groups, _ = draw(p, c, v, np)  # the last is the background
-  colours, rest = composite(groups, shading(p, v, np), tint, np)
-  body = edge(_REACH - np.abs(v.x), v.sharp, np)
-  pixels = np.moveaxis(colours * body[:, None], 1, -1)
+  tint = lambda colours: expression.cast(p, colours, xp)
+  *groups, _ = draw(p, c, v, xp)  # the last is the background
+  colours, rest = composite(groups, shading(p, v, xp), tint, xp)
+  body = edge(_REACH - xp.abs(v.x), v.sharp, xp)
+  pixels = xp.moveaxis(colours * body[:, None], 1, -1)
   rest = 1.0 - (1.0 - rest) * body
   return (
-    np.clip(pixels, 0.0, 1.0).reshape(-1, size, size, 3),
+    xp.clip(pixels, 0.0, 1.0).reshape(-1, size, size, 3),
     rest.reshape(-1, size, size, 1),
   )
 

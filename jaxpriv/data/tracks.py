@@ -1,0 +1,52 @@
+"""Faces of one person in frames of a video, linked by where they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Intersection over union with the face of the frame before, from which on two
+# faces are one person's.
+LEAST = 0.3
+
+
+def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
+  """Numbers of tracks of faces in frames.
+
+  Faces of neighbouring frames that overlap most are linked first. A person who
+  is not seen in a frame is another track afterwards.
+
+  Args:
+    frames: boxes [N, 4] of each frame, x0, y0, x1, y1, in order; N differs.
+    first: the number of the first track.
+
+  Returns:
+    int32 [N] of each frame.
+  """
+  tracks: list[np.ndarray] = []
+  last, numbers = np.zeros((0, 4)), np.zeros(0, np.int32)
+  for boxes in frames:
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    mine = np.full(len(boxes), -1, np.int32)
+    overlaps = _iou(last, boxes)
+    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+      i, j = np.unravel_index(flat, overlaps.shape)
+      if overlaps[i, j] < LEAST:
+        break
+      if mine[j] < 0 and numbers[i] not in mine:
+        mine[j] = numbers[i]
+    fresh = mine < 0
+    mine[fresh] = first + np.arange(fresh.sum())
+    first += int(fresh.sum())
+    tracks.append(mine)
+    last, numbers = boxes, mine
+  return tracks
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """[A, B] of boxes [A, 4] and [B, 4]."""
+  low = np.maximum(a[:, None, :2], b[None, :, :2])
+  high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+  shared = np.maximum(high - low, 0).prod(-1)
+  area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+  total = area(a)[:, None] + area(b)[None] - shared
+  return shared / np.maximum(total, 1e-9)

@@ -1,0 +1,184 @@
+"""Replaced faces are a function of few codes and of noise, and no more."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import face_replacement as face_replacement_config
+from jaxpriv.data import alignment
+from jaxpriv.data.procedural import factors, framing, sampling
+from jaxpriv.data.procedural.landmarks import five_points, locate
+from jaxpriv.errors import SettingError
+from jaxpriv.methods import face_replacement
+from jaxpriv.training.mechanism import Trained
+from tests import tiny
+
+
+def config_of(**model):
+  config = face_replacement_config.get_config("demo")
+  with config.unlocked():
+    config.data.image_size = tiny.SIDE
+    config.data.attributes = ("Male", "Smiling")
+    config.evaluation.controls = ()
+    config.model.update(model)
+  return config
+
+
+def batch_of(rows=16, seed=0, **fields):
+  batch = tiny.batch(rows, seed)
+  rng = np.random.default_rng(seed)
+  batch["image"] = batch["image"].astype(np.float32) / 255
+  batch["pose"] = rng.uniform(-0.5, 0.5, (rows, 3)).astype(np.float32)
+  return {**batch, **fields}
+
+
+def test_codes_are_read_from_pose_cheeks_and_labels():
+  codes = face_replacement.Codes(
+    config_of(yaw=3, pitch=2, skin=(41.0, 10.0), attributes=("Smiling",))
+  )
+  assert codes.count == 3 * 2 * 3 * 3
+  batch = batch_of(4)
+  batch["pose"] = np.array(
+    [[-0.4, -0.1, 0], [0, 0.1, 0], [0.4, 9, 0], [np.nan] * 3], np.float32
+  )
+  batch["attributes"] = np.array([[0, 0], [1, 1], [0, -1], [1, 0]], np.int8)
+  tones = np.array([(0xF6, 0xED, 0xE4), (0xA0, 0x7E, 0x56), (0x29, 0x24, 0x20)])
+  image = (
+    np.ones((4, tiny.SIDE, tiny.SIDE, 3)) * tones[[0, 1, 2, 0], None, None]
+  )
+  batch["image"] = (image / 255).astype(np.float32)
+  read = np.asarray(codes.read({}, {}, batch))
+  assert read.tolist() == [
+    [0, 0, 0, 0],
+    [1, 1, 1, 1],
+    [2, 1, 2, 2],
+    [1, 1, 0, 0],
+  ]
+
+
+def test_with_fixed_noise_there_are_no_more_faces_than_codes():
+  codes = face_replacement.Codes(config_of(yaw=2, skin=(30.0,)))
+  assert codes.count == 4
+  draw = jax.jit(lambda batch: codes.image({}, {}, batch))
+  track = np.full(16, 5, np.int32)
+  images, read = [], []
+  for seed in range(4):
+    batch = batch_of(16, seed, track=track)
+    batch["image"] *= np.linspace(0.2, 1, 16, dtype=np.float32)[
+      :, None, None, None
+    ]
+    images.append(np.asarray(draw(batch)))
+    read.append(np.asarray(codes.read({}, {}, batch)))
+  images, read = np.concatenate(images), np.concatenate(read)
+  assert len(np.unique(read, axis=0)) > 1
+  for code in np.unique(read, axis=0):
+    same = images[(read == code).all(1)]
+    assert np.ptp(same, axis=0).max() == 0
+  assert len(np.unique(images.reshape(len(images), -1), axis=0)) <= 4
+
+
+def test_the_noise_is_of_the_secret_and_the_photograph_or_the_track():
+  one, other = (
+    face_replacement.Codes(config_of(secret=s)) for s in (1, 1 + 2**33)
+  )
+  key = lambda codes, batch: np.asarray(jax.random.key_data(codes.keys(batch)))
+  batch = batch_of()
+  first = key(one, batch)
+  assert len(np.unique(first, axis=0)) == 16
+  assert (first != key(other, batch)).any(1).all()
+  shown = batch_of(track=np.array([3, 3, 4, -1] * 4, np.int32))
+  tracked = key(one, shown)
+  assert len(np.unique(tracked[[0, 1, 4, 5]], axis=0)) == 1
+  assert (tracked[0] != tracked[2]).any()
+  np.testing.assert_array_equal(tracked[3::4], first[3::4])  # no track
+
+
+def test_drawn_faces_show_the_codes():
+  codes = face_replacement.Codes(
+    config_of(yaw=3, pitch=1, attributes=("Male",))
+  )
+  keys = jax.random.split(jax.random.key(0), 9)
+  wanted = jnp.array([[i % 3, 0, i // 3, i % 3] for i in range(9)])
+  drawn = codes.factors(wanted, keys)
+  np.testing.assert_allclose(
+    drawn["yaw"], 0.44 * np.array([-2, 0, 2] * 3) / 3, atol=1e-6
+  )
+  np.testing.assert_array_equal(drawn["pitch"], 0)
+  told = np.arange(9) % 3 < 2
+  np.testing.assert_array_equal(drawn["Male"][told], (np.arange(9) % 3)[told])
+  tones = np.asarray(drawn["skin_tone"])
+  assert (
+    tones[:3].max() < tones[3:6].min() <= tones[3:6].max() < tones[6:].min()
+  )
+  for name in ("Wearing_Hat", "Eyeglasses", "cover", "bar"):
+    assert not np.asarray(drawn[name]).any()
+  five = five_points(drawn, 112, jnp)
+  misfit = alignment.misfit(np.asarray(five, np.float64))
+  template = alignment.arcface_template(112)
+  assert np.abs(np.asarray(five).mean(1) - template.mean(0)).max() < 0.1
+  assert misfit.max() < alignment.LARGEST_MISFIT
+
+
+def test_jax_frames_people_as_numpy_does():
+  ids = np.arange(8)
+  drawn = sampling.sample_people(3, ids)
+  drawn |= sampling.sample_photographs(3, ids, ids)
+  np.testing.assert_allclose(
+    five_points(drawn, 64), locate(drawn, 64).landmarks[:, :5], atol=1e-4
+  )
+  ours, theirs = framing.aligned(drawn), framing.aligned_people(drawn)
+  for name, value in ours.items():
+    np.testing.assert_allclose(theirs[name], value, atol=1e-5, err_msg=name)
+
+
+def test_a_cut_out_is_a_part_of_the_picture():
+  codes = face_replacement.Codes(config_of())
+  batch = batch_of()
+  picture = np.asarray(codes.image({}, {}, batch))
+  cut = np.asarray(codes.cut_out({}, {}, batch))
+  assert cut.shape == (16, tiny.SIDE, tiny.SIDE, 4)
+  assert cut.min() >= 0 and cut.max() <= 1
+  assert (cut[..., :3] <= cut[..., 3:] + 0.1).all()  # a colour cast may shine
+  opaque = cut[..., 3] > 0.999
+  assert 0.3 < opaque.mean() < 0.95
+  np.testing.assert_allclose(cut[opaque][:, :3], picture[opaque], atol=2e-2)
+
+
+def test_what_is_proven_counts_the_codes():
+  config = config_of(yaw=3, pitch=2, skin=(), attributes=("Male",), secret=9)
+  phases = tuple(face_replacement.phases(config))
+  (target,) = face_replacement.targets(
+    config, Trained(phases, {"replacement": {}})
+  )
+  assert "at most 18/N" in target.proven[0]
+  assert not target.caution and target.kept == ("Male",)
+  with config.unlocked():
+    config.model.secret = 0
+  (target,) = face_replacement.targets(
+    config, Trained(phases, {"replacement": {}})
+  )
+  assert "everybody's" in target.caution
+
+
+@pytest.mark.parametrize(
+  "model, message",
+  [
+    (dict(yaw=0), "config.model.yaw = 0"),
+    (dict(skin=(10.0, 41.0)), "fall"),
+    (dict(attributes=("Wearing_Hat",)), "cannot show at will"),
+    (dict(attributes=("Young",)), "config.data.attributes does not"),
+  ],
+)
+def test_settings_that_cannot_be_are_named(model, message):
+  with pytest.raises(SettingError, match=message):
+    face_replacement.phases(config_of(**model))
+
+
+def test_every_class_of_skin_has_a_tone():
+  for edges in ((), (41.0, 10.0), (55.0, 41.0, 28.0, 10.0, -30.0)):
+    tones = face_replacement._tones(edges)
+    assert len(tones) == len(edges) + 1
+    for first, last in tones:
+      assert 1 <= first <= last <= len(factors.MONK_SKIN_TONES)
+  assert face_replacement._tones(()) == ((1, 10),)
