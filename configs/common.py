@@ -282,6 +282,19 @@ def attacks() -> ConfigDict:
   )
 
 
+def whole_photographs() -> ConfigDict:
+  """An attack on faces that are pasted back into their photographs."""
+  return ConfigDict(
+    dict(
+      type="whole_photographs",
+      photographs=400,  # at most
+      blend="feather",
+      match=False,
+      controls=("gaussian_blur",),
+    )
+  )
+
+
 def controls() -> ConfigDict:
   """Training-free baselines, compared with a mechanism that releases images."""
   plain = lambda kind, strength: dict(

@@ -31,8 +31,9 @@ from absl import flags
 from jaxpriv.data import pasting
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
-from jaxpriv.release.photographs import Input, Whole
+from jaxpriv.release.photographs import Input
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.replacing import Whole
 from launch import common
 
 _WORKDIR = common.path_flag("workdir", None, "Run directory of launch.train.")

@@ -163,6 +163,13 @@ METRICS: dict[str, Metric] = {
     strict=True,
     about="mean average precision over attributes",
   ),
+  "found": Metric(
+    "share", about="faces that a detector finds again where it had found them"
+  ),
+  "same count": Metric(
+    "share",
+    about="photographs in which a detector finds as many faces as before",
+  ),
   "AP": Metric(
     "share", about="average precision of boxes at an overlap of one half"
   ),

@@ -15,31 +15,7 @@ from jaxpriv.data.sources import words
 from jaxpriv.reports import card as card_lib
 from jaxpriv.training import progress, unlabelled, witnesses
 from jaxpriv.training.mechanism import Target
-
-
-class Whole(NamedTuple):
-  """How faces go back into whole photographs.
-
-  Attributes:
-    blend: one of `jaxpriv.data.pasting.BLENDS`.
-    match: give faces the colours and the sharpness of those they cover.
-    smallest: faces whose crop is smaller, in pixels of the photograph, are
-      treated otherwise.
-    otherwise: "blur", "box" or "keep": what is done to faces that are too small
-      or whose place is not known.
-    faceless: "leave_out" or "keep", of photographs in which no face was found.
-    visible: of "eyes" and "mouth": these stay as they were.
-    tracks: photographs of a folder are frames of a video, in the order of their
-      names, and a person has one new face in it.
-  """
-
-  blend: str = "feather"
-  match: bool = False
-  smallest: float = 12.0
-  otherwise: str = "blur"
-  faceless: str = "leave_out"
-  visible: tuple[str, ...] = ()
-  tracks: bool = False
+from jaxpriv.training.replacing import Whole
 
 
 class Input(NamedTuple):

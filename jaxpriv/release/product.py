@@ -8,9 +8,10 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxpriv.release.photographs import Photographs, Whole
+from jaxpriv.release.photographs import Photographs
 from jaxpriv.reports.results import Results
 from jaxpriv.training.mechanism import Target
+from jaxpriv.training.replacing import Whole
 
 # Description of a product for its card; plain values, all of them published.
 Facts = Mapping[str, Any]

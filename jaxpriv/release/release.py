@@ -156,6 +156,11 @@ def _check_input(
     raise DataError(
       f"--whole takes photographs of a folder, not --source={place.source}"
     )
+  if place and place.whole and not target.config.release.batch_size:
+    raise DataError(
+      f"--whole: {target.name} protects all people of a set at once, and faces"
+      " of whole photographs are replaced some at a time"
+    )
   if place and place.whole and align not in ("landmarks", "box"):
     raise DataError(
       f"--whole: this run frames faces by config.data.align={align}, which does"

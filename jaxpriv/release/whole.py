@@ -4,8 +4,8 @@
     labels.csv             boxes and five points of the faces in them
 
 Every face is framed and protected as in `images`, and pasted back
-(`jaxpriv.data.pasting`). Faces that cannot be are treated as `Whole.otherwise`
-says, and counted.
+(`jaxpriv.training.replacing`). Faces that cannot be are treated as
+`Whole.otherwise` says, and counted.
 """
 
 import collections
@@ -14,22 +14,21 @@ import io
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from jaxpriv import files
-from jaxpriv.data import alignment, images, pasting, pipeline, tracks
-from jaxpriv.data.records import DataError, UnreadableImageError
-from jaxpriv.release.photographs import Whole
+from jaxpriv.data.records import DataError
 from jaxpriv.release.product import Facts, Job, Product, Sections
 from jaxpriv.reports import markdown as md
 from jaxpriv.reports import wording
-from jaxpriv.training import inference, mechanism, pictures, progress
+from jaxpriv.training import mechanism, progress
+from jaxpriv.training.replacing import FACES_AT_ONCE, SMALL, WRONG, Replacer
 
 FOLDER = "photographs"
 # Formats in which a photograph is written as it was read; others become PNG.
@@ -39,53 +38,6 @@ _FORMATS = {
   **dict.fromkeys((".tif", ".tiff"), "tiff"),
 }
 _QUALITY = 95
-_FACES_AT_ONCE = 64
-# Pixels of windows that are pasted at once, which bounds the memory.
-_PIXELS_AT_ONCE = 2**19
-# Why faces are not replaced: their crop is too small, or their points or box
-# cannot be those of a face.
-SMALL, WRONG = "too small", "of wrong labels"
-
-
-class _Face(NamedTuple):
-  """One face of a photograph that is replaced.
-
-  Attributes:
-    record: its number in the source.
-    matrix: takes the photograph to the crop.
-    place: its window.
-    alpha: float32 [side, side], how opaque it is over each pixel of the window.
-  """
-
-  record: int
-  matrix: np.ndarray
-  place: pasting.Window
-  alpha: np.ndarray
-
-
-class _Photograph:
-  """A photograph that is being changed.
-
-  Attributes:
-    name: its file, below the input.
-    pixels: uint8 [H, W, 3].
-    faces: those to replace.
-    hidden: bool [H, W], pixels under faces that are not replaced yet.
-    treated: reason -> how many faces were not replaced.
-    lost: whether it shows somebody of whom nobody knows where.
-  """
-
-  def __init__(self, name: str, pixels: np.ndarray):
-    self.name, self.pixels = name, pixels
-    self.faces: list[_Face] = []
-    self.hidden = np.zeros(pixels.shape[:2], bool)
-    self.treated: collections.Counter[str] = collections.Counter()
-    self.lost = False
-
-  def add(self, face: _Face) -> None:
-    self.faces.append(face)
-    under = pasting.cut(self.hidden, face.place) | (face.alpha > 0)
-    pasting.put(self.hidden, face.place, under)
 
 
 def write(job: Job) -> Facts:
@@ -108,7 +60,10 @@ def write(job: Job) -> Facts:
     groups |= {name: [] for name in faceless}
   names = {name: _released_name(name) for name in sorted(groups)}
   _check_distinct(names)
-  of_track = _tracks(job, groups) if whole.tracks else {}
+  replacer = Replacer(
+    job.target.trained, raw, source, job.mesh, job.config.data.align, whole
+  )
+  of_track = replacer.tracks(groups) if whole.tracks else {}
   start, made = time.monotonic(), 0
   counts: collections.Counter[str] = collections.Counter()
   rows: list[dict[str, Any]] = []
@@ -118,7 +73,7 @@ def write(job: Job) -> Facts:
       todo = [n for n in chunk if not _at(job, names[n]).exists()]
       opened = []
       for name in chunk:
-        photograph = _open(job, name, groups[name], pixels=name in todo)
+        photograph = replacer.open(name, groups[name], pixels=name in todo)
         if photograph is None:
           unread += 1
           continue
@@ -129,7 +84,7 @@ def write(job: Job) -> Facts:
         counts["replaced"] += len(photograph.faces)
         rows.extend(_rows(raw, names[name], groups[name]))
         opened.append(photograph)
-      _replace(job, [p for p in opened if p.name in todo], of_track)
+      replacer.replace([p for p in opened if p.name in todo], of_track)
       for photograph in opened:
         if photograph.name in todo:
           _save(_at(job, names[photograph.name]), photograph.pixels)
@@ -176,7 +131,7 @@ def _chunks(names: Sequence[str], groups) -> Iterator[list[str]]:
   faces = 0
   for name in names:
     if chunk and (
-      faces + len(groups[name]) > _FACES_AT_ONCE or len(chunk) >= 16
+      faces + len(groups[name]) > FACES_AT_ONCE or len(chunk) >= 16
     ):
       yield chunk
       chunk, faces = [], 0
@@ -184,194 +139,6 @@ def _chunks(names: Sequence[str], groups) -> Iterator[list[str]]:
     faces += len(groups[name])
   if chunk:
     yield chunk
-
-
-def _open(
-  job: Job, name: str, indices: Sequence[int], pixels: bool
-) -> _Photograph | None:
-  """A photograph with its faces placed, those treated otherwise done.
-
-  None if it cannot be decoded, which the source notes.
-  """
-  source, raw = job.need_photographs().source, job.need_photographs().raw
-  path = pathlib.Path(raw.path) / name
-  try:
-    if pixels:
-      decoded = np.array(images.decode(images.open_image(path)))
-    else:  # it is released already: only its faces are counted
-      width, height = images.upright_size(images.open_image(path))
-      decoded = np.broadcast_to(np.uint8(0), (height, width, 3))
-  except UnreadableImageError as error:
-    logging.warning("%s", error)
-    pipeline.note_unreadable(source, indices)
-    return None
-  photograph = _Photograph(name, decoded)
-  whole, size = job.need_whole(), job.config.data.image_size
-  for index in indices:
-    matrix = _placed(raw, index, size, job.config.data.align)
-    extent = _extent(raw, index, matrix, size)
-    if extent is None:
-      photograph.lost = True
-      continue
-    side = 0.0 if matrix is None else size / alignment.matrix_scale(matrix)
-    if matrix is None or side < whole.smallest:
-      photograph.treated[WRONG if matrix is None else SMALL] += 1
-      if pixels:
-        _treat(photograph.pixels, extent, whole)
-      continue
-    place = pasting.window(matrix, size)
-    alpha = pasting.opacity(matrix, size, place, whole.visible)
-    photograph.add(_Face(index, matrix, place, alpha))
-  return photograph
-
-
-def _placed(raw, index: int, size: int, align: str) -> np.ndarray | None:
-  """The matrix of a face; None where its place is not known."""
-  try:
-    photograph = raw.photograph(index)
-    by = alignment.framed_by(photograph, align)
-    # Without a box of its own it would be framed where other faces are.
-    boxed = by == "box" and np.isfinite(raw.points["box"][index]).all()
-    if by != "landmarks" and not boxed:
-      return None
-    return alignment.placement(photograph, size, align)
-  except UnreadableImageError as error:
-    logging.warning("%s", error)
-    return None
-
-
-def _extent(raw, index, matrix, size) -> np.ndarray | None:
-  """x0, y0, x1, y1 of a face that is not replaced, as far as it is known."""
-  if matrix is not None:
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], float)
-    placed = alignment.transform_points(alignment.invert(matrix), corners)
-    return np.concatenate([placed.min(0), placed.max(0)])
-  box = np.asarray(raw.points["box"][index], np.float64)
-  return box if np.isfinite(box).all() else None
-
-
-def _treat(pixels: np.ndarray, extent: np.ndarray, whole: Whole) -> None:
-  """Blurs or blackens a face that is not replaced, unless it is to be kept."""
-  if whole.otherwise == "keep":
-    return
-  height, width = pixels.shape[:2]
-  x0, y0 = np.maximum(np.floor(extent[:2]), 0).astype(int)
-  x1, y1 = np.minimum(np.ceil(extent[2:]), (width, height)).astype(int)
-  if x0 >= x1 or y0 >= y1:
-    return
-  if whole.otherwise == "box":
-    pixels[y0:y1, x0:x1] = 0
-    return
-  patch = Image.fromarray(pixels[y0:y1, x0:x1])
-  sigma = float(max(x1 - x0, y1 - y0) / 4)
-  pixels[y0:y1, x0:x1] = patch.filter(ImageFilter.GaussianBlur(sigma))
-
-
-def _replace(job: Job, opened: Sequence[_Photograph], of_track) -> None:
-  """Replaces the faces of photographs, in place."""
-  indices = [face.record for p in opened for face in p.faces]
-  if not indices:
-    return
-  crops = dict(zip(indices, _protected(job, indices, of_track), strict=True))
-  waiting = [
-    [[p.faces[i] for i in turn] for turn in pasting.rounds(
-      [face.place for face in p.faces]
-    )]
-    for p in opened
-  ]  # fmt: skip
-  for number in range(max(map(len, waiting))):
-    turn = [
-      (photograph, face)
-      for photograph, rounds in zip(opened, waiting, strict=True)
-      if number < len(rounds)
-      for face in rounds[number]
-    ]
-    by_side = collections.defaultdict(list)
-    for photograph, face in turn:
-      by_side[face.place.side].append((photograph, face))
-    for side, some in sorted(by_side.items()):
-      count = max(1, min(16, _PIXELS_AT_ONCE // side**2))
-      for first in range(0, len(some), count):
-        _paste(job, some[first : first + count], crops, count)
-
-
-def _protected(job: Job, indices: Sequence[int], of_track) -> np.ndarray:
-  """The mechanism's faces float32 [N, S, S, 3 or 4] of records."""
-  trained = job.target.trained
-  source = job.need_photographs().source
-  output = "cut_out" if trained.phase_with("cut_out") else mechanism.IMAGE
-  batch = pipeline.gather(source, np.array(indices))
-  if batch["padding"].any():
-    raise DataError(
-      f"{source.describe(indices[int(batch['padding'].argmax())])} could be"
-      " read at first and cannot be now: is it being changed?"
-    )
-  if of_track:
-    batch["track"] = np.array([of_track[i] for i in indices], np.int32)
-  batch = inference.pad_rows(batch, _FACES_AT_ONCE)
-  shown = inference.predict(*trained.bound(output), [batch], job.mesh)
-  if not np.isfinite(shown).all():
-    raise ValueError("a protected face is not finite")
-  return shown.astype(np.float32)
-
-
-def _paste(job: Job, some, crops, count: int) -> None:
-  """Pastes faces whose windows are of one size; rows are filled up to count."""
-  whole, size = job.need_whole(), job.config.data.image_size
-  rows = []
-  for photograph, face in some:
-    place = face.place
-    matrix = face.matrix.copy()
-    matrix[:, 2] += matrix[:, :2] @ np.array([place.x, place.y])
-    known = pasting.inside(photograph.pixels.shape, place)
-    known &= ~pasting.cut(photograph.hidden, place)
-    patch = pasting.cut(photograph.pixels, place).astype(np.float32) / 255
-    rows.append(
-      (crops[face.record], matrix.astype(np.float32), patch, known, face.alpha)
-    )
-  if rows[0][0].shape[0] != size:
-    raise ValueError(f"faces of {rows[0][0].shape[0]} pixels, not {size}")
-  rows += [rows[-1]] * (count - len(rows))
-  stacked = [np.stack(column) for column in zip(*rows, strict=True)]
-  pasted = np.asarray(
-    pasting.paste(*stacked, blend=whole.blend, match=whole.match)
-  )
-  for (photograph, face), patch in zip(some, pasted, strict=False):
-    covered, place = face.alpha > 0, face.place
-    kept = pasting.cut(photograph.pixels, place)
-    made = np.where(covered[..., None], pictures.to_uint8(patch), kept)
-    pasting.put(photograph.pixels, place, made)
-    left = pasting.cut(photograph.hidden, place) & ~covered
-    pasting.put(photograph.hidden, place, left)
-
-
-def _tracks(job: Job, groups) -> dict[int, int]:
-  """Record -> its track, over photographs of a folder in order of their names.
-
-  Neighbouring names of one folder are taken for neighbouring frames.
-  """
-  raw, size = job.need_photographs().raw, job.config.data.image_size
-  align = job.config.data.align
-  by_folder: dict[str, list[str]] = collections.defaultdict(list)
-  for name in sorted(groups):
-    by_folder[str(pathlib.PurePosixPath(name).parent)].append(name)
-  of_track: dict[int, int] = {}
-  for names in by_folder.values():
-    placed = []
-    for name in names:
-      matrices = [(i, _placed(raw, i, size, align)) for i in groups[name]]
-      placed.append([(i, _extent(raw, i, m, size)) for i, m in matrices
-                     if m is not None])  # fmt: skip
-    first = max(of_track.values(), default=-1) + 1
-    linked = tracks.link(
-      [np.array([box for _, box in faces]) for faces in placed], first
-    )
-    for faces, numbers in zip(placed, linked, strict=True):
-      of_track |= {
-        index: int(number)
-        for (index, _), number in zip(faces, numbers, strict=True)
-      }
-  return of_track
 
 
 def _save(path: epath.Path, pixels: np.ndarray) -> None:

@@ -12,8 +12,11 @@ from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
 from jaxpriv.release import whole as whole_lib
-from jaxpriv.release.photographs import Input, Whole
+from jaxpriv.release.photographs import Input
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training import replacing
+from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training.replacing import Whole
 from tests.release import toy
 
 COLUMNS = ("file", "x0", "y0", "x1", "y1", "n_points", "points")
@@ -255,13 +258,13 @@ def test_frames_of_a_video_are_linked(workdir, tmp_path, mesh, monkeypatch):
     tmp_path / "in", rows, **{f"{i}__png": picture(i) for i in range(3)}
   )
   seen = []
-  link = whole_lib._protected
+  make = replacing.Replacer.protected
 
-  def protected(job, indices, of_track):
+  def protected(self, indices, of_track):
     seen.append(dict(of_track))
-    return link(job, indices, of_track)
+    return make(self, indices, of_track)
 
-  monkeypatch.setattr(whole_lib, "_protected", protected)
+  monkeypatch.setattr(replacing.Replacer, "protected", protected)
   released(folder, workdir, tmp_path / "out", mesh, tracks=True)
   assert seen[0] == {0: 0, 1: 0, 2: 0}
 
@@ -274,6 +277,11 @@ def test_what_has_no_faces_to_paste_is_refused(folder, tmp_path, mesh):
   place = Input(str(folder), "array_record", whole=Whole())
   with pytest.raises(DataError, match="takes photographs of a folder"):
     release.release(tmp_path / "run", tmp_path / "out", mesh, place)
+  config = toy.make_run(tmp_path / "closed", "image")
+  config.release.batch_size = 0
+  workdir_lib.save_config(tmp_path / "closed", config)
+  with pytest.raises(DataError, match="all people of a set at once"):
+    released(folder, tmp_path / "closed", tmp_path / "out", mesh)
 
 
 def test_drawn_people_are_found_where_they_were(workdir, tmp_path, mesh):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxpriv.data import tracks
+from jaxpriv.training import tracks
 
 
 def box(x, y, side=10):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxpriv.metrics import detection
+
 # Intersection over union with the face of the frame before, from which on two
 # faces are one person's.
 LEAST = 0.3
@@ -27,7 +29,7 @@ def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
   for boxes in frames:
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     mine = np.full(len(boxes), -1, np.int32)
-    overlaps = _iou(last, boxes)
+    overlaps = detection.iou(last[:, None], boxes[None])
     for flat in np.argsort(-overlaps, axis=None, kind="stable"):
       i, j = np.unravel_index(flat, overlaps.shape)
       if overlaps[i, j] < LEAST:
@@ -40,13 +42,3 @@ def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
     tracks.append(mine)
     last, numbers = boxes, mine
   return tracks
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """[A, B] of boxes [A, 4] and [B, 4]."""
-  low = np.maximum(a[:, None, :2], b[None, :, :2])
-  high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-  shared = np.maximum(high - low, 0).prod(-1)
-  area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-  total = area(a)[:, None] + area(b)[None] - shared
-  return shared / np.maximum(total, 1e-9)

@@ -1,0 +1,273 @@
+"""Faces that are pasted back into whole photographs, as networks of others see.
+
+Faces in the photographs of the test people are replaced as `launch.release
+--whole` does, and these are read by networks that no one here trained:
+
+* Recognisers look at each face where it was, in their own frame, and so at what
+  is around it: hair, ears, neck. The attacks are those of `reidentification`.
+* A detector looks for faces in the photographs, originals and replaced ones:
+  how many of those that it found are found again, and how many photographs have
+  as many faces as before.
+* The network that draws 68 points on faces tells how far these have moved.
+"""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from jaxpriv.attacks import reidentification
+from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data import images, pretrained, sources
+from jaxpriv.data.records import ARCFACE_LANDMARKS
+from jaxpriv.data.sources import words
+from jaxpriv.metrics import detection as overlaps
+from jaxpriv.metrics import finding, statistics
+from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.models.pretrained import catalogue
+from jaxpriv.ranges import NATURAL
+from jaxpriv.training import detection, progress, unlabelled, witnesses
+from jaxpriv.training.mechanism import Target
+from jaxpriv.training.replacing import Replacer, Whole
+
+PRODUCTS = ("image",)
+RANGES = {"photographs": NATURAL}
+SHOWN = "whole photograph"
+FINDERS = ("blazeface", "landmarks")
+# The least overlap of a face with the one that was found in its place.
+_OVERLAP = 0.4
+_AT_ONCE = 16
+
+
+class _Scene(NamedTuple):
+  """Photographs of test people, and their faces.
+
+  Attributes:
+    originals: uint8 [H, W, 3] each.
+    owners: int [N], the photograph of each face.
+    five: float64 [N, 5, 2], its points.
+    identities: int [N].
+  """
+
+  originals: list[np.ndarray]
+  owners: np.ndarray
+  five: np.ndarray
+  identities: np.ndarray
+
+
+def attack(
+  target: Target,
+  people: People,
+  photographs: int = 400,
+  blend: str = "feather",
+  match: bool = False,
+) -> Iterator[Finding]:
+  """Who is found in whole photographs, and which faces are.
+
+  Nothing is measured where photographs are not of a folder, or faces are not
+  framed by landmarks, or the networks have not been fetched; the log says so.
+
+  Args:
+    target: makes images of faces.
+    people: whose test photographs are replaced.
+    photographs: how many are looked at, at most.
+    blend: see `Whole`.
+    match: likewise.
+  """
+  reason = _unfit(target, people)
+  if reason:
+    logging.warning("whole photographs are not measured: %s", reason)
+    return
+  raw = people.once("raw photographs", lambda: _raw(people))
+  names = _names(people, raw, photographs)
+  if not names:
+    logging.warning("whole photographs are not measured: no face is placed")
+    return
+  replaced = _replaced(target, people, raw, names, Whole(blend, match))
+  scene = people.once(("whole", tuple(names)), lambda: _scene(raw, names))
+  readers = [
+    (name, witnesses.load(name))
+    for name in words(people.options.witnesses)
+    if name in catalogue.RECOGNISERS and not pretrained.missing((name,))
+  ]
+  for name, network in readers:
+    yield from _found_again(target, people, scene, replaced, name, network)
+  if not pretrained.missing(FINDERS):
+    yield from _detected(target, people, scene, replaced)
+
+
+def _unfit(target: Target, people: People) -> str:
+  """Why photographs cannot be read as a whole; "" if they can."""
+  if people.data is None or "row" not in people.test.arrays:
+    return "nothing says which photographs they are of"
+  data = people.config.data
+  if data.source != "folder" or data.get("max_faces", 0):
+    return "they are not of a folder of faces"
+  if data.align != "landmarks":
+    return f"faces are framed by config.data.align={data.align}"
+  if not target.config.release.batch_size:
+    return f"{target.name} protects all people of a set at once"
+  return ""
+
+
+def _raw(people: People) -> Any:
+  data = people.config.data
+  return sources.open_unframed(data, unlabelled.find(data))
+
+
+def _names(people: Any, raw: Any, most: int) -> dict[str, list[int]]:
+  """File -> records of its faces, of test photographs whose faces are placed.
+
+  Photographs of one person are taken together.
+  """
+  source, test = people.data.source, people.test
+  order = np.argsort(test.identities, kind="stable")
+  rows = test.arrays["row"][order].tolist()
+  groups: dict[str, list[int]] = {source.name(row): [] for row in rows}
+  for index in range(len(raw)):
+    if raw.name(index) in groups:
+      groups[raw.name(index)].append(index)
+  five = raw.points["landmarks"][:, : len(ARCFACE_LANDMARKS)]
+  known = np.isfinite(five).all((1, 2))
+  whole = [name for name, of in groups.items() if known[of].all() and of]
+  return {name: groups[name] for name in whole[:most]}
+
+
+def _scene(raw: Any, names: dict[str, list[int]]) -> _Scene:
+  originals, owners, rows = [], [], []
+  for number, (name, records) in enumerate(names.items()):
+    opened = images.open_image(pathlib.Path(raw.path) / name)
+    originals.append(np.asarray(images.decode(opened)))
+    owners += [number] * len(records)
+    rows += records
+  five = raw.points["landmarks"][rows, : len(ARCFACE_LANDMARKS)]
+  return _Scene(
+    originals,
+    np.array(owners),
+    np.asarray(five, np.float64),
+    np.asarray(raw.identities)[rows],
+  )
+
+
+def _replaced(target, people, raw, names, whole) -> list[np.ndarray]:
+  """The photographs with their faces replaced, uint8 [H, W, 3] each."""
+  config = target.config
+  framed = sources.Framed(
+    raw,
+    config.data.image_size,
+    config.data.align,
+    people.test.attribute_names,
+  )
+  replacer = Replacer(
+    target.trained, raw, framed, people.mesh, config.data.align, whole
+  )
+  listed, done = list(names), []
+  with progress.bar("whole", len(listed), unit="photograph") as advance:
+    for start in range(0, len(listed), _AT_ONCE):
+      opened = [
+        replacer.open(n, names[n]) for n in listed[start : start + _AT_ONCE]
+      ]
+      there = [photograph for photograph in opened if photograph is not None]
+      replacer.replace(there)
+      done += [photograph.pixels for photograph in there]
+      advance(len(done))
+  return done
+
+
+def _found_again(target, people, scene, replaced, name, network):
+  """The attacks of re-identification by one recogniser."""
+
+  def embed(pictures):
+    placed = witnesses.matrices(network.frame, five=scene.five)
+    opened = [Image.fromarray(pixels) for pixels in pictures]
+    faces = witnesses.crops(
+      network.frame, [opened[i] for i in scene.owners], placed
+    )
+    with progress.slow(f"{name} reads {len(faces):,} faces"):
+      return witnesses.embed(network, faces)
+
+  reader = Reader(
+    name, embed, trained_on=pretrained.weights_of(name).trained_on
+  )
+  originals = people.once(
+    ("whole", name, len(scene.owners)), lambda: embed(scene.originals)
+  )
+  plain = reidentification.undisguised(originals, scene.identities)
+  if not target.control:
+    for rank in plain:
+      told = reidentification.undisguised_finding(rank, reader)
+      yield told._replace(where={**told.where, "shown": SHOWN})
+  embeddings = embed(replaced)
+  for rank in reidentification.attacks(originals, embeddings, scene.identities):
+    yield reidentification.disguised_finding(
+      target, rank, reader, plain, shown=SHOWN
+    )
+
+
+def _detected(target, people, scene, replaced) -> Iterator[Finding]:
+  """Faces, photographs with their count, and points, by a detector."""
+  detector, marker = map(witnesses.load, FINDERS)
+
+  def find(pictures):
+    found = []
+    for start in range(0, len(pictures), _AT_ONCE):
+      part = pictures[start : start + _AT_ONCE]
+      found += detection.find(
+        detector, marker, [Image.fromarray(p) for p in part]
+      )
+    return found
+
+  before = people.once(
+    ("detected", len(scene.originals)), lambda: find(scene.originals)
+  )
+  after = find(replaced)
+  again, of, moved, sides, shapes = [], [], [], [], []
+  for number, (one, other) in enumerate(zip(before, after, strict=True)):
+    overlap = overlaps.iou(one.boxes[:, None], other.boxes[None])
+    for i in range(len(one.boxes)):
+      best = int(overlap[i].argmax()) if len(other.boxes) else -1
+      there = best >= 0 and overlap[i, best] >= _OVERLAP
+      again.append(there)
+      of.append(number)
+      if there:
+        box = one.boxes[i]
+        side = np.sqrt((box[2:] - box[:2]).prod())
+        apart = np.linalg.norm(one.landmarks[i] - other.landmarks[best], axis=1)
+        moved.append(apart.mean() / side)
+        shapes.append((one.landmarks[i] - (box[:2] + box[2:]) / 2) / side)
+        sides.append(number)
+  if not again:
+    logging.warning("the detector finds no face in the photographs")
+    return
+  same = np.array([len(a.boxes) == len(b.boxes) for a, b in zip(before, after)])
+  certain = Interval(1.0, 1.0, 1.0)
+  share = lambda metric, hits, groups: finding.of(
+    "detection",
+    finding.KEPT,
+    metric,
+    statistics.grouped_proportion(np.array(hits), np.array(groups)),
+    subject=target.name,
+    by=FINDERS[0],
+    floor=0.0,
+    ceiling=certain,
+    where={"shown": SHOWN},
+  )
+  yield share("found", again, of)
+  yield share("same count", same, np.arange(len(same)))
+  if not moved:
+    return
+  mean = np.mean(shapes, 0)
+  guess = np.linalg.norm(np.array(shapes) - mean, axis=-1).mean()
+  yield finding.of(
+    "landmarks",
+    finding.KEPT,
+    "error / box side",
+    statistics.mean_interval(np.array(moved), np.array(sides)),
+    subject=target.name,
+    by=FINDERS[1],
+    floor=float(guess),
+    where={"shown": SHOWN},
+  )

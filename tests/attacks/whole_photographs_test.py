@@ -1,0 +1,148 @@
+"""Whole photographs: what is pasted is what is read, by stand-in networks."""
+
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import face_replacement as face_replacement_config
+from jaxpriv.attacks import gathering, whole_photographs
+from jaxpriv.attacks.threat import People
+from jaxpriv.data import dataset, pretrained, sources
+from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.metrics import finding
+from jaxpriv.models.pretrained.catalogue import NETWORKS
+from jaxpriv.training import detection, witnesses
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training.method import Outputs, Phase, untrained
+from tools import faces_folder
+
+SIDE = 32
+POINTS = np.random.default_rng(0).random((68, 2)) * 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp("people")
+  faces_folder.write_faces(path, ProceduralFaces(8, 2, 64, 5))
+  return path
+
+
+def config_of(folder) -> ConfigDict:
+  config = face_replacement_config.get_config("demo")
+  with config.unlocked():
+    config.data.update(source="folder", path=str(folder), image_size=SIDE,
+                       face_threshold=0.0, copies="keep")  # fmt: skip
+    config.evaluation.witnesses = ("faceres",)
+  return config
+
+
+def people_of(config):
+  source = sources.open_source(config.data)
+  shares = dict(train=0.25, attack=0.25, test=0.5)
+  data = dataset.split_data(source, shares, 0)
+  options = config.evaluation
+  known, test = (
+    of(options, data) for of in (gathering.of_attackers, gathering.of_test)
+  )
+  return People(config, "", mesh_lib.make_mesh(1), known, test, data)
+
+
+def target_of(config, change):
+  image = lambda state, frozen, batch: change(batch["image"])
+  phase = Phase("p", (), untrained(Outputs(image=image)))
+  trained = Trained((phase,), {"p": {}})
+  return Target("m", config, trained, ("image",))
+
+
+def find(detector, marker, pictures, threshold=0.5):
+  """Faces where there is detail in the middle of a photograph."""
+  found = []
+  for picture in pictures:
+    pixels = np.asarray(picture, float)
+    there = pixels[20:44, 20:44].std() > 12
+    rows = slice(0, 1 if there else 0)
+    box = np.array([[8.0, 8, 56, 56]])[rows]
+    points = (POINTS + pixels.mean() / 255)[None][rows]
+    found.append(detection.Faces(box, np.ones(1)[rows], points))
+  return found
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+  network = types.SimpleNamespace(frame=NETWORKS["faceres"].frame)
+  monkeypatch.setattr(pretrained, "missing", lambda names: ())
+  monkeypatch.setattr(witnesses, "load", lambda name: network)
+  pooled = lambda network, faces: (
+    faces.reshape(len(faces), 16, 14, 16, 14, 3)
+    .mean((2, 4))
+    .reshape(len(faces), -1)
+    - 127
+  )
+  monkeypatch.setattr(witnesses, "embed", pooled)
+  monkeypatch.setattr(detection, "find", find)
+
+
+def findings(target, people, **options):
+  made = list(whole_photographs.attack(target, people, **options))
+  assert all(f.where["shown"] == "whole photograph" for f in made)
+  for one in made:
+    assert finding.problems(one) is None
+  return made
+
+
+def test_what_is_not_changed_is_found_as_it_was(folder):
+  config = config_of(folder)
+  made = findings(target_of(config, lambda image: image), people_of(config))
+  share = {f.metric: f for f in made if f.claim == "detection"}
+  assert share["found"].value == share["same count"].value == 1
+  assert share["found"].total == 8
+  (moved,) = [f for f in made if f.claim == "landmarks"]
+  assert moved.value < 1e-3
+  (same,) = [
+    f for f in made
+    if f.subject == "m" and f.by == "naive"
+    and f.where["gallery"] == "same photograph"
+  ]  # fmt: skip
+  assert same.value == 1 and same.floor == 0.25
+  assert [f for f in made if f.subject == finding.NOBODY]
+
+
+def test_what_is_gone_is_not_found(folder):
+  config = config_of(folder)
+  grey = target_of(config, lambda image: jnp.full_like(image, 0.5))
+  made = findings(grey, people_of(config))
+  share = {f.metric: f for f in made if f.claim == "detection"}
+  assert share["found"].value == share["same count"].value == 0
+  assert not [f for f in made if f.claim == "landmarks"]
+
+
+def test_photographs_of_one_person_are_taken_together(folder):
+  config = config_of(folder)
+  people = people_of(config)
+  raw = sources.open_unframed(config.data)
+  names = whole_photographs._names(people, raw, 4)
+  assert len(names) == 4
+  owners = [raw.identities[of[0]] for of in names.values()]
+  assert len(set(owners)) == 2
+  rows = people.test.arrays["row"].tolist()
+  assert set(names) <= {people.data.source.name(row) for row in rows}
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(source="procedural"), "not of a folder"),
+    (dict(align="box"), "align=box"),
+  ],
+)
+def test_what_cannot_be_read_is_said(folder, change, message, caplog):
+  config = config_of(folder)
+  people = people_of(config)
+  with config.unlocked():
+    config.data.update(change)
+  assert not findings(target_of(config, lambda image: image), people)
+  assert message in caplog.text
