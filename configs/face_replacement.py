@@ -31,6 +31,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
     attributes=(),  # of config.data.attributes, to be shown as they are
     secret=0,  # draws the faces; 0 is everybody's
   )
+  config.attacks.codes = dict(type="codes", controls=())
   config.attacks.whole_photographs = common.whole_photographs()
   config.phases.replacement = common.phase(0, 64)
   return config

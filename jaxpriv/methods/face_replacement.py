@@ -28,7 +28,6 @@ Faces are those of `jaxpriv.data.procedural`, so that nothing is to be trained.
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,10 +90,7 @@ def phases(config: ConfigDict) -> list[Phase]:
     SettingError: something is not as it can be; the message names it.
   """
   codes = Codes(config)
-  outputs = Outputs(
-    image=codes.image, cut_out=codes.cut_out, code=codes.read,
-    sample=codes.sample,
-  )  # fmt: skip
+  outputs = Outputs(image=codes.image, cut_out=codes.cut_out, code=codes.read)
   return [Phase(REPLACEMENT, (), untrained(outputs))]
 
 
@@ -250,10 +246,6 @@ class Codes:
     drawn, side = self._drawn(state, frozen, batch), batch["image"].shape[1]
     colours, rest = rendering.cut_out(drawn, side, "human", jnp)
     return jnp.concatenate([colours, 1 - rest], -1)
-
-  def sample(self, state, frozen, batch) -> dict[str, Any]:
-    shown = self.image(state, frozen, batch)
-    return {"original": batch["image"], "replaced": shown}
 
 
 def _cell(angle: jax.Array, levels: int, reach: float) -> jax.Array:

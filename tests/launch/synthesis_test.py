@@ -63,3 +63,47 @@ def test_a_folder_of_people_is_released(workdir, folder, tmp_path):
   card = json.loads((output / "card.json").read_text())
   assert card["counts"]["written"] == len(released)
   assert "passes through the generator" in " ".join(card["not_protected"])
+
+
+def test_faces_of_whole_photographs_are_replaced(folder, tmp_path):
+  """Nothing is to be trained; people are drawn by their codes."""
+  flags = [
+    "--config=configs/face_replacement.py:demo",
+    "--config.data.image_size=32",
+    "--config.data.num_identities=24",
+    "--config.data.images_per_identity=2",
+    "--config.model.secret=9",
+    "--config.evaluation.attacks=reidentification,codes",
+    "--config.evaluation.controls=black_box",
+    "--config.evaluation.recogniser.depths=1,1",
+    "--config.evaluation.recogniser.width=4",
+    *short("evaluation.phases", 4, "recogniser"),
+    f"--workdir={tmp_path / 'run'}",
+  ]
+  run("launch.train", *flags)
+  run("launch.evaluate", flags[-1])
+  results = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())
+  (bound,) = [f for f in results["findings"] if f["by"] == "bound of codes"]
+  assert 1 <= bound["where"]["codes"] <= 9
+  assert bound["floor"] <= bound["value"] <= bound["high"]
+  output = tmp_path / "out"
+  log = run(
+    "launch.release",
+    flags[-1],
+    f"--input={folder}",
+    f"--output={output}",
+    "--max_bad_share=0.5",
+    "--whole",
+    "--visible=mouth",
+    "--smallest=4",
+  )
+  assert "a second, on" in log
+  card = json.loads((output / "card.json").read_text())
+  assert "at most 9/N" in card["proven"][0]
+  facts = card["products"]["image"]
+  assert facts["faces"] > 0 and facts["visible"] == ["mouth"]
+  released = [p for p in (output / "photographs").rglob("*") if p.is_file()]
+  assert len(released) == facts["count"]
+  source = folder_source.FolderSource(folder)
+  names = {source.name(i) for i in range(len(source))}
+  assert {str(p.relative_to(output / "photographs")) for p in released} <= names

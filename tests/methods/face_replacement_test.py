@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import face_replacement as face_replacement_config
 from jaxpriv.data import alignment
 from jaxpriv.data.procedural import factors, framing, sampling
 from jaxpriv.data.procedural.landmarks import five_points, locate
@@ -16,12 +15,8 @@ from tests import tiny
 
 
 def config_of(**model):
-  config = face_replacement_config.get_config("demo")
-  with config.unlocked():
-    config.data.image_size = tiny.SIDE
-    config.data.attributes = ("Male", "Smiling")
-    config.evaluation.controls = ()
-    config.model.update(model)
+  config = tiny.face_replacement(**model)
+  config.data.attributes = ("Male", "Smiling")
   return config
 
 
