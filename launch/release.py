@@ -18,8 +18,8 @@ features  a feature pool, which others train on with data.source=feature_pools:
           make features of one's own). Interrupted, it starts anew.
 photographs
           with --whole, in place of images/: whole photographs in which the
-          faces are replaced, under their names, and labels.csv (boxes and
-          points). What is around a face stays as it was.
+          faces are replaced, under their names, with a labels.csv of boxes
+          and points. What is around a face stays as it was.
 a model   parameters.npz and config.json, from which the network is built.
 
 A mechanism may release several of them, in one folder with one card.

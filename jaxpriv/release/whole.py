@@ -1,7 +1,7 @@
 """Whole photographs with their faces replaced, under the names they had.
 
-    photographs/<name>     as in the input; without EXIF and other metadata
-    labels.csv             boxes and five points of the faces in them
+    photographs/<name>         as in the input; without EXIF and other metadata
+    photographs/labels.csv     boxes and five points of the faces in them
 
 Every face is framed and protected as in `images`, and pasted back
 (`jaxpriv.training.replacing`). Faces that cannot be are treated as
@@ -23,6 +23,7 @@ from etils import epath
 from PIL import Image
 
 from jaxpriv import files
+from jaxpriv.data import tree
 from jaxpriv.data.records import DataError
 from jaxpriv.release.product import Facts, Job, Product, Sections
 from jaxpriv.reports import markdown as md
@@ -91,7 +92,7 @@ def write(job: Job) -> Facts:
           made += 1
       done += len(chunk)
       advance(done)
-  _write_labels(job.directory / "labels.csv", rows)
+  _write_labels(_at(job, tree.TABLE), rows)
   _tell(made, time.monotonic() - start)
   return {
     "count": len(names) - unread - (0 if kept else lost),
@@ -195,8 +196,8 @@ def sections(facts: Facts) -> Sections:
   text = (
     f"{md.code(FOLDER)} holds {wording.count(facts['count'])} photographs under"
     f" the names they had, in which {wording.count(facts['faces'])} faces are"
-    f" replaced (blended by {facts['blend']}); {md.code('labels.csv')} holds"
-    " the boxes and points of faces."
+    f" replaced (blended by {facts['blend']}); {md.code('labels.csv')} in it"
+    " holds the boxes and points of faces."
   )
   for reason, number in facts["treated"].items():
     text += f" {wording.count(number)} faces {reason} are {treatment}."
@@ -220,7 +221,7 @@ def sections(facts: Facts) -> Sections:
 WHOLE = Product(
   name=mechanism.IMAGE,
   noun="whole photographs",
-  files=(FOLDER, "labels.csv"),
+  files=(FOLDER,),
   write=write,
   sections=sections,
   question="photographs; which ones?",

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxpriv.data import alignment, pasting
+from jaxpriv.data import folder as folder_source
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
@@ -160,7 +161,7 @@ def test_photographs_without_faces_are_left_out_unless_asked_for(
   facts = card["products"]["image"]
   assert facts["faceless"] == 1 and facts["count"] == 2 + (faceless == "keep")
   text = (tmp_path / "out/CARD.md").read_text()
-  with open(tmp_path / "out/labels.csv", newline="") as stream:
+  with open(tmp_path / "out/photographs/labels.csv", newline="") as stream:
     listed = {r["file"] for r in csv.DictReader(stream)}
   if faceless == "keep":
     np.testing.assert_array_equal(read("nobody.png"), picture(2))
@@ -217,10 +218,13 @@ def test_names_formats_and_labels_stay(workdir, tmp_path, mesh):
       writer.writerow(row(name, (20, 20, 50)))
   _, card = released(folder, workdir, tmp_path / "out", mesh)
   names = {p.name for p in (tmp_path / "out/photographs").iterdir()}
+  names.remove("labels.csv")
   assert names == {"one.jpg", "two.webp", "three.gif.png"}
+  again = folder_source.FolderSource(tmp_path / "out/photographs")
+  assert len(again) == 3 and np.isfinite(again.points["box"]).all()
   opened = Image.open(tmp_path / "out/photographs/one.jpg")
   assert opened.format == "JPEG" and not opened.getexif()
-  with open(tmp_path / "out/labels.csv", newline="") as stream:
+  with open(tmp_path / "out/photographs/labels.csv", newline="") as stream:
     rows = {r["file"]: r for r in csv.DictReader(stream)}
   assert set(rows) == names
   assert rows["one.jpg"]["x0"] == "20" and rows["one.jpg"]["n_points"] == "5"
