@@ -88,7 +88,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def opened(folder):
+def scenes(tmp_path_factory):
+  """Of pictures of two people each, for configs of scenes."""
+  path = tmp_path_factory.mktemp("scenes")
+  picture = Image.new("RGB", (60, 40))
+  rows = ["file,identity,x0,y0,x1,y1"]
+  for i in range(100):
+    picture.save(path / f"{i}.png")
+    rows += [f"{i}.png,{2 * i + j},{30 * j},8,{30 * j + 20},32" for j in (0, 1)]
+  (path / "labels.csv").write_text("\n".join(rows))
+  return path
+
+
+@pytest.fixture(scope="module")
+def opened(folder, scenes):
   """config -> (config as a run resolves it, Data), opened once each."""
   known = {}
 
@@ -96,7 +109,7 @@ def opened(folder):
     # Neither draw all photographs nor look for copies among them.
     config.data.update(cache=False, copies="keep")
     if config.data.source == "folder":
-      config.data.path = str(folder)
+      config.data.path = str(scenes if config.data.max_faces else folder)
     described = config.data.to_json_best_effort()
     if described not in known:
       known[described] = run_lib.open_data(config)

@@ -24,6 +24,8 @@ ALL = (
   "deep_poisoning.py:demo",
   "dp_multitask.py:demo",
   "embedded_autoencoder.py:demo",
+  "face_detection.py:demo",
+  "face_replacement.py:demo",
   "face_synthesis.py:demo",
   "mask_desensitization.py:demo",
 )

@@ -20,6 +20,8 @@ from jaxpriv.methods import (
   deep_poisoning,
   dp_multitask,
   embedded_autoencoder,
+  face_detection,
+  face_replacement,
   face_synthesis,
   k_same,
   k_same_m,
@@ -238,6 +240,10 @@ METHODS = {
   "own_masks": own_masks,
   "stargan": stargan,
   "repair": repaired,
+  "replacement": lambda: face_replacement.phases(
+    tiny.face_replacement(attributes=("Male",))
+  ),
+  "retinaface": lambda: face_detection.phases(tiny.face_detection()),
 }
 
 
@@ -305,8 +311,10 @@ def results(name):
       batch["domain"] = (np.arange(16) % 4).astype(np.int32)
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
-  if name.endswith(("task", "people", "heads", "same_m")):
+  if name.endswith(("task", "people", "heads", "same_m", "replacement")):
     batches = [tiny.faces(16, seed) for seed in range(2)]
+  if name == "retinaface":
+    batches = [tiny.scenes(16, seed) for seed in range(2)]
   if name.startswith("poisoned"):
     batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
   if name == "repair":

@@ -6,10 +6,12 @@ from configs import baseline as baseline_config
 from configs import deep_poisoning as deep_poisoning_config
 from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
+from configs import face_detection as face_detection_config
+from configs import face_replacement as face_replacement_config
 from configs import face_synthesis as face_synthesis_config
 from configs import mask_desensitization as mask_desensitization_config
 from jaxpriv.data import records
-from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.data.procedural import ProceduralFaces, ProceduralScenes
 
 PEOPLE = 6
 SIDE = 32
@@ -70,6 +72,32 @@ def face_synthesis(argument="demo", **model):
     config.model.update(model)
     config.phases.stargan.update(
       steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
+    )
+  return config
+
+
+def face_replacement(argument="demo", **model):
+  config = face_replacement_config.get_config(argument)
+  with config.unlocked():
+    config.evaluation.controls = ()
+    config.evaluation.witnesses = ()
+    config.data.image_size = SIDE
+    config.data.attributes = ("Male",)
+    config.model.update(model)
+  return config
+
+
+def face_detection(argument="demo", **model):
+  config = face_detection_config.get_config(argument)
+  with config.unlocked():
+    config.data.image_size = SIDE
+    config.model.mobilenet.width = 0.125
+    config.model.update(features=8, keep=8, candidates=32)
+    config.model.sizes = (4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
+    config.model.update(model)
+    # Gradients are large before anything is learned, and so are their errors.
+    config.phases.retinaface.update(
+      steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-5, ema=0.0
     )
   return config
 
@@ -136,6 +164,15 @@ def faces(rows=16, seed=0, size=SIDE):
   result["attributes"] = result["attributes"][:, [male]].copy()
   result |= {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
   return result
+
+
+def scenes(rows=16, seed=0, size=SIDE, max_faces=4):
+  """A batch of drawn pictures of several people."""
+  source = ProceduralScenes(
+    rows * max_faces, 1, size, seed, max_faces=max_faces
+  )
+  result = dict(source.batch(np.arange(rows)))
+  return result | {"index": np.arange(rows), "padding": np.zeros(rows, bool)}
 
 
 def deep_poisoning(argument="demo", **model):

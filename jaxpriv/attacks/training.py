@@ -28,7 +28,7 @@ def collect(
   rows: int,
   most_bytes: int | None = None,
 ) -> InMemory:
-  """Stacks the records of batches; padding rows and unknown people left out.
+  """Stacks the records of batches, but for padding and single unknown people.
 
   The field "row" is their number in the source, int32.
 
@@ -40,7 +40,9 @@ def collect(
   """
   arrays: dict[str, memory.Gathering] = {}
   for batch in batches:
-    keep = ~batch["padding"] & (batch["identity"] >= 0)
+    keep = ~batch["padding"]
+    if batch["identity"].ndim == 1:  # a scene shows several people, or nobody
+      keep &= batch["identity"] >= 0
     fields = {k: v for k, v in batch.items() if k not in ("padding", "index")}
     if "index" in batch:
       fields["row"] = batch["index"].astype(np.int32)

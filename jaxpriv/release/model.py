@@ -40,8 +40,8 @@ FUNCTIONS = {
   ),
   "detect": (
     ("image",),
-    "boxes [B, K, 4] and scores [B, K], best first, overlapping;"
-    " `jaxpriv.metrics.detection.suppress` leaves one a face",
+    "boxes [B, K, 4] and scores [B, K], best first; where several are of one"
+    " face, `jaxpriv.metrics.detection.suppress` leaves one",
   ),
   "read": (
     ("image", "box"),

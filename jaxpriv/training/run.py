@@ -157,7 +157,8 @@ def begin(
   """
   check_batch_sizes(phases, config, data, mesh)
   transfer.check(phases, config, data, mesh)
-  if data.people("test") < 2:
+  # Scenes may be of nobody known: a detector tells nobody apart.
+  if not data.source.max_faces and data.people("test") < 2:
     raise DataError(
       f"the test split has {data.people('test')} people, and to tell people"
       " apart takes two: give it a larger share with --config.data.splits.test"

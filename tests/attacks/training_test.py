@@ -73,3 +73,17 @@ def test_a_batch_is_cut_to_what_devices_can_share(tmp_path):
   with pytest.raises(DataError, match="7 photographs .* on 8 devices"):
     train(7)
   assert jax.tree.leaves(train(9))
+
+
+def test_scenes_are_gathered_whoever_is_in_them():
+  """Of single faces those of nobody known are left out, and padding of all."""
+  padding = np.array([False, False, True])
+  faces = {"identity": np.array([3, -1, 4]), "padding": padding}
+  kept = training.collect([faces], (), 3)
+  assert kept.arrays["identity"].tolist() == [3]
+  scenes = {
+    "identity": np.array([[3, -1], [-1, -1], [4, 5]]),
+    "padding": padding,
+  }
+  kept = training.collect([scenes], (), 3)
+  assert kept.arrays["identity"].tolist() == [[3, -1], [-1, -1]]
