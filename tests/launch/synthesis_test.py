@@ -108,3 +108,18 @@ def test_faces_of_whole_photographs_are_replaced(folder, tmp_path):
   source = folder_source.FolderSource(folder)
   names = {source.name(i) for i in range(len(source))}
   assert {str(p.relative_to(output / "photographs")) for p in released} <= names
+  log = run(
+    "launch.sets",
+    f"--input={folder}",
+    f"--output={tmp_path / 'sets'}",
+    f"--runs=gb:{tmp_path / 'run'}",
+    "--max_bad_share=0.5",
+  )
+  for name in ("std", "gb", "grb"):
+    assert f"{name}: " in log
+  assert (tmp_path / "sets/grb/photographs/labels.csv").exists()
+  refused = run(
+    "launch.sets", f"--input={folder}", f"--output={tmp_path / 'more'}",
+    "--runs=gb", status=1,
+  )  # fmt: skip
+  assert "is not NAME:RUN" in refused
