@@ -30,7 +30,7 @@ _POWER = 4
 _FADE = 0.12  # it fades out over so much of its radius
 # Around a face there must be something to blend with: a share of its side.
 _RIM = 0.06
-_SMALLEST, _LARGEST = 16, 2048
+_SMALLEST, _LARGEST = 16, 8192
 # Regions that may stay visible: centre and half axes, in shares of the side of
 # ArcFace's template.
 _EYE, _MOUTH = (0.15, 0.085), (0.20, 0.10)

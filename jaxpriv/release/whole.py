@@ -188,23 +188,27 @@ def _tell(made: int, seconds: float) -> None:
   )
 
 
+def _many(number: int, noun: str) -> str:
+  return f"{wording.count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def sections(facts: Facts) -> Sections:
   """Says what the files are."""
   treatment = {
     "blur": "blurred", "box": "blackened", "keep": "left as they were",
   }[facts["otherwise"]]  # fmt: skip
   text = (
-    f"{md.code(FOLDER)} holds {wording.count(facts['count'])} photographs under"
-    f" the names they had, in which {wording.count(facts['faces'])} faces are"
-    f" replaced (blended by {facts['blend']}); {md.code('labels.csv')} in it"
-    " holds the boxes and points of faces."
+    f"{md.code(FOLDER)} holds {_many(facts['count'], 'photograph')} under the"
+    f" names they had. Faces replaced: {wording.count(facts['faces'])}, blended"
+    f" by {facts['blend']}; {md.code('labels.csv')} in it holds the boxes and"
+    " points of faces."
   )
   for reason, number in facts["treated"].items():
-    text += f" {wording.count(number)} faces {reason} are {treatment}."
+    text += f" Faces {reason}, which are {treatment}: {wording.count(number)}."
   if number := facts["faceless"]:
     what = "as they were" if facts["faceless_kept"] else "left out"
-    text += f" {wording.count(number)} photographs, in which no face was found,"
-    text += f" are {what}."
+    text += f" Photographs in which no face was found, which are {what}:"
+    text += f" {wording.count(number)}."
   if facts["visible"]:
     text += f" Of each face the {' and '.join(facts['visible'])} are kept."
   if facts["match"]:

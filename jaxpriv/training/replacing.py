@@ -22,6 +22,9 @@ from jaxpriv.training.mechanism import Trained
 
 # Faces that the mechanism makes at once.
 FACES_AT_ONCE = 64
+# Larger windows are pasted at this side, and the faces enlarged: framed faces
+# have fewer pixels still.
+WORKED = 512
 # Pixels of windows that are pasted at once, which bounds the memory.
 _PIXELS_AT_ONCE = 2**19
 # Why faces are not replaced: their crop is too small, or their points or box
@@ -197,7 +200,7 @@ class Replacer:
       ]
       by_side = collections.defaultdict(list)
       for photograph, face in turn:
-        by_side[face.place.side].append((photograph, face))
+        by_side[min(face.place.side, WORKED)].append((photograph, face))
       for side, some in sorted(by_side.items()):
         count = max(1, min(16, _PIXELS_AT_ONCE // side**2))
         for first in range(0, len(some), count):
@@ -224,34 +227,41 @@ class Replacer:
     return shown.astype(np.float32)
 
   def _paste(self, some, crops, count: int) -> None:
-    """Pastes faces whose windows have one size, `count` with repeated ones."""
+    """Pastes faces worked at one side; `count` of them, some repeated."""
     whole = self.whole
     rows = []
     for photograph, face in some:
       place = face.place
+      factor = max(place.side // WORKED, 1)
       matrix = face.matrix.copy()
       matrix[:, 2] += matrix[:, :2] @ np.array([place.x, place.y])
+      matrix[:, :2] *= factor
       known = pasting.inside(photograph.pixels.shape, place)
       known &= ~pasting.cut(photograph.hidden, place)
-      patch = pasting.cut(photograph.pixels, place).astype(np.float32) / 255
+      patch = pasting.cut(photograph.pixels, place)
       rows.append(
         (
           crops[face.record],
           matrix.astype(np.float32),
-          patch,
-          known,
-          face.alpha,
+          _blocks(patch, factor).mean((1, 3), np.float32) / 255,
+          _blocks(known, factor).all((1, 3)),
+          _blocks(face.alpha, factor).mean((1, 3)),
         )
       )
     rows += [rows[-1]] * (count - len(rows))
     stacked = [np.stack(column) for column in zip(*rows, strict=True)]
-    pasted = np.asarray(
+    pasted = pictures.to_uint8(
       pasting.paste(*stacked, blend=whole.blend, match=whole.match)
     )
     for (photograph, face), patch in zip(some, pasted, strict=False):
       covered, place = face.alpha > 0, face.place
+      if len(patch) != place.side:
+        larger = Image.fromarray(patch).resize(
+          (place.side, place.side), Image.Resampling.BILINEAR
+        )
+        patch = np.asarray(larger)
       kept = pasting.cut(photograph.pixels, place)
-      made = np.where(covered[..., None], pictures.to_uint8(patch), kept)
+      made = np.where(covered[..., None], patch, kept)
       pasting.put(photograph.pixels, place, made)
       left = pasting.cut(photograph.hidden, place) & ~covered
       pasting.put(photograph.hidden, place, left)
@@ -287,6 +297,12 @@ class Replacer:
           for (index, _), number in zip(faces, numbers, strict=True)
         }
     return of_track
+
+
+def _blocks(pixels: np.ndarray, factor: int) -> np.ndarray:
+  """Squares of pixels: [S, S, ...] as [S / factor, factor, S / factor, ...]."""
+  side = len(pixels) // factor
+  return pixels.reshape(side, factor, side, factor, *pixels.shape[2:])
 
 
 def _placed(raw, index: int, size: int, align: str) -> np.ndarray | None:

@@ -58,8 +58,8 @@ def test_a_window_holds_the_face_and_a_rim(scale, angle, x, y):
 
 
 def test_a_face_that_is_too_large_is_refused():
-  with pytest.raises(ValueError, match="larger than 2048"):
-    pasting.window(turned(SIZE / 3000), SIZE)
+  with pytest.raises(ValueError, match="larger than 8192"):
+    pasting.window(turned(SIZE / 9000), SIZE)
 
 
 @hypothesis.given(st.integers(-20, 20), st.integers(-20, 20))

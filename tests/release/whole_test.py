@@ -120,8 +120,21 @@ def test_faces_are_replaced_and_all_else_is_as_it_was(
   facts = card["products"]["image"]
   assert facts["faces"] == 4 and facts["treated"] == {"too small": 1}
   text = (tmp_path / "out/CARD.md").read_text()
-  assert "1 faces too small are blurred" in text
+  assert "Faces too small, which are blurred: 1" in text
   assert "both may say who is in them" in text
+
+
+def test_large_faces_are_worked_at_fewer_pixels(
+  folder, workdir, tmp_path, mesh, monkeypatch
+):
+  monkeypatch.setattr(replacing, "WORKED", 32)
+  read, _ = released(folder, workdir, tmp_path / "out", mesh)
+  before, after = picture(1), read("alone.png")
+  alpha = alpha_of(before.shape[:2], (30, 30, 60))
+  np.testing.assert_array_equal(after[alpha == 0], before[alpha == 0])
+  ratio = after[alpha == 1].astype(float) / before[alpha == 1]
+  assert abs(np.median(ratio) - toy.GAIN) < 0.03
+  assert np.abs(ratio - toy.GAIN).mean() < 0.1
 
 
 def test_pixels_of_one_face_do_not_pass_into_another(
@@ -165,10 +178,10 @@ def test_photographs_without_faces_are_left_out_unless_asked_for(
     listed = {r["file"] for r in csv.DictReader(stream)}
   if faceless == "keep":
     np.testing.assert_array_equal(read("nobody.png"), picture(2))
-    assert "no face was found, are as they were" in text
+    assert "no face was found, which are as they were: 1" in text
   else:
     assert not (tmp_path / "out/photographs/nobody.png").exists()
-    assert "no face was found, are left out" in text
+    assert "no face was found, which are left out: 1" in text
   assert ("nobody.png" in listed) == (faceless == "keep")
 
 
