@@ -26,6 +26,7 @@ ALL = (
   "embedded_autoencoder.py:demo",
   "face_detection.py:demo",
   "face_replacement.py:demo",
+  "face_source.py:demo",
   "face_synthesis.py:demo",
   "mask_desensitization.py:demo",
 )

@@ -22,6 +22,7 @@ from jaxpriv.methods import (
   embedded_autoencoder,
   face_detection,
   face_replacement,
+  face_source,
   face_synthesis,
   k_same,
   k_same_m,
@@ -244,6 +245,7 @@ METHODS = {
     tiny.face_replacement(attributes=("Male",))
   ),
   "retinaface": lambda: face_detection.phases(tiny.face_detection()),
+  "source": lambda: face_source.phases(tiny.face_source()),
 }
 
 
@@ -311,7 +313,9 @@ def results(name):
       batch["domain"] = (np.arange(16) % 4).astype(np.int32)
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
-  if name.endswith(("task", "people", "heads", "same_m", "replacement")):
+  if name.endswith(
+    ("task", "people", "heads", "same_m", "replacement", "source")
+  ):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name == "retinaface":
     batches = [tiny.scenes(16, seed) for seed in range(2)]

@@ -8,6 +8,7 @@ from configs import dp_multitask as dp_multitask_config
 from configs import embedded_autoencoder as embedded_autoencoder_config
 from configs import face_detection as face_detection_config
 from configs import face_replacement as face_replacement_config
+from configs import face_source as face_source_config
 from configs import face_synthesis as face_synthesis_config
 from configs import mask_desensitization as mask_desensitization_config
 from jaxpriv.data import records
@@ -84,6 +85,23 @@ def face_replacement(argument="demo", **model):
     config.data.image_size = SIDE
     config.data.attributes = ("Male",)
     config.model.update(model)
+  return config
+
+
+def face_source(argument="demo", **model):
+  config = face_source_config.get_config(argument)
+  with config.unlocked():
+    config.data.image_size = SIDE
+    config.data.attributes = ("Male",)
+    config.model.latent = 8
+    config.model.mapping.update(width=8, layers=2, rate=0.5)
+    config.model.synthesis.update(base=128, most=8)
+    config.model.discriminator.update(base=128, most=8)
+    config.model.every = 2
+    config.model.update(model)
+    config.phases.source.update(
+      steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
+    )
   return config
 
 
