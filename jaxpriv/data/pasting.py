@@ -79,7 +79,12 @@ def cut(pixels: np.ndarray, place: Window) -> np.ndarray:
 
 
 def inside(shape: Sequence[int], place: Window) -> np.ndarray:
-  """Which pixels of a window are in an image [H, W, ...]: bool [side, side]."""
+  """True for pixels of a window that are in the image: bool [side, side].
+
+  Args:
+    shape: of the image, [H, W, ...].
+    place: the window.
+  """
   rows, columns = (
     (np.arange(start, start + place.side) >= 0)
     & (np.arange(start, start + place.side) < extent)

@@ -43,7 +43,7 @@ from jaxpriv.training import (
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import Move, Player, masked_mean
 from jaxpriv.training.mechanism import Load, Target, Trained
-from jaxpriv.training.method import Outputs, Phase, State
+from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.synthetic import MAPPING, MEASURED, SYNTHESIS
 
@@ -55,7 +55,7 @@ MADE_WITH = {
     *("model.mapping", "model.synthesis", "model.discriminator"),
   )
 }
-# Of `sample`: how far heads are turned, and skin in degrees.
+# Conditions that `sample` shows: yaw in radians, skin in degrees.
 _TURN, _SKIN = 0.5, {"light skin": 55.0, "dark skin": -30.0}
 
 
@@ -110,7 +110,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
 
 
 def generator(config: ConfigDict) -> synthetic.Generator:
-  """The networks of a config that draw faces, for `synthetic.loaded`."""
+  """The networks of a config that draw faces, for `synthetic`."""
   model, dtype = config.model, jnp.dtype(config.dtype)
   side = config.data.image_size
   return synthetic.Generator(
@@ -118,26 +118,6 @@ def generator(config: ConfigDict) -> synthetic.Generator:
     stylegan2.Synthesis(side, dtype=dtype, **model.synthesis),
     model.latent,
   )
-
-
-def generate(
-  config: ConfigDict,
-  state: State,
-  condition: jax.Array,
-  keys: jax.Array,
-  truncation: float | jax.Array = 0.7,
-) -> jax.Array:
-  """Draws faces [B, S, S, 3] in [0, 1]; pure and jittable.
-
-  Args:
-    config: of the run that `state` is from.
-    state: of the phase `SOURCE`.
-    condition: [B, A + 3], as `synthetic.condition` makes them.
-    keys: random keys [B].
-    truncation: see `synthetic.generate`.
-  """
-  made = generator(config)
-  return synthetic.generate(made, state, condition, keys, truncation)
 
 
 class _Game:

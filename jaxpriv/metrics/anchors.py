@@ -111,7 +111,7 @@ def match(
   positive: float = POSITIVE,
   least: float = LEAST,
 ) -> jax.Array:
-  """Which face of an image each anchor is to find.
+  """Assigns faces of an image to the anchors that are to find them.
 
   An anchor is to find the face that it overlaps most, if by `positive` at
   least. Further, each face owns the anchor that overlaps it most, if by `least`

@@ -44,7 +44,7 @@ from jaxpriv.models import layers, resnet
 from jaxpriv.models.layers import residual_conv
 from jaxpriv.models.pretrained.layers import depthwise
 
-# Of ImageNet as Caffe knew it, red, green and blue; nothing is divided.
+# The mean colour of ImageNet, RGB, is subtracted; nothing is divided.
 MEAN = (123.0, 117.0, 104.0)
 
 # Channels at width 1, and whether the stride doubles; a map ends each row.

@@ -146,3 +146,25 @@ def test_what_cannot_be_read_is_said(folder, change, message, caplog):
     config.data.update(change)
   assert not findings(target_of(config, lambda image: image), people)
   assert message in caplog.text
+
+
+def test_a_face_somewhere_else_is_not_the_one_that_was_there(
+  folder, monkeypatch
+):
+  def elsewhere(detector, marker, pictures, threshold=0.5):
+    found = find(detector, marker, pictures)
+    flat = [np.asarray(p, float)[20:44, 20:44].std() <= 12 for p in pictures]
+    corner = detection.Faces(
+      np.array([[0.0, 0, 12, 12]]), np.ones(1), POINTS[None]
+    )
+    return [corner if gone else f for f, gone in zip(found, flat)]
+
+  monkeypatch.setattr(detection, "find", elsewhere)
+  config = config_of(folder)
+  grey = target_of(config, lambda image: jnp.full_like(image, 0.5))
+  share = {
+    f.metric: f.value
+    for f in findings(grey, people_of(config))
+    if f.claim == "detection"
+  }
+  assert share == {"found": 0, "same count": 1}

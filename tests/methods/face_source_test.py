@@ -162,7 +162,11 @@ def test_all_networks_learn(trained):
 
 
 # One program for all: configs of the tests below are equal.
-generated = jax.jit(functools.partial(face_source.generate, tiny.face_source()))
+generated = jax.jit(
+  functools.partial(
+    synthetic.generate, face_source.generator(tiny.face_source())
+  )
+)
 
 
 def faces(trained, keys=None, truncation=1.0, **changes):
@@ -314,8 +318,11 @@ def test_generators_of_the_original_program_are_read():
     of["rgb_8"]["style"]["kernel"],
     arrays["synthesis.b8.torgb.affine.weight"].T,
   )
-  drawn = face_source.generate(
-    config, state, jnp.zeros((1, 0)), jax.random.split(KEY, 1)
+  drawn = synthetic.generate(
+    face_source.generator(config),
+    state,
+    jnp.zeros((1, 0)),
+    jax.random.split(KEY, 1),
   )
   assert drawn.shape == (1, 32, 32, 3) and np.isfinite(drawn).all()
 

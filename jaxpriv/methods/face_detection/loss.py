@@ -1,4 +1,4 @@
-"""What RetinaFace is trained by, image by image.
+"""The loss of RetinaFace, for each image by itself.
 
 Deng et al., CVPR 2020, equation (1), with the weights and the mining of
 Pytorch_Retinaface, which divides by the anchors that find a face in the whole

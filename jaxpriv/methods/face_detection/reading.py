@@ -29,7 +29,7 @@ def scaled(images: jax.Array, scale: float) -> jax.Array:
 def candidates(
   apply: Callable, images: jax.Array, scale: float, sizes: Sequence[float]
 ) -> tuple[jax.Array, jax.Array]:
-  """What every anchor says at one scale.
+  """Scores, boxes and points that the anchors give at one scale.
 
   Returns:
     scores [B, A], and boxes and points [B, A, 4 + 2 K] in pixels of `images`.
