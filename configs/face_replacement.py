@@ -18,6 +18,8 @@ def get_config(argument: str = "demo") -> ConfigDict:
   scale, _ = common.parse(argument, OPTIONS)
   config = common.base("face_replacement")
   config.data.image_size = dict(demo=64, gpu=112, paper=224)[scale]
+  # Drawn people are only there to be attacked: nothing learns from them.
+  config.data.update(num_identities=300, images_per_identity=4)
   if scale == "paper":
     config.data.update(source="folder", cache=False)
   config.data.attributes = ()
