@@ -73,7 +73,7 @@ def data() -> ConfigDict:
       attributes=(),  # () is the source's own choice, ("all",) all of them
       num_people=0,  # filled in from the data
       image_size=64,
-      align="landmarks",  # or box, centre, whole
+      align="landmarks",  # or head, box, centre, whole
       # Folder: in photographs that name neither a box nor points, faces are
       # found with scores above this, once launch.fetch has fetched BlazeFace,
       # from 0 to 1; higher finds fewer faces and fewer things that are none. 0

@@ -23,6 +23,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   if scale == "paper":
     config.data.update(source="folder", cache=False)
   config.data.attributes = ()
+  config.data.align = "head"  # hair and ears are not to tell who it is
   config.model = dict(
     # Levels of the pose; 1 looks straight ahead.
     yaw=3,

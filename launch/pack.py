@@ -129,7 +129,7 @@ def main(argv: list[str]) -> None:
     )
     with progress.bar("copies", len(source), unit="image") as advance:
       chosen = copies.settle(source, _COPIES.value, lambda n, of: advance(n))
-    framed = _ALIGN.value in ("landmarks", "box")
+    framed = _ALIGN.value in alignment.OF_FACES
     count = pack(
       chosen, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed
     )

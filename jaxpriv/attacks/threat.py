@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxpriv.attacks import readers, training
-from jaxpriv.data import pretrained
+from jaxpriv.data import alignment, pretrained
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.sources import words
@@ -310,15 +310,15 @@ class People:
   def _fetched(self) -> list[str]:
     """Names of networks that no one here trained, and that can be read with.
 
-    They read faces that are framed by landmarks.
+    They read faces that are framed by their points.
     """
 
     def make():
       names = words(self.options.witnesses)
-      if names and self.config.data.align != "landmarks":
+      if names and self.config.data.align not in alignment.BY_POINTS:
         logging.warning(
-          "%s read faces framed by landmarks, and config.data.align is %s: left"
-          " out", " and ".join(names), self.config.data.align,
+          "%s read faces framed by their points, and config.data.align is %s:"
+          " left out", " and ".join(names), self.config.data.align,
         )  # fmt: skip
         return []
       absent = pretrained.missing(names)
@@ -346,7 +346,9 @@ class People:
     )
 
   def _embedding(self, network, photographs: InMemory) -> np.ndarray:
-    return witnesses.embed(network, photographs.arrays["image"], aligned=True)
+    return witnesses.embed(
+      network, photographs.arrays["image"], align=self.config.data.align
+    )
 
   def _attributes(self, network, photographs: InMemory) -> np.ndarray:
     """[N, A], thresholds being those that suit the attackers' photographs."""
@@ -369,7 +371,9 @@ class People:
 
   def _said(self, network, photographs: InMemory) -> np.ndarray:
     """[N, A], what a network says of the attributes it knows, else NaN."""
-    said = witnesses.read(network, photographs.arrays["image"], aligned=True)
+    said = witnesses.read(
+      network, photographs.arrays["image"], align=self.config.data.align
+    )
     asked = catalogue.NETWORKS[network.name].attributes
     unknown = lambda outputs: np.full(len(photographs), np.nan)
     columns = [

@@ -21,7 +21,7 @@ from PIL import Image
 
 from jaxpriv.attacks import reidentification
 from jaxpriv.attacks.threat import People, Reader
-from jaxpriv.data import images, pretrained, sources
+from jaxpriv.data import alignment, images, pretrained, sources
 from jaxpriv.data.records import ARCFACE_LANDMARKS
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection as overlaps
@@ -68,7 +68,8 @@ def attack(
   """Who is found in whole photographs, and which faces are.
 
   Nothing is measured where photographs are not of a folder, or faces are not
-  framed by landmarks, or the networks have not been fetched; the log says so.
+  framed by their points, or the networks have not been fetched; the log says
+  so.
 
   Args:
     target: makes images of faces.
@@ -106,7 +107,7 @@ def _unfit(target: Target, people: People) -> str:
   data = people.config.data
   if data.source != "folder" or data.get("max_faces", 0):
     return "they are not of a folder of faces"
-  if data.align != "landmarks":
+  if data.align not in alignment.BY_POINTS:
     return f"faces are framed by config.data.align={data.align}"
   if not target.config.release.batch_size:
     return f"{target.name} protects all people of a set at once"

@@ -25,7 +25,11 @@ from jaxpriv.data.records import (
   UnreadableImageError,
 )
 
-ALIGNMENTS = ("landmarks", "box", "centre", "whole")
+ALIGNMENTS = ("landmarks", "head", "box", "centre", "whole")
+# Those that look for a face; the others frame the image.
+OF_FACES = ("landmarks", "head", "box")
+# Those that bring its points to a template.
+BY_POINTS = ("landmarks", "head")
 
 _TEMPLATE_112 = np.array(
   [
@@ -47,6 +51,9 @@ _NEGLIGIBLE = 0.01
 LARGEST_MISFIT = 0.55
 _LEAST_INSIDE = 0.25
 _CORNERS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
+# A head with hair, ears and chin: so many sides of ArcFace's square, about this
+# place in it.
+_HEAD_SIDE, _HEAD_MIDDLE = 1.7, np.array([0.5, 0.42])
 _GRID = np.stack(
   np.meshgrid(*[(np.arange(8) + 0.5) / 8] * 2), -1
 ).reshape(-1, 2)  # fmt: skip
@@ -73,6 +80,27 @@ TIGHT_BOX = Framing(x=0.01, y=-0.26, side=1.34)
 def arcface_template(size: int) -> np.ndarray:
   """The five points [5, 2] of `ARCFACE_LANDMARKS` in a square of `size`."""
   return _TEMPLATE_112 * (size / 112)
+
+
+def template(size: int, align: str) -> np.ndarray:
+  """The five points [5, 2] of faces framed by one of `BY_POINTS`.
+
+  Others are given those of "landmarks", which a box approximates.
+  """
+  points = arcface_template(size)
+  if align == "head":
+    points = transform_points(head_matrix(size), points)
+  return points
+
+
+def head_matrix(size: int) -> np.ndarray:
+  """The matrix [2, 3] from ArcFace's square to that of a head, both of `size`.
+
+  Hair, ears and chin lie in the latter, but for long hair.
+  """
+  corner = (_HEAD_MIDDLE - _HEAD_SIDE / 2) * size
+  far = corner + _HEAD_SIDE * size
+  return square_matrix(np.concatenate([corner, far]), size)
 
 
 def are_distinct(five: np.ndarray) -> np.ndarray:
@@ -181,7 +209,8 @@ def frame(photograph: Photograph, size: int, align: str) -> Record:
     photograph: the face.
     size: side of the output in pixels.
     align: "landmarks" for the similarity to the template where the five points
-      are known and the box otherwise, "box" for the box, "centre" for the
+      are known and the box otherwise, "head" for the wider square of
+      `head_matrix` about that, "box" for the box, "centre" for the
       largest central square, which is also the fallback for images without a
       box, and "whole" for all of the image, centred between black bars.
 
@@ -298,8 +327,8 @@ def check(align: str) -> None:
 def framed_by(photograph: Photograph, align: str) -> str:
   """The one of `ALIGNMENTS` that frames a face when `align` is asked for."""
   check(align)
-  if align == "landmarks" and are_distinct(_five(photograph)):
-    return "landmarks"
+  if align in BY_POINTS and are_distinct(_five(photograph)):
+    return align
   if align in ("centre", "whole"):
     return align
   return "box" if np.isfinite(photograph.square).all() else "centre"
@@ -317,23 +346,33 @@ def placement(photograph: Photograph, size: int, align: str) -> np.ndarray:
       this photograph.
   """
   means = framed_by(photograph, align)
-  if means == "landmarks":
-    five, template = _five(photograph), arcface_template(size)
-    matrix = similarity(five, template)
+  if means in BY_POINTS:
+    five = _five(photograph)
+    matrix = similarity(five, arcface_template(size))
     if misfit(five) > LARGEST_MISFIT:
       raise UnreadableImageError(
         f"{photograph.name}: its points do not lie as those of a face. Left and"
         " right are as seen in the image, x comes before y"
       )
     _check_inside(photograph, matrix, size, "points give")
-    return matrix
+    return _widened(matrix, size, align)
   if means == "box":
     matrix = square_matrix(photograph.square, size)
     _check_inside(photograph, matrix, size, "box gives")
-    return matrix
+    return _widened(matrix, size, align)
   extent = images.upright_size(photograph.image)
   side = max(extent) if means == "whole" else min(extent)
   return square_matrix(centred_square(photograph.image, side), size)
+
+
+def _widened(matrix: np.ndarray, size: int, align: str) -> np.ndarray:
+  if align != "head":
+    return matrix
+  wide = head_matrix(size)
+  return np.concatenate(
+    [wide[:, :2] @ matrix[:, :2], transform_points(wide, matrix[None, :, 2]).T],
+    1,
+  )
 
 
 def _check_inside(

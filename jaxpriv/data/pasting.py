@@ -2,8 +2,8 @@
 
 A face is framed by a matrix that takes pixels of the photograph to pixels of a
 square crop (`jaxpriv.data.alignment`). Here the crop, changed meanwhile, goes
-back: it covers a rounded square, the crop without its corners, and is blended
-within that.
+back: it covers a rounded square, the crop without its corners, or, of a head,
+an egg that is as high as the crop, and is blended within that.
 
 Pixels under a face play no part in what comes in its place: they are unknown
 from the beginning, and blending sees smooth colours there that surrounding
@@ -25,8 +25,9 @@ import numpy as np
 from jaxpriv.data import alignment, blending
 
 BLENDS = ("feather", "multi_band", "poisson")
-# The rounded square |x|^4 + |y|^4 <= 1 holds 93% of the crop.
-_POWER = 4
+# |x / width|^power + |y|^power <= 1 is covered: 93% of the crop of a face, 64%
+# of that of a head.
+_WIDTH, _POWER = {"head": 0.75}, {"head": 2.5}
 _FADE = 0.12  # it fades out over so much of its radius
 # Around a face there must be something to blend with: a share of its side.
 _RIM = 0.06
@@ -106,38 +107,46 @@ def put(pixels: np.ndarray, place: Window, patch: np.ndarray) -> None:
 
 
 def opacity(
-  matrix: np.ndarray, size: int, place: Window, visible: Sequence[str] = ()
+  matrix: np.ndarray,
+  size: int,
+  place: Window,
+  align: str = "landmarks",
+  visible: Sequence[str] = (),
 ) -> np.ndarray:
   """How opaque a face is over each pixel of a window: float32 [side, side].
 
-  It is 1 but near the edge of the rounded square, and 0 outside of that.
+  It is 1 but near the edge of what is covered, and 0 outside of that.
 
   Args:
     matrix: [2, 3], takes the photograph to the crop.
     size: side of the crop.
     place: the window.
+    align: how the face was framed.
     visible: of "eyes" and "mouth": these stay as they are in the photograph,
       about where the template of aligned faces has them.
   """
   centres = np.arange(place.side) + 0.5
   grid = np.stack(np.meshgrid(centres + place.x, centres + place.y), -1)
   points = alignment.transform_points(matrix, grid.reshape(-1, 2)) / size
-  radius = ((2 * points - 1) ** _POWER).sum(1) ** (1 / _POWER)
+  power = _POWER.get(align, 4.0)
+  x, y = np.abs(2 * points - 1).T
+  radius = ((x / _WIDTH.get(align, 1.0)) ** power + y**power) ** (1 / power)
   alpha = (1 - radius) / _FADE
-  for middle, axes in _regions(visible):
+  for middle, axes in _regions(align, visible):
     away = np.sqrt((((points - middle) / axes) ** 2).sum(1))
     alpha = np.minimum(alpha, (away - 1) / _FADE)
   alpha = np.clip(alpha, 0, 1).astype(np.float32)
   return alpha.reshape(place.side, place.side)
 
 
-def _regions(visible):
-  points = alignment.arcface_template(1)
+def _regions(align, visible):
+  points = alignment.template(1, align)
+  scale = np.ptp(points[:, 0]) / np.ptp(alignment.arcface_template(1)[:, 0])
   if "eyes" in visible:
-    yield points[0], _EYE
-    yield points[1], _EYE
+    yield points[0], scale * np.array(_EYE)
+    yield points[1], scale * np.array(_EYE)
   if "mouth" in visible:
-    yield points[3:].mean(0), _MOUTH
+    yield points[3:].mean(0), scale * np.array(_MOUTH)
 
 
 @functools.partial(jax.jit, static_argnames=("blend", "match"))

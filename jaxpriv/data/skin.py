@@ -62,18 +62,23 @@ def typology_angle(rgb: jax.Array) -> jax.Array:
   return jnp.rad2deg(jnp.arctan2(lightness, yellow))
 
 
-def cheeks(images: jax.Array, landmarks: jax.Array | None = None) -> jax.Array:
+def cheeks(
+  images: jax.Array,
+  landmarks: jax.Array | None = None,
+  align: str = "landmarks",
+) -> jax.Array:
   """Mean colour [B, 3] of both cheeks.
 
   Args:
     images: [B, S, S, 3] in [0, 1].
     landmarks: [B, K, 2] in pixels, K at least 5, in the order of
       `records.ARCFACE_LANDMARKS`; faces whose eyes or mouth are not known, or
-      all if None, are taken to be aligned to ArcFace's template.
+      all if None, are taken to lie on the template.
+    align: how faces were framed, which says where the template has its points.
   """
   side = images.shape[1]
   five = jnp.broadcast_to(
-    jnp.asarray(alignment.arcface_template(side), jnp.float32),
+    jnp.asarray(alignment.template(side, align), jnp.float32),
     (len(images), 5, 2),
   )
   if landmarks is not None:

@@ -28,8 +28,8 @@ def open_source(
 ) -> Source:
   """Opens the source of a data config.
 
-  Procedural faces are drawn at `image_size`: aligned to the template if
-  `config.align` is "landmarks", otherwise loosely framed.
+  Procedural faces are drawn at `image_size`: aligned to a template if
+  `config.align` is "landmarks" or "head", otherwise loosely framed.
 
   Args:
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
@@ -130,7 +130,7 @@ def open_unframed(config: Any, found: Found | None = None) -> Source:
       config.image_size,
       config.seed,
       domain=config.domain,
-      aligned=config.align == "landmarks",
+      aligned=config.align if config.align in alignment.BY_POINTS else "",
     )
   if config.source == "folder":
     from jaxpriv.data.folder import FolderSource

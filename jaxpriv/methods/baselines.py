@@ -28,7 +28,7 @@ def phases(config: ConfigDict) -> list[Phase]:
   Args:
     config: with model.kind, one of `KINDS`, and model.strength, a share of the
       shorter image side: the height of the bar, the sigma of the blur, or the
-      side of a pixelation block.
+      side of a pixelation block; and data.align.
 
   Returns:
     a phase "baseline", whose output "image" is [B, H, W, C].
@@ -41,35 +41,42 @@ def phases(config: ConfigDict) -> list[Phase]:
       "config.model.strength is a share of the image side, in (0, 1], not"
       f" {strength}"
     )
-  protect, keep = partial(_protect, kind, strength), None
+  align = config.data.align
+  protect, keep = partial(_protect, kind, strength, align), None
   if kind == "black_box":
 
     def keep(state, frozen, batch):
-      return ~bar(batch["image"], batch.get("landmarks"), strength)
+      return ~bar(batch["image"], batch.get("landmarks"), strength, align)
 
   method = untrained(Outputs(image=protect, keep=keep))
   return [Phase("baseline", (), method)]
 
 
-def _protect(kind, strength, state, frozen, batch):
+def _protect(kind, strength, align, state, frozen, batch):
   images = batch["image"]
   if kind == "black_box":
-    return black_box(images, batch.get("landmarks"), strength)
+    return black_box(images, batch.get("landmarks"), strength, align)
   if kind == "gaussian_blur":
     return gaussian_blur(images, strength * min(images.shape[1:3]))
   return pixelate(images, max(round(1 / strength), 1))
 
 
 def black_box(
-  images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
+  images: jax.Array,
+  landmarks: jax.Array | None = None,
+  height: float = 0.2,
+  align: str = "landmarks",
 ) -> jax.Array:
   """Covers both eyes of [B, H, W, C] with a black bar; see `bar`."""
-  covered = bar(images, landmarks, height)
+  covered = bar(images, landmarks, height, align)
   return jnp.where(covered[..., None], 0, images)
 
 
 def bar(
-  images: jax.Array, landmarks: jax.Array | None = None, height: float = 0.2
+  images: jax.Array,
+  landmarks: jax.Array | None = None,
+  height: float = 0.2,
+  align: str = "landmarks",
 ) -> jax.Array:
   """The pixels of a bar over both eyes, along the line through them.
 
@@ -81,6 +88,7 @@ def bar(
       first two are the eyes; rows where these are not known, or all if None,
       get the place of the eyes in an aligned face.
     height: of the bar, as a share of the shorter image side.
+    align: how faces were framed.
 
   Returns:
     bool [B, H, W].
@@ -88,7 +96,7 @@ def bar(
   rows, columns = images.shape[1:3]
   side = min(rows, columns)
   offset = jnp.array([columns - side, rows - side]) / 2
-  aligned = jnp.asarray(alignment.arcface_template(side)[:2]) + offset
+  aligned = jnp.asarray(alignment.template(side, align)[:2]) + offset
   eyes = jnp.broadcast_to(aligned, (len(images), 2, 2)).astype(jnp.float32)
   if landmarks is not None:
     given = landmarks[:, :2]

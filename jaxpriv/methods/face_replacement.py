@@ -137,7 +137,7 @@ class Codes:
 
   def __init__(self, config: ConfigDict):
     model = config.model
-    self.secret = int(model.secret)
+    self.secret, self.align = int(model.secret), config.data.align
     self.attributes = words(model.attributes)
     self.columns = self._columns(config)
     self.edges = tuple(float(edge) for edge in model.skin)
@@ -183,7 +183,7 @@ class Codes:
       _cell(batch["pose"][:, i], *self.turns[name])
       for i, name in enumerate(("yaw", "pitch"))
     ]
-    colour = skin.cheeks(batch["image"], batch["landmarks"])
+    colour = skin.cheeks(batch["image"], batch["landmarks"], self.align)
     cells.append(skin.level(skin.typology_angle(colour), self.edges))
     for column in self.columns:
       value = batch["attributes"][:, column].astype(jnp.int32)
@@ -231,7 +231,7 @@ class Codes:
     for name in self.attributes:
       told = code[name] < 2
       drawn[name] = jnp.where(told, code[name], drawn[name])
-    return framing.aligned_people(drawn)
+    return framing.aligned_people(drawn, self.align)
 
   def _drawn(self, state, frozen, batch) -> dict[str, jax.Array]:
     return self.factors(self.read(state, frozen, batch), self.keys(batch))

@@ -7,7 +7,7 @@ import jax
 from absl import logging
 from etils import epath
 
-from jaxpriv.data import account
+from jaxpriv.data import account, alignment
 from jaxpriv.data.records import DataError
 from jaxpriv.release import card
 from jaxpriv.release import photographs as photographs_lib
@@ -161,10 +161,11 @@ def _check_input(
       f"--whole: {target.name} protects all people of a set at once, and faces"
       " of whole photographs are replaced some at a time"
     )
-  if place and place.whole and align not in ("landmarks", "box"):
+  if place and place.whole and align not in alignment.OF_FACES:
     raise DataError(
       f"--whole: this run frames faces by config.data.align={align}, which does"
-      " not say where in a photograph they are: train with landmarks or box"
+      " not say where in a photograph they are: train with"
+      f" {', '.join(alignment.OF_FACES)}"
     )
   if takers and not place:
     raise DataError(f"--input: {method} protects {takers[0].question}")

@@ -203,6 +203,6 @@ def _genders(images: np.ndarray) -> dict[str, int]:
   if pretrained.missing((READER,)):
     logging.warning("genders are not counted: %s", pretrained.FETCH)
     return {UNKNOWN: len(images)}
-  said = witnesses.read(witnesses.load(READER), images, aligned=True)
+  said = witnesses.read(witnesses.load(READER), images, align="landmarks")
   male = np.asarray(NETWORKS[READER].attributes["Male"](said)) > 0
   return {"female": int((~male).sum()), "male": int(male.sum())}

@@ -51,6 +51,7 @@ TITLES = {
 # How config.data.align is written for people.
 FRAMED = {
   "landmarks": "by their landmarks",
+  "head": "by their landmarks, with all of the head",
   "box": "by a box",
   "centre": "by the central square of the image",
   "whole": "by the whole image",

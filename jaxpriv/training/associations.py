@@ -101,8 +101,9 @@ def reader_of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Reader:
     return inference.predict(*bound, batches(), mesh)
 
   size = config.data.image_size
-  framed = config.data.align in ("landmarks", "box")
-  template = alignment.arcface_template(size) if framed else None
+  align = config.data.align
+  framed = align in alignment.OF_FACES
+  template = alignment.template(size, align) if framed else None
   return Reader(phase.name, size, template, embed)
 
 

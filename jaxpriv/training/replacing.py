@@ -163,7 +163,7 @@ class Replacer:
           _treat(photograph.pixels, extent, whole)
         continue
       place = pasting.window(matrix, size)
-      alpha = pasting.opacity(matrix, size, place, whole.visible)
+      alpha = pasting.opacity(matrix, size, place, self.align, whole.visible)
       photograph.add(Face(index, matrix, place, alpha))
     return photograph
 
@@ -312,7 +312,7 @@ def _placed(raw, index: int, size: int, align: str) -> np.ndarray | None:
     by = alignment.framed_by(photograph, align)
     # Without a box of its own it would be framed where other faces are.
     boxed = by == "box" and np.isfinite(raw.points["box"][index]).all()
-    if by != "landmarks" and not boxed:
+    if by not in alignment.BY_POINTS and not boxed:
       return None
     return alignment.placement(photograph, size, align)
   except UnreadableImageError as error:

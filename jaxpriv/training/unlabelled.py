@@ -23,7 +23,14 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from jaxpriv import files as files_lib
-from jaxpriv.data import folder, found_faces, images, labels, pretrained
+from jaxpriv.data import (
+  alignment,
+  folder,
+  found_faces,
+  images,
+  labels,
+  pretrained,
+)
 from jaxpriv.data.found_faces import Found
 from jaxpriv.data.labels import Row
 from jaxpriv.data.records import UnreadableImageError
@@ -61,7 +68,7 @@ def find(data: ConfigDict, sheet: epath.Path | None = None) -> Found | None:
   # A run of a version that found no faces was trained without them.
   threshold = data.get("face_threshold", 0)
   source = data.own if data.source == "feature_pools" else data.source
-  framed = data.align in ("landmarks", "box") and not data.get("max_faces", 0)
+  framed = data.align in alignment.OF_FACES and not data.get("max_faces", 0)
   if source != "folder" or threshold <= 0 or not framed:
     return None
   names = folder.wanting(data.path, words(data.sets), data.get("level", 1))

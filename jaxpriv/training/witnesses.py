@@ -2,7 +2,7 @@
 
 A witness reads faces in its own frame. `crops` cuts them out of photographs, by
 landmarks or boxes that are known or that `find` finds; images that are framed
-as ArcFace does, such as released ones, are read as they are (`aligned`).
+by points, such as released ones, are read as they are (`align`).
 """
 
 import functools
@@ -63,13 +63,14 @@ def load(name: str) -> Witness:
   return Witness(name, pretrained.load(name))
 
 
-@functools.partial(jax.jit, static_argnames=("name", "aligned"))
-def _read(name, aligned, params, pixels):
+@functools.partial(jax.jit, static_argnames=("name", "align"))
+def _read(name, align, params, pixels):
   network = NETWORKS[name]
   if pixels.dtype == jnp.uint8:
     pixels = pixels.astype(jnp.float32) / 255
-  if aligned:
-    pixels = from_aligned(network.frame, pixels)
+  if align:
+    points = tuple(map(tuple, alignment.template(1, align).tolist()))
+    pixels = from_aligned(network.frame, pixels, points)
   return network.apply(params, pixels)
 
 
@@ -77,7 +78,7 @@ def read(
   witness: Witness,
   pixels: np.ndarray,
   *,
-  aligned: bool = False,
+  align: str = "",
   batch_size: int = BATCH,
 ) -> dict[str, np.ndarray]:
   """Outputs of a witness for images, in batches of one size.
@@ -85,8 +86,8 @@ def read(
   Args:
     witness: of `load`.
     pixels: uint8, or float in [0, 1], [N, S, S, 3], RGB; S is the size of the
-      frame unless they are `aligned`.
-    aligned: the images are framed as ArcFace does, at any S.
+      frame where nothing is said of `align`.
+    align: one of `alignment.BY_POINTS` by which images were framed, at any S.
     batch_size: images at once; the last batch is filled up.
 
   Returns:
@@ -95,7 +96,7 @@ def read(
   Raises:
     ValueError: the images are none, or not of the frame's size.
   """
-  size = pixels.shape[1] if aligned else witness.frame.size
+  size = pixels.shape[1] if align else witness.frame.size
   if not len(pixels) or pixels.shape[1:] != (size, size, 3):
     raise ValueError(
       f"{witness.name} reads images [N, {size}, {size}, 3], of which there is"
@@ -107,7 +108,7 @@ def read(
     count = len(batch)
     filling = np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)
     outputs = _read(
-      witness.name, aligned, witness.params, np.concatenate([batch, filling])
+      witness.name, align, witness.params, np.concatenate([batch, filling])
     )
     batches.append({k: np.asarray(v)[:count] for k, v in outputs.items()})
   return {
@@ -120,13 +121,11 @@ def embed(
   witness: Witness,
   pixels: np.ndarray,
   *,
-  aligned: bool = False,
+  align: str = "",
   batch_size: int = BATCH,
 ) -> np.ndarray:
   """The embeddings [N, D] of a recogniser, as `read`; not of unit length."""
-  return read(witness, pixels, aligned=aligned, batch_size=batch_size)[
-    "embedding"
-  ]
+  return read(witness, pixels, align=align, batch_size=batch_size)["embedding"]
 
 
 def matrices(

@@ -96,6 +96,7 @@ def findings(target, people, **options):
 
 def test_what_is_not_changed_is_found_as_it_was(folder):
   config = config_of(folder)
+  config.data.align = "landmarks"  # heads lose pixels on their way
   made = findings(target_of(config, lambda image: image), people_of(config))
   share = {f.metric: f for f in made if f.claim == "detection"}
   assert share["found"].value == share["same count"].value == 1

@@ -196,8 +196,38 @@ def test_points_are_distinct_or_not(five, distinct):
   assert alignment.are_distinct(both).tolist() == [distinct, True]
 
 
+@pytest.mark.parametrize("size", [64, 112])
+def test_a_head_is_framed_about_its_face(size):
+  """Its square is 1.7 of ArcFace's, 0.08 of that square higher."""
+  wide = alignment.head_matrix(size)
+  corners = np.array([[-0.35, -0.43], [1.35, 1.27]]) * size
+  np.testing.assert_allclose(
+    alignment.transform_points(wide, corners), [[0, 0], [size, size]],
+    atol=1e-9,
+  )  # fmt: skip
+  pixels = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+  five = alignment.arcface_template(70) + (60, 70)
+  photograph = _photograph(pixels, five)
+  record = alignment.frame(photograph, size, "head")
+  template = alignment.template(size, "head")
+  np.testing.assert_allclose(record["landmarks"][:5], template, atol=1e-3)
+  assert alignment.framed_by(photograph, "head") == "head"
+  # The face lies in it as in its own frame, at 1 / 1.7 of the scale.
+  face = alignment.placement(photograph, size, "landmarks")
+  head = alignment.placement(photograph, size, "head")
+  np.testing.assert_allclose(
+    alignment.matrix_scale(head) * 1.7, alignment.matrix_scale(face)
+  )
+  np.testing.assert_allclose(
+    alignment.transform_points(head, five),
+    alignment.transform_points(wide, alignment.transform_points(face, five)),
+  )
+
+
 def test_an_unknown_alignment_is_named():
-  with pytest.raises(records.DataError, match="'nose'.*landmarks, box, cen"):
+  with pytest.raises(
+    records.DataError, match="'nose'.*landmarks, head, box, cen"
+  ):
     alignment.frame(_photograph(np.zeros((9, 9, 3), np.uint8)), 8, "nose")
 
 

@@ -88,15 +88,32 @@ def test_opacity_is_that_of_a_rounded_square():
   assert alpha[32, 32] == 1 and alpha[0, 0] == 0 and alpha[2, 32] > 0
   # |x|^4 + |y|^4 <= 1 has an area of 0.927 of the square.
   np.testing.assert_allclose((alpha > 0).mean(), 0.927, atol=0.02)
-  seen = pasting.opacity(plain, SIZE, place, ("eyes", "mouth"))
+  seen = pasting.opacity(plain, SIZE, place, visible=("eyes", "mouth"))
   points = np.round(alignment.arcface_template(64) - 0.5).astype(int)
   for x, y in points[[0, 1]]:
     assert seen[y, x] == 0 and alpha[y, x] == 1
   mouth = points[3:].mean(0).astype(int)
   assert seen[mouth[1], mouth[0]] == 0
   assert seen[points[2, 1], points[2, 0]] == 1
-  mouth_alone = pasting.opacity(plain, SIZE, place, ("mouth",))
+  mouth_alone = pasting.opacity(plain, SIZE, place, visible=("mouth",))
   assert mouth_alone[points[0, 1], points[0, 0]] == 1
+
+
+def test_a_head_is_covered_by_an_egg():
+  place = Window(0, 0, 64)
+  plain = turned(SIZE / 64, 0.0, 32, 32)
+  alpha = pasting.opacity(plain, SIZE, place, "head")
+  # (|x| / 0.75)^2.5 + |y|^2.5 <= 1 has an area of 0.634 of the square.
+  np.testing.assert_allclose((alpha > 0).mean(), 0.634, atol=0.02)
+  assert (alpha > 0)[:, 32].sum() >= 62 and (alpha > 0)[32].sum() in (47, 48)
+  seen = pasting.opacity(plain, SIZE, place, "head", ("eyes",))
+  points = np.round(alignment.template(64, "head") - 0.5).astype(int)
+  eyes = points[:2, 1], points[:2, 0]
+  assert (seen[eyes] == 0).all() and (alpha[eyes] == 1).all()
+  # Eyes of a face alone are larger.
+  face = pasting.opacity(plain, SIZE, place)
+  shown = pasting.opacity(plain, SIZE, place, visible=("eyes",))
+  assert (seen < alpha).sum() < (shown < face).sum() / 2
 
 
 def test_an_enlarged_face_is_interpolated_between_its_pixels():

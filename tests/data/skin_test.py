@@ -34,14 +34,15 @@ def test_levels_begin_at_their_edges():
   assert len(skin.CLASSES) == len(skin.EDGES) + 1
 
 
-@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("aligned", ["landmarks", "head", ""])
 def test_cheeks_are_found(aligned):
   """Drawn people differ in the angle as their levels of skin do."""
   source = ProceduralFaces(60, 1, 64, seed=2, aligned=aligned)
   batch = source.batch(np.arange(60))
   images = jnp.asarray(batch["image"], jnp.float32) / 255
   points = None if aligned else jnp.asarray(batch["landmarks"])
-  angles = np.asarray(skin.typology_angle(skin.cheeks(images, points)))
+  colours = skin.cheeks(images, points, aligned or "landmarks")
+  angles = np.asarray(skin.typology_angle(colours))
   tone = source.params(np.arange(60), "human")["skin_tone"]
   assert np.corrcoef(angles, tone)[0, 1] < -0.85
 

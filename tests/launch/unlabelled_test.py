@@ -35,7 +35,7 @@ def plain(tmp_path):
   Faces fill the picture, so that whoever finds them needs no network.
   """
   path = tmp_path / "plain"
-  drawn = ProceduralFaces(PEOPLE, EACH, SIDE, 3, aligned=True)
+  drawn = ProceduralFaces(PEOPLE, EACH, SIDE, 3, aligned="landmarks")
   for i in range(len(drawn)):
     record = drawn[i]
     file = path / f"person {record['identity']}" / f"{i % EACH}.png"

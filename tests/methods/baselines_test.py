@@ -78,7 +78,8 @@ def test_pixelate_by_hand(blocks):
 
 
 def config(kind, strength):
-  return ConfigDict({"model": {"kind": kind, "strength": strength}})
+  model = {"kind": kind, "strength": strength}
+  return ConfigDict({"model": model, "data": {"align": "landmarks"}})
 
 
 @pytest.mark.parametrize("kind", baselines.KINDS)

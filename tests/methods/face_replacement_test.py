@@ -110,19 +110,21 @@ def test_drawn_faces_show_the_codes():
     assert not np.asarray(drawn[name]).any()
   five = five_points(drawn, 112, jnp)
   misfit = alignment.misfit(np.asarray(five, np.float64))
-  template = alignment.arcface_template(112)
+  template = alignment.template(112, "head")
   assert np.abs(np.asarray(five).mean(1) - template.mean(0)).max() < 0.1
   assert misfit.max() < alignment.LARGEST_MISFIT
 
 
-def test_jax_frames_people_as_numpy_does():
+@pytest.mark.parametrize("align", alignment.BY_POINTS)
+def test_jax_frames_people_as_numpy_does(align):
   ids = np.arange(8)
   drawn = sampling.sample_people(3, ids)
   drawn |= sampling.sample_photographs(3, ids, ids)
   np.testing.assert_allclose(
     five_points(drawn, 64), locate(drawn, 64).landmarks[:, :5], atol=1e-4
   )
-  ours, theirs = framing.aligned(drawn), framing.aligned_people(drawn)
+  ours = framing.aligned(drawn, align=align)
+  theirs = framing.aligned_people(drawn, align)
   for name, value in ours.items():
     np.testing.assert_allclose(theirs[name], value, atol=1e-5, err_msg=name)
 

@@ -68,7 +68,7 @@ def test_bytes_and_shares_read_the_same(witness):
 def test_aligned_images_are_brought_into_the_frame(witness):
   reader, _ = witness
   pixels = _images(2, 30)
-  actual = witnesses.read(reader, pixels, aligned=True)
+  actual = witnesses.read(reader, pixels, align="landmarks")
   framed = frames.from_aligned(reader.frame, pixels.astype(np.float32) / 255)
   np.testing.assert_allclose(
     actual["first"], framed[:, 0, 0], rtol=1e-5, atol=1e-6

@@ -18,31 +18,36 @@ _SIZE = 112  # an arbitrary size: the fit is in shares of the side
 
 
 def aligned(
-  params: dict[str, np.ndarray], domain: str = "human"
+  params: dict[str, np.ndarray],
+  domain: str = "human",
+  align: str = "landmarks",
 ) -> dict[str, np.ndarray]:
   """Replaces roll, scale, shift_x and shift_y so that the face is aligned.
 
   Args:
     params: factors of people and photographs, each [B].
     domain: of the faces.
+    align: one of `alignment.BY_POINTS`.
 
   Returns:
     the factors of the same faces in the template's frame.
   """
   points = locate(params, _SIZE, domain).landmarks[:, :5].astype(np.float64)
-  moved = _moved(params, points, np)
+  moved = _moved(params, points, align, np)
   return params | {k: v.astype(np.float32) for k, v in moved.items()}
 
 
-def aligned_people(params: dict[str, Any]) -> dict[str, Any]:
+def aligned_people(
+  params: dict[str, Any], align: str = "landmarks"
+) -> dict[str, Any]:
   """As `aligned`, of people, in JAX."""
-  return params | _moved(params, five_points(params, _SIZE, jnp), jnp)
+  return params | _moved(params, five_points(params, _SIZE, jnp), align, jnp)
 
 
-def _moved(params, points, xp):
+def _moved(params, points, align, xp):
   """The four factors by which five points [B, 5, 2] lie on the template."""
   source = _plane(points)
-  target = _plane(alignment.arcface_template(_SIZE)[None])
+  target = _plane(alignment.template(_SIZE, align)[None])
   source_mean = source.mean(1, keepdims=True)
   target_mean = target.mean(1, keepdims=True)
   from_mean, to_mean = source - source_mean, target - target_mean

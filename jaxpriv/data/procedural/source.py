@@ -20,8 +20,8 @@ class ProceduralFaces(records.Source):
   a larger source begins with the records of a smaller one of as many
   photographs a person.
 
-  With `aligned` the five points of a face lie on the ArcFace template, as
-  recognisers expect; see `framing`.
+  With `aligned` the five points of a face lie on a template, that of ArcFace
+  by "landmarks", as recognisers expect; see `framing`.
 
   With several domains, as "human,cat", or "all" four, person k is of domain k %
   their number. Attributes of animals are unknown (-1).
@@ -39,7 +39,7 @@ class ProceduralFaces(records.Source):
     seed: int = 0,
     domain: str = "human",
     correlate: sampling.Correlations | None = None,
-    aligned: bool = False,
+    aligned: str = "",
   ):
     if num_identities < 1 or images_per_identity < 1:
       raise ValueError(
@@ -68,7 +68,7 @@ class ProceduralFaces(records.Source):
       f" images_per_identity={self.images_per_identity},"
       f" image_size={self.image_size}, seed={self._seed},"
       f" domains={self._domains}, correlate={self._correlate},"
-      f" aligned={self._aligned})"
+      f" aligned={self._aligned!r})"
     )
 
   def describe(self, index: int) -> str:
@@ -101,7 +101,9 @@ class ProceduralFaces(records.Source):
     params = sampling.sample_people(
       self._seed, ids, *drawn
     ) | sampling.sample_photographs(self._seed, ids, numbers, *drawn)
-    return align_params(params, domain) if self._aligned else params
+    if not self._aligned:
+      return params
+    return align_params(params, domain, self._aligned)
 
   def batch(self, indices: Sequence[int] | np.ndarray) -> records.Batch:
     """Draws several records at once, which is faster than one by one."""

@@ -64,21 +64,24 @@ def normalise(frame: Frame, images: jax.Array) -> jax.Array:
   return (images * 255 - mean) * frame.scale
 
 
-def from_aligned(frame: Frame, images: jax.Array) -> jax.Array:
-  """Brings faces that are framed as ArcFace does into the frame of a network.
+def from_aligned(
+  frame: Frame, images: jax.Array, points: Points = ARCFACE
+) -> jax.Array:
+  """Brings faces that are all framed in one way into the frame of a network.
 
-  Released images have no landmarks of their own, but they are framed in one
-  way. Where the network wants to see more than there is, the border is
+  Released images have no landmarks of their own, but their points lie on a
+  template. Where the network wants to see more than there is, the border is
   repeated.
 
   Args:
     frame: of the network; one without points takes the images as they are.
-    images: [B, S, S, 3], the five points being at `ARCFACE`.
+    images: [B, S, S, 3].
+    points: where their five points lie, in shares of the side.
 
   Returns:
     [B, size, size, 3]
   """
-  scale, shift = _from_arcface(frame)
+  scale, shift = _from_points(frame, points)
   rows, columns = (
     jnp.asarray(
       _resampling(images.shape[1], frame.size, scale, s), images.dtype
@@ -88,11 +91,11 @@ def from_aligned(frame: Frame, images: jax.Array) -> jax.Array:
   return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns)
 
 
-def _from_arcface(frame: Frame) -> tuple[float, np.ndarray]:
-  """Scale and shift (x, y), least squares, from ArcFace's square to a frame."""
+def _from_points(frame: Frame, points: Points) -> tuple[float, np.ndarray]:
+  """Scale and shift (x, y), least squares, from images to a frame."""
   if not frame.points:
     return 1.0, np.zeros(2)
-  source, target = np.array(ARCFACE), np.array(frame.points)
+  source, target = np.array(points), np.array(frame.points)
   centred = source - source.mean(0)
   scale = (centred * (target - target.mean(0))).sum() / (centred**2).sum()
   return float(scale), target.mean(0) - scale * source.mean(0)
