@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from configs import common
+from jaxpriv import platforms
 from jaxpriv.data import images, tfds_source
 from jaxpriv.training import budget, inference, mechanism
 from jaxpriv.training import run as run_lib
@@ -140,7 +141,7 @@ def networks_once(monkeypatch, compiled_networks):
       fixed = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
       }
-      where = jax.default_backend()  # layers choose their route by it
+      where = platforms.on_cpu()  # layers choose their route by it
       key = (kind, module, method, tuple(sorted(fixed.items())), where)
       if key not in compiled_networks:
         given = {**settings, **({"method": method} if method else {})}
@@ -163,7 +164,7 @@ def begin(argument, monkeypatch, opened):
   name, argument = argument.split(":")
   if not argument.startswith("demo"):
     # Layers have routes of their own there, and what is traced is to be those.
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(platforms, "on_cpu", lambda: False)
   config = importlib.import_module(f"configs.{name}").get_config(argument)
   return opened(config)
 

@@ -38,6 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpriv import platforms
 from jaxpriv.data import filters, pretrained
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
@@ -223,7 +224,7 @@ def perturbed(
   )
   y = jnp.clip(x + start, low, high)
   # XLA's convolution gradients crawl in a loop on a CPU.
-  unroll = jax.default_backend() == "cpu"
+  unroll = platforms.on_cpu()
   y = jax.lax.fori_loop(0, steps, ascend, y, unroll=unroll or None)
   return y.astype(images.dtype)
 

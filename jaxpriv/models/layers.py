@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxpriv import platforms
 from jaxpriv.im2col import im2col
 
 Dtype = Any
@@ -142,7 +143,7 @@ def conv_general_dilated(
     [B, H', W', features]
   """
   window = kernel.shape[:2]
-  if jax.default_backend() == "cpu" and _plain(x, options):
+  if platforms.on_cpu() and _plain(x, options):
     if isinstance(padding, str):
       padding = jax.lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     sizes = [
@@ -252,7 +253,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     [B, 2 H, 2 W, features]
   """
   dimensions = ("NHWC", "HWIO", "NHWC")
-  if jax.default_backend() != "cpu":
+  if not platforms.on_cpu():
     return jax.lax.conv_transpose(
       x, kernel, (2, 2), "SAME", dimension_numbers=dimensions
     )
@@ -337,7 +338,7 @@ class StandardizedConv(nn.Module):
     kernel = (kernel - mean) * jax.lax.rsqrt(fan_in * variance + 1e-4) * gain
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     strides = (self.strides, self.strides)
-    if jax.default_backend() == "cpu":
+    if platforms.on_cpu():
       # The fastest way to the per-example gradients that DP-SGD needs.
       flat = kernel.reshape(-1, self.features)
       y = im2col(x, self.kernel_size, strides, self.padding) @ flat

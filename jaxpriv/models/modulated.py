@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxpriv import platforms
 from jaxpriv.models import layers
 
 _GAIN = math.sqrt(2)
@@ -115,7 +116,7 @@ def _up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   Filter and convolution commute. Where dilated convolutions are fast, the
   convolution comes first, of zeros between pixels: a quarter of the products.
   """
-  if jax.default_backend() == "cpu":
+  if platforms.on_cpu():
     return convolved(doubled(x, 1), kernel, padding="VALID")
   y = jax.lax.conv_general_dilated(
     x,

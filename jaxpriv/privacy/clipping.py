@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+from jaxpriv import platforms
 from jaxpriv.privacy import norms as norms_lib
 from jaxpriv.privacy import products as products_lib
 
@@ -76,7 +77,7 @@ class ClippedGrad:
       self.loss_fn,
       params,
       jax.tree.map(lambda x: x[0], batch),
-      convolutions=jax.default_backend() == "cpu",
+      convolutions=platforms.on_cpu(),
     )
     count = self._microbatches(rows, program.convolves)
     if count == 1:
@@ -109,7 +110,7 @@ class ClippedGrad:
   def _microbatches(self, rows, convolves) -> int:
     """The number of equal microbatches that rows are divided into."""
     # XLA's convolutions crawl in a scan on CPU: one microbatch is faster there.
-    slow = convolves and jax.default_backend() == "cpu"
+    slow = convolves and platforms.on_cpu()
     if self.microbatch_size is None or slow:
       return 1
     count = -(-rows // self.microbatch_size)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpriv import ranges
+from jaxpriv import platforms, ranges
 from jaxpriv.errors import UserError
 from jaxpriv.privacy import accounting, clipping, noise, sampling
 
@@ -452,7 +452,7 @@ def _affordable(spent, steps, budget) -> list[int]:
 
 def _microbatch_size(options) -> int:
   """The fastest microbatch size in `launch.benchmark dp`."""
-  rows = 8 if jax.default_backend() == "cpu" else 64
+  rows = 8 if platforms.on_cpu() else 64
   per_unit = options.images_per_person if options.unit == "person" else 1
   return max(rows // (per_unit * options.augmentation_multiplicity), 1)
 

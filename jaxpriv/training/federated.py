@@ -22,7 +22,7 @@ from absl import logging
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from jaxpriv import ranges
+from jaxpriv import platforms, ranges
 from jaxpriv.data import sources
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
@@ -190,7 +190,7 @@ def _scan(body, start, xs):
   """`lax.scan`; unrolled, on CPU, if convolutions are left that crawl in it."""
   with layers.in_a_loop():
     unroll = False
-    if jax.default_backend() == "cpu":
+    if platforms.on_cpu():
       first = jax.tree.map(lambda x: x[0], xs)
       traced = str(jax.make_jaxpr(body)(start, first))
       unroll = "conv_general_dilated" in traced

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
+from jaxpriv import platforms
 from jaxpriv.models import modulated
 
 RNG = np.random.default_rng(0)
@@ -51,14 +52,14 @@ def by_image(x, kernel, style, demodulate, up):
   return np.stack(result)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("on_cpu", [True, False])
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("demodulate", [False, True])
 def test_each_image_has_a_kernel_of_its_own(
-  demodulate, up, backend, monkeypatch
+  demodulate, up, on_cpu, monkeypatch
 ):
   """By both routes, as there is one for accelerators."""
-  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(platforms, "on_cpu", lambda: on_cpu)
   x, style = RNG.normal(size=(3, 6, 4, 5)), RNG.normal(size=(3, 5)) + 1
   kernel = RNG.normal(size=(3, 3, 5, 2))
   got = modulated.modulated_conv(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from jaxpriv import platforms
 from jaxpriv.models import layers
 
 Params = Mapping[str, jax.Array]
@@ -43,7 +44,7 @@ def depthwise(
   Returns:
     [B, H', W', C]
   """
-  if jax.default_backend() != "cpu":
+  if not platforms.on_cpu():
     return jax.lax.conv_general_dilated(
       x,
       kernel.transpose(0, 1, 3, 2),
