@@ -74,7 +74,7 @@ def faces() -> pathlib.Path:
   return FACES
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mesh():
   """All eight devices."""
   from jaxpriv.training import mesh as mesh_lib

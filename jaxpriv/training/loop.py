@@ -261,9 +261,22 @@ class _Step(NamedTuple):
     return self.run(*args)
 
 
-def _compiled_step(phase, state, frozen, batch, key, mesh) -> _Step:
+def program(phase: Phase, state: Any, mesh: jax.sharding.Mesh) -> Callable:
+  """The jitted step of a phase, (state, frozen, batch, key, step) -> new ones.
+
+  The state is donated, and sharded as `mesh.infer_shardings` says.
+
+  Args:
+    phase: a phase.
+    state: of it, or the shapes of it.
+    mesh: the mesh of `jax.set_mesh` when it is traced.
+  """
   shardings, structure = jax.tree.flatten(mesh_lib.infer_shardings(state, mesh))
-  jitted = _jitted(phase.method.step, mesh, tuple(shardings), structure)
+  return _jitted(phase.method.step, mesh, tuple(shardings), structure)
+
+
+def _compiled_step(phase, state, frozen, batch, key, mesh) -> _Step:
+  jitted = program(phase, state, mesh)
   step = np.int32(0)
   compiled = jitted.lower(state, frozen, batch, key, step).compile()
   cost = compiled.cost_analysis() or {}

@@ -1,0 +1,275 @@
+"""Programs of a config compiled for machines that are not here, and their cost.
+
+Steps are those of `loop.program`, and releases those of `inference.compiled`:
+with the same shardings and the same buffers given back. Nothing is computed,
+and no data are read.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from jaxpriv.training import arithmetic, collectives, inference, loop
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.collectives import Collective
+from jaxpriv.training.method import Phase, State
+from jaxpriv.training.topologies import Topology
+
+# Outputs that are released.
+RELEASED = ("image", "cut_out", "features")
+# A program that takes more of a device's memory does not fit: XLA's runtime,
+# and fragments, take some.
+USABLE = 0.9
+
+
+class Program(NamedTuple):
+  """A compiled step or output, and what one device has to do for it.
+
+  Attributes:
+    name: phase and, of outputs, the output, as in "poisoning: image".
+    batch: rows on all devices.
+    examples: that are new in it; fewer than rows in a private step.
+    devices: how many there are.
+    parameters: bytes of trained parameters, before they are sharded.
+    held: bytes of a device's memory at most, of which
+    arguments: are given to the program, and
+    temporaries: come and go within it.
+    moved: bytes of arguments and results, each read or written once.
+    flops: of its products, on all devices.
+    collectives: by kind.
+    seconds: to lower and compile it.
+  """
+
+  name: str
+  batch: int
+  examples: int
+  devices: int
+  parameters: int
+  held: int
+  arguments: int
+  temporaries: int
+  moved: int
+  flops: float
+  collectives: dict[str, Collective]
+  seconds: float
+
+  def fits(self, topology: Topology) -> bool:
+    """Whether a device holds it; always, where its memory is unknown."""
+    memory = topology.device.memory
+    return not memory or self.held <= USABLE * memory
+
+  def bounds(self, topology: Topology, dtype: str) -> dict[str, float]:
+    """Seconds that each resource takes at least; none if limits are unknown.
+
+    Args:
+      topology: what it was compiled for.
+      dtype: of products, "bfloat16" or "float32".
+    """
+    device = topology.device
+    if not device.flops:
+      return {}
+    flops = device.flops if dtype == "bfloat16" else device.flops32
+    return {
+      "compute": self.flops / self.devices / flops,
+      "memory": self.moved / device.bandwidth,
+      "communication": collectives.seconds(
+        self.collectives, self.devices, device.link
+      ),
+    }
+
+
+class Compiler:
+  """Compiles the programs of a config's phases, one after the other.
+
+  Attributes:
+    mesh: of devices that need not be here.
+    topology: theirs.
+  """
+
+  def __init__(
+    self,
+    phases: Sequence[Phase],
+    record: Mapping[str, Any],
+    mesh: Mesh,
+    topology: Topology,
+  ):
+    """Takes the phases of a run.
+
+    Args:
+      phases: in order.
+      record: name -> array or shape of one record, of its data.
+      mesh: of the topology.
+      topology: for whose compiler there may be options.
+    """
+    self._phases = {phase.name: phase for phase in phases}
+    self._record = dict(record)
+    self.mesh, self.topology = mesh, topology
+    self._states: dict[str, State] = {}
+
+  def step(self, name: str, batch: int) -> Program:
+    """Compiles one step of a phase.
+
+    Args:
+      name: of the phase.
+      batch: rows of a batch on all devices; a private phase has its own.
+    """
+    phase = self._phases[name]
+    examples = batch
+    if phase.plan:
+      rows = phase.plan.sampler(self.mesh.size).rows
+      batch, examples = rows * phase.plan.rows_per_unit, phase.plan.rows
+    then = time.perf_counter()
+    rows, frozen = self._rows(batch), self._frozen(phase)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with jax.set_mesh(self.mesh):
+      state = self._sharded(self._state(phase, batch))
+      run = loop.program(phase, state, self.mesh)
+      traced = run.trace(
+        state, frozen, rows, self._replicated(key), self._replicated(_INT)
+      )
+    return self._compiled(name, state, traced, batch, examples, then)
+
+  def output(self, name: str, output: str, batch: int) -> Program:
+    """Compiles an output of a phase, as releases run it.
+
+    Args:
+      name: of the phase.
+      output: of `method.Outputs`.
+      batch: rows on all devices.
+    """
+    phase = self._phases[name]
+    then = time.perf_counter()
+    rows, frozen = self._rows(batch), self._frozen(phase)
+    fn = getattr(phase.method.outputs, output)
+    with jax.set_mesh(self.mesh):
+      state = self._sharded(_public(self._state(phase, batch)))
+      traced = inference.compiled(fn, self.mesh).trace(state, frozen, rows)
+    return self._compiled(
+      f"{name}: {output}", state, traced, batch, batch, then
+    )
+
+  def outputs(self, name: str) -> list[str]:
+    """Those of a phase that are released."""
+    given = self._phases[name].method.outputs.given()
+    return [output for output in RELEASED if output in given]
+
+  def _compiled(self, name, state, traced, batch, examples, then) -> Program:
+    options = self.topology.options
+    with jax.set_mesh(self.mesh):
+      compiled = traced.lower().compile(compiler_options=options or None)
+    memory = compiled.memory_analysis()
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Program(
+      name=name,
+      batch=batch,
+      examples=examples,
+      devices=self.mesh.size,
+      parameters=_bytes(state.get("params", {})),
+      held=memory.argument_size_in_bytes + memory.temp_size_in_bytes + results,
+      arguments=memory.argument_size_in_bytes,
+      temporaries=memory.temp_size_in_bytes,
+      moved=memory.argument_size_in_bytes + memory.output_size_in_bytes,
+      flops=float(arithmetic.flops(traced.jaxpr, self.mesh.size)),
+      collectives=collectives.read(compiled.as_text()),
+      seconds=time.perf_counter() - then,
+    )
+
+  def _state(self, phase: Phase, batch: int) -> State:
+    """The shapes of a phase's state; those of others as their config has it."""
+
+    def init(key, rows, frozen):
+      return phase.method.init(key, inference.as_float(rows), frozen)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(init, key, self._rows(batch), self._frozen(phase))
+    self._states.setdefault(phase.name, _public(state))
+    return state
+
+  def _frozen(self, phase: Phase) -> dict[str, State]:
+    """The shapes of the states that a phase needs, sharded."""
+    for need in phase.needs:
+      if need not in self._states:
+        self._state(self._phases[need], self.mesh.size)
+    with jax.set_mesh(self.mesh):
+      return {need: self._sharded(self._states[need]) for need in phase.needs}
+
+  def _rows(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+    sharding = mesh_lib.batch_sharding(self.mesh)
+    rows = {
+      name: _shape(
+        (batch, *value.shape),
+        jax.dtypes.canonicalize_dtype(value.dtype),
+        sharding,
+      )
+      for name, value in self._record.items()
+    }
+    return {**rows, "padding": _shape((batch,), bool, sharding)}
+
+  def _sharded(self, tree: Any) -> Any:
+    where = mesh_lib.infer_shardings(tree, self.mesh)
+    return jax.tree.map(
+      lambda leaf, place: _shape(leaf.shape, leaf.dtype, place), tree, where
+    )
+
+  def _replicated(self, leaf: Any) -> jax.ShapeDtypeStruct:
+    return _shape(leaf.shape, leaf.dtype, mesh_lib.replicated(self.mesh))
+
+
+_INT = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+def largest(
+  compiler: Compiler, program: Program, tries: int = 6
+) -> Iterator[Program]:
+  """Steps of larger batches, towards the largest that a device holds.
+
+  By what two programs hold, the memory is extrapolated; then it is tried, and
+  halved where the compiler finds otherwise. The last one that fits is the
+  answer, to within an eighth.
+
+  Args:
+    compiler: of the program.
+    program: a step that fits.
+    tries: programs compiled at most.
+
+  Yields:
+    each program compiled.
+  """
+  memory = USABLE * compiler.topology.device.memory
+  low, high = program, None
+  batch = 2 * program.batch
+  for _ in range(tries):
+    tried = compiler.step(program.name, batch)
+    yield tried
+    if tried.fits(compiler.topology):
+      a_row = (tried.held - low.held) / max(tried.batch - low.batch, 1)
+      low = tried
+      room = int((memory - tried.held) / max(a_row, 1)) + tried.batch
+    else:
+      high, room = tried, (low.batch + tried.batch) // 2
+    most = high.batch if high else 16 * low.batch
+    batch = _even(min(room, most - 1), compiler.mesh.size)
+    if batch < 1.125 * low.batch:
+      return
+
+
+def _even(batch: int, devices: int) -> int:
+  """The next smaller number of so many digits that devices divide."""
+  step = max(devices, 2 ** max(batch.bit_length() - 4, 0))
+  return batch // step * step // devices * devices
+
+
+def _public(state: State) -> State:
+  return {name: value for name, value in state.items() if name != "opt"}
+
+
+def _bytes(tree: Any) -> int:
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _shape(shape, dtype, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)

@@ -1,0 +1,227 @@
+"""Compiles the programs of a config for machines that are not here.
+
+  python -m launch.compile --config=deep_poisoning:gpu --topology=h200:8
+  python -m launch.compile --config=dp_multitask:paper --topology=v5e:4x4 \
+    --phase=multi_task --config.dp.epsilon=8
+
+For the step of each phase, and what it releases, it prints what a device has
+to hold, to compute and to communicate, and how fast that can be at best.
+Nothing is run, and no data are read: people are drawn ones, as many as CelebA
+has, unless the config draws its own. Devices are a100, h100 and h200 (the extra
+aot-gpu), v5e, v5p and v6e (aot-tpu), and cpu.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags, logging
+from ml_collections import ConfigDict
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jaxpriv import files
+from jaxpriv.data import sources
+from jaxpriv.data.procedural import factors
+from jaxpriv.errors import SettingError
+from jaxpriv.training import (
+  ahead,
+  budget,
+  mechanism,
+  settings,
+  topologies,
+)
+from jaxpriv.training import run as run_lib
+from jaxpriv.training.ahead import Program
+from jaxpriv.training.topologies import Topology
+from launch import common
+from launch import config as config_lib
+
+_GIB, _MIB = 2**30, 2**20
+_COLUMNS = (
+  *("program", "batch", "parameters", "holds", "of it temporary", "TFLOP"),
+  *("communicated", "at best", "compiled in"),
+)
+# Drawn people, and photographs of each, where the config's own are elsewhere.
+_PEOPLE, _PHOTOGRAPHS, _SIDE = 10_177, 20, 64
+
+_CONFIG = config_lib.define()
+_TOPOLOGY = flags.DEFINE_string(
+  "topology", None, "Devices, as in h200:8, v5e:4x4 or cpu:8."
+)
+_PHASE = flags.DEFINE_list("phase", [], "Names of phases; all when empty.")
+_LARGEST = flags.DEFINE_bool(
+  "largest", False, "Look for the largest batch that fits, by compiling."
+)
+_OUTPUT = common.path_flag("output", "", "A JSON file to write.")
+
+
+def main(argv: list[str]) -> None:
+  common.no_arguments(argv)
+  topology = topologies.parse(_TOPOLOGY.value)
+  _prepare(topology)
+  mesh = topologies.make_mesh(topology)
+  config, compiler, names = prepare(_CONFIG.value, mesh, topology)
+  done = []
+  for program in programs(config, compiler, names, _LARGEST.value):
+    logging.info("%s: compiled in %.0f s", program.name, program.seconds)
+    done.append(program)
+  Console(width=None).print(table(done, topology, config.dtype))
+  if _OUTPUT.value:
+    rows = [described(program, topology, config.dtype) for program in done]
+    content = {"config": config.mechanism, "topology": topology.name,
+               "jax": jax.__version__, "programs": rows}  # fmt: skip
+    files.atomic_write(_OUTPUT.value, json.dumps(content, indent=2) + "\n")
+
+
+def _prepare(topology: Topology) -> None:
+  """Settings of JAX that count before it looks for devices."""
+  jax.config.update("jax_platforms", "cpu")
+  if topology.kind == "cpu":
+    jax.config.update("jax_num_cpu_devices", topology.size)
+  # libtpu would ask for this machine's place among others, for minutes.
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+
+
+def prepare(
+  config: ConfigDict, mesh: jax.sharding.Mesh, topology: Topology
+) -> tuple[ConfigDict, ahead.Compiler, list[str]]:
+  """Phases of a config as a run would have them, with people who are drawn.
+
+  Returns:
+    the config, resolved; a compiler of its phases; and names of those that are
+    trained.
+
+  Raises:
+    SettingError: config.federated is set, or --phase names what there is not.
+  """
+  settings.check(config)
+  config = settings.expand(config)
+  if config.federated.clients:
+    raise SettingError(
+      "config.federated: rounds of clients are not compiled ahead; leave it out"
+    )
+  stand_in = config.copy_and_resolve_references()
+  attributes = sources.words(config.data.attributes)
+  known = factors.ATTRIBUTE_NAMES
+  with stand_in.unlocked():
+    drawn = config.data.source == "procedural"
+    stand_in.data.update(
+      source="procedural", cache=False, copies="keep", image_size=_SIDE
+    )
+    if not drawn:
+      stand_in.data.update(
+        num_identities=_PEOPLE, images_per_identity=_PHOTOGRAPHS
+      )
+    if attributes != ("all",):
+      stand_in.data.attributes = known[: len(attributes)]
+  data = run_lib.open_data(stand_in)
+  config = run_lib.resolve(config, data)
+  if attributes not in ((), ("all",)):
+    config.data.attributes = attributes
+  first = data._replace(splits={"first": data.splits["train"][:1]})
+  record = next(first.epoch("first", batch_size=1, everywhere=True))
+  record = {name: value[0] for name, value in record.items()}
+  side = config.data.image_size
+  record["image"] = jax.ShapeDtypeStruct((side, side, 3), jnp.uint8)
+  # Some numbers of a private step are of the platform that it is for.
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    phases, config = budget.privatise(mechanism.phases(config), config, data)
+  trained = [p.name for p in phases if config.phases[p.name].steps]
+  unknown = [name for name in _PHASE.value if name not in trained]
+  if unknown:
+    raise SettingError(
+      f"--phase names {', '.join(unknown)}: this config trains"
+      f" {', '.join(trained) or 'nothing'}"
+    )
+  compiler = ahead.Compiler(phases, record, mesh, topology)
+  return config, compiler, [p.name for p in phases]
+
+
+def programs(
+  config: ConfigDict,
+  compiler: ahead.Compiler,
+  names: list[str],
+  largest: bool = False,
+) -> Iterator[Program]:
+  """Compiles steps, and what is released, of phases that were asked for."""
+  wanted = _PHASE.value or names
+  devices = compiler.mesh.size
+  for name in wanted:
+    options = config.phases[name]
+    if options.steps:
+      program = compiler.step(name, options.batch_size)
+      yield program
+      if largest and program.fits(compiler.topology):
+        yield from ahead.largest(compiler, program)
+    for output in compiler.outputs(name):
+      rows = config.release.batch_size or options.batch_size
+      yield compiler.output(name, output, -(-rows // devices) * devices)
+
+
+def described(
+  program: Program, topology: Topology, dtype: str
+) -> dict[str, Any]:
+  """A program as JSON; sizes in bytes, times in seconds."""
+  row = program._asdict()
+  row["collectives"] = {
+    kind: each._asdict() for kind, each in program.collectives.items()
+  }
+  bounds = program.bounds(topology, dtype)
+  return {**row, "fits": program.fits(topology), "bounds": bounds}
+
+
+def table(done: list[Program], topology: Topology, dtype: str) -> Table:
+  """Programs for people to read."""
+  shown = Table(
+    title=f"{topology.size} x {topology.kind}, {dtype}: for one device",
+    box=box.SIMPLE_HEAD,
+  )
+  for column in _COLUMNS:
+    left = column in ("program", "communicated", "at best")
+    shown.add_column(column, justify="left" if left else "right")
+  for program in done:
+    shown.add_row(
+      program.name,
+      f"{program.batch:,}",
+      f"{program.parameters / _MIB:,.1f} MiB",
+      _held(program, topology),
+      f"{program.temporaries / _GIB:.2f} GiB",
+      f"{program.flops / program.devices / 1e12:.3f}",
+      "\n".join(
+        f"{each.count} {kind}, {each.bytes / _MIB:,.1f} MiB"
+        for kind, each in program.collectives.items()
+      )
+      or "nothing",
+      _best(program, topology, dtype),
+      f"{program.seconds:.0f} s",
+    )
+  return shown
+
+
+def _held(program: Program, topology: Topology) -> str:
+  held = f"{program.held / _GIB:.2f} GiB"
+  if not topology.device.memory:
+    return held
+  share = program.held / topology.device.memory
+  return f"{held}, {share:.0%}" + (
+    "" if program.fits(topology) else ": does not fit"
+  )
+
+
+def _best(program: Program, topology: Topology, dtype: str) -> str:
+  bounds = program.bounds(topology, dtype)
+  if not bounds:
+    return ""
+  limit = max(bounds, key=lambda name: bounds[name])
+  speed = program.examples / max(bounds[limit], 1e-12)
+  return f"{speed:,.0f} images/s, by {limit}"
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "topology"])
+  common.run(main)

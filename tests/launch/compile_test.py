@@ -1,0 +1,75 @@
+"""Programs of configs are compiled without data, and told in a table."""
+
+import io
+import json
+
+import pytest
+from absl.testing import flagsaver
+from rich.console import Console
+
+from configs import face_replacement
+from jaxpriv.errors import SettingError
+from jaxpriv.training import topologies
+from launch import compile as program
+from tests import tiny
+
+CPU = topologies.parse("cpu:8")
+H200 = topologies.parse("h200:8")
+
+
+def compiled(config, mesh):
+  config, compiler, names = program.prepare(config, mesh, CPU)
+  return list(program.programs(config, compiler, names))
+
+
+def text(done, topology):
+  console = Console(file=io.StringIO(), width=200)
+  console.print(program.table(done, topology, "float32"))
+  return console.file.getvalue()
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_steps_are_compiled_and_told(private, mesh):
+  config = tiny.dp_multitask()
+  config.data.update(num_identities=40, images_per_identity=4)
+  if private:
+    config.dp.update(noise_multiplier=1.0)
+  (step,) = compiled(config, mesh)
+  assert step.name == "multi_task" and step.devices == 8
+  assert step.examples == 16
+  assert step.batch > 16 if private else step.batch == 16
+  assert step.flops > 0 and step.collectives
+  shown = text([step], CPU)
+  assert "multi_task" in shown and "all-reduce" in shown
+  assert "images/s" not in shown  # the limits of a CPU are not known
+  assert "images/s, by" in text([step], H200)
+  huge = step._replace(held=2 * 10**11)
+  assert "does not fit" in text([huge], H200)
+  row = program.described(step, H200, "float32")
+  assert json.loads(json.dumps(row))["collectives"]["all-reduce"]["count"]
+  assert row["fits"] and set(row["bounds"]) == {
+    "compute", "memory", "communication",
+  }  # fmt: skip
+
+
+def test_data_of_others_are_not_read(mesh):
+  """What is released is compiled."""
+  config = face_replacement.get_config("demo")
+  config.data.update(source="folder", path="/nowhere", image_size=32)
+  config.release.batch_size = 6
+  image, cut_out = compiled(config, mesh)
+  assert (image.name, image.batch) == ("replacement: image", 8)
+  assert cut_out.name == "replacement: cut_out"
+
+
+@flagsaver.flagsaver(phase=["other"])
+def test_phases_that_there_are_not_are_refused(mesh):
+  with pytest.raises(SettingError, match="other: this config trains multi_t"):
+    compiled(tiny.dp_multitask(), mesh)
+
+
+def test_rounds_of_clients_are_refused(mesh):
+  config = tiny.dp_multitask()
+  config.federated.clients = 3
+  with pytest.raises(SettingError, match="config.federated"):
+    compiled(config, mesh)

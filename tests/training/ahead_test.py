@@ -1,0 +1,115 @@
+"""Programs compiled ahead are those that run, and their cost adds up."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxpriv.training import ahead, collectives, loop, topologies
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.collectives import Collective
+from jaxpriv.training.method import Outputs
+from tests.training import toys
+
+CPU = topologies.parse("cpu:8")
+H200 = topologies.parse("h200:8")
+
+
+def program(**changes):
+  made = ahead.Program(
+    name="p", batch=64, examples=32, devices=8, parameters=10, held=100,
+    arguments=60, temporaries=30, moved=int(4.8e9), flops=8 * 989e12,
+    collectives={"all-reduce": Collective(2, int(450e9))}, seconds=1.0,
+  )  # fmt: skip
+  return made._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def phase():
+  """With an output, as if its images were released."""
+  made = toys.phase()
+  outputs = Outputs(image=made.method.outputs.losses)
+  return made._replace(method=made.method._replace(outputs=outputs))
+
+
+@pytest.fixture(scope="module")
+def batch():
+  return toys.batch(16)
+
+
+@pytest.fixture(scope="module")
+def compiler(phase, batch, mesh):
+  record = {name: value[0] for name, value in batch.items()}
+  return ahead.Compiler([phase], record, mesh, CPU)
+
+
+@pytest.fixture(scope="module")
+def step(compiler, phase):
+  return compiler.step(phase.name, 16)
+
+
+def test_a_step_is_the_one_that_the_loop_runs(step, phase, batch, mesh):
+  with jax.set_mesh(mesh):
+    rows = mesh_lib.put_batch(batch, mesh)
+    state = phase.method.init(jax.random.key(0), rows, {})
+    state = jax.device_put(state, mesh_lib.infer_shardings(state, mesh))
+    run = loop.program(phase, state, mesh)
+    args = state, {}, rows, jax.random.key(0), np.int32(0)
+    compiled = run.lower(*args).compile()
+  assert step.collectives == collectives.read(compiled.as_text())
+  memory = compiled.memory_analysis()
+  assert step.temporaries == memory.temp_size_in_bytes
+  assert step.arguments == memory.argument_size_in_bytes
+  weights = sum(x.size for x in jax.tree.leaves(state["params"]))
+  assert step.parameters == 4 * weights
+  # The state is given back in place: nothing is held twice.
+  assert step.held < step.arguments + step.temporaries + step.parameters
+  assert step.batch == step.examples == 16 and step.devices == 8
+  # Three products for each weight of a Dense layer and example, at least.
+  assert step.flops > 3 * 2 * 16 * 64 * 16
+
+
+def test_outputs_are_compiled_without_an_optimizer(compiler, phase, step):
+  assert compiler.outputs(phase.name) == ["image"]
+  made = compiler.output(phase.name, "image", 32)
+  assert made.name == f"{phase.name}: image" and made.batch == 32
+  assert made.parameters == step.parameters
+  assert 0 < made.flops < step.flops
+
+
+def test_bounds_are_those_of_the_device():
+  bounds = program().bounds(H200, "bfloat16")
+  assert bounds["compute"] == pytest.approx(1)
+  assert bounds["memory"] == pytest.approx(1e-3)
+  assert bounds["communication"] == pytest.approx(2 * 7 / 8)
+  assert program().bounds(H200, "float32")["compute"] > 2
+  assert program().bounds(CPU, "float32") == {}
+  assert program(held=int(126e9)).fits(H200)
+  assert not program(held=int(128e9)).fits(H200)
+  assert program(held=10**15).fits(CPU)
+
+
+@pytest.mark.parametrize("a_row", [1e6, 3e7, 1.1e9])
+@pytest.mark.parametrize("jump", [1.0, 1.7])
+def test_the_largest_batch_is_found(a_row, jump):
+  """Memory is linear in the batch, or grows faster from somewhere on."""
+
+  def held(batch):
+    return int(2e9 + a_row * batch * (jump if batch > 300 else 1))
+
+  def compiled(name, batch):
+    assert batch % 8 == 0
+    return program(batch=batch, held=held(batch))
+
+  fake = types.SimpleNamespace(
+    step=compiled, topology=H200, mesh=types.SimpleNamespace(size=8)
+  )
+  first = program(batch=32, held=held(32))
+  tried = list(ahead.largest(fake, first))
+  fitting = [first, *(each for each in tried if each.fits(H200))]
+  best = max(each.batch for each in fitting)
+  room = ahead.USABLE * 141e9
+  assert held(best) <= room and len(tried) <= 6
+  if best < 32 * 16:
+    assert held(best * 1.2 + 8) > room
