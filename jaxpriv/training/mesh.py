@@ -19,6 +19,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxpriv.training import program_cache
+
 DATA = "data"
 
 # Leaves below this size are replicated: gathering them costs more than storing.
@@ -160,13 +162,15 @@ def initialize() -> None:
   """Sets up the devices; to be called once, before anything touches JAX.
 
   Joins the other processes of a cluster (Slurm, TPU, k8s, MPI), if there are
-  any. A CPU is used as a mesh of its cores: one XLA program leaves most of them
-  idle between its convolutions.
+  any. Programs that earlier runs compiled are used (`program_cache`). A CPU is
+  used as a mesh of its cores: one XLA program leaves most of them idle between
+  its convolutions.
   """
   chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
   if chosen < 0:
     jax.config.update("jax_num_cpu_devices", num_cpu_devices())
   _keep_freed_memory()
+  program_cache.keep()
   if jax.distributed.is_initialized():
     return
   try:
