@@ -1,8 +1,9 @@
-"""The device mesh: one axis, `data`, and shardings by inference.
+"""The device mesh: one axis, `data`, and shardings by need.
 
 XLA compiles some convolutions on meshes of two axes, and per-example
 convolution gradients outside `shard_map`, to silently wrong numbers. Hence one
-axis, parameters sharded by shape, and the batch by its first dimension.
+axis, the batch sharded by its first dimension, and parameters by shape where
+memory asks for it.
 """
 
 import ctypes
@@ -23,8 +24,23 @@ from jaxpriv.training import program_cache
 
 DATA = "data"
 
-# Leaves below this size are replicated: gathering them costs more than storing.
-MIN_SHARDED_BYTES = 2**16
+# Leaves below this size are replicated: gathering one takes as long as the
+# messages take to arrive, however small it is.
+MIN_SHARDED_BYTES = 2**20
+# The state of a phase may take so much of a device's memory without being
+# sharded: the rest is for gradients, activations, and the states it needs.
+STATE_SHARE = 0.25
+# Of a device, by the beginning of its kind. A CPU's devices share what it has.
+_GIGABYTES = {
+  "NVIDIA A100": 40,
+  "NVIDIA H100": 80,
+  "NVIDIA H200": 141,
+  "TPU v5": 95,
+  "TPU v5 lite": 16,
+  "TPU v6 lite": 32,
+  "cpu": 4,
+}
+UNKNOWN_MEMORY = 16e9
 
 # More devices than this leave too few rows of a batch to each.
 MAX_CPU_DEVICES = 8
@@ -65,31 +81,57 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(DATA))
 
 
+def memory(mesh: Mesh) -> float:
+  """Bytes of one device, by its kind: the same in all processes."""
+  kind = mesh.devices.flat[0].device_kind
+  known = [name for name in _GIGABYTES if kind.startswith(name)]
+  return 1e9 * _GIGABYTES[max(known, key=len)] if known else UNKNOWN_MEMORY
+
+
 def infer_shardings(
-  tree: Any, mesh: Mesh, min_bytes: int = MIN_SHARDED_BYTES
+  tree: Any,
+  mesh: Mesh,
+  room: float | None = None,
+  min_bytes: int = MIN_SHARDED_BYTES,
 ) -> Any:
-  """Shards every large leaf over its largest dimension that divides evenly.
+  """Replicates a tree, and shards its largest leaves if it has no room.
+
+  What is replicated is communicated once a step, as gradients are reduced; what
+  is sharded is gathered for use besides. So leaves are sharded one after the
+  other, the largest first, until a device holds no more than there is room for.
+  Each is sharded over its largest dimension that divides evenly.
 
   Args:
     tree: arrays or `jax.ShapeDtypeStruct`s.
     mesh: the mesh.
-    min_bytes: leaves smaller than this are replicated.
+    room: bytes of each device for this tree; None: `STATE_SHARE` of `memory`.
+    min_bytes: leaves smaller than this are replicated, whatever the room.
 
   Returns:
     a tree of `NamedSharding`.
   """
-  size = mesh.shape[DATA]
+  if room is None:
+    room = STATE_SHARE * memory(mesh)
+  leaves, structure = jax.tree.flatten(tree)
+  sizes = [math.prod(x.shape) * x.dtype.itemsize for x in leaves]
+  specs = [P()] * len(leaves)
+  held, devices = sum(sizes), mesh.shape[DATA]
+  for i in sorted(range(len(leaves)), key=lambda i: -sizes[i]):
+    if held <= room or sizes[i] < min_bytes:
+      break
+    axis = _divisible(leaves[i].shape, devices)
+    if axis is not None:
+      specs[i] = P(*[None] * axis, DATA)
+      held -= sizes[i] - sizes[i] // devices
+  return jax.tree.unflatten(
+    structure, [NamedSharding(mesh, spec) for spec in specs]
+  )
 
-  def infer(leaf):
-    spec: list[str | None] = [None] * len(leaf.shape)
-    if np.prod(leaf.shape, dtype=int) * leaf.dtype.itemsize >= min_bytes:
-      for axis in np.argsort(leaf.shape)[::-1]:
-        if leaf.shape[axis] % size == 0:
-          spec[axis] = DATA
-          break
-    return NamedSharding(mesh, P(*spec))
 
-  return jax.tree.map(infer, tree)
+def _divisible(shape: Sequence[int], devices: int) -> int | None:
+  """The largest axis that devices divide evenly, the last of several."""
+  even = [axis for axis, side in enumerate(shape) if side % devices == 0]
+  return max(even, key=lambda axis: (shape[axis], axis), default=None)
 
 
 def constrain(x: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxpriv.training import checkpoints, loop, run
+from jaxpriv.training import mesh as mesh_lib
 from tests.training import toys
 from tests.training.toys import config
 
@@ -124,6 +126,7 @@ def test_every_change_of_every_file_is_found(data, saved, tmp_path):
   step = pathlib.Path(
     shutil.copytree(saved / "4", tmp_path / "4", dirs_exist_ok=True)
   )
+  checkpoints._compared.cache_clear()  # mtimes may be the same
   assert not checkpoints._fault(checkpoints.epath.Path(step))
   path = data.draw(st.sampled_from(files(step)))
   before = path.read_bytes()
@@ -141,7 +144,7 @@ def test_every_change_of_every_file_is_found(data, saved, tmp_path):
   )
   if after != before:
     path.write_bytes(after)
-    checkpoints._compared.cache_clear()  # mtimes may be the same
+    checkpoints._compared.cache_clear()
     assert str(path) in checkpoints._fault(checkpoints.epath.Path(step))
 
 
@@ -314,3 +317,31 @@ def test_a_phase_for_which_there_is_no_room_takes_no_step(
   with pytest.raises(checkpoints.CheckpointError, match="make room"):
     train(tmp_path, 4, mesh)
   assert not (tmp_path / "metrics").exists()
+
+
+@pytest.mark.parametrize("first, then", [(0, math.inf), (math.inf, 0)])
+def test_states_are_restored_where_they_are_sharded_otherwise(
+  first, then, tmp_path, mesh, monkeypatch
+):
+  """Earlier versions sharded what is replicated now."""
+  values = {"kernel": np.arange(2**15, dtype=np.float32).reshape(128, 256)}
+  rule = mesh_lib.infer_shardings
+
+  def shardings(room):
+    choose = lambda tree, mesh: rule(tree, mesh, room, min_bytes=1)
+    monkeypatch.setattr(mesh_lib, "infer_shardings", choose)
+    return mesh_lib.infer_shardings(values, mesh)
+
+  state = jax.device_put(values, shardings(first))
+  with checkpoints.open_manager(tmp_path) as manager:
+    manager.save(3, state)
+    manager.wait()
+  expected = shardings(then)["kernel"]
+  shapes = jax.eval_shape(lambda: state)
+  for restored in (
+    checkpoints.restore(tmp_path, 3, shapes, mesh),
+    checkpoints.load(tmp_path, mesh),
+  ):
+    np.testing.assert_array_equal(restored["kernel"], values["kernel"])
+    assert restored["kernel"].sharding.is_equivalent_to(expected, 2)
+  assert not state["kernel"].sharding.is_equivalent_to(expected, 2)

@@ -109,25 +109,6 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path, mesh):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-def test_large_parameters_are_sharded_and_small_ones_replicated(mesh):
-  shapes = {
-    "large": jax.ShapeDtypeStruct((24, 4096), jnp.float32),
-    "odd": jax.ShapeDtypeStruct((4097, 24), jnp.float32),
-    "small": jax.ShapeDtypeStruct((64, 8), jnp.float32),
-    "indivisible": jax.ShapeDtypeStruct((257, 257), jnp.float32),
-  }
-  specs = {
-    name: tuple(s.spec)
-    for name, s in mesh_lib.infer_shardings(shapes, mesh).items()
-  }
-  assert specs == {
-    "large": (None, "data"),
-    "odd": (None, "data"),
-    "small": (None, None),
-    "indivisible": (None, None),
-  }
-
-
 def bomb(step_of_nan):
   """A phase whose loss is nan from a step on."""
   base = toys.regression(norm="group")
