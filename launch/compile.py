@@ -62,7 +62,7 @@ _OUTPUT = common.path_flag("output", "", "A JSON file to write.")
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  topology = topologies.parse(_TOPOLOGY.value)
+  topology = topologies.parse(_TOPOLOGY.value or "")
   _prepare(topology)
   mesh = topologies.make_mesh(topology)
   config, compiler, names = prepare(_CONFIG.value, mesh, topology)
@@ -125,9 +125,12 @@ def prepare(
     config.data.attributes = attributes
   first = data._replace(splits={"first": data.splits["train"][:1]})
   record = next(first.epoch("first", batch_size=1, everywhere=True))
-  record = {name: value[0] for name, value in record.items()}
   side = config.data.image_size
-  record["image"] = jax.ShapeDtypeStruct((side, side, 3), jnp.uint8)
+  shapes = {
+    name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype)
+    for name, value in record.items()
+  }
+  shapes["image"] = jax.ShapeDtypeStruct((side, side, 3), jnp.uint8)
   # Some numbers of a private step are of the platform that it is for.
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     phases, config = budget.privatise(mechanism.phases(config), config, data)
@@ -138,7 +141,7 @@ def prepare(
       f"--phase names {', '.join(unknown)}: this config trains"
       f" {', '.join(trained) or 'nothing'}"
     )
-  compiler = ahead.Compiler(phases, record, mesh, topology)
+  compiler = ahead.Compiler(phases, shapes, mesh, topology)
   return config, compiler, [p.name for p in phases]
 
 
@@ -193,7 +196,7 @@ def table(done: list[Program], topology: Topology, dtype: str) -> Table:
       f"{program.temporaries / _GIB:.2f} GiB",
       f"{program.flops / program.devices / 1e12:.3f}",
       "\n".join(
-        f"{each.count} {kind}, {each.bytes / _MIB:,.1f} MiB"
+        f"{each.number} {kind}, {each.bytes / _MIB:,.1f} MiB"
         for kind, each in program.collectives.items()
       )
       or "nothing",

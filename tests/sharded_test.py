@@ -41,7 +41,8 @@ from tests.training import builders_test, star, toys
 
 
 def plain(kind, strength):
-  config = ConfigDict(dict(model=dict(kind=kind, strength=strength)))
+  model = dict(kind=kind, strength=strength)
+  config = ConfigDict(dict(model=model, data=dict(align="landmarks")))
   return baselines.phases(config)
 
 
@@ -268,9 +269,7 @@ def run(phases, devices, batches, finished):
         return method.init(key, inference.as_float(batch), frozen)
 
       shapes = jax.eval_shape(init, key, first, frozen)
-      shardings = mesh_lib.infer_shardings(
-        shapes, mesh, room=0, min_bytes=256
-      )
+      shardings = mesh_lib.infer_shardings(shapes, mesh, room=0, min_bytes=256)
       state = jax.jit(init, out_shardings=shardings)(key, first, frozen)
       step = jax.jit(
         lambda s, f, b, k, method=method: method.step(

@@ -120,8 +120,8 @@ class Compiler:
     phase = self._phases[name]
     examples = batch
     if phase.plan:
-      rows = phase.plan.sampler(self.mesh.size).rows
-      batch, examples = rows * phase.plan.rows_per_unit, phase.plan.rows
+      drawn = phase.plan.sampler(self.mesh.size).rows
+      batch, examples = drawn * phase.plan.rows_per_unit, phase.plan.rows
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -144,10 +144,12 @@ class Compiler:
     phase = self._phases[name]
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
-    fn = getattr(phase.method.outputs, output)
+    run: Any = inference.compiled(
+      getattr(phase.method.outputs, output), self.mesh
+    )
     with jax.set_mesh(self.mesh):
       state = self._sharded(_public(self._state(phase, batch)))
-      traced = inference.compiled(fn, self.mesh).trace(state, frozen, rows)
+      traced = run.trace(state, frozen, rows)
     return self._compiled(
       f"{name}: {output}", state, traced, batch, batch, then
     )
@@ -178,8 +180,16 @@ class Compiler:
       seconds=time.perf_counter() - then,
     )
 
+  def state(self, name: str, batch: int) -> State:
+    """The shapes of a phase's state.
+
+    Args:
+      name: of the phase.
+      batch: rows on all devices.
+    """
+    return self._state(self._phases[name], batch)
+
   def _state(self, phase: Phase, batch: int) -> State:
-    """The shapes of a phase's state; those of others as their config has it."""
 
     def init(key, rows, frozen):
       return phase.method.init(key, inference.as_float(rows), frozen)

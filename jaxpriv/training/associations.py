@@ -10,24 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from etils import epath
 
-from jaxpriv.data import alignment, landmarks, stimuli
+from jaxpriv.data import landmarks, stimuli
 from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError
 from jaxpriv.data.stimuli import Concept, Pairing, Picture, Ready
 from jaxpriv.metrics import association, statistics
-from jaxpriv.training import (
-  detection,
-  inference,
-  mechanism,
-  progress,
-  run,
-  unlabelled,
-  witnesses,
-)
-from jaxpriv.training import workdir as workdir_lib
+from jaxpriv.training import detection, progress, unlabelled, witnesses
 
 LEVEL = 0.05
 LARGE = 0.8  # an effect that is called large (Cohen, 1988)
@@ -35,7 +24,7 @@ _AT_ONCE = 16  # photographs in memory
 
 
 class Reader(NamedTuple):
-  """A recogniser.
+  """A recogniser, or a layer of another network.
 
   Attributes:
     name: of it.
@@ -61,50 +50,6 @@ def pretrained_reader(name: str) -> Reader:
   template = np.array(points) * size if points else None
   embed = functools.partial(witnesses.embed, witness)
   return Reader(name, size, template, embed)
-
-
-def reader_of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Reader:
-  """The recogniser that a run has trained, the last if there are several.
-
-  It reads faces that are framed as those of the run.
-
-  Args:
-    workdir: of the run.
-    mesh: the mesh.
-
-  Raises:
-    DataError: it has none.
-    FileNotFoundError: it is not trained to its end.
-  """
-  config = workdir_lib.load_config(workdir)
-  phases = tuple(mechanism.phases(config))
-  phase = mechanism.Trained(phases, {}).phase_with("embed")
-  if phase is None:
-    raise DataError(
-      f"no phase of {workdir} recognises people"
-      f" ({', '.join(p.name for p in phases)}): give --network"
-    )
-  needed = [p for p in phases if p is phase or p.name in phase.needs]
-  states = run.load_phases(needed, config, workdir, mesh)
-  bound = mechanism.Trained(phases, states).bound("embed")
-
-  def embed(pixels):
-    rows = witnesses.BATCH
-
-    def batches():
-      for start in range(0, len(pixels), rows):
-        image = pixels[start : start + rows]
-        blank = np.zeros((rows - len(image), *image.shape[1:]), np.uint8)
-        padding = np.arange(rows) >= len(image)
-        yield {"image": np.concatenate([image, blank]), "padding": padding}
-
-    return inference.predict(*bound, batches(), mesh)
-
-  size = config.data.image_size
-  align = config.data.align
-  framed = align in alignment.OF_FACES
-  template = alignment.template(size, align) if framed else None
-  return Reader(phase.name, size, template, embed)
 
 
 def find_faces(concepts: Mapping[str, Concept]) -> dict[str, Concept]:

@@ -10,6 +10,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxpriv.data.records import DataError
+from jaxpriv.training import activations
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs
 
@@ -180,8 +181,11 @@ def supervised(
     rows = {name: value for name, value in metrics.items() if value.ndim}
     return {"loss": values, **rows}
 
+  def layers(state, frozen, batch):
+    return activations.of(model, variables(state), inputs(batch, frozen))
+
   functions = (outputs or Outputs())._replace(losses=losses_of)
-  return Method(init, step, functions.map(evaluated))
+  return Method(init, step, functions.map(evaluated), layers=layers)
 
 
 def _variables(model, key, inputs) -> Mapping[str, Any]:
@@ -362,4 +366,14 @@ def adversarial(
 
     return predict_fn
 
-  return Method(init, step, (outputs or Outputs()).map(evaluated))
+  def layers(state, frozen, batch):
+    found = {}
+    for name, player in players.items():
+      own = {"params": variables(state)["params"][name]}
+      read = player.inputs(batch, frozen, jax.random.key(0))
+      for layer, value in activations.of(player.model, own, read).items():
+        found[f"{name}/{layer}"] = value
+    return found
+
+  functions = (outputs or Outputs()).map(evaluated)
+  return Method(init, step, functions, layers=layers)

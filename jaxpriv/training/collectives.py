@@ -21,11 +21,11 @@ class Collective(NamedTuple):
   """All operations of one kind in a program.
 
   Attributes:
-    count: how many there are; one in a loop counts once.
+    number: of them; one in a loop counts once.
     bytes: of whole arrays, before they are cut or after they are gathered.
   """
 
-  count: int
+  number: int
   bytes: int
 
 

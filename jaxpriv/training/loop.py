@@ -261,10 +261,11 @@ class _Step(NamedTuple):
     return self.run(*args)
 
 
-def program(phase: Phase, state: Any, mesh: jax.sharding.Mesh) -> Callable:
-  """The jitted step of a phase, (state, frozen, batch, key, step) -> new ones.
+def program(phase: Phase, state: Any, mesh: jax.sharding.Mesh) -> Any:
+  """The jitted step of a phase.
 
-  The state is donated, and sharded as `mesh.infer_shardings` says.
+  It is (state, frozen, batch, key, step) -> state, metrics. The state is
+  donated, and sharded as `mesh.infer_shardings` says.
 
   Args:
     phase: a phase.
@@ -272,7 +273,8 @@ def program(phase: Phase, state: Any, mesh: jax.sharding.Mesh) -> Callable:
     mesh: the mesh of `jax.set_mesh` when it is traced.
   """
   shardings, structure = jax.tree.flatten(mesh_lib.infer_shardings(state, mesh))
-  return _jitted(phase.method.step, mesh, tuple(shardings), structure)
+  step: Any = phase.method.step
+  return _jitted(step, mesh, tuple(shardings), structure)
 
 
 def _compiled_step(phase, state, frozen, batch, key, mesh) -> _Step:

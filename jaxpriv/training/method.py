@@ -41,6 +41,8 @@ class Outputs(NamedTuple):
     cut_out: faces of protected images to be pasted without what is behind
       them, [B, H, W, 4]: colours times opacity, and opacity, in [0, 1].
     code: int32 [B, C], values of which alone a release is made, with noise.
+    drawn: images [B, H, W, 3] in [0, 1] that a generator makes of photographs,
+      or of their conditions alone, and other ones for each batch["index"].
     keep: bool [B, H, W], True where a protected image shows the photograph as
       it is and everybody can see that: a mask that is public.
     features: protected features, float32 [B, h, w, C]: what is released.
@@ -66,6 +68,7 @@ class Outputs(NamedTuple):
   image: Predict | None = None
   cut_out: Predict | None = None
   code: Predict | None = None
+  drawn: Predict | None = None
   keep: Predict | None = None
   features: Predict | None = None
   clean_features: Predict | None = None
@@ -113,6 +116,8 @@ class Method(NamedTuple):
     cross_example: (state, frozen, batch) -> [B], how much one example moves the
       loss of another, relative to its own; None where nobody claims that none
       does.
+    layers: (state, frozen, batch) -> path of a layer -> [B, ...], what each
+      layer of its networks says; None where nobody has said what they read.
 
   `batch` holds float32 images in [0, 1] and `padding` as in
   `jaxpriv.data.records`; `frozen` maps the names of earlier phases to their
@@ -123,6 +128,7 @@ class Method(NamedTuple):
   step: Step
   outputs: Outputs = Outputs()
   cross_example: Predict | None = None
+  layers: Predict | None = None
 
 
 def untrained(outputs: Outputs) -> Method:

@@ -180,7 +180,7 @@ def with_ledger(method: Method, plan: Plan) -> Method:
     others = jnp.where(odd, by_even, by_odd)
     return others / jnp.maximum(own, 1e-12)
 
-  return Method(init, step, method.outputs, cross_example)
+  return method._replace(init=init, step=step, cross_example=cross_example)
 
 
 def check(

@@ -46,7 +46,7 @@ def test_steps_are_compiled_and_told(private, mesh):
   huge = step._replace(held=2 * 10**11)
   assert "does not fit" in text([huge], H200)
   row = program.described(step, H200, "float32")
-  assert json.loads(json.dumps(row))["collectives"]["all-reduce"]["count"]
+  assert json.loads(json.dumps(row))["collectives"]["all-reduce"]["number"]
   assert row["fits"] and set(row["bounds"]) == {
     "compute", "memory", "communication",
   }  # fmt: skip

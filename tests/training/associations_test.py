@@ -11,13 +11,9 @@ from jaxpriv.metrics import statistics
 from jaxpriv.metrics.association import association_test
 from jaxpriv.models.pretrained.catalogue import NETWORKS
 from jaxpriv.training import associations, detection, witnesses
-from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.associations import Reader
 from jaxpriv.training.detection import Faces
-from jaxpriv.training.method import Outputs, Phase, untrained
-from tests import tiny
 
-ME = "tests.training.associations_test"
 SIDE = 20
 # A test of colours, and one with its attributes exchanged.
 WARM = Pairing("Warm", "red", "blue", "orange", "violet")
@@ -210,51 +206,6 @@ def test_faces_that_are_known_need_no_network(tmp_path, monkeypatch):
   monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path))
   known = concepts(2, faces=("red", "blue"))
   assert associations.find_faces(known) == known
-
-
-def phases(config):
-  """A mechanism: a recogniser of colours that has nothing to learn."""
-
-  def embed(state, frozen, batch):
-    return batch["image"].mean((1, 2)) * 255
-
-  outputs = Outputs(embed=embed if config.model.get("recognises") else None)
-  last = Phase("last", (), untrained(Outputs(image=lambda s, f, b: b["image"])))
-  return [Phase("colour", (), untrained(outputs)), last]
-
-
-def run_of(path, align, recognises=True):
-  config = tiny.baseline("gaussian_blur", recognises=recognises)
-  config.method = ME
-  config.data.update(image_size=SIDE, align=align)
-  with config.unlocked():
-    # The last is not trained, and is not needed.
-    config.phases = {"colour": {"steps": 0}, "last": {"steps": 5}}
-  workdir_lib.save_config(path, config)
-  return path
-
-
-@pytest.mark.parametrize("align", ["landmarks", "box", "centre", "whole"])
-def test_the_recogniser_of_a_run(tmp_path, mesh, align):
-  found = associations.reader_of_run(run_of(tmp_path, align), mesh)
-  assert (found.name, found.size) == ("colour", SIDE)
-  if align in ("landmarks", "box"):
-    np.testing.assert_array_equal(
-      found.template, alignment.arcface_template(SIDE)
-    )
-  else:
-    assert found.template is None
-  rng = np.random.default_rng(0)
-  count = witnesses.BATCH + 3
-  pixels = rng.integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
-  rows = found.embed(pixels)
-  np.testing.assert_allclose(rows, pixels.mean((1, 2)), rtol=1e-4)
-
-
-def test_a_run_without_a_recogniser_is_refused(tmp_path, mesh):
-  path = run_of(tmp_path, "landmarks", recognises=False)
-  with pytest.raises(DataError, match=r"recognises people \(colour, last\)"):
-    associations.reader_of_run(path, mesh)
 
 
 def test_a_network_that_was_not_fetched(tmp_path, monkeypatch):
