@@ -21,6 +21,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   config = common.base("face_source")
   config.data.attributes = ("Male", "Young")
   config.model = _model()
+  config.attacks.generation = common.generation()
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
   return config
 

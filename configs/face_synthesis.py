@@ -26,6 +26,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   config.attacks.domains = dict(
     type="domains", domain=config.model.get_ref("target"), controls=()
   )
+  config.attacks.generation = common.generation(config.model.get_ref("target"))
   config.attacks.whole_photographs = common.whole_photographs()
   config.evaluation.phases.domains = common.phase(
     600, 64, learning_rate=1e-2, warmup_steps=50, augment=False

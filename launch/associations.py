@@ -1,13 +1,17 @@
-"""Tests what a recogniser associates with what, by its embeddings (iEAT).
+"""Tests what networks associate with what, by their embeddings (iEAT).
 
   python -m launch.associations --network=faceres --stimuli=procedural
   python -m launch.associations --network=dlib --stimuli=FOLDER --tests=Age,Race
   python -m launch.associations --workdir=runs/demo --stimuli=FOLDER
+  python -m launch.associations --workdir=Std:runs/std,GB:runs/gb --random \
+    --layer=retinaface/trunk/2 --stimuli=FOLDER
 
 A folder of stimuli has a sub-folder of pictures for each concept. A test asks
 whether pictures of one target lie nearer to those of one attribute, and those
 of another target to another attribute, than if targets were dealt out at
-random. The results are printed, and written to --output as JSON.
+random. Each network is a column: a pretrained one, what each run has trained,
+and what the first run had before training (RI). The results are printed, and
+written to --output as JSON.
 """
 
 import datetime
@@ -18,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
+from etils import epath
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -27,20 +32,30 @@ from jaxpriv import files
 from jaxpriv.data import pretrained, stimuli
 from jaxpriv.data.records import DataError
 from jaxpriv.data.stimuli import Concept, Pairing
+from jaxpriv.errors import SettingError
 from jaxpriv.models.pretrained.catalogue import RECOGNISERS
 from jaxpriv.reports import wording
-from jaxpriv.training import associations, progress
+from jaxpriv.training import associations, layers, progress
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training.associations import LARGE, LEVEL
+from jaxpriv.training.associations import LARGE, LEVEL, Reader
 from launch import common
 
 PROCEDURAL = "procedural"
+RANDOM = "RI"  # the column of a network with random parameters
 
 _NETWORK = flags.DEFINE_enum(
   "network", None, RECOGNISERS, "A pretrained recogniser."
 )
-_WORKDIR = common.path_flag(
-  "workdir", "", "A run directory, whose own recogniser is tested instead."
+_WORKDIR = flags.DEFINE_list(
+  "workdir",
+  [],
+  "Run directories, each with a name of its column before it: NAME:RUN.",
+)
+_LAYER = flags.DEFINE_string(
+  "layer", "", "Of these runs, as PHASE/PATH; empty: their last recogniser."
+)
+_RANDOM = flags.DEFINE_bool(
+  "random", False, "Also test the first run's network before training."
 )
 _STIMULI = common.path_flag(
   "stimuli", None, f"A folder with a sub-folder a concept, or {PROCEDURAL}."
@@ -54,7 +69,9 @@ _ALIGN = flags.DEFINE_enum(
 _PERMUTATIONS = flags.DEFINE_integer(
   "permutations", 9999, "Random ones, where not all are looked at.", 1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the permutations.", 0)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Of the permutations, and of --random.", 0
+)
 
 
 def choose(tests: Sequence[Pairing], names: Sequence[str]) -> list[Pairing]:
@@ -110,33 +127,116 @@ def weakness(row: Mapping[str, Any], count: int) -> str:
   )
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-  """Prints the tests, and what they are too small for."""
+def runs(entries: Sequence[str]) -> dict[str, str]:
+  """Directories of runs by the names of their columns.
+
+  Args:
+    entries: NAME:RUN, or RUN, whose name is that of the directory.
+
+  Raises:
+    SettingError: two have one name, or one has no directory.
+  """
+  found: dict[str, str] = {}
+  for entry in entries:
+    name, colon, place = entry.partition(":")
+    if not colon or place.startswith("//"):  # gs://bucket
+      name, place = epath.Path(entry).name, entry
+    if not name or not place or name in found:
+      raise SettingError(
+        f"--workdir: {entry!r} is not NAME:RUN, with a name of its own"
+      )
+    found[name] = files.expanded(place)
+  return found
+
+
+def readers() -> dict[str, Reader]:
+  """The networks that flags ask for, by the names of their columns.
+
+  Raises:
+    DataError: a run has no such layer, or recognises nobody.
+    SettingError: see `runs`; or a column has the name of another one.
+  """
+  found, asked = {}, runs(_WORKDIR.value)
+  if _NETWORK.value:
+    found[_NETWORK.value] = associations.pretrained_reader(_NETWORK.value)
+  if not asked:
+    return found
+  others = {*found, *([RANDOM] if _RANDOM.value else [])}
+  if taken := others & set(asked):
+    raise SettingError(
+      f"--workdir: {taken.pop()} is the name of another column"
+    )
+  mesh_lib.initialize()
+  mesh = mesh_lib.make_mesh()
+  made = lambda place, seed=None: layers.reader_of_run(
+    place, mesh, _LAYER.value, seed
+  )
+  if _RANDOM.value:
+    found[RANDOM] = made(next(iter(asked.values())), _SEED.value)
+  return found | {name: made(place) for name, place in asked.items()}
+
+
+def cells(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
+  """d, p and p after Holm, which has a * where that shows something."""
+  if row is None:
+    return "", "", ""
+  return (
+    wording.fixed(row["effect_size"], 2),
+    wording.real(row["p_value"], 2),
+    wording.real(row["p_holm"], 2) + "*" * (row["p_holm"] <= LEVEL),
+  )
+
+
+def print_table(
+  columns: Mapping[str, Sequence[Mapping[str, Any]]], console: Console
+) -> None:
+  """Prints the tests of each network, and what they are too small for."""
   table = Table(
     box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
   )
   table.add_column("test", overflow="fold")
-  for title in ("n", "d", "p", "Holm", "partitions", "least d", "power"):
-    table.add_column(title, justify="right", no_wrap=True)
-  for row in rows:
-    least = row["least_effect"]
+  several = len(columns) > 1
+  titles = (
+    ("n", *columns, "least d", "power")
+    if several
+    else ("n", "d", "p", "Holm", "partitions", "least d", "power")
+  )
+  for title in titles:
+    table.add_column(Text(title), justify="right", no_wrap=True)
+  by_test = [{row["test"]: row for row in of} for of in columns.values()]
+  for name in dict.fromkeys(name for of in by_test for name in of):
+    rows = [of.get(name) for of in by_test]
+    there = [row for row in rows if row is not None]
+    last = there[-1]
+    if several:
+      # d above p after Holm: seven networks go on a page.
+      said = ["\n".join(cells(row)[::2]) for row in rows]
+    else:
+      partitions = "all " * last["exact"] + wording.count(last["permutations"])
+      said = [*cells(last), partitions]
+    least = last["least_effect"]
     table.add_row(
-      Text(row["test"]),
-      wording.count(row["n"]),
-      wording.fixed(row["effect_size"], 2),
-      wording.real(row["p_value"], 2),
-      wording.real(row["p_holm"], 2),
-      "all " * row["exact"] + wording.count(row["permutations"]),
+      Text(name),
+      "/".join(map(wording.count, sorted({row["n"] for row in there}))),
+      *said,
       wording.NOTHING if least is None else wording.fixed(least, 2),
-      wording.percent(row["power"]),
+      wording.percent(last["power"]),
     )
   console.print(table)
+  counts = "/".join(map(str, sorted({len(of) for of in by_test})))
+  told = "\nd above 0: X goes with A, and Y with B."
+  if several:
+    told += f" Below d: p, one-sided, adjusted by Holm for the {counts} tests"
+    told += f" of its network, with * at {LEVEL} or less."
+  else:
+    told += " p: one-sided, over so many partitions. Holm: p adjusted for"
+    told += f" {counts} tests, with * at {LEVEL} or less."
   notes = [
-    "\nd above 0: X goes with A, and Y with B. p: one-sided, over so many"
-    f" partitions. Holm: p adjusted for {len(rows)} tests. least d: about what"
-    f" a p of {LEVEL} needs without that. power: the chance of it where d is"
-    f" {LARGE} in truth.",
-    *(weakness(row, len(rows)) for row in rows),
+    f"{told} least d: about what a p of {LEVEL} needs without that. power: the"
+    f" chance of it where d is {LARGE} in truth.",
+    *dict.fromkeys(
+      weakness(row, len(of)) for of in columns.values() for row in of
+    ),
   ]
   for note in filter(None, notes):
     console.print(Text(note))
@@ -158,40 +258,43 @@ def tell(rows: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> None:
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  if bool(_NETWORK.value) == bool(_WORKDIR.value):
-    raise app.UsageError("give either --network or --workdir")
+  if not (_NETWORK.value or _WORKDIR.value):
+    raise app.UsageError("give --network, --workdir or both")
+  if (_LAYER.value or _RANDOM.value) and not _WORKDIR.value:
+    raise app.UsageError("--layer and --random are of runs: give --workdir")
   tests, concepts = gather(_STIMULI.value, _TESTS.value)
-  if _NETWORK.value:
-    reader = associations.pretrained_reader(_NETWORK.value)
-  else:
-    mesh_lib.initialize()
-    mesh = mesh_lib.make_mesh()
-    reader = associations.reader_of_run(_WORKDIR.value, mesh)
-  faces = _ALIGN.value == "faces" and reader.template is not None
-  if faces:
-    concepts = associations.find_faces(concepts)
-  prepared, skipped = associations.prepare(
-    tests, concepts, faces, strict=bool(_TESTS.value)
-  )
-  rows = associations.measure(
-    prepared,
-    associations.embed(reader, prepared),
-    _PERMUTATIONS.value,
-    _SEED.value,
-  )
-  tell(rows, skipped)
-  print_table(rows, Console())
-  if _OUTPUT.value:
-    content = {
+  found: dict[str, Concept] = {}
+  columns, content = {}, {}
+  for name, reader in readers().items():
+    faces = _ALIGN.value == "faces" and reader.template is not None
+    if faces and not found:
+      found = associations.find_faces(concepts)
+    prepared, skipped = associations.prepare(
+      tests, found if faces else concepts, faces, strict=bool(_TESTS.value)
+    )
+    rows = associations.measure(
+      prepared,
+      associations.embed(reader, prepared),
+      _PERMUTATIONS.value,
+      _SEED.value,
+    )
+    tell(rows, skipped)
+    columns[name] = rows
+    content[name] = {
       "recogniser": reader.name,
-      "terms": pretrained.terms(reader.name) if _NETWORK.value else "",
-      "stimuli": pathlib.Path(_STIMULI.value).name,
-      "created": datetime.datetime.now(datetime.UTC).isoformat(),
-      "seed": _SEED.value,
+      "terms": pretrained.terms(name) if name == _NETWORK.value else "",
       "tests": rows,
       "skipped": skipped,
     }
-    files.atomic_write(_OUTPUT.value, json.dumps(content, indent=2) + "\n")
+  print_table(columns, Console())
+  if _OUTPUT.value:
+    whole = {
+      "stimuli": pathlib.Path(_STIMULI.value).name,
+      "created": datetime.datetime.now(datetime.UTC).isoformat(),
+      "seed": _SEED.value,
+      "columns": content,
+    }
+    files.atomic_write(_OUTPUT.value, json.dumps(whole, indent=2) + "\n")
     print(f"Written to {_OUTPUT.value}")
 
 

@@ -33,7 +33,7 @@ from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.metrics import finding
-from jaxpriv.metrics.finding import Finding
+from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.ranges import problems
 from jaxpriv.training import mechanism
 from jaxpriv.training.mechanism import Target
@@ -140,9 +140,10 @@ def check(
     )
   labels = gathering.labels(config, data)
   mechanism.fitting(targets, labels)
-  if not _of_photographs(targets):
+  if _of_photographs(targets):
+    reidentification.enrol(labels["identity"])
+  elif not any(target.trained.phase_with("drawn") for target in targets):
     return chosen
-  reidentification.enrol(labels["identity"])
   readers.check(config.evaluation)
   known = sum(len(data.splits[s]) for s in config.evaluation.attacker_splits)
   known = min(known, config.evaluation.max_attacker_images)
@@ -238,8 +239,7 @@ class _Kept:
       logging.info("%s: %s was finished before", self.target.name, attack.name)
       people.strips = _read_strips(path.with_suffix(".npz"))
       kept = files.read_json(path, dict, ("findings", "seconds"), AGAIN)
-      before = [finding.from_dict(row) for row in kept["findings"]]
-      return before, kept["seconds"]
+      return [_again(row) for row in kept["findings"]], kept["seconds"]
     begun = time.monotonic()
     findings = list(attack.module.attack(self.target, people, **attack.options))
     seconds = time.monotonic() - begun
@@ -256,6 +256,12 @@ class _Kept:
       content = {"findings": rows, "seconds": seconds}
       files.atomic_write(path, json.dumps(content))
     return findings, seconds
+
+
+def _again(row: dict[str, Any]) -> Finding:
+  """A finding as `files.read_json` reads it: what is infinite is text there."""
+  ends = {name: float(row[name]) for name in Interval._fields}
+  return finding.from_dict({**row, **ends})
 
 
 def _write_strips(path: epath.Path, strips: list[dict[str, Any]]) -> None:

@@ -46,13 +46,14 @@ def gather(
     mesh: the mesh.
     data: all of it.
     trained: the mechanism under attack.
-    products: what it releases; attackers of a model need no photographs.
+    products: what it releases; attackers of a model need no photographs, but
+      where it draws images.
     taught: names of the attributes that it was taught.
   """
   with progress.slow("Reading the photographs of the evaluation"):
     test = _people(of_test(config.evaluation, data))
     known = test.take(slice(0, 0))
-    if set(products) - {mechanism.MODEL}:
+    if set(products) - {mechanism.MODEL} or trained.phase_with("drawn"):
       known = _people(of_attackers(config.evaluation, data))
   return People(config, directory, mesh, known, test, data, trained, taught)
 

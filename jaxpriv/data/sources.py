@@ -35,8 +35,8 @@ def open_source(
     config: has source (one of `SOURCES`), path, name, split, sets, image_size,
       align, num_identities, images_per_identity, seed, domain, attributes,
       cache, max_bad_share and max_faces (scenes of so many people at most, of
-      procedural and folder; 0 for one face a record); for feature_pools also
-      own and pools. It may have copies (`copies.CHOICES`) and level (see
+      procedural, folder and tfds; 0 for one face a record); for feature_pools
+      also own and pools. It may have copies (`copies.CHOICES`) and level (see
       `FolderSource`).
     progress: called with (images done, of how many) while a cache is filled.
     found: faces of a folder's photographs that no label frames.
@@ -167,9 +167,14 @@ def _open_scenes(config) -> Source:
     from jaxpriv.data.scenes import FolderScenes
 
     return FolderScenes(config.path, words(config.sets), config.max_faces)
+  if config.source == "tfds":
+    from jaxpriv.data.tfds_source import TfdsScenes
+
+    return TfdsScenes(config.name, config.split, config.path, config.max_faces)
   raise DataError(
     f"data.source is {config.source!r}, whose records are of one face: scenes"
-    f" (data.max_faces = {config.max_faces}) come from procedural or folder."
+    f" (data.max_faces = {config.max_faces}) come from procedural, folder or"
+    " tfds."
   )
 
 

@@ -145,7 +145,7 @@ class _Game:
       moves,
       options,
       transform=self.draw,
-      outputs=Outputs(sample=self._sample),
+      outputs=Outputs(drawn=self._faces, sample=self._sample),
     )
     every = self.model.every
     due = lambda step: (step % every == 0).astype(jnp.float32)
@@ -222,6 +222,18 @@ class _Game:
     fake = self._fake(applies, batch)
     logits = applies[DISCRIMINATOR](fake, batch["condition"], keep)[:, 0]
     return masked_mean(jax.nn.softplus(-logits), batch), {}
+
+  def _faces(self, applies, batch, frozen):
+    """A face under the condition of each photograph, of its number's key."""
+    root = jax.random.key(self.config.seed)
+    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(batch["index"])
+    return synthetic.drawn(
+      applies,
+      self.model.latent,
+      synthetic.condition_of(batch),
+      mesh_lib.constrain(keys),
+      self.model.truncation,
+    )
 
   def _sample(self, applies, batch, frozen):
     """Two faces as photographs are, and the first under other conditions."""

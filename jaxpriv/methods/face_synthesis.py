@@ -206,7 +206,9 @@ class _Game:
       moves,
       options,
       transform=self.draw,
-      outputs=Outputs(image=self._protect, sample=self._sample),
+      outputs=Outputs(
+        image=self._protect, drawn=self._various, sample=self._sample
+      ),
     )
     method = combinators.with_schedules(phase.method, {"ds": self._ds})
     return phase._replace(method=method)
@@ -359,6 +361,15 @@ class _Game:
 
   def _protect(self, applies, batch, frozen):
     return self._shown(applies, batch, self._latents(batch), self.target)
+
+  def _various(self, applies, batch, frozen):
+    """Photographs in the target, in styles of their number in the data."""
+    root = jax.random.key(self.model.secret)
+    draw = lambda number: jax.random.normal(
+      jax.random.fold_in(root, number), (self.model.latent,)
+    )
+    latents = mesh_lib.constrain(jax.vmap(draw)(batch["index"]))
+    return self._shown(applies, batch, latents, self.target)
 
   def _sample(self, applies, batch, frozen):
     """Each domain by noise; and one by the next photograph of the batch."""

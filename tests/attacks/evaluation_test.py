@@ -1,9 +1,15 @@
 """Attacks that a config asks for and that are not there are refused first."""
 
+import json
+import math
+
 import pytest
 
+from jaxpriv import files
 from jaxpriv.attacks import evaluation
 from jaxpriv.data.records import DataError
+from jaxpriv.metrics import finding
+from jaxpriv.metrics.finding import Finding
 from jaxpriv.training.mechanism import Target, Trained
 from tests import tiny
 
@@ -50,3 +56,12 @@ def test_what_attacks_need_is_looked_for_before_any_runs():
   evaluation.ready(chosen, [alone], None, None)  # it does not face that attack
   with pytest.raises(DataError, match="runs/other"):
     evaluation.ready(chosen, [target._replace(colluders=colluders)], None, None)
+
+
+def test_a_finding_without_an_interval_outlasts_an_interruption(tmp_path):
+  told = Finding(
+    "m", "realism", finding.TOLD, "x", "mean", 2.5, -math.inf, math.inf, 4
+  )
+  path = tmp_path / "kept.json"
+  path.write_text(json.dumps(finding.to_dict(told)))
+  assert evaluation._again(files.read_json(path)) == told

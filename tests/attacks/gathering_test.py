@@ -3,6 +3,11 @@
 import pytest
 
 from jaxpriv.attacks import gathering
+from jaxpriv.data import dataset
+from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.training.mechanism import Trained
+from jaxpriv.training.method import Outputs, Phase, untrained
+from tests import tiny
 
 
 @pytest.mark.parametrize(
@@ -16,3 +21,23 @@ from jaxpriv.attacks import gathering
 )
 def test_what_one_split_lacks_another_gives(sizes, limit, taken):
   assert gathering.dealt(sizes, limit) == taken
+
+
+@pytest.mark.parametrize(
+  "outputs, products, read",
+  [
+    (Outputs(), ("model",), False),
+    (Outputs(), ("image",), True),
+    (Outputs(drawn=lambda s, f, b: b["image"]), ("model",), True),
+  ],
+)
+def test_readers_of_a_model_that_draws_learn_from_photographs(
+  outputs, products, read
+):
+  source = ProceduralFaces(12, 1, tiny.SIDE)
+  data = dataset.split_data(source, dict(train=0.5, attack=0.25, test=0.25), 0)
+  trained = Trained((Phase("p", (), untrained(outputs)),), {"p": {}})
+  found = gathering.gather(
+    tiny.face_source(), "", None, data, trained, products, ()
+  )
+  assert len(found.known) == 9 * read and len(found.test) == 3

@@ -14,7 +14,7 @@ from tensorflow_datasets.testing import mocking
 from configs import deep_poisoning as deep_poisoning_config
 from jaxpriv.data import alignment, images, pipeline, sources
 from jaxpriv.data.records import DataError
-from jaxpriv.data.tfds_source import TfdsSource
+from jaxpriv.data.tfds_source import TfdsScenes, TfdsSource
 from jaxpriv.methods import deep_poisoning
 
 FIVE = np.array([[69, 109], [106, 113], [88, 135], [73, 152], [103, 154]])
@@ -197,3 +197,111 @@ def test_what_cannot_be_opened_is_explained(celeb_a, tmp_path):
     TfdsSource("lfw", "train", str(tmp_path))
   with pytest.raises(DataError, match="9.9.9"):
     TfdsSource("celeb_a:9.9.9", "train", str(tmp_path))
+
+
+FACES = dict(  # ymin, xmin, ymax, xmax, in shares of 80 by 40 pixels
+  bbox=[[0.25, 0.1, 0.5, 0.2], [0.1, 0.5, 0.1, 0.5], [0.0, 0.5, 1.0, 1.0]],
+  blur=[0, 0, 2],
+  expression=[False, False, True],
+  illumination=[True, False, False],
+  invalid=[False, True, False],
+  occlusion=[1, 0, 2],
+  pose=[False, False, True],
+)
+
+
+@pytest.fixture(scope="module")
+def wider_face(tmp_path_factory):
+  """A wider_face of two pictures, of three faces and of none."""
+  folder = tmp_path_factory.mktemp("wider_face")
+  builder = tfds.builder(
+    "wider_face", data_dir=str(folder), file_format="array_record"
+  )
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 255, (40, 80, 3)).astype(np.uint8)
+  (folder / "a.jpg").write_bytes(images.encode(pixels))
+  feature = tfds.features.BBox
+
+  def examples(count, faces):
+    for i in range(count):
+      rows = [
+        {**{k: v[n] for k, v in FACES.items()}, "bbox": feature(*box)}
+        for n, box in enumerate(FACES["bbox"][:faces])
+      ]
+      yield (
+        str(i),
+        {
+          "image": str(folder / "a.jpg"),
+          "image/filename": f"event/{i}.jpg",
+          "faces": rows,
+        },
+      )
+
+  splits = lambda self, manager: {
+    "train": examples(2, 3),
+    "validation": examples(1, 1),
+    "test": examples(3, 0),
+  }
+  backport = {"importlib_resources": importlib.resources}
+  with (
+    mock.patch.dict(sys.modules, backport),
+    mock.patch.object(type(builder), "_split_generators", splits),
+  ):
+    builder.download_and_prepare()
+  return folder
+
+
+def test_scenes_of_wider_face_have_their_boxes_in_pixels(
+  wider_face, data_config
+):
+  source = TfdsScenes("wider_face", "train", str(wider_face), max_faces=4)
+  assert len(source) == 2 and source.identities.tolist() == [-1, -1]
+  record = source[0]
+  assert record["image"].shape == (40, 80, 3)
+  # The second one has no area.
+  np.testing.assert_allclose(
+    record["boxes"][:2], [[8, 10, 16, 20], [40, 0, 80, 40]], rtol=1e-6
+  )
+  assert record["valid"].tolist() == [True, True, False, False]
+  assert record["left_out"] == 0
+  said = dict(zip(source.attribute_names, record["attributes"].T, strict=True))
+  expected = dict(
+    blurred=[0, 1],
+    heavily_blurred=[0, 1],
+    exaggerated_expression=[0, 1],
+    extreme_illumination=[1, 0],
+    invalid=[0, 0],
+    occluded=[1, 1],
+    heavily_occluded=[0, 1],
+    atypical_pose=[0, 1],
+  )
+  assert {k: v[:2].tolist() for k, v in said.items()} == expected
+  assert (record["attributes"][2:] == -1).all()
+  assert np.isnan(record["landmarks"]).all()
+  config = data_config(
+    source="tfds", name="wider_face", path=str(wider_face), max_faces=1,
+    image_size=32, align="whole", split="train",
+  )  # fmt: skip
+  opened = sources.open_source(config)
+  # The larger one is kept; the picture is framed whole, with bars.
+  assert opened[0]["left_out"] == 1
+  np.testing.assert_allclose(opened[0]["boxes"], [[16, 8, 32, 24]], atol=0.6)
+
+
+def test_without_a_split_scenes_are_those_that_name_faces(wider_face):
+  source = TfdsScenes("wider_face", "", str(wider_face))
+  assert [source[i]["valid"].sum() for i in range(len(source))] == [2, 2, 1]
+  test = TfdsScenes("wider_face", "test", str(wider_face))
+  assert not test[0]["valid"].any() and test[0]["boxes"].shape == (32, 4)
+  assert "wider_face, split test, record 1" in test.describe(1)
+
+
+def test_scenes_and_single_faces_are_not_taken_for_each_other(tmp_path):
+  with pytest.raises(DataError, match="several people: set data.max_faces to"):
+    TfdsSource("wider_face", "", str(tmp_path))
+  with pytest.raises(DataError, match="one face each: set data.max_faces to 0"):
+    TfdsScenes("celeb_a:2.1.0", "", str(tmp_path))
+  with pytest.raises(DataError, match="'coco'.*can be read are wider_face"):
+    TfdsScenes("coco", "", str(tmp_path))
+  with pytest.raises(DataError, match="(?s)not prepared.*launch.labels"):
+    TfdsScenes("wider_face", "", str(tmp_path))

@@ -4,11 +4,14 @@ import csv
 import json
 import os
 
+import flax.linen as nn
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
 from jaxpriv.data import pretrained
+from jaxpriv.training import builders, loop
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Outputs, Phase, untrained
 from tests import tiny
@@ -25,8 +28,19 @@ COLOURS = {
 }
 
 
+class Net(nn.Module):
+  """A layer of colours."""
+
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dense(8)(x.mean((1, 2)) - 0.5)
+
+
 def phases(config):
-  """A recogniser of colours that has nothing to learn."""
+  """A recogniser of colours that has nothing to learn, or a network."""
+  if config.model.get("network"):
+    loss = lambda apply, batch, frozen: (apply(batch["image"]).mean(1), {})
+    return [Phase("net", (), builders.supervised(Net(), loss, optax.sgd(0.1)))]
   outputs = Outputs(
     embed=lambda state, frozen, batch: batch["image"].mean((1, 2))
   )
@@ -71,9 +85,11 @@ def test_a_run_is_tested_on_a_folder(workdir, folder, tmp_path):
   assert f"Written to {output}" in printed
   line = next(x for x in printed.splitlines() if x.startswith("Skin-Tone "))
   content = json.loads(output.read_text())
-  (row,) = content["tests"]
+  (column,) = content["columns"].values()
+  assert list(content["columns"]) == [workdir.name]
+  (row,) = column["tests"]
   assert row["effect_size"] > 1.5
-  cells = ["4", f"{row['effect_size']:.2f}", "0.014", "0.014", "all", "70"]
+  cells = ["4", f"{row['effect_size']:.2f}", "0.014", "0.014*", "all", "70"]
   assert line.split()[1:] == [*cells, "1.16", "29.2%"]
   assert row["p_value"] == row["p_holm"] == row["lowest_p"] == 1 / 70
   assert row["left_out"] == {
@@ -81,10 +97,10 @@ def test_a_run_is_tested_on_a_folder(workdir, folder, tmp_path):
     "skin-tone/light/4.png": "the other target has fewer pictures",
   }
   assert "1 left out, unreadable: valence/pleasant/broken.jpg" in printed
-  assert content["recogniser"] == "colour" and content["terms"] == ""
+  assert column["recogniser"] == "colour" and column["terms"] == ""
   assert content["stimuli"] == folder.name
-  assert len(content["skipped"]) == 14
-  assert content["skipped"]["Age"] == "Age: there is no folder age/old"
+  assert len(column["skipped"]) == 14
+  assert column["skipped"]["Age"] == "Age: there is no folder age/old"
   assert "Not run: Age: there is no folder age/old" in printed
   assert [p.name for p in output.parent.iterdir()] == ["found.json"]
 
@@ -111,10 +127,58 @@ def test_what_is_too_small_for_holm_is_said(workdir, folder, tmp_path):
   assert "One" not in few and "at the least" not in few
 
 
+def test_layers_of_several_runs_are_columns_of_one_table(
+  mesh, folder, tmp_path
+):
+  """With random parameters the same network is another column, of --seed."""
+  config = tiny.baseline("gaussian_blur", network=True)
+  config.method = ME
+  config.data.align = "centre"
+  with config.unlocked():
+    config.phases = {"net": {"steps": 1}}
+  place = tmp_path / "net"
+  workdir_lib.save_config(place, config)
+  batch = {"image": np.zeros((8, 32, 32, 3), np.uint8), "padding": [False] * 8}
+  batch = {name: np.asarray(value) for name, value in batch.items()}
+  loop.train(
+    phases(config)[0], lambda first: iter([batch]), steps=1, seed=0,
+    workdir=place, mesh=mesh, options=loop.Options(save_every=1, keep=1),
+  )  # fmt: skip
+  named = [f"--workdir=One:{place},Two:{place}", f"--stimuli={folder}"]
+  refused = run(PROGRAM, *named, "--layer=net/Dense_1", status=1)
+  assert "no layer 'net/Dense_1'" in refused
+  assert "there are net/Dense_0, net/output, and" in refused
+  refused = run(PROGRAM, f"{named[0]},One:{place}", named[1], status=1)
+  assert f"--workdir: 'One:{place}' is not NAME:RUN, with a name" in refused
+  refused = run(PROGRAM, "--random", "--network=dlib", named[1], status=1)
+  assert "--layer and --random are of runs: give --workdir" in refused
+  output = tmp_path / "found.json"
+  printed = run(
+    PROGRAM,
+    *named,
+    "--layer=net/Dense_0",
+    "--random",
+    "--seed=4",
+    f"--output={output}",
+  )
+  columns = json.loads(output.read_text())["columns"]
+  assert list(columns) == ["RI", "One", "Two"]
+  assert columns["One"]["recogniser"] == "net/Dense_0"
+  one, two, drawn = (columns[n]["tests"][0] for n in ("One", "Two", "RI"))
+  assert one == two and one["effect_size"] > 1.5
+  assert drawn["effect_size"] != one["effect_size"]
+  lines = [x.split() for x in printed.splitlines()]
+  at = next(i for i, x in enumerate(lines) if x[:1] == ["Skin-Tone"])
+  cells = [f"{row['effect_size']:.2f}" for row in (drawn, one, two)]
+  assert lines[at] == ["Skin-Tone", "4", *cells, "1.16", "29.2%"]
+  assert lines[at + 1][1:] == ["0.014*", "0.014*"]
+  assert "tests of its network" in " ".join(printed.split())
+
+
 @pytest.mark.parametrize(
   "option, message",
   [
-    ("--seed=1", "give either --network or --workdir"),
+    ("--seed=1", "give --network, --workdir or both"),
     (
       "--network=dlib",
       "error: --tests: there is no test 'Drawn-Hats'; there are Drawn-Skin-Tone"
@@ -156,7 +220,7 @@ def test_photographs_of_women_go_with_those_of_women(faces, tmp_path):
   printed, _ = process.communicate(timeout=600)
   assert process.returncode == 0, printed
   content = json.loads(output.read_text())
-  (row,) = content["tests"]
+  (row,) = content["columns"]["dlib"]["tests"]
   assert (row["n"], row["framed_by"]) == (6, ["faces", "faces"])
   assert row["p_value"] < 0.01 and row["effect_size"] > 1.2
-  assert "D. King" in content["terms"]
+  assert "D. King" in content["columns"]["dlib"]["terms"]

@@ -234,6 +234,28 @@ def test_averaged_parameters_draw(trained):
   np.testing.assert_array_equal(faces(trained), faces((config, other, batch)))
 
 
+def test_faces_are_of_the_number_of_a_row_and_of_its_condition(trained):
+  config, state, batch, _, _ = trained
+  method = face_source.phases(config)[0].method
+  batch = {**batch, "index": jnp.array([3, 1, 3, 1, 0, 0, 7, 7])}
+  shown = jax.jit(method.outputs.drawn)(state, NOTHING, batch)
+  root = jax.random.key(config.seed)
+  keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(batch["index"])
+  expected = synthetic.generate(
+    face_source.generator(config),
+    state,
+    synthetic.condition_of(batch),
+    keys,
+    config.model.truncation,
+  )
+  np.testing.assert_allclose(shown, expected, atol=1e-5)
+  one = {name: value[jnp.zeros(8, int)] for name, value in batch.items()}
+  one["index"] = batch["index"]
+  shown = np.asarray(jax.jit(method.outputs.drawn)(state, NOTHING, one))
+  np.testing.assert_allclose(shown[0], shown[2], atol=1e-6)
+  assert np.abs(shown[0] - shown[1]).max() > 1e-4
+
+
 def test_samples_show_photographs_and_one_face_under_conditions(trained):
   config, state, batch, *_ = trained
   method = face_source.phases(config)[0].method

@@ -235,6 +235,21 @@ def test_a_release_depends_on_photograph_and_secret_alone():
   assert np.abs(made[1] - made[2]).max() > 1e-4
 
 
+def test_styles_of_what_is_drawn_are_of_the_number_of_a_row():
+  config = tiny.face_synthesis()
+  method = face_synthesis.phases(config)[0].method
+  batch = inference.as_float(jax.tree.map(jnp.asarray, tiny.faces(8)))
+  state = method.init(jax.random.key(0), batch, NOTHING)
+  drawn = jax.jit(method.outputs.drawn)
+  same = {**batch, "image": batch["image"][jnp.zeros(8, int)]}
+  shown = np.asarray(drawn(state, NOTHING, same))
+  assert shown.shape == batch["image"].shape
+  assert (np.abs(shown[1:] - shown[:1]).max((1, 2, 3)) > 1e-4).all()
+  other = {**same, "index": jnp.array([5] * 8)}
+  again = np.asarray(drawn(state, NOTHING, other))
+  np.testing.assert_allclose(again, shown[[5] * 8], atol=1e-6)
+
+
 def test_details_are_kept_about_points_that_are_known():
   whole = game("demo,high_pass")
   rows = batch(2)

@@ -1,7 +1,7 @@
 """labels.csv of a folder of scenes; its columns are in `jaxpriv.data.labels`.
 
 A row a face, and one without a box for a picture of none. What WIDER says in
-levels is in columns of 0 and 1, `_COLUMNS`; those that nothing is known of are
+levels is in columns of 0 and 1, `COLUMNS`; those that nothing is known of are
 left out. So are the settings: a face that counts has 1 in `easy`.
 """
 
@@ -30,7 +30,7 @@ from jaxpriv.data.detection_labels.sets import check_set
 from jaxpriv.data.records import DataError
 
 # Column -> the attribute, and the level from which on it is 1.
-_COLUMNS = {
+COLUMNS = {
   "blurred": ("blur", 1),
   "heavily_blurred": ("blur", 2),
   "exaggerated_expression": ("expression", 1),
@@ -69,7 +69,7 @@ def to_labels_csv(
     for name in ATTRIBUTES
     if any((one.attributes[name][use] >= 0).any() for one, use in pairs)
   ]
-  columns = [name for name, (of, _) in _COLUMNS.items() if of in known]
+  columns = [name for name, (of, _) in COLUMNS.items() if of in known]
   columns += [
     name for name in SETTINGS if any(name in one.keep for one in annotations)
   ]
@@ -91,7 +91,7 @@ def to_labels_csv(
 
 def _cells(face: Face) -> dict[str, str]:
   cells = dict(zip(_BOX, map(text.number, face.box), strict=True))
-  for column, (attribute, level) in _COLUMNS.items():
+  for column, (attribute, level) in COLUMNS.items():
     value = face.attributes[attribute]
     cells[column] = "" if value < 0 else str(int(value >= level))
   cells |= {name: str(int(value)) for name, value in face.keep.items()}
@@ -164,6 +164,6 @@ def _five(row: labels.Row) -> list[list[float]]:
 def _attributes(values: dict[str, np.ndarray], i: int) -> Iterator:
   """Name and level of the attributes of face i that all columns tell of."""
   for name in ATTRIBUTES:
-    columns = [column for column, (of, _) in _COLUMNS.items() if of == name]
+    columns = [column for column, (of, _) in COLUMNS.items() if of == name]
     if all(column in values and values[column][i] >= 0 for column in columns):
       yield name, sum(int(values[column][i]) for column in columns)
