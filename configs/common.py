@@ -67,7 +67,7 @@ def data() -> ConfigDict:
       own="procedural",  # feature_pools: source of one's own images
       pools=(),  # feature_pools: folders of launch.release
       path="",
-      name="",  # TFDS: celeb_a or lfw
+      name="",  # TFDS: celeb_a, lfw, or wider_face with max_faces
       split="",  # TFDS: one split; "" is all
       sets=(),  # folder: values of the column "set"; () is all
       attributes=(),  # () is the source's own choice, ("all",) all of them
@@ -278,6 +278,24 @@ def attacks() -> ConfigDict:
         controls=(),
       ),
       scores=dict(type="scores", detection_images=500),
+    )
+  )
+
+
+def generation(domain: Any = "") -> ConfigDict:
+  """How good and how various made images are; see jaxpriv.attacks.generation.
+
+  Args:
+    domain: that they are to show, or a reference to it; "": as photographs do.
+  """
+  return ConfigDict(
+    dict(
+      type="generation",
+      domain=domain,
+      outputs=10,  # of one source, for their diversity
+      neighbours=3,  # of an image, that bound the ball of precision and recall
+      most=1000,  # images of a set
+      controls=(),
     )
   )
 

@@ -102,7 +102,11 @@ class FolderSource(Source):
       f"found/{name}" if found else name
       for name, found in zip(self._labels.sets, completed.found, strict=True)
     ]
-    self._framings = _measure_framings(self._labels, self._groups)
+    self._framings = measure_framings(
+      self._labels.boxes,
+      self._labels.landmarks[:, : len(ARCFACE_LANDMARKS)],
+      self._groups,
+    )
     self._medians: dict[str, dict] = {}
     self.faceless = completed.faceless
     self.found = completed.found
@@ -258,22 +262,24 @@ def existing(path: str | os.PathLike) -> pathlib.Path:
   return folder
 
 
-def _measure_framings(
-  table: labels.Labels, groups: Sequence[str]
+def measure_framings(
+  boxes: np.ndarray, five: np.ndarray, groups: Sequence[str]
 ) -> dict[str, alignment.Framing]:
   """Group -> how its boxes are framed, where that can be measured.
 
   A detector draws boxes in another way than those who labelled a set.
+
+  Args:
+    boxes: [N, 4], NaN unknown.
+    five: [N, 5, 2], likewise.
+    groups: [N], such as the set of each face.
   """
-  five = table.landmarks[:, : len(ARCFACE_LANDMARKS)]
-  complete = alignment.are_distinct(five) & np.isfinite(table.boxes).all(1)
+  complete = alignment.are_distinct(five) & np.isfinite(boxes).all(1)
   framings = {}
   for name in sorted(set(groups)):
     faces = complete & (np.array(groups) == name)
     if faces.sum() >= _MIN_MEASURED:
-      framings[name] = alignment.measure_framing(
-        table.boxes[faces], five[faces]
-      )
+      framings[name] = alignment.measure_framing(boxes[faces], five[faces])
   return framings
 
 

@@ -110,13 +110,50 @@ def average_precision(
     ValueError: there is no face, the lists differ in length, a box is not
       finite, or a score is nan.
   """
+  faces = sum(len(boxes) for boxes in ground_truth)
+  if not faces:
+    raise ValueError("average precision without a face is not defined")
+  hits, counts = _ranked(detections, ground_truth, overlap)
+  precision = hits / counts
+  precision = np.maximum.accumulate(precision[::-1])[::-1]
+  recall = hits / faces
+  steps = np.diff(recall, prepend=0)
+  return float((precision * steps).sum())
+
+
+def hits_at_precision(
+  detections: Sequence[np.ndarray],
+  ground_truth: Sequence[np.ndarray],
+  precision: float = 0.9,
+  overlap: float = 0.5,
+) -> int:
+  """Faces found at the lowest score from which on enough detections are right.
+
+  Arguments and what is right are those of `average_precision`.
+
+  Args:
+    detections: see there.
+    ground_truth: likewise.
+    precision: least share of right detections among those that are taken.
+    overlap: see there.
+
+  Returns:
+    the most right detections that any threshold takes at this precision; 0
+    where none does.
+
+  Raises:
+    ValueError: as `average_precision` does, but for a lack of faces.
+  """
+  hits, counts = _ranked(detections, ground_truth, overlap)
+  return int(hits[hits >= precision * counts].max(initial=0))
+
+
+def _ranked(detections, ground_truth, overlap) -> tuple[np.ndarray, np.ndarray]:
+  """Right detections, and all, [T] each, from each distinct score on."""
   if len(detections) != len(ground_truth):
     raise ValueError(
       f"{len(detections)} images of detections, {len(ground_truth)} of faces"
     )
-  faces = sum(len(boxes) for boxes in ground_truth)
-  if not faces:
-    raise ValueError("average precision without a face is not defined")
   scores, right = [], []
   for i, (candidates, boxes) in enumerate(
     zip(detections, ground_truth, strict=True)
@@ -142,9 +179,4 @@ def average_precision(
   hits = np.cumsum(np.array(right, bool)[order])
   ranked = np.array(scores)[order]
   last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
-  hits, counts = hits[last], np.flatnonzero(last) + 1
-  precision = hits / counts
-  precision = np.maximum.accumulate(precision[::-1])[::-1]
-  recall = hits / faces
-  steps = np.diff(recall, prepend=0)
-  return float((precision * steps).sum())
+  return hits[last], np.flatnonzero(last) + 1

@@ -5,10 +5,14 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxpriv.attacks import detections
+from jaxpriv.data import pretrained
 from jaxpriv.data.memory import InMemory
+from jaxpriv.data.records import DataError
 from jaxpriv.metrics import finding, wider
+from jaxpriv.training import detection, witnesses
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.mechanism import Target, Trained
 from jaxpriv.training.method import Method, Outputs, Phase
@@ -133,3 +137,127 @@ def test_draws_without_a_face_do_not_fail():
   setup = Setup(boxes, np.where(valid, 0.9, 0), boxes, valid)
   one = setup.findings()["hard"]
   assert 0 <= one.low <= one.value <= one.high <= 1
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """Two photographs of other sizes, whose red value names a row of answers."""
+  monkeypatch.setattr(pretrained, "missing", lambda names: tuple(names))
+  rows = ["file,set,x0,y0,x1,y1", "0.png,a,10,10,30,30", "0.png,a,40,10,60,30"]
+  rows += ["1.png,a,5,5,45,45", "2.png,b,,,,"]
+  (tmp_path / "labels.csv").write_text("\n".join(rows))
+  for i, size in enumerate([(70, 40), (50, 90), (20, 20)]):
+    Image.new("RGB", size, (255 * i // 2, 0, 0)).save(tmp_path / f"{i}.png")
+  return tmp_path
+
+
+def answers():
+  """The first face, both a second time, and one found beside a photograph."""
+  found = np.zeros((3, 3, 4), np.float32)
+  scores = np.zeros((3, 3), np.float32)
+  found[0, :2] = [[11, 10, 31, 30], [40, 60, 60, 80]]
+  scores[0, :2] = 0.9, 0.8
+  found[1, :2] = [[5, 5, 45, 45], [5, 50, 45, 89]]
+  scores[1, :2] = 0.7, 0.6
+  return found, scores
+
+
+def setup_of(found, scores):
+  """A detector that answers by the red value of the first pixel."""
+
+  def detect(state, frozen, batch):
+    rows = (batch["image"][:, 0, 0, 0] * 2 + 0.1).astype(jnp.int32)
+    return {"boxes": state["boxes"][rows], "scores": state["scores"][rows]}
+
+  boxes, valid = scenes(3)
+  setup = Setup(found, scores, boxes, valid)
+  phase = Phase("d", (), Method(None, None, Outputs(detect=detect)))
+  setup.target = setup.target._replace(
+    trained=Trained((phase,), {"d": setup.target.trained.states["d"]})
+  )
+  setup.people.once = lambda key, make: make()
+  return setup
+
+
+def elsewhere(setup, entry, **options):
+  got = detections.attack(
+    setup.target, setup.people, folders=(entry,), **options
+  )
+  return [f for f in got if "scenes" in f.where]
+
+
+def test_photographs_of_a_folder_are_looked_at_as_they_are(folder):
+  found = elsewhere(setup_of(*answers()), f"{folder}:a", easy=30)
+  names = [f.where["faces"] for f in found]
+  assert names == ["easy", "medium", "hard", "all"]
+  assert all(finding.problems(one) is None for one in found)
+  # The box beside the photograph of 40 rows is not counted: 1, 1, 0 are right.
+  easy, medium, hard, every = found
+  assert [f.where["number"] for f in (easy, medium, hard)] == [1, 3, 3]
+  assert easy.value == 1
+  assert hard.value == pytest.approx(2 / 3)
+  assert (every.hits, every.total) == (2, 3)
+  assert every.low < 2 / 3 < every.high
+  assert every.metric == "recall at precision 90%" and every.wanted == "kept"
+  assert every.where["scenes"] == f"{folder.parent.name}/{folder.name}/a"
+  # Those of the next photograph overlap none of these.
+  assert every.floor == hard.floor == 0
+
+
+def test_only_so_many_photographs_and_only_of_a_set_are_read(folder):
+  both = detections.read(str(folder), 2)
+  assert [image.shape for image in both.images] == [(40, 70, 3), (90, 50, 3)]
+  np.testing.assert_array_equal(both.boxes[1], [[5, 5, 45, 45]])
+  assert len(detections.read(f"{folder}:a", 9).images) == 2
+  with pytest.raises(DataError, match="no set 'c'"):
+    detections.read(f"{folder}:c", 9)
+
+
+def test_a_wrong_folder_is_refused_before_anything_is_found(folder):
+  setup = setup_of(*answers())
+  with pytest.raises(DataError, match="no folder"):
+    next(
+      detections.attack(
+        setup.target, setup.people, folders=(f"{folder / 'none'}",)
+      )
+    )
+
+
+def test_others_stand_beside_it_and_are_not_judged(folder, monkeypatch):
+  monkeypatch.setattr(pretrained, "missing", lambda names: ())
+  monkeypatch.setattr(witnesses, "load", lambda name: name)
+
+  def find(detector, marker, photographs, threshold):
+    assert (detector, marker) == ("blazeface", "landmarks") and threshold < 0.5
+    right = {(70, 40): [[10, 10, 30, 30], [40, 10, 60, 30]]}
+    return [
+      detection.Faces(
+        np.array(right.get(p.size, []), float).reshape(-1, 4),
+        np.array([0.9, 0.8] if p.size in right else []),
+        np.zeros((0, 68, 2)),
+      )
+      for p in photographs
+    ]
+
+  monkeypatch.setattr(detection, "find", find)
+  found = elsewhere(setup_of(*answers()), f"{folder}:a")
+  others = [f for f in found if f.by == "blazeface"]
+  assert len(others) == 4 and len(found) == 8
+  assert {(f.subject, f.wanted) for f in others} == {("none", "told")}
+  assert (others[-1].hits, others[-1].total) == (2, 3)
+  assert others[0].value == pytest.approx(2 / 3)
+
+
+def test_recall_stops_before_a_tenth_is_wrong():
+  """Ten right, one wrong, one right: 10 of 11 is enough; 11 of 12 is, too."""
+  boxes = [np.array([[100.0 * i, 0, 100 * i + 20, 20]]) for i in range(13)]
+  rows = [np.array([[100.0 * i, 0, 20, 20, 0.9 - i / 100]]) for i in range(10)]
+  wrong = np.array([5000.0, 0, 20, 20, 0.5])
+  rows += [wrong[None], np.array([[1100.0, 0, 20, 20, 0.4]])]
+  rows += [np.array([wrong, wrong + (0, 50, 0, 0, -0.2)])]
+  got = detections.recall(rows, boxes)
+  # Then one more at 0.5 and one at 0.3 are wrong: 10 of 12, 11 of 13.
+  assert (got.hits, got.total) == (10, 13)
+  assert detections.recall(rows[:12], boxes[:12]).hits == 11
+  nothing = detections.recall([np.zeros((0, 5))] * 13, boxes)
+  assert nothing.hits == 0 and nothing.low == 0 and nothing.high > 0.1

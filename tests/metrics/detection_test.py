@@ -159,6 +159,21 @@ def test_detections_that_tie_count_together():
     assert detection.average_precision(apart, faces) == 0.25
 
 
+def test_hits_before_too_much_is_wrong():
+  """Right, wrong, right, right: 3 of 4 is enough for 0.75 and not for 0.8."""
+  rows = [[*FACE, 0.9], [*moved(FAR, 30), 0.8], [*FAR, 0.7]]
+  detections = [np.array(rows), np.array([[*FACE, 0.6]])]
+  truth = [np.array([FACE, FAR]), np.array([FACE])]
+  hits = detection.hits_at_precision
+  assert hits(detections, truth, 0.75) == 3
+  assert hits(detections, truth, 0.8) == 1
+  assert hits(detections, truth, 0.8, overlap=0.999) == 1
+  assert hits([np.array([rows[1]]), detections[1][:0]], truth, 0.1) == 0
+  # Those of one score are taken together.
+  tied = [np.array([[*FACE, 0.5], [*moved(FAR, 30), 0.5]])]
+  assert hits(tied, truth[:1], 0.8) == 0 and hits(tied, truth[:1], 0.5) == 1
+
+
 @pytest.mark.parametrize("score", [np.inf, -np.inf])
 def test_infinite_scores_tie_too(score):
   truth = [np.array([FACE])]
