@@ -42,6 +42,7 @@ from launch import common
 from launch import config as config_lib
 
 _GIB, _MIB = 2**30, 2**20
+_WIDTH = 150
 _COLUMNS = (
   *("program", "batch", "parameters", "holds", "of it temporary", "TFLOP"),
   *("communicated", "at best", "compiled in"),
@@ -70,7 +71,8 @@ def main(argv: list[str]) -> None:
   for program in programs(config, compiler, names, _LARGEST.value):
     logging.info("%s: compiled in %.0f s", program.name, program.seconds)
     done.append(program)
-  Console(width=None).print(table(done, topology, config.dtype))
+  width = max(Console().width, _WIDTH)  # wrapped cells cannot be read
+  Console(width=width).print(table(done, topology, config.dtype))
   if _OUTPUT.value:
     rows = [described(program, topology, config.dtype) for program in done]
     content = {"config": config.mechanism, "topology": topology.name,
