@@ -39,8 +39,8 @@ def test_witnesses_say_what_they_have_learned_from(photographs, monkeypatch):
   monkeypatch.setattr(threat.witnesses, "load", lambda name: name)
   seen = []
 
-  def embed(network, pixels, aligned):
-    seen.append((network, pixels, aligned))
+  def embed(network, pixels, align):
+    seen.append((network, pixels, align))
     return pixels.reshape(len(pixels), -1)[:, :8].astype(np.float32)
 
   monkeypatch.setattr(threat.witnesses, "embed", embed)
@@ -66,7 +66,7 @@ def test_witnesses_say_what_they_have_learned_from(photographs, monkeypatch):
       1 / 3, 1 / 5,
     }  # fmt: skip
   assert [network for network, *_ in seen] == ["faceres"] * 2 + ["dlib"] * 2
-  assert all(aligned for *_, aligned in seen)
+  assert all(align == "landmarks" for *_, align in seen)
   np.testing.assert_array_equal(seen[1][1], released.arrays["image"])
 
 
@@ -99,7 +99,7 @@ def test_attributes_are_read_by_thresholds_of_the_attackers_people(
   load = lambda name: threat.witnesses.Witness(name, {})
   monkeypatch.setattr(threat.witnesses, "load", load)
 
-  def read(network, pixels, aligned):
+  def read(network, pixels, align):
     mean = pixels.reshape(len(pixels), -1).mean(1) / 255
     return {"male": mean, "age": 60 * mean, "embedding": pixels}
 
@@ -138,7 +138,8 @@ def test_real_people_are_all_found_undisguised(faces):
 
 @pytest.mark.parametrize("kind, masked", [("black_box", 1), ("pixelation", 0)])
 def test_a_public_mask_comes_with_the_images(photographs, kind, masked):
-  config = ConfigDict(dict(model=dict(kind=kind, strength=0.25)))
+  model = dict(kind=kind, strength=0.25)
+  config = ConfigDict(dict(model=model, data=dict(align="landmarks")))
   (phase,) = baselines.phases(config)
   made = people(photographs)
   made.mesh = mesh_lib.make_mesh()
