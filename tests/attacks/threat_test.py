@@ -81,12 +81,12 @@ def test_a_witness_that_was_not_fetched_is_named(
   )
 
 
-def test_witnesses_read_faces_framed_by_landmarks(photographs, caplog):
+def test_witnesses_read_faces_framed_by_their_points(photographs, caplog):
   made = people(photographs, "dlib")
   made.config.data.align = "box"
   assert made.witnesses() == []
   assert (
-    "dlib read faces framed by landmarks, and config.data.align is box"
+    "dlib read faces framed by their points, and config.data.align is box"
     in (caplog.text)
   )
 
