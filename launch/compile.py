@@ -56,9 +56,9 @@ _TOPOLOGY = flags.DEFINE_string(
 )
 _PHASE = flags.DEFINE_list("phase", [], "Names of phases; all when empty.")
 _LARGEST = flags.DEFINE_bool(
-  "largest", False, "Look for the largest batch that fits, by compiling."
+  "largest_batch", False, "Look for the largest batch that fits, by compiling."
 )
-_OUTPUT = common.path_flag("output", "", "A JSON file to write.")
+_JSON = common.path_flag("json", "", "A JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
@@ -73,11 +73,11 @@ def main(argv: list[str]) -> None:
     done.append(program)
   width = max(Console().width, _WIDTH)  # wrapped cells cannot be read
   Console(width=width).print(table(done, topology, config.dtype))
-  if _OUTPUT.value:
+  if _JSON.value:
     rows = [described(program, topology, config.dtype) for program in done]
     content = {"config": config.mechanism, "topology": topology.name,
                "jax": jax.__version__, "programs": rows}  # fmt: skip
-    files.atomic_write(_OUTPUT.value, json.dumps(content, indent=2) + "\n")
+    files.atomic_write(_JSON.value, json.dumps(content, indent=2) + "\n")
 
 
 def _prepare(topology: Topology) -> None:

@@ -226,7 +226,7 @@ def test_scenes_are_split_by_group(scenes_folder):
   [
     (dict(align="none"), "'none' is called 'centre' now"),
     (dict(align="centre"), "'centre', which would crop people.*=whole"),
-    (dict(source="tfds"), "'tfds', whose records are of one face"),
+    (dict(source="array_record"), "'array_record', whose records are of one"),
     (dict(source="feature_pools", own="folder"), "max_faces is 4.*give 0"),
   ],
 )

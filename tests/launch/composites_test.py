@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from jaxpriv.data import composites, cutouts, dataset
@@ -13,6 +14,11 @@ from jaxpriv.data.scenes import FolderScenes
 from jaxpriv.errors import UserError
 from launch import composites as program
 from tests.launch.programs import run
+
+# Other programs, of which tests are in this process, too, have flags of these
+# names.
+for _flag in flags.FLAGS.get_flags_for_module(program.__name__):
+  delattr(flags.FLAGS, _flag.name)
 
 OPTIONS = composites.Options(side=64, most=2, smallest=12, largest=24)
 
