@@ -154,7 +154,7 @@ def read(entry: str, most: int) -> Pictures:
 
 
 def _by_others(pictures: Pictures) -> list[np.ndarray]:
-  """What BlazeFace finds, as `rows_of`."""
+  """Faces that BlazeFace finds, in the form of `rows_of`."""
   detector, marker = map(witnesses.load, FINDERS)
   rows: list[np.ndarray] = []
   with progress.bar("blazeface", len(pictures.images), unit="image") as advance:

@@ -53,7 +53,7 @@ NOISE, UNCHANGED = "noise", "the photographs"
 
 
 class _Read(NamedTuple):
-  """What a recogniser says of images.
+  """Embeddings of images by a recogniser, and whose they are.
 
   Attributes:
     rows: float64 [N, D] of length sqrt(D), which the kernel distance asks for.
@@ -337,7 +337,7 @@ def _where(reader: Reader, invalid: int = 0) -> dict[str, Any]:
 
 
 def _interval(figures: Any) -> Interval:
-  """Of figures that serve as a floor or a ceiling; a point without interval."""
+  """The value and interval of figures; a point where there is no interval."""
   value = figures.rate if hasattr(figures, "rate") else figures.value
   if not math.isfinite(figures.high):
     return Interval(value, value, value)

@@ -23,8 +23,8 @@ from jaxpriv.data.cutouts import Face
 from jaxpriv.data.pieces import Piece
 from jaxpriv.data.records import DataError
 
-# Of a cut-out, in sides of the box: it reaches so much further on each side,
-# and its middle is higher than the box's, as hair is.
+# A cut-out is wider than the box by a margin in this range, in sides of the
+# box, and its middle is higher, as hair is.
 MARGINS = (0.3, 1.2)
 _HIGHER = 0.2
 _ENLARGED = 1.5  # most that a cut-out is enlarged
@@ -151,7 +151,7 @@ class Composites:
     return pixels[:, ::-1].copy() if rng.integers(2) else pixels
 
   def _pieces(self, number: int) -> list[Piece]:
-    """What is pasted, in this order: scraps, and faces from small to large."""
+    """The pieces as they are pasted: scraps, then faces, small ones first."""
     rng = np.random.default_rng([self.seed, 3, number])
     group = self.groups[rng.integers(len(self.groups))]
     count = min(1 + int(rng.integers(self.options.most)), len(group))

@@ -56,7 +56,27 @@ _OPEN_ERRORS = (AssertionError, KeyError, NotImplementedError, OSError,
                 ValueError)  # fmt: skip
 
 
-class TfdsSource(Source):
+class _Prepared(Source):
+  """Undecoded examples of a split: `_data`, of `_name` and `_split`."""
+
+  _name: str
+  _split: str
+  _data: Any
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def __getitem__(self, index: int) -> Record:
+    photograph = self.photograph(index)
+    assert photograph is not None
+    pixels = images.decode(photograph.image, name=photograph.name)
+    return dict(photograph.fields, image=np.asarray(pixels))
+
+  def describe(self, index: int) -> str:
+    return f"TFDS {self._name}, split {self._split}, record {index}"
+
+
+class TfdsSource(_Prepared):
   """A prepared split of celeb_a or lfw.
 
   Attributes:
@@ -88,17 +108,6 @@ class TfdsSource(Source):
       self.default_attributes = _CELEB_A_DEFAULT
     self.identities, self.identity_names = self._people()
 
-  def __len__(self) -> int:
-    return len(self._data)
-
-  def __getitem__(self, index: int) -> Record:
-    photograph = self.photograph(index)
-    pixels = images.decode(photograph.image, name=photograph.name)
-    return dict(photograph.fields, image=np.asarray(pixels))
-
-  def describe(self, index: int) -> str:
-    return f"TFDS {self._name}, split {self._split}, record {index}"
-
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""
     example = self._data[int(index)]
@@ -123,7 +132,7 @@ class TfdsSource(Source):
     return people.astype(np.int32), tuple(names.tolist())
 
 
-class TfdsScenes(Source):
+class TfdsScenes(_Prepared):
   """A prepared split of wider_face: pictures, to be framed whole.
 
   Nobody is named there: give data.split_by=image. It has neither points of
@@ -153,17 +162,6 @@ class TfdsScenes(Source):
     self._data, _ = _open(name, self._name, self._split, data_dir)
     self.max_faces = max_faces
     self.identities = np.full(len(self._data), -1, np.int32)
-
-  def __len__(self) -> int:
-    return len(self._data)
-
-  def __getitem__(self, index: int) -> Record:
-    photograph = self.photograph(index)
-    pixels = images.decode(photograph.image, name=photograph.name)
-    return dict(photograph.fields, image=np.asarray(pixels))
-
-  def describe(self, index: int) -> str:
-    return f"TFDS {self._name}, split {self._split}, record {index}"
 
   def photograph(self, index: int) -> Photograph:
     """Record `index` with its image opened but not decoded."""

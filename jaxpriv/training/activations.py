@@ -1,4 +1,4 @@
-"""What the layers of a network say of its inputs, by name."""
+"""Outputs of all layers of a network, by name."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -58,7 +58,7 @@ def _of_product(equation) -> int:
 
 
 def _of_convolution(equation) -> int:
-  """Of all taps, those on padding included, and none on holes of dilation."""
+  """Counts taps on padding, too, and none on holes that dilation makes."""
   numbers = equation.params["dimension_numbers"]
   kernel = equation.invars[1].aval.shape
   taps = math.prod(kernel[axis] for axis in numbers.rhs_spec[1:])

@@ -1,4 +1,4 @@
-"""What a run has trained, as a reader of pictures: a recogniser, or any layer.
+"""Reads pictures by the networks of a run: a recogniser, or any layer.
 
 A layer is named PHASE/PATH, its path being that of the module among the
 parameters, as in "retinaface/trunk/block_13"; in a game of several networks the
@@ -36,7 +36,7 @@ def reader_of_run(
   layer: str = "",
   seed: int | None = None,
 ) -> Reader:
-  """What a run has trained, as a reader of pictures framed as those of the run.
+  """A reader by a network of a run, of pictures framed as the run frames them.
 
   Args:
     workdir: of the run.

@@ -30,7 +30,8 @@ MIN_SHARDED_BYTES = 2**20
 # The state of a phase may take so much of a device's memory without being
 # sharded: the rest is for gradients, activations, and the states it needs.
 STATE_SHARE = 0.25
-# Of a device, by the beginning of its kind. A CPU's devices share what it has.
+# Memory of one device, by how its `device_kind` begins. The devices of a CPU
+# share its memory, so that each counts little.
 _GIGABYTES = {
   "NVIDIA A100": 40,
   "NVIDIA H100": 80,
