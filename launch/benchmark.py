@@ -6,10 +6,11 @@ pools: feature pools to disk and back, against plain files. layers: our layers
 against those of XLA that they replace. masks: random masks against drawing the
 same strokes with Pillow. saliency: a map of excitation backprop against a
 gradient by the image. dp: a private step against a plain one, jax_privacy and
-Opacus.
+Opacus. precision: losses in bfloat16 against those in float32.
 """
 
 import itertools
+import json
 import os
 import pathlib
 import tempfile
@@ -28,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import common as common_config
+from jaxpriv import files as files_lib
 from jaxpriv.data import (
   account,
   alignment,
@@ -53,7 +55,7 @@ from jaxpriv.models import layers, saliency
 from jaxpriv.models.resnet import ResNet
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people
-from launch import benchmark_dp, common
+from launch import benchmark_dp, benchmark_precision, common
 
 _SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
 _TORCH = common.path_flag(
@@ -61,10 +63,17 @@ _TORCH = common.path_flag(
 )
 _BATCH = flags.DEFINE_integer("dp_batch", 64, "dp: examples of a step.", 1)
 _ROUNDS = flags.DEFINE_integer("dp_rounds", 10, "dp: steps timed of each.", 1)
+_MECHANISMS = flags.DEFINE_list(
+  "precision_of", [], "precision: mechanisms; all when empty."
+)
+_STEPS = flags.DEFINE_integer(
+  "precision_steps", 40, "precision: steps of each phase at most.", 8
+)
 _MAPS = flags.DEFINE_integer(
   "pool_maps", 50_000, "pools: feature maps of 16x16x64.", 64
 )
 _SECONDS = flags.DEFINE_float("decode_seconds", 4.0, "Length of one run.", 0)
+_JSON = common.path_flag("json", "", "A JSON file to write, after each suite.")
 
 
 def benchmark_decode(
@@ -516,6 +525,7 @@ SUITES = {
   "masks": benchmark_masks,
   "saliency": benchmark_saliency,
   "dp": lambda: benchmark_dp.run(_BATCH.value, _ROUNDS.value, _TORCH.value),
+  "precision": lambda: benchmark_precision.run(_MECHANISMS.value, _STEPS.value),
 }
 
 
@@ -527,8 +537,14 @@ def main(argv: list[str]) -> None:
       f"there is no benchmark {unknown[0]!r}; there are {', '.join(SUITES)}"
     )
   mesh_lib.initialize()
+  done: dict[str, list[dict]] = {}
   for suite in suites:
-    rows = SUITES[suite]()
+    rows = done[suite] = SUITES[suite]()
+    if _JSON.value:
+      content = {"device": jax.devices()[0].device_kind,
+                 "devices": jax.device_count(), "jax": jax.__version__,
+                 "suites": done}  # fmt: skip
+      files_lib.atomic_write(_JSON.value, json.dumps(content, indent=2) + "\n")
     table = Table(*rows[0], title=suite)
     for row in rows:
       table.add_row(*(str(value) for value in row.values()))

@@ -12,6 +12,7 @@ aot-gpu), v5e, v5p and v6e (aot-tpu), and cpu.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -42,11 +43,13 @@ from launch import common
 from launch import config as config_lib
 
 _GIB, _MIB = 2**30, 2**20
-_WIDTH = 150
+_WIDTH = 160
 _COLUMNS = (
   *("program", "batch", "parameters", "holds", "of it temporary", "TFLOP"),
-  *("communicated", "at best", "compiled in"),
+  *("communicated", "at best", "90% from", "compiled in"),
 )
+# The share of a step's time that is to be left for products.
+_EFFICIENCY = 0.9
 # Drawn people, and photographs of each, where the config's own are elsewhere.
 _PEOPLE, _PHOTOGRAPHS, _SIDE = 10_177, 20, 64
 
@@ -99,14 +102,10 @@ def prepare(
     trained.
 
   Raises:
-    SettingError: config.federated is set, or --phase names what there is not.
+    SettingError: --phase names what there is not.
   """
   settings.check(config)
   config = settings.expand(config)
-  if config.federated.clients:
-    raise SettingError(
-      "config.federated: rounds of clients are not compiled ahead; leave it out"
-    )
   stand_in = config.copy_and_resolve_references()
   attributes = sources.words(config.data.attributes)
   known = factors.ATTRIBUTE_NAMES
@@ -177,7 +176,30 @@ def described(
     kind: each._asdict() for kind, each in program.collectives.items()
   }
   bounds = program.bounds(topology, dtype)
-  return {**row, "fits": program.fits(topology), "bounds": bounds}
+  return {
+    **row,
+    "fits": program.fits(topology),
+    "bounds": bounds,
+    "efficient_batch": efficient_batch(program, bounds),
+  }
+
+
+def efficient_batch(program: Program, bounds: dict[str, float]) -> int | None:
+  """Rows from which products take 90% of the time, if communication waits.
+
+  That is reckoned at the published peak of both, with as much to communicate
+  whatever the batch: of gradients, and not of activations.
+
+  Args:
+    program: a step.
+    bounds: of it, see `ahead.Program.bounds`; without them, or products, there
+      is no such number.
+  """
+  if not bounds or not bounds["compute"]:
+    return None
+  share = _EFFICIENCY / (1 - _EFFICIENCY)
+  ratio = share * bounds["communication"] / bounds["compute"]
+  return max(math.ceil(ratio * program.batch), 1)
 
 
 def table(done: list[Program], topology: Topology, dtype: str) -> Table:
@@ -203,6 +225,7 @@ def table(done: list[Program], topology: Topology, dtype: str) -> Table:
       )
       or "nothing",
       _best(program, topology, dtype),
+      _efficient(program, topology, dtype),
       f"{program.seconds:.0f} s",
     )
   return shown
@@ -216,6 +239,11 @@ def _held(program: Program, topology: Topology) -> str:
   return f"{held}, {share:.0%}" + (
     "" if program.fits(topology) else ": does not fit"
   )
+
+
+def _efficient(program: Program, topology: Topology, dtype: str) -> str:
+  batch = efficient_batch(program, program.bounds(topology, dtype))
+  return f"{batch:,}" if batch else ""
 
 
 def _best(program: Program, topology: Topology, dtype: str) -> str:

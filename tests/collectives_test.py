@@ -1,65 +1,238 @@
 """Steps communicate gradients and statistics of batches, and nothing else.
 
-Compiled on eight devices, with states that are replicated: what is reduced is
-derived from the parameters. Whatever grows with a batch would be activations
-that go from device to device.
+Each step is compiled once, on eight devices, with a state that is replicated.
+What is reduced is derived from the parameters, to the byte: whatever is added,
+were it one number, is more. A phase that is added to `sharded_test.METHODS` is
+in all of it.
 """
+
+import functools
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from jaxpriv.methods import face_source
 from jaxpriv.training import ahead, topologies
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.ahead import Program
+from jaxpriv.training.collectives import Collective
+from jaxpriv.training.method import State
 from tests import sharded_test, tiny
+from tests.training import star, toys
 
 ROWS = 16
-BATCHES = {
-  "eeae": tiny.batch,
-  "poisoned": tiny.batch,
-  "multi_task": tiny.faces,
-  "private_multi_task": tiny.faces,
+# Groups of four images then lie on one device.
+ROWS_OF_SOURCE, SIDE_OF_SOURCE = 32, 8
+# Attributes, landmarks and other labels are read by methods of these names.
+FACES = ("task", "people", "heads", "same_m", "replacement", "source")
+# Tens of seconds of compilation each; others of their kind are quick.
+SLOW = sharded_test.SLOW | {
+  "private_people", "private_views_of_people", "private_eeae", "stargan",
+  "retinaface",
+}  # fmt: skip
+
+# Numbers that a step sums beside gradients and statistics: of rows, and
+# metrics. Phases that are not here learn nothing.
+NUMBERS = {
+  "eeae": {"fsn": 4, "pen": 4, "external": 2, "internal": 10},
+  "sprn": {"sprn": 10},
+  "poisoned": {"classifier": 4, "reconstructor": 2, "poisoning": 8},
+  "poisoned_keyed": {"poisoning": 12},
+  "poisoned_shredder": {"poisoning": 6},
+  "poisoned_obfuscator": {"reconstructor": 2},
+  "multi_task": {"multi_task": 17},
+  "private_multi_task": {"multi_task": 14},
+  "private_people": {"multi_task": 14},
+  "private_views_of_people": {"multi_task": 16},
+  "private_eeae": {"fsn": 8, "pen": 8},
+  "private_internal": {"fsn": 4, "pen": 4, "external": 2, "internal": 14},
+  "k_same_net": {"generator": 2},
+  "lowkey": {"iresnet": 4, "vgg": 4},
+  "masks": {"recogniser": 4, "aware": 4, "masknet": 4},
+  "own_masks": {"recogniser": 4, "masknet": 4},
+  "repair": {"recogniser": 4},
+  "retinaface": {"retinaface": 10},
 }
 
+# Kinds of a step, how many of each and their bytes, where it does more or less.
+OTHERS = {
+  # Distances of all pairs of images, and of what is released of them.
+  "poisoned_nopeek/classifier": {
+    "all-gather": (7, 721_216), "all-reduce": (26, 692_128),
+  },
+  # Gradients of what follows features, and of heads, alone.
+  "poisoned_pools/classifier": {"all-reduce": (14, 160_160)},
+  "private_heads/multi_task": {"all-reduce": (2, 2_212)},
+  # A batch is dealt to fewer clients than devices; what each of them keeps is
+  # gathered with the sum of moves, as an all-reduce.
+  "federated/toy": {"all-gather": (2, 12_304), "all-reduce": (2, 204_128)},
+  "federated_private/toy": {
+    "all-gather": (2, 6_152), "all-reduce": (3, 203_756),
+  },
+  # A game of two moves.
+  "poisoned_obfuscator/classifier": {"all-reduce": (4, 493_568)},
+  # On CPUs gradients are reduced at each use of a parameter. The compiler for
+  # GPUs adds them before.
+  "game/game": {"all-reduce": (1, 136_976)},
+  "star/star": {"all-reduce": (9, 55_024)},
+  "repair/repair": {"all-reduce": (2, 67_712)},
+  "source/source": {"all-reduce": (4, 52_020)},
+  # References are other rows of the batch, chosen by scores of all pairs.
+  "stargan/stargan": {
+    "all-gather": (4, 197_712), "all-reduce": (5, 232_560),
+  },
+  # A mean image; photographs for one fit; in a search those of the first batch,
+  # and candidates with three numbers of each.
+  "masks/template": {"all-reduce": (2, 4_100)},
+  "masks/eigenfaces": {"all-gather": (3, 196_688)},
+  "masks/search": {"all-gather": (7, 204_976)},
+}  # fmt: skip
 
-def compiler(name, mesh):
-  phases = sharded_test.METHODS[name]()
-  record = {key: np.asarray(x)[0] for key, x in BATCHES[name]().items()}
-  return phases, ahead.Compiler(phases, record, mesh, topologies.parse("cpu:8"))
+
+def source():
+  """Photographs of 8 pixels: half of the time to compile."""
+  config = tiny.face_source()
+  config.data.image_size = SIDE_OF_SOURCE
+  return face_source.phases(config)
+
+
+METHODS = {**sharded_test.METHODS, "source": source}
+
+
+class Step(NamedTuple):
+  """A compiled step, and the shapes of the state that it is given."""
+
+  program: Program
+  state: State
+  private: bool
 
 
 def size(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("name", ["eeae", "poisoned", "multi_task"])
-def test_gradients_are_reduced_once_and_statistics_once_a_way(name, mesh):
-  phases, compiled = compiler(name, mesh)
-  for phase in phases:
-    step = compiled.step(phase.name, ROWS)
-    statistics = compiled.state(phase.name, ROWS).get("batch_stats", {})
-    assert list(step.collectives) == ["all-reduce"], phase.name
-    found = step.collectives["all-reduce"]
-    # Mean and variance of a layer go together, forwards and backwards;
-    # gradients are two lots at most, and metrics one.
-    layers = len(jax.tree.leaves(statistics)) // 2
-    assert found.number <= 2 * layers + 3, phase.name
-    # Kernels of upsampling layers have a few taps more than parameters.
-    most = 1.4 * step.parameters + 4 * size(statistics) + 256
-    assert step.parameters <= found.bytes <= most, phase.name
+def record(name):
+  """One row of what a method of `sharded_test` is trained on."""
+  small = name == "game" or name.startswith("federated")
+  if name == "star":
+    batch = star.batch(1)
+  elif name == "retinaface":
+    batch = tiny.scenes(1)
+  elif name.startswith("poisoned"):
+    batch = tiny.feature_batch((16, 16, 32), 1)
+  elif name == "stargan" or name.endswith(FACES):
+    batch = tiny.faces(1)
+  else:
+    batch = tiny.batch(1, side=toys.SIDE if small else tiny.SIDE)
+  if name == "source":
+    batch["image"] = batch["image"][:, :SIDE_OF_SOURCE, :SIDE_OF_SOURCE]
+  if name == "repair":
+    batch["keep"] = np.ones((1, tiny.SIDE, tiny.SIDE), bool)
+    batch["released"] = batch["image"]
+  return {key: np.asarray(x)[0] for key, x in batch.items()}
 
 
-def test_a_private_step_reduces_its_sum_once(mesh):
-  (phase,), compiled = compiler("private_multi_task", mesh)
-  step = compiled.step(phase.name, ROWS)
-  assert list(step.collectives) == ["all-reduce"]
-  found = step.collectives["all-reduce"]
-  assert found.number <= 3
-  assert step.parameters <= found.bytes <= step.parameters + 256
+@functools.cache
+def compiler(name):
+  phases = METHODS[name]()
+  topology = topologies.parse("cpu:8")
+  mesh = mesh_lib.make_mesh(8)
+  return phases, ahead.Compiler(phases, record(name), mesh, topology)
 
 
-def test_nothing_grows_with_the_batch(mesh):
-  """Half of the rows, and as many bytes."""
-  _, compiled = compiler("poisoned", mesh)
-  few, many = (compiled.step("poisoning", rows) for rows in (ROWS, 2 * ROWS))
+@functools.cache
+def steps(name):
+  """Phase -> its step; of what two methods train alike, the other's is read."""
+  phases, compiled = compiler(name)
+  rows = ROWS_OF_SOURCE if name == "source" else ROWS
+  mine = phases[-1:] if name in sharded_test.SHARED else phases
+  return {
+    phase.name: Step(
+      compiled.step(phase.name, rows),
+      compiled.state(phase.name, rows),
+      bool(phase.plan),
+    )
+    for phase in mine
+  }
+
+
+def derived(step):
+  """Bytes of gradients and statistics that a step reduces.
+
+  A layer of BatchNorm reduces a mean and a mean of squares forwards, and three
+  sums backwards, the gradients of its scale and its shift among them. On CPUs
+  a kernel that reads three channels reads a fourth, empty one, and one of 4x4
+  that doubles the side is of 3x3 and of four times the features; a private
+  step multiplies patches by the kernels as they are.
+  """
+  layer = lambda name: name.rpartition("/")[0]
+  statistics = step.state.get("batch_stats", {})
+  normed = set(map(layer, flatten_dict(statistics, sep="/")))
+  total = 5 * size(statistics) // 2
+  for name, x in flatten_dict(step.state.get("params", {}), sep="/").items():
+    if layer(name) in normed:
+      continue
+    kernel = x.ndim == 4 and not step.private
+    if kernel and x.shape[:2] == (4, 4):
+      total += size(x) // 16 * 9 * 4
+    elif kernel and x.shape[2] == 3:
+      total += size(x) // 3 * 4
+    else:
+      total += size(x)
+  return total
+
+
+every_method = pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in METHODS
+  ],
+)
+
+
+@every_method
+def test_gradients_are_reduced_once_and_statistics_once_a_way(name):
+  for phase, step in steps(name).items():
+    found = step.program.collectives
+    if f"{name}/{phase}" in OTHERS:
+      assert found == OTHERS[f"{name}/{phase}"], phase
+      continue
+    if not step.program.parameters:
+      assert not found, phase
+      continue
+    assert list(found) == ["all-reduce"], phase
+    # Mean and variance of a layer go together, forwards and backwards, with the
+    # last of which go gradients. Others need two lots, and numbers of rows.
+    layers = len(jax.tree.leaves(step.state.get("batch_stats", {}))) // 2
+    assert found["all-reduce"].number <= max(2 * layers + 1, 3), phase
+    numbers = NUMBERS[name][phase]
+    assert found["all-reduce"].bytes == derived(step) + 4 * numbers, phase
+
+
+@every_method
+def test_the_whole_state_is_given_back_in_place(name):
+  for phase, step in steps(name).items():
+    assert step.program.aliased == size(step.state), phase
+
+
+def test_nothing_grows_with_the_batch():
+  """Twice the rows, and as many bytes."""
+  _, compiled = compiler("poisoned")
+  few = steps("poisoned")["poisoning"].program
+  many = compiled.step("poisoning", 2 * ROWS)
   assert few.collectives == many.collectives
   assert few.temporaries < many.temporaries
+
+
+@pytest.mark.slow
+def test_groups_of_images_cross_devices_that_have_fewer_than_four_rows():
+  """The deviation of a group, forwards and backwards, in each use of it."""
+  _, compiled = compiler("source")
+  few = compiled.step("source", ROWS).collectives
+  many = steps("source")["source"].program.collectives
+  more = {"all-reduce": Collective(22, 59_732)}
+  assert few == more and many.keys() == more.keys()

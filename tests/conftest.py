@@ -1,5 +1,6 @@
 """8 fake CPU devices for all tests: sharding is the default, not a special."""
 
+import gc
 import os
 import pathlib
 from importlib import metadata
@@ -40,6 +41,12 @@ FACES = pathlib.Path(
 )
 
 
+# A tenth of the time would be a search for garbage among what tracing makes,
+# nearly all of which is kept.
+GARBAGE = 100_000, 20, 100
+gc.set_threshold(*GARBAGE)
+
+
 # Files that take minutes: first, so that no process is left alone with one.
 LONG = ("sharded_test.py", "features_test.py", "programs_test.py")
 
@@ -59,6 +66,12 @@ def pytest_collection_modifyitems(items):
   for item in items:
     for mark in reasons.keys() & set(item.keywords):
       item.add_marker(pytest.mark.skip(reason=reasons[mark]))
+
+
+def pytest_collection_finish():
+  """What was imported is no garbage; it is looked through no more."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,21 +9,24 @@ from jaxpriv.attacks import inversion, linear
 from jaxpriv.attacks.scene import Scene, finite, plain
 from jaxpriv.attacks.threat import People
 from jaxpriv.metrics.finding import Finding
-from jaxpriv.ranges import NATURAL
+from jaxpriv.ranges import COUNT, NATURAL
 from jaxpriv.training import published
 from jaxpriv.training.mechanism import Target, Trained
 
 PRODUCTS = ("features",)
-RANGES = {"searched": NATURAL}
+RANGES = {"searched": NATURAL, "steps": COUNT}
 KNOWS = "the module itself, and no key or noise of the photograph"
 TRIED = 16  # photographs of its own, by which it chooses how to search
 PAIRS = 1024  # least squares gain nothing of more
 
 
 def attack(
-  target: Target, people: People, searched: int = 64
+  target: Target, people: People, searched: int = 64, steps: int = 300
 ) -> Iterator[Finding]:
-  """Searches photograph and key, for `searched` of the test photographs."""
+  """Searches photograph and key, for `searched` of the test photographs.
+
+  Each search takes that many `steps` of Adam.
+  """
   if not searched:
     return
   scene = Scene(target, people)
@@ -66,6 +69,7 @@ def attack(
       start,
       target.code_size,
       smoothness,
+      steps,
     )
 
   own = some.take(slice(0, tried))

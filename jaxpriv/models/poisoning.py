@@ -18,6 +18,7 @@ The reconstructor R0 that the module is trained against, at conv4_1:
 | conv 3x3, norm, ReLU; conv 3x3 | 224, 224, 3 |
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -175,9 +176,12 @@ def mean_filter(features: jax.Array, side: int) -> jax.Array:
 def _filtered(x, weights):
   radius = len(weights) // 2
   for axis in (1, 2):
-    around = [(0, 0)] * x.ndim
-    around[axis] = (radius, radius)
-    padded = jnp.pad(x, around, mode="edge")
+    around = [(0, 0)] * (x.ndim - 1)
+    around[axis - 1] = (radius, radius)
+    # Each by itself: a batch would be sliced, too, for edges of no width, and
+    # in the gradient devices would send each other rows of zeros.
+    pad = functools.partial(jnp.pad, pad_width=around, mode="edge")
+    padded = jax.vmap(pad)(x)
     size = x.shape[axis]
     x = sum(
       weights[i] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)

@@ -42,6 +42,8 @@ class Program(NamedTuple):
     flops: of its products, on all devices.
     collectives: by kind.
     seconds: to lower and compile it.
+    aliased: bytes of results that take the place of arguments: in a step, all
+      of the state.
   """
 
   name: str
@@ -56,6 +58,7 @@ class Program(NamedTuple):
   flops: float
   collectives: dict[str, Collective]
   seconds: float
+  aliased: int = 0
 
   def fits(self, topology: Topology) -> bool:
     """Whether a device holds it; always, where its memory is unknown."""
@@ -115,13 +118,11 @@ class Compiler:
 
     Args:
       name: of the phase.
-      batch: rows of a batch on all devices; a private phase has its own.
+      batch: rows of a batch on all devices, or of a client's local step; a
+        private phase has its own.
     """
     phase = self._phases[name]
-    examples = batch
-    if phase.plan:
-      drawn = phase.plan.sampler(self.mesh.size).rows
-      batch, examples = drawn * phase.plan.rows_per_unit, phase.plan.rows
+    batch, examples = _drawn(phase, batch, self.mesh.size)
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -178,6 +179,7 @@ class Compiler:
       flops=float(arithmetic.flops(traced.jaxpr, self.mesh.size)),
       collectives=collectives.read(compiled.as_text()),
       seconds=time.perf_counter() - then,
+      aliased=memory.alias_size_in_bytes,
     )
 
   def state(self, name: str, batch: int) -> State:
@@ -230,6 +232,19 @@ class Compiler:
 
 
 _INT = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+def _drawn(phase: Phase, batch: int, devices: int) -> tuple[int, int]:
+  """Rows of a step on all devices, and how many examples they are."""
+  clients, plan = phase.clients, phase.plan
+  count = len(clients.parts) * clients.local_steps if clients else 1
+  examples = plan.rows if plan else count * batch
+  if plan:
+    drawn = plan.sampler(1 if clients else devices).rows
+    batch = drawn * plan.rows_per_unit
+  if clients:  # and slots without one, so that all divide among devices
+    batch *= count + -len(clients.parts) % devices * clients.local_steps
+  return batch, examples
 
 
 def largest(

@@ -30,7 +30,7 @@ from jaxpriv.errors import SettingError
 from jaxpriv.models import layers
 from jaxpriv.privacy import secure_aggregation
 from jaxpriv.training import mechanism, seeds
-from jaxpriv.training.mesh import DATA
+from jaxpriv.training.mesh import DATA, gather
 from jaxpriv.training.method import Frozen, Method, Metrics, Phase, Step
 
 Tree = Any
@@ -183,7 +183,8 @@ def federated_average(
 def _filled(x, slots):
   """x [C, ...] and zeros after it: [slots, ...]."""
   empty = jnp.zeros((slots - len(x), *x.shape[1:]), x.dtype)
-  return jnp.concatenate([x, empty]) if len(empty) else x
+  # Gathered: XLA would cut them before, and send pieces to and fro.
+  return gather(jnp.concatenate([gather(x), empty])) if len(empty) else x
 
 
 def _scan(body, start, xs):

@@ -299,10 +299,13 @@ def _jitted(step_fn, mesh, shardings, structure):
       state, frozen, inference.as_float(batch), jax.random.fold_in(key, step)
     )
 
+  # Kept: of a state that a step does not read, as the fit of one batch, the
+  # buffers would not be given back otherwise.
   return mesh_lib.jit(
     run,
     mesh,
     donate_argnums=0,
+    keep_unused=True,
     out_shardings=(
       jax.tree.unflatten(structure, shardings),
       mesh_lib.replicated(mesh),

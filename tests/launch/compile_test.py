@@ -10,6 +10,7 @@ from rich.console import Console
 from configs import face_replacement
 from jaxpriv.errors import SettingError
 from jaxpriv.training import topologies
+from jaxpriv.training.ahead import Program
 from launch import compile as program
 from tests import tiny
 
@@ -52,6 +53,17 @@ def test_steps_are_compiled_and_told(private, mesh):
   }  # fmt: skip
 
 
+def test_the_batch_whose_communication_is_a_tenth():
+  """Nine times as much is computed as communicated, at that many rows."""
+  bounds = {"compute": 0.02, "communication": 0.03, "memory": 1.0}
+  step = Program("a", 64, 64, 8, 0, 0, 0, 0, 0, 1.0, {}, 0.0)
+  rows = program.efficient_batch(step, bounds)
+  assert rows == 864  # 864 / 64 * 0.02 = 9 * 0.03
+  assert program.efficient_batch(step, {**bounds, "communication": 0}) == 1
+  assert program.efficient_batch(step, {**bounds, "compute": 0}) is None
+  assert program.efficient_batch(step, {}) is None
+
+
 def test_data_of_others_are_not_read(mesh):
   """What is released is compiled."""
   config = face_replacement.get_config("demo")
@@ -68,8 +80,18 @@ def test_phases_that_there_are_not_are_refused(mesh):
     compiled(tiny.dp_multitask(), mesh)
 
 
-def test_rounds_of_clients_are_refused(mesh):
+@pytest.mark.parametrize("private", [False, True])
+def test_a_round_of_clients_is_a_step(private, mesh):
+  """Three of them take two steps each; slots that none is in are padding."""
   config = tiny.dp_multitask()
-  config.federated.clients = 3
-  with pytest.raises(SettingError, match="config.federated"):
-    compiled(config, mesh)
+  config.data.update(num_identities=40, images_per_identity=4)
+  config.federated.update(clients=3, local_steps=2)
+  if private:
+    config.dp.update(noise_multiplier=1.0)
+  (step,) = compiled(config, mesh)
+  rows = config.phases.multi_task.batch_size
+  assert step.examples == 3 * 2 * rows
+  if private:
+    assert step.batch % (8 * 2) == 0 and step.batch > 8 * 2 * rows
+  else:
+    assert step.batch == 8 * 2 * rows

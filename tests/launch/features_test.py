@@ -9,7 +9,7 @@ from jaxpriv.training import export
 from tests.launch.programs import refusal, run, short
 
 TRAIN = [
-  "--config=configs/deep_poisoning.py:demo",
+  "--config=tests/launch/small_features.py",
   "--config.data.source=folder",
   "--config.data.image_size=32",
   "--config.data.max_bad_share=0.1",
@@ -27,7 +27,6 @@ TRAIN = [
   "--config.attacks.A1.fewest_pairs=8",
   "--config.attacks.A0.unseen=1",
   "--config.attacks.A3.modules=1",
-  "--config.attacks.A6.searched=4",
   "--config.evaluation.recogniser.depths=1,1",
   "--config.evaluation.recogniser.width=4",
   "--config.evaluation.predictors.vgg.depths=1,1",

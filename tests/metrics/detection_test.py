@@ -22,6 +22,9 @@ def _pairs(a, b, xp=np):
   return detection.iou(xp.asarray(a)[:, None], xp.asarray(b)[None])
 
 
+compiled = jax.jit(detection.iou)
+
+
 def test_overlaps_of_all_pairs():
   overlaps = _pairs([FACE], [FACE, FAR, moved(FACE, 10)])
   np.testing.assert_allclose(overlaps, [[1, 0, 1 / 3]])
@@ -67,11 +70,22 @@ def test_overlap_is_symmetric_bounded_and_alike_in_both(boxes):
   # Padding has no area, and overlaps nothing.
   assert (_pairs(boxes, np.zeros((1, 4)))[~area] == 0).all()
   large = (boxes[:, 2:] - boxes[:, :2]).min(1) > 0.1
-  other = _pairs(boxes[large], boxes[large], jnp)
+  # All of them, whose shapes are always the same, or each is compiled anew.
+  other = _pairs(boxes, boxes, jnp)
   assert isinstance(other, jax.Array)
-  traced = jax.jit(detection.iou)(boxes[large, None], boxes[None, large])
-  np.testing.assert_allclose(other, overlaps[large][:, large], atol=1e-3)
-  np.testing.assert_allclose(traced, other, atol=1e-6)
+  traced = compiled(boxes[:, None], boxes[None])
+  both = np.ix_(large, large)
+  np.testing.assert_allclose(np.asarray(other)[both], overlaps[both], atol=1e-3)
+  np.testing.assert_allclose(
+    np.asarray(traced)[both], np.asarray(other)[both], atol=1e-6
+  )
+
+
+def test_no_boxes_overlap_none():
+  none, some = np.zeros((0, 4)), np.array([FACE, FAR])
+  for xp in (np, jnp):
+    assert _pairs(none, some, xp).shape == (0, 2)
+  assert compiled(none[:, None], none[None]).shape == (0, 0)
 
 
 @pytest.mark.parametrize("xp", [np, jnp])

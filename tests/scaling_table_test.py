@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from tools.scaling_table import row, tables
+
+PROGRAM = {
+  "name": "poisoning",
+  "batch": 1024,
+  "examples": 1024,
+  "devices": 8,
+  "parameters": 3 * 2**20,
+  "held": 2**29,
+  "fits": True,
+  "flops": 8e12,
+  "collectives": {"all-reduce": {"number": 25, "bytes": 3 * 2**20}},
+  "bounds": {"compute": 0.5, "memory": 0.1, "communication": 0.2},
+  "efficient_batch": 3687,
+}
+
+
+def test_a_row_says_all():
+  assert row("deep_poisoning", PROGRAM) == (
+    "| deep_poisoning | poisoning | 1,024 | 3.0 MiB | 0.50 GiB | 1.000"
+    " | 25 reduce 3.0 MiB | 2,048 images/s, compute | 3,687 |"
+  )
+  other = {**PROGRAM, "fits": False, "collectives": {}, "bounds": {}}
+  shown = row("a", {**other, "efficient_batch": None})
+  assert "**does not fit**" in shown and shown.endswith("|  |  |  |")
+
+
+def test_each_topology_has_its_table(tmp_path):
+  for name, topology in (("b.x", "h200:8"), ("a.x", "h200:8"), ("c", "v5e")):
+    content = {"topology": topology, "programs": [PROGRAM]}
+    (tmp_path / f"{name}.json").write_text(json.dumps(content))
+  first, second = tables(tmp_path)
+  assert first.startswith("h200:8:\n") and second.startswith("v5e:\n")
+  assert first.index("| a |") < first.index("| b |") and "| c |" in second
+
+
+def test_other_folders_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="no .json files of launch.compile"):
+    list(tables(tmp_path))
+  (tmp_path / "metrics.json").write_text("{}")
+  with pytest.raises(ValueError, match="metrics.json: not a file of launch"):
+    list(tables(tmp_path))
