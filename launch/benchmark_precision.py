@@ -35,7 +35,8 @@ def run(names: Sequence[str], steps: int) -> list[dict]:
   """Rows of the table, one of each loss of each phase.
 
   Args:
-    names: of configs, with `PRIVATE` after it or not; () is all, without.
+    names: of configs, with `PRIVATE` after it or not; () is all but baselines,
+      without.
     steps: of each phase at most.
 
   Returns:
@@ -43,7 +44,7 @@ def run(names: Sequence[str], steps: int) -> list[dict]:
     same of bfloat16, how far curves are apart, and the verdict.
   """
   rows = []
-  for name in names or config_lib.names():
+  for name in names or [n for n in config_lib.names() if n != "baseline"]:
     curves = [_train(_config(name, steps, "float32", s)) for s in SEEDS]
     rounded = _train(_config(name, steps, "bfloat16", SEEDS[0]))
     rows += compare(name, curves, rounded)
