@@ -14,6 +14,7 @@ aot-gpu), v5e, v5p and v6e (aot-tpu), and cpu.
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,8 +79,13 @@ def main(argv: list[str]) -> None:
   Console(width=width).print(table(done, topology, config.dtype))
   if _JSON.value:
     rows = [described(program, topology, config.dtype) for program in done]
-    content = {"config": config.mechanism, "topology": topology.name,
-               "jax": jax.__version__, "programs": rows}  # fmt: skip
+    content = {
+      "config": config.mechanism,
+      "arguments": [a for a in sys.argv[1:] if a.startswith("--config")],
+      "topology": topology.name,
+      "jax": jax.__version__,
+      "programs": rows,
+    }
     files.atomic_write(_JSON.value, json.dumps(content, indent=2) + "\n")
 
 

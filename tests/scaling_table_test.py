@@ -30,12 +30,17 @@ def test_a_row_says_all():
 
 
 def test_each_topology_has_its_table(tmp_path):
-  for name, topology in (("b.x", "h200:8"), ("a.x", "h200:8"), ("c", "v5e")):
-    content = {"topology": topology, "programs": [PROGRAM]}
+  for name, topology in (("b", "h200:8"), ("a", "h200:8"), ("c", "v5e")):
+    content = {
+      "arguments": [f"--config={name}:gpu", "--config.dp.epsilon=8"],
+      "topology": topology,
+      "programs": [PROGRAM],
+    }
     (tmp_path / f"{name}.json").write_text(json.dumps(content))
   first, second = tables(tmp_path)
   assert first.startswith("h200:8:\n") and second.startswith("v5e:\n")
-  assert first.index("| a |") < first.index("| b |") and "| c |" in second
+  assert first.index("| `a:gpu`, ") < first.index("| `b:gpu`, ")
+  assert "| `c:gpu`, `dp.epsilon=8` | poisoning |" in second
 
 
 def test_other_folders_are_refused(tmp_path):

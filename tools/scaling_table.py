@@ -1,11 +1,11 @@
 """Writes the tables of docs/results/scaling.md from files of launch.compile.
 
   python -m launch.compile --config=deep_poisoning:gpu --topology=h200:8 \
-    --json=compiled/deep_poisoning_gpu.h200_8.json
+    --json=compiled/poisoning.json
   python -m tools.scaling_table compiled > tables.md
 
 One table for each topology, a row for each program, in the order of the files'
-names; a file's name up to the first dot is that of its config in the table.
+names; the config is named with its settings.
 """
 
 import json
@@ -20,7 +20,7 @@ _HEAD = (
   "| config | program | batch | parameters | holds | TFLOP | communicated"
   " | at best | 90% from |\n|---|---|---|---|---|---|---|---|---|"
 )
-# By their first letters, as columns are narrow.
+# Short, as columns are narrow.
 _SHORT = {
   "all-reduce": "reduce",
   "all-gather": "gather",
@@ -45,10 +45,13 @@ def tables(folder: pathlib.Path) -> Iterator[str]:
     raise ValueError(f"{folder}: no .json files of launch.compile --json")
   for path in paths:
     content = json.loads(path.read_text())
-    if "topology" not in content or "programs" not in content:
+    if not {"arguments", "topology", "programs"} <= content.keys():
       raise ValueError(f"{path}: not a file of launch.compile --json")
     lines = by_topology.setdefault(content["topology"], [])
-    name = path.name.partition(".")[0]
+    name = ", ".join(
+      f"`{argument.removeprefix('--config').removeprefix('=').lstrip('.')}`"
+      for argument in content["arguments"]
+    )
     lines += [row(name, program) for program in content["programs"]]
   for topology, lines in by_topology.items():
     yield f"{topology}:\n\n" + "\n".join([_HEAD, *lines]) + "\n"
