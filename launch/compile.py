@@ -166,7 +166,8 @@ def programs(
     if options.steps:
       program = compiler.step(name, options.batch_size)
       yield program
-      if largest and program.fits(compiler.topology):
+      chosen = program.batch == options.batch_size  # and not by a plan
+      if largest and chosen and program.fits(compiler.topology):
         yield from ahead.largest(compiler, program)
     for output in compiler.outputs(name):
       rows = config.release.batch_size or options.batch_size

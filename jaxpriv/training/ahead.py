@@ -118,8 +118,8 @@ class Compiler:
 
     Args:
       name: of the phase.
-      batch: rows of a batch on all devices, or of a client's local step; a
-        private phase has its own.
+      batch: rows of a batch on all devices; a private phase, and one that
+        clients train, has its own.
     """
     phase = self._phases[name]
     batch, examples = _drawn(phase, batch, self.mesh.size)
@@ -237,14 +237,16 @@ _INT = jax.ShapeDtypeStruct((), jnp.int32)
 def _drawn(phase: Phase, batch: int, devices: int) -> tuple[int, int]:
   """Rows of a step on all devices, and how many examples they are."""
   clients, plan = phase.clients, phase.plan
-  count = len(clients.parts) * clients.local_steps if clients else 1
+  count, slots = 1, 1
+  if clients:  # slots without one follow, so that all divide among devices
+    count = slots = len(clients.parts) * clients.local_steps
+    slots += -len(clients.parts) % devices * clients.local_steps
+    batch = clients.rows
   examples = plan.rows if plan else count * batch
   if plan:
     drawn = plan.sampler(1 if clients else devices).rows
     batch = drawn * plan.rows_per_unit
-  if clients:  # and slots without one, so that all divide among devices
-    batch *= count + -len(clients.parts) % devices * clients.local_steps
-  return batch, examples
+  return slots * batch, examples
 
 
 def largest(
