@@ -22,14 +22,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # names that the others do not look for, so that they would only drift apart.
 UNCACHED = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
-# As python -m does, but it seldom looks for garbage: see tests/conftest.py.
-PROGRAM = """
-import gc, runpy, sys
-gc.set_threshold(100_000, 20, 100)
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
-
 
 def start(program, *arguments, **variables):
   environment = {
@@ -40,7 +32,7 @@ def start(program, *arguments, **variables):
     "JAX_PLATFORMS": "cpu",
   }
   return subprocess.Popen(
-    [sys.executable, "-c", PROGRAM, program, *map(str, arguments)],
+    [sys.executable, "-m", program, *map(str, arguments)],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.PIPE,
