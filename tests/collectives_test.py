@@ -82,7 +82,7 @@ OTHERS = {
     "all-gather": (4, 197_712), "all-reduce": (5, 273_008),
   },
   # A mean image; photographs for one fit, and for a search at each of its steps:
-  # gathered in the first alone, JAX 0.12 computes some of them wrongly.
+  # it keeps those of the first.
   "masks/template": {"all-reduce": (2, 4_100)},
   "masks/eigenfaces": {"all-gather": (3, 196_688)},
   "masks/search": {"all-gather": (11, 205_104), "all-reduce": (1, 16)},
