@@ -81,8 +81,8 @@ OTHERS = {
   "stargan/stargan": {
     "all-gather": (4, 197_712), "all-reduce": (5, 273_008),
   },
-  # A mean image; photographs for one fit, and for a search at each of its steps:
-  # it keeps those of the first.
+  # A mean image; photographs for one fit, and for each step of a search, which
+  # keeps those of the first.
   "masks/template": {"all-reduce": (2, 4_100)},
   "masks/eigenfaces": {"all-gather": (3, 196_688)},
   "masks/search": {"all-gather": (11, 205_104), "all-reduce": (1, 16)},
