@@ -366,10 +366,12 @@ def test_eight_devices_equal_one(name):
     assert tree == other_tree
     for (path, a), b in zip(flat, other, strict=True):
       a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-      if "'sample'" in jax.tree_util.keystr(path):
-        # Dots are drawn at rounded places, and one may fall to either side.
+      if "'loss by privacy'" in jax.tree_util.keystr(path):
+        # A chart: its dots are drawn at rounded places, so that one of them may
+        # fall a pixel away: three values there, and three where it was.
         apart = ~np.isclose(a, b, rtol=2e-3, atol=2e-3)
-        assert apart.mean() < 1e-5, f"{name}/{phase}: {apart.sum()} values"
+        most = apart.reshape(len(a), -1).sum(1).max()
+        assert most <= 6, f"{name}/{phase}: {most} values of a picture"
         continue
       if phase == "lowkey":
         # A gradient of nearly 0 has either sign, by rounding of what was

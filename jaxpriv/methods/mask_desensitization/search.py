@@ -88,10 +88,12 @@ def phase(
 
   def step(state, frozen, batch, key):
     del key
-    photographs = jax.tree.map(
-      lambda new, old: jnp.where(state["step"] == 0, new, old),
-      chosen(mesh_lib.gather(batch)),
-      state["photographs"],
+    # Only the first batch is gathered, and nowhere but in its branch.
+    batch = jax.tree.map(mesh_lib.constrain, batch)
+    photographs = jax.lax.cond(
+      state["step"] == 0,
+      lambda: chosen(mesh_lib.gather(batch)),
+      lambda: state["photographs"],
     )
     everywhere = mesh_lib.gather(photographs)
     critical = template(frozen)
@@ -105,6 +107,7 @@ def phase(
     }
     scores = found["losses"] - options.gamma * found["privacies"]
     found["scores"] = jnp.where(jnp.isfinite(scores), scores, WORST)
+    found = mesh_lib.gather(found)
     best = jnp.argmin(found["scores"])
     better = found["scores"][best] < state["score"]
     take = lambda new, old: jnp.where(better, new, old)
@@ -114,7 +117,7 @@ def phase(
       "step": state["step"] + 1,
       "photographs": photographs,
       "keep": take(keep[best], state["keep"]),
-      "number": take(numbers[best], state["number"]),
+      "number": take(start + best, state["number"]),
       "score": take(found["scores"][best], state["score"]),
       **{
         name: jax.lax.dynamic_update_slice(state[name], values, (start,))
