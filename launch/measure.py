@@ -51,7 +51,7 @@ _TOPOLOGY = flags.DEFINE_string(
 
 # Why a program was not measured.
 _NO_TIME, _BEGUN = "there was no time left", "it did not end in time"
-# What processes say of the devices.
+# Keys by which a process describes its devices.
 _HEAD = ("device", "devices", "limits")
 
 Content = dict[str, Any]
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 
 
 def header(config: ConfigDict) -> Content:
-  """What a file of measurements is of."""
+  """The head of a JSON file: config, settings, and version of JAX."""
   return {
     "config": config.mechanism,
     "private": budget.is_private(config.dp),

@@ -1,4 +1,4 @@
-"""Tables of tools/on_device.sh's files say what was measured, and what not."""
+"""Tables say what was measured or foretold, and what not."""
 
 import json
 
@@ -97,11 +97,18 @@ def test_devices_have_tables_of_their_own(tmp_path):
   assert "| pool | 1 |  |\n| up |  | 2 |" in text
 
 
+def test_what_was_foretold_has_tables_beside_what_was_measured(tmp_path):
+  compiled = {"topology": "h200:8", "programs": [], "arguments": []}
+  text = tables(tmp_path, one=content(row()), plan=compiled)
+  assert text.startswith("h200:8:\n\n| config | program | batch | parameters")
+  assert "1 x card, JAX 0.11:" in text and "| plan |" not in text
+
+
 @pytest.mark.parametrize(
   "bad, message",
   [
     ({"findings": []}, "not a file of tools/on_device.sh"),
-    ({"programs": [], "topology": "h200:8"}, "tools.scaling_table reads it"),
+    ({"programs": []}, "not a file of tools/on_device.sh or launch.compile"),
   ],
 )
 def test_other_files_are_refused(bad, message, tmp_path):

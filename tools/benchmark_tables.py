@@ -1,9 +1,11 @@
-"""Writes the tables of docs/benchmarks.md from files of tools/on_device.sh.
+"""Writes tables of what was measured on devices, and of what was foretold.
 
   python -m tools.benchmark_tables FOLDER > tables.md
 
-The files are those of `launch.measure`, which have programs, and of suites of
-`launch.benchmark` and others, which have rows. Empty cells were not measured.
+The files are those of tools/on_device.sh, by `launch.measure`, which have
+programs, and by suites of `launch.benchmark` and others, which have rows; and
+those of `launch.compile --json`, which have a topology. Empty cells were not
+measured. They are the tables of docs/benchmarks.md and docs/results/scaling.md.
 """
 
 import json
@@ -12,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app
+
+from tools import scaling_table
 
 _GIB = 2**30
 _COLUMNS = (
@@ -31,7 +35,10 @@ def tables(folder: pathlib.Path) -> Iterator[str]:
   """
   contents = {p.stem: _read(p) for p in sorted(folder.glob("*.json"))}
   if not contents:
-    raise ValueError(f"{folder}: no .json files of tools/on_device.sh")
+    raise ValueError(f"{folder}: no .json files of programs that measure")
+  foretold = [c for c in contents.values() if "topology" in c]
+  yield from scaling_table.tables(foretold)
+  contents = {k: c for k, c in contents.items() if "topology" not in c}
   measured = {k: c for k, c in contents.items() if "programs" in c}
   for where in dict.fromkeys(map(_where, measured.values())):
     mine = {k: c for k, c in measured.items() if _where(c) == where}
@@ -134,10 +141,11 @@ def _where(content: Mapping[str, Any]) -> str:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
   content = json.loads(path.read_text())
-  if not {"programs", "suites"} & content.keys():
-    raise ValueError(f"{path}: not a file of tools/on_device.sh")
-  if "programs" in content and "failed" not in content:
-    raise ValueError(f"{path}: of launch.compile; tools.scaling_table reads it")
+  kinds = {"suites"}, {"programs", "failed"}, {"programs", "topology"}
+  if not any(kind <= content.keys() for kind in kinds):
+    raise ValueError(
+      f"{path}: not a file of tools/on_device.sh or launch.compile"
+    )
   return content
 
 

@@ -13,12 +13,18 @@
 #   precision  bfloat16 against float32; called again, it goes on with mechanisms
 #              of which the folder has no file
 # Flags are those of the program that is called: --phase=search, or --seconds=2.
-# LIMIT is the seconds of a call, PYTHON the interpreter, and TORCH_PYTHON one
-# with torch, if that is another.
+# LIMIT is the seconds of a call, PYTHON the interpreter, without which .venv has
+# it, and TORCH_PYTHON one with torch, if that is another.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 # By an absolute path, links of virtual environments as they are.
-python=$(realpath -s "$(command -v "${PYTHON:-python3}")")
+own=$root/.venv/bin/python
+[[ -x $own ]] || own=python3
+python=$(realpath -s "$(command -v "${PYTHON:-$own}")")
+"$python" -c 'import jax, absl' 2>/dev/null || {
+  echo "error: $python has not what jaxpriv needs; set PYTHON to one that has" >&2
+  exit 1
+}
 limit=${LIMIT:-570}
 scale=gpu
 if [[ ${1:-} == --scale=* ]]; then

@@ -1,19 +1,11 @@
-"""Writes the tables of docs/results/scaling.md from files of launch.compile.
+"""Tables of what is foretold by launch.compile, for `tools.benchmark_tables`.
 
-  python -m launch.compile --config=deep_poisoning:gpu --topology=h200:8 \
-    --json=compiled/poisoning.json
-  python -m tools.scaling_table compiled > tables.md
-
-One table for each topology, a row for each program, in the order of the files'
-names; the config is named with its settings.
+One table for each topology, a row for each program, in the order of files; the
+config is named with its settings.
 """
 
-import json
-import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-from absl import app
 
 _GIB, _MIB = 2**30, 2**20
 _HEAD = (
@@ -30,23 +22,14 @@ _SHORT = {
 }
 
 
-def tables(folder: pathlib.Path) -> Iterator[str]:
+def tables(contents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
   """Markdown of each topology.
 
   Args:
-    folder: of JSON files.
-
-  Raises:
-    ValueError: there are none, or one is of something else.
+    contents: of JSON files of `launch.compile`.
   """
   by_topology: dict[str, list[str]] = {}
-  paths = sorted(folder.glob("*.json"))
-  if not paths:
-    raise ValueError(f"{folder}: no .json files of launch.compile --json")
-  for path in paths:
-    content = json.loads(path.read_text())
-    if not {"arguments", "topology", "programs"} <= content.keys():
-      raise ValueError(f"{path}: not a file of launch.compile --json")
+  for content in contents:
     lines = by_topology.setdefault(content["topology"], [])
     name = ", ".join(
       f"`{argument.removeprefix('--config').removeprefix('=').lstrip('.')}`"
@@ -84,13 +67,3 @@ def _best(program: Mapping[str, Any]) -> str:
   limit = max(bounds, key=bounds.__getitem__)
   speed = program["examples"] / max(bounds[limit], 1e-12)
   return f"{speed:,.0f} images/s, {limit}"
-
-
-def main(argv: list[str]) -> None:
-  if len(argv) != 2:
-    raise app.UsageError("Name the folder of JSON files.")
-  print("\n".join(tables(pathlib.Path(argv[1]))))
-
-
-if __name__ == "__main__":
-  app.run(main)

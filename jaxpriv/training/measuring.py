@@ -270,7 +270,7 @@ def described(
   dtype: str,
   memory: tuple[int | None, int | None] = (None, None),
 ) -> dict[str, Any]:
-  """What was measured of a program, and what was foretold, as JSON.
+  """Describes a measured program, beside what was foretold, as JSON.
 
   Args:
     program: as it was compiled.
