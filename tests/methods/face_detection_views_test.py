@@ -203,5 +203,6 @@ def test_boxes_are_drawn_where_they_are_and_only_of_faces():
   expected[4:8, 3:7] = False
   np.testing.assert_array_equal(line, expected)
   green = (got == np.array([0.1, 1, 0.2], np.float32)).all(-1)
-  assert green[5, 5] and green.sum() == 9
+  assert green[5, 5] and green.sum() == 5
+  assert (got[4:8, 3:7] > 0).any(-1).sum() == 9
   assert not got[10:, 10:].any()
