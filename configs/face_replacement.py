@@ -1,21 +1,26 @@
-"""Face replacement: drawn faces of nobody, by a few codes of each photograph.
+"""Face replacement: faces of nobody, by a few codes of each photograph.
 
 --config=configs/face_replacement.py:demo    64 px
 --config=configs/face_replacement.py:gpu     112 px
 --config=configs/face_replacement.py:paper   224 px
 
-Nothing is trained: "train" writes down who is in which split.
+Faces are drawn, and nothing is trained: "train" writes down who is in which
+split.
+
+| option | what |
+|---|---|
+| learned | faces of a generator, trained first as in face_source.py |
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, face_source
 
-OPTIONS: tuple[str, ...] = ()
+OPTIONS = ("learned",)
 
 
 def get_config(argument: str = "demo") -> ConfigDict:
-  scale, _ = common.parse(argument, OPTIONS)
+  scale, options = common.parse(argument, OPTIONS)
   config = common.base("face_replacement")
   config.data.image_size = dict(demo=64, gpu=112, paper=224)[scale]
   # Drawn people are only there to be attacked: nothing learns from them.
@@ -33,8 +38,19 @@ def get_config(argument: str = "demo") -> ConfigDict:
     skin=(41.0, 10.0),
     attributes=(),  # of config.data.attributes, to be shown as they are
     secret=0,  # draws the faces; 0 is everybody's
+    faces="drawn",
   )
   config.attacks.codes = dict(type="codes", controls=())
   config.attacks.whole_photographs = common.whole_photographs()
   config.phases.replacement = common.phase(0, 64)
+  if "learned" in options:
+    source = face_source.get_config(scale)
+    config.data.image_size = source.data.image_size
+    config.data.update(
+      num_identities=source.data.num_identities,
+      images_per_identity=source.data.images_per_identity,
+    )
+    config.dtype = source.dtype
+    config.model.update(source.model, faces="learned")
+    config.phases.source = source.phases.source
   return config

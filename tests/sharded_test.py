@@ -22,7 +22,6 @@ from jaxpriv.methods import (
   embedded_autoencoder,
   face_detection,
   face_replacement,
-  face_source,
   face_synthesis,
   k_same,
   k_same_m,
@@ -246,7 +245,10 @@ METHODS = {
     tiny.face_replacement(attributes=("Male",))
   ),
   "retinaface": lambda: face_detection.phases(tiny.face_detection()),
-  "source": lambda: face_source.phases(tiny.face_source()),
+  # That of face_source, and faces of it in the place of people's.
+  "source": lambda: face_replacement.phases(
+    tiny.face_replacement("demo,learned", attributes=("Male",))
+  ),
 }
 
 

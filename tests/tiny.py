@@ -84,6 +84,8 @@ def face_replacement(argument="demo", **model):
     config.evaluation.witnesses = ()
     config.data.image_size = SIDE
     config.data.attributes = ("Male",)
+    if "learned" in argument:
+      _smaller_source(config)
     config.model.update(model)
   return config
 
@@ -93,16 +95,20 @@ def face_source(argument="demo", **model):
   with config.unlocked():
     config.data.image_size = SIDE
     config.data.attributes = ("Male",)
-    config.model.latent = 8
-    config.model.mapping.update(width=8, layers=2, rate=0.5)
-    config.model.synthesis.update(base=128, most=8)
-    config.model.discriminator.update(base=128, most=8)
-    config.model.every = 2
+    _smaller_source(config)
     config.model.update(model)
-    config.phases.source.update(
-      steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
-    )
   return config
+
+
+def _smaller_source(config):
+  config.model.latent = 8
+  config.model.mapping.update(width=8, layers=2, rate=0.5)
+  config.model.synthesis.update(base=128, most=8)
+  config.model.discriminator.update(base=128, most=8)
+  config.model.every = 2
+  config.phases.source.update(
+    steps=2, batch_size=16, optimizer="sgd", learning_rate=1e-2
+  )
 
 
 def face_detection(argument="demo", **model):

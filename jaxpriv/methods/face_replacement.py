@@ -1,6 +1,6 @@
 """Face replacement: faces of nobody, that depend on a person by a few codes.
 
-A release shows a drawn face. It depends on the photograph through codes alone,
+A release shows a made face. It depends on the photograph through codes alone,
 named values of few levels each:
 
 | code | levels | read from |
@@ -9,8 +9,8 @@ named values of few levels each:
 | skin | one more than `model.skin` has edges | cheeks, `data.skin` |
 | each of `model.attributes` | 0, 1, unknown | labels |
 
-Everything else of the face is drawn by `model.secret` and the photograph, or by
-the secret and the track of a video, so that a person keeps one face in it.
+Everything else of the face is noise: of `model.secret` and the photograph, or
+of the secret and the track of a video, so that a person keeps one face in it.
 
 That bounds every attacker. Let c be the code of one of N equally likely people,
 and z the noise, which is independent of who it is. By a release f(c, z) whoever
@@ -19,11 +19,14 @@ does not have the secret names the person with a probability of
   sum over c, z of P(z) max_i P(i) P(c | i) 1[guess of f(c, z) is i]
     <= sum over c of max_i P(c | i) / N  <=  (number of codes) / N
 
-for given c, z one person is guessed. With n releases of one person it is the
-number of codes to the power of n. The rest of a photograph that the face is
-pasted into (hair, clothes, place) is as it was, and no part of that.
+for given c, z one person is guessed, whatever f is. With n releases of one
+person it is the number of codes to the power of n. The rest of a photograph
+that the face is pasted into (hair, clothes, place) is as it was, and no part of
+that.
 
-Faces are those of `jaxpriv.data.procedural`, so that nothing is to be trained.
+Faces are those of `jaxpriv.data.procedural` (`model.faces` is "drawn"), for
+which nothing is trained, or of a generator under conditions (`synthetic_game`)
+that the run trains before ("learned").
 """
 
 import functools
@@ -35,16 +38,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpriv.data import skin
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.procedural import factors as tables
 from jaxpriv.data.procedural import framing, rendering, sampling
+from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models.poisoning import content_keys
-from jaxpriv.training import mechanism
-from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training import mechanism, synthetic, synthetic_game, transfer
+from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Outputs, Phase, untrained
 
 REPLACEMENT = "replacement"
+DRAWN, LEARNED = "drawn", "learned"
 SECRETS = ("model.secret",)
 LIMITS = (
   "The bound is of the face alone: hair, clothes and the place, around a face"
@@ -53,8 +59,16 @@ LIMITS = (
   " takes them for random to whoever has not the secret. Frames of one track"
   " show one face, and are one release only where their codes are alike.",
 )
-# Beyond these a drawn face does not turn.
+MEMORY = (
+  "Faces are of a generator that learned from photographs of people: how like"
+  " these people its faces are is not bounded, and the bound is of those who"
+  " are replaced."
+)
+# Beyond these a made face does not turn.
 _YAW, _PITCH = tables.PHOTOGRAPH["yaw"][1], tables.PHOTOGRAPH["pitch"][1]
+# The individual typology angle of learned faces, in degrees: nobody's skin is
+# asked to be lighter or darker.
+_LIGHTEST, _DARKEST = 65.0, -50.0
 # Factors of a photograph that are the same in all replacements: even light, and
 # nothing before the face.
 _FIXED = {
@@ -78,20 +92,45 @@ _CHANCES = {
 
 
 def phases(config: ConfigDict) -> list[Phase]:
-  """One phase without training.
+  """One phase without training, after that of a generator if faces are learned.
 
   Args:
-    config: with model.yaw and model.pitch, how many levels (1: always from the
-      front); model.skin, the edges of the individual typology angle in degrees,
-      falling (none: any skin); model.attributes, of data.attributes that drawn
-      faces can show; model.secret.
+    config: with model.faces, "drawn" or "learned", and for the latter what
+      `synthetic_game.phase` has of a model; model.yaw and model.pitch, how many
+      levels (1: always from the front); model.skin, the edges of the individual
+      typology angle in degrees, falling (none: any skin); model.attributes, of
+      data.attributes, of those that drawn faces can show if they are drawn;
+      model.secret.
 
   Raises:
     SettingError: something is not as it can be; the message names it.
   """
   codes = Codes(config)
-  outputs = Outputs(image=codes.image, cut_out=codes.cut_out, code=codes.read)
-  return [Phase(REPLACEMENT, (), untrained(outputs))]
+  if config.model.faces == DRAWN:
+    outputs = Outputs(image=codes.image, cut_out=codes.cut_out, code=codes.read)
+    return [Phase(REPLACEMENT, (), untrained(outputs))]
+  outputs = Outputs(image=Learned(config).image, code=codes.read)
+  return [
+    synthetic_game.phase(config, config.model),
+    Phase(REPLACEMENT, (synthetic_game.SOURCE,), untrained(outputs)),
+  ]
+
+
+def check(config: ConfigDict, data: Data, load: Load) -> None:
+  """Checks that a generator is trained here, or taken over as it was.
+
+  Raises:
+    DataError: it is not, or cannot be.
+  """
+  if config.model.faces == DRAWN:
+    return
+  copied = transfer.check_copied(config, synthetic_game.MADE_WITH, load)
+  synthetic_game.check(config, data)
+  if not copied and not config.phases[synthetic_game.SOURCE].steps:
+    raise DataError(
+      "faces are learned (config.model.faces), and config.phases.source.steps"
+      " is 0: give steps, or config.pretrained with a run that has trained them"
+    )
 
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
@@ -120,7 +159,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
       f" N equally likely people with a probability of at most {count}/N,"
       " whatever else they know of these people",
     ),
-    limits=LIMITS,
+    limits=LIMITS if config.model.faces == DRAWN else (*LIMITS, MEMORY),
     caution=caution,
   )
   return mechanism.with_controls(target)
@@ -128,6 +167,8 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
 
 class Codes:
   """The codes of a config, read from a batch and drawn as faces.
+
+  For both kinds of faces, but for what is drawn.
 
   Attributes:
     names: of the codes.
@@ -137,6 +178,10 @@ class Codes:
 
   def __init__(self, config: ConfigDict):
     model = config.model
+    if model.faces not in (DRAWN, LEARNED):
+      raise SettingError(
+        f"config.model.faces = {model.faces}: faces are {DRAWN} or {LEARNED}"
+      )
     self.secret, self.align = int(model.secret), config.data.align
     self.attributes = words(model.attributes)
     self.columns = self._columns(config)
@@ -164,7 +209,8 @@ class Codes:
   def _columns(self, config: ConfigDict) -> tuple[int, ...]:
     there = words(config.data.attributes)
     for name in self.attributes:
-      if name not in _CHANCES or name in _FIXED:
+      undrawn = name not in _CHANCES or name in _FIXED
+      if undrawn and config.model.faces == DRAWN:
         drawable = ", ".join(n for n in _CHANCES if n not in _FIXED)
         raise SettingError(
           f"config.model.attributes names {name}, which drawn faces cannot"
@@ -189,6 +235,11 @@ class Codes:
       value = batch["attributes"][:, column].astype(jnp.int32)
       cells.append(jnp.where(value < 0, 2, value))
     return jnp.stack(cells, 1).astype(jnp.int32)
+
+  def turned(self, name: str, level: jax.Array) -> jax.Array:
+    """Radians of levels [B] of yaw or pitch: the middles of their cells."""
+    levels, reach = self.turns[name]
+    return reach * ((2 * level + 1) / levels - 1)
 
   def keys(self, batch) -> jax.Array:
     """Random keys [B], by the track where there is one, else the image."""
@@ -222,8 +273,8 @@ class Codes:
     for name, value in _FIXED.items():
       drawn[name] = jnp.full(len(codes), value)
     code = dict(zip(self.names, codes.T, strict=True))
-    for name, (levels, reach) in self.turns.items():
-      drawn[name] = reach * ((2 * code[name] + 1) / levels - 1)
+    for name in self.turns:
+      drawn[name] = self.turned(name, code[name])
     tones = jnp.asarray(self.tones, jnp.float32)[code["skin"]]
     drawn["skin_tone"] = jnp.floor(
       tones[:, 0] + noise["tone"] * (tones[:, 1] - tones[:, 0] + 1)
@@ -246,6 +297,48 @@ class Codes:
     drawn, side = self._drawn(state, frozen, batch), batch["image"].shape[1]
     colours, rest = rendering.cut_out(drawn, side, "human", jnp)
     return jnp.concatenate([colours, 1 - rest], -1)
+
+
+class Learned(Codes):
+  """Codes whose faces are of a generator that was trained."""
+
+  def __init__(self, config: ConfigDict):
+    super().__init__(config)
+    self.generator = synthetic_game.generator(config, config.model)
+    self.truncation = config.model.truncation
+    self.width = len(words(config.data.attributes))
+
+  def condition(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
+    """Conditions of faces [B, A + 3], of codes int32 [B, C] and noise alone.
+
+    Skin is drawn evenly from its class; attributes that are no code are unknown
+    to the generator.
+    """
+    code = dict(zip(self.names, codes.T, strict=True))
+    bounds = jnp.array([_LIGHTEST, *self.edges, _DARKEST], jnp.float32)
+    high, low = bounds[code["skin"]], bounds[code["skin"] + 1]
+    share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2)))
+    attributes = jnp.full((len(codes), self.width), -1)
+    for name, column in zip(self.attributes, self.columns, strict=True):
+      value = jnp.where(code[name] < 2, code[name], -1)
+      attributes = attributes.at[:, column].set(value)
+    return synthetic.condition(
+      attributes,
+      self.turned("yaw", code["yaw"]),
+      self.turned("pitch", code["pitch"]),
+      low + (high - low) * share(keys),
+    )
+
+  def image(self, state, frozen, batch) -> jax.Array:
+    """Learned faces [B, S, S, 3] in [0, 1]."""
+    keys = self.keys(batch)
+    return synthetic.generate(
+      self.generator,
+      frozen[synthetic_game.SOURCE],
+      self.condition(self.read(state, frozen, batch), keys),
+      keys,
+      self.truncation,
+    )
 
 
 def _cell(angle: jax.Array, levels: int, reach: float) -> jax.Array:

@@ -71,13 +71,20 @@ def condition(
   return jnp.concatenate([signs, jnp.nan_to_num(measured, nan=0.0)], 1)
 
 
-def condition_of(batch: Mapping[str, Any]) -> jax.Array:
-  """Conditions float32 [B, A + 3] of the photographs of a batch."""
+def condition_of(
+  batch: Mapping[str, Any], align: str = "landmarks"
+) -> jax.Array:
+  """Conditions float32 [B, A + 3] of the photographs of a batch.
+
+  Args:
+    batch: with images, attributes, and poses and landmarks if they are known.
+    align: how faces were framed, where landmarks are not known.
+  """
   images = batch["image"]
   pose = batch.get("pose")
   if pose is None:
     pose = jnp.full((len(images), 3), jnp.nan)
-  colour = skin.cheeks(images, batch.get("landmarks"))
+  colour = skin.cheeks(images, batch.get("landmarks"), align)
   angle = skin.typology_angle(colour)
   attributes = batch["attributes"].astype(jnp.int32)
   return condition(attributes, pose[:, 0], pose[:, 1], angle)

@@ -1,8 +1,9 @@
 """Warm starts: a run takes parameters over from `config.pretrained`.
 
-That is a finished run directory of the same method, or a release of one. A
-phase with steps here begins at its parameters; a phase of 0 steps is copied
-as it is. `config.pretrained_phases` names the phases taken over; () is all.
+That is a finished run directory, or a release of one. A phase with steps here
+begins at its parameters; a phase of 0 steps is copied as it is.
+`config.pretrained_phases` names the phases taken over; () is all, of a run of
+the same method.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -216,10 +217,19 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
       f" {'it has no config.json' if there else 'there is nothing'}"
     ) from error
   if other.method != config.method:
-    raise DataError(
-      f"config.pretrained = {config.pretrained} is a run of {other.method}, and"
-      f" this one of {config.method}: there is nothing to take over"
-    )
+    # Phases of one name are alike in few mechanisms: who means it, names them.
+    both = [phase.name for phase in phases if phase.name in other.phases]
+    if not set(sources.words(config.pretrained_phases)) & set(both):
+      raise DataError(
+        f"config.pretrained = {config.pretrained} is a run of {other.method},"
+        f" and this one of {config.method}: "
+        + (
+          f"name the phases that are taken over, of {', '.join(both)}, in"
+          " config.pretrained_phases"
+          if both
+          else "there is nothing to take over"
+        )
+      )
   unknown = set(sources.words(config.pretrained_phases)) - {
     phase.name for phase in phases
   }

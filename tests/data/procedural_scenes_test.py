@@ -7,6 +7,7 @@ import pytest
 
 from jaxpriv.data import records, sources
 from jaxpriv.data.procedural import ProceduralFaces, ProceduralScenes
+from jaxpriv.errors import SettingError
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +128,12 @@ def test_scenes_are_opened_by_config(data_config):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    (dict(image_size=8), "image_size 8"),
-    (dict(num_identities=3), "too few"),
-    (dict(max_faces=0), "max_faces"),
-    (dict(domain="fish"), "fish"),
+    (dict(image_size=8), "config.data.image_size = 8 "),
+    (dict(num_identities=3), "config.data.num_identities = 3 is too few"),
+    (dict(max_faces=0), "config.data.max_faces and .*, not 0"),
+    (dict(domain="fish"), "config.data.domain names 'fish'"),
   ],
 )
-def test_wrong_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
+def test_settings_that_cannot_be_are_named(options, message):
+  with pytest.raises(SettingError, match=message):
     ProceduralScenes(**options)

@@ -8,6 +8,7 @@ import pytest
 
 from jaxpriv.data import records
 from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.errors import SettingError
 
 
 @pytest.mark.parametrize("domain", ["human", "cat", "all"])
@@ -125,15 +126,20 @@ def test_correlation_reaches_the_records():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    (dict(image_size=300), "300"),
-    (dict(num_identities=0), "num_identities"),
-    (dict(domain="fish"), "fish"),
-    (dict(correlate={("Male", "Tall"): 0.1}), "Tall"),
+    (dict(image_size=300), r"config.data.image_size = 300 is not in \[32, 256"),
+    (dict(num_identities=0), "config.data.num_identities and .*, not 0 and 10"),
+    (dict(images_per_identity=0), "at least 1, not 2000 and 0"),
+    (dict(domain="fish"), "config.data.domain names 'fish'"),
   ],
 )
-def test_wrong_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
+def test_settings_that_cannot_be_are_named(options, message):
+  with pytest.raises(SettingError, match=message):
     ProceduralFaces(**options)
+
+
+def test_what_cannot_be_correlated_is_named():
+  with pytest.raises(ValueError, match="Tall"):
+    ProceduralFaces(correlate={("Male", "Tall"): 0.1})
 
 
 def test_out_of_range_records_are_refused():

@@ -123,3 +123,43 @@ def test_faces_of_whole_photographs_are_replaced(folder, tmp_path):
     "--runs=gb", status=1,
   )  # fmt: skip
   assert "is not NAME:RUN" in refused
+
+
+def test_faces_of_a_source_that_was_trained_are_shown(folder, tmp_path):
+  """The source is a run of its own, and taken over by its name."""
+  size = [
+    "--config.data.image_size=32",
+    "--config.data.num_identities=24",
+    "--config.data.images_per_identity=2",
+    "--config.data.align=head",
+    "--config.data.attributes=()",
+    "--config.model.latent=8",
+    "--config.model.mapping.width=8",
+    "--config.model.synthesis.most=8",
+    "--config.model.discriminator.most=8",
+  ]
+  source, nobody = tmp_path / "source", f"--workdir={tmp_path / 'nobody'}"
+  run(
+    "launch.train", "--config=configs/face_source.py:demo", *size,
+    *short("phases", 2, "source"), f"--workdir={source}",
+  )  # fmt: skip
+  flags = [
+    "--config=configs/face_replacement.py:demo,learned",
+    *size,
+    "--config.model.secret=9",
+    "--config.phases.source.steps=0",
+    f"--config.pretrained={source}",
+    nobody,
+  ]
+  refused = run("launch.train", *flags, status=1)
+  assert "a run of face_source, and this one of face_replacement" in refused
+  run("launch.train", *flags, "--config.pretrained_phases=source")
+  output = tmp_path / "out"
+  run(
+    "launch.release", nobody, f"--input={folder}", f"--output={output}",
+    "--max_bad_share=0.5", "--whole", "--smallest=4",
+  )  # fmt: skip
+  card = json.loads((output / "card.json").read_text())
+  told = " ".join(card["not_protected"])
+  assert "learned from photographs of people" in told
+  assert card["products"]["image"]["faces"] > 0

@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpriv.data import alignment
-from jaxpriv.data.procedural import factors, framing, sampling
+from jaxpriv.data import alignment, dataset
+from jaxpriv.data.procedural import (
+  ProceduralFaces,
+  factors,
+  framing,
+  sampling,
+)
 from jaxpriv.data.procedural.landmarks import five_points, locate
+from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import face_replacement
 from jaxpriv.training.mechanism import Trained
@@ -142,6 +148,88 @@ def test_a_cut_out_is_a_part_of_the_picture():
   np.testing.assert_allclose(cut[opaque][:, :3], picture[opaque], atol=2e-2)
 
 
+def learned(**model):
+  config = tiny.face_replacement("demo,learned", **model)
+  config.data.attributes = ("Male", "Smiling")
+  return config
+
+
+def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
+  asked = face_replacement.Learned(
+    learned(yaw=3, pitch=2, skin=(41.0, 10.0), attributes=("Smiling",))
+  )
+  codes = jnp.array([[0, 0, 0, 0], [1, 1, 1, 1], [2, 0, 2, 2]] * 40)
+  keys = jax.random.split(jax.random.key(0), len(codes))
+  got = np.asarray(asked.condition(codes, keys), np.float64)
+  assert got.shape == (120, 2 + 3)
+  assert not got[:, 0].any()  # Male is no code
+  np.testing.assert_array_equal(got[:3, 1], [-1, 1, 0])
+  yaw, pitch = factors.PHOTOGRAPH["yaw"][1], factors.PHOTOGRAPH["pitch"][1]
+  np.testing.assert_allclose(got[:3, 2], yaw * np.array([-2, 0, 2]) / 3, 1e-6)
+  np.testing.assert_allclose(got[:3, 3], pitch * np.array([-1, 1, -1]) / 2)
+  bounds = [65, 41, 10, -50]
+  for level in range(3):
+    angles = 90 * got[level::3, 4]
+    assert bounds[level] > angles.max() > angles.min() > bounds[level + 1]
+    assert np.ptp(angles) > 0.7 * (bounds[level] - bounds[level + 1])
+  again = asked.condition(codes, keys)
+  np.testing.assert_array_equal(again, got.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def generator():
+  """Phases of learned faces, a state of their generator, and a batch."""
+  phases = face_replacement.phases(learned(yaw=2, skin=(30.0,)))
+  batch = batch_of(8)
+  return phases, phases[0].method.init(jax.random.key(1), batch, {}), batch
+
+
+def test_of_learned_faces_there_are_no_more_than_codes(generator):
+  (source, last), state, batch = generator
+  assert source.name == "source" and last.needs == ("source",)
+  batch = {**batch, "track": np.full(8, 5, np.int32)}
+  batch["image"] = (
+    batch["image"]
+    * np.linspace(0.1, 1, 8, dtype=np.float32)[:, None, None, None]
+  )
+  outputs = last.method.outputs
+  read = np.asarray(outputs.code({}, {}, batch))
+  faces = np.asarray(outputs.image({}, {"source": state}, batch))
+  assert faces.shape == (8, tiny.SIDE, tiny.SIDE, 3)
+  assert faces.min() >= 0 and faces.max() <= 1
+  shown = np.unique(faces.round(5).reshape(8, -1), axis=0)
+  kinds = len(np.unique(read, axis=0))
+  assert kinds > 1 and len(shown) == kinds
+  apart = np.asarray(
+    outputs.image({}, {"source": state}, {**batch, "track": np.arange(8)})
+  )
+  assert len(np.unique(apart.reshape(8, -1), axis=0)) == 8
+
+
+def test_a_target_of_learned_faces_tells_of_their_memory(generator):
+  phases, state, _ = generator
+  (target,) = face_replacement.targets(
+    learned(yaw=2, skin=(30.0,)),
+    Trained(tuple(phases), {"source": state, "replacement": {}}),
+  )
+  assert "at most 4/N" in target.proven[0]
+  assert "learned from photographs of people" in target.limits[-1]
+
+
+def test_a_generator_is_trained_or_taken_over():
+  config = learned()
+  source = ProceduralFaces(8, 1, tiny.SIDE)
+  data = dataset.split_data(source, dict(train=0.5, attack=0.25, test=0.25), 0)
+  face_replacement.check(config, data, lambda name: None)
+  config.phases.source.steps = 0
+  with pytest.raises(DataError, match="config.phases.source.steps is 0: give"):
+    face_replacement.check(config, data, lambda name: None)
+  source.max_faces = 3
+  with pytest.raises(DataError, match="scenes: set config.data.max_faces to 0"):
+    face_replacement.check(config, data, lambda name: None)
+  face_replacement.check(config_of(), data, lambda name: None)
+
+
 def test_what_is_proven_counts_the_codes():
   config = config_of(yaw=3, pitch=2, skin=(), attributes=("Male",), secret=9)
   phases = tuple(face_replacement.phases(config))
@@ -165,6 +253,7 @@ def test_what_is_proven_counts_the_codes():
     (dict(skin=(10.0, 41.0)), "fall"),
     (dict(attributes=("Wearing_Hat",)), "cannot show at will"),
     (dict(attributes=("Young",)), "config.data.attributes does not"),
+    (dict(faces="painted"), "config.model.faces = painted"),
   ],
 )
 def test_settings_that_cannot_be_are_named(model, message):

@@ -12,7 +12,7 @@ from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import face_source
-from jaxpriv.training import inference, synthetic
+from jaxpriv.training import inference, synthetic, synthetic_game
 from tests import tiny
 
 NOTHING = {}
@@ -20,7 +20,8 @@ KEY = jax.random.key(0)
 
 
 def game(**model):
-  return face_source._Game(tiny.face_source(**model))
+  config = tiny.face_source(**model)
+  return synthetic_game.Game(config, config.model)
 
 
 def photographs(rows=8):

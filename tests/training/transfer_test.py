@@ -18,11 +18,11 @@ from tests.training import toys
 from tests.training.toys import config, trained
 
 
-def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
+def test_only_a_finished_run_of_known_phases_is_taken_over(tmp_path, mesh):
   phases, data = [toys.phase()], named(PEOPLE)
   first, second = tmp_path / "first", tmp_path / "second"
-  begin = lambda: run.begin(
-    second, phases, config(pretrained=str(first)), data, mesh
+  begin = lambda **fields: run.begin(
+    second, phases, config(pretrained=str(first), **fields), data, mesh
   )
   with pytest.raises(DataError, match="first is no run directory: there is no"):
     begin()
@@ -35,10 +35,21 @@ def test_only_a_finished_run_of_the_method_is_taken_over(tmp_path, mesh):
     begin()
   trained(first, step=4)
   begin()
-  workdir.save_config(first, config(method="k_same"))
-  with pytest.raises(DataError, match="a run of k_same, and this one of embed"):
-    begin()
   assert (second / "config.json").exists()
+  shutil.rmtree(second)
+  other = config(method="k_same")
+  workdir.save_config(first, other)
+  with pytest.raises(
+    DataError, match="k_same, and this one of embed.*, of toy, in config.pretr"
+  ):
+    begin()
+  begin(pretrained_phases=("toy",))
+  shutil.rmtree(second)
+  with other.unlocked():
+    other.phases = dict(another=other.phases.toy)
+  workdir.save_config(first, other)
+  with pytest.raises(DataError, match="of embed.*: there is nothing to take"):
+    begin(pretrained_phases=("toy",))
 
 
 def test_parameters_are_taken_over_where_they_fit(tmp_path, mesh):

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxpriv.data.procedural import factors as tables
 from jaxpriv.data.records import DOMAINS
+from jaxpriv.errors import SettingError
 
 Factors = dict[str, np.ndarray]
 Correlations = Mapping[tuple[str, str], float]
@@ -56,7 +57,8 @@ def domains(
   """The domains that a setting names: "cat", "human,cat", or "all".
 
   Raises:
-    ValueError: on an unknown domain or correlation.
+    SettingError: on an unknown domain.
+    ValueError: on an unknown correlation.
   """
   names = DOMAINS if domain == "all" else domain.split(",")
   for name in names:
@@ -65,9 +67,11 @@ def domains(
 
 
 def check(domain: str, correlate: Correlations | None) -> None:
-  """Raises ValueError on an unknown domain or correlation."""
+  """Raises errors as `domains` does."""
   if domain not in DOMAINS:
-    raise ValueError(f"Unknown domain {domain!r}; choose from {DOMAINS}.")
+    raise SettingError(
+      f"config.data.domain names {domain!r}: drawn are {', '.join(DOMAINS)}"
+    )
   ranks = _levels(domain)
   seen = set()
   for (a, b), r in (correlate or {}).items():

@@ -11,6 +11,7 @@ from jaxpriv.data import records
 from jaxpriv.data.procedural import factors as tables
 from jaxpriv.data.procedural import rendering, sampling
 from jaxpriv.data.procedural.landmarks import locate
+from jaxpriv.errors import SettingError
 
 MIN_SIZE, MAX_SIZE = 32, 2048
 
@@ -56,18 +57,19 @@ class ProceduralScenes(records.Source):
     max_faces: int = 4,
   ):
     if max_faces < 1 or images_per_identity < 1:
-      raise ValueError(
-        "max_faces and images_per_identity must be at least 1, not"
-        f" {max_faces} and {images_per_identity}."
+      raise SettingError(
+        "drawn scenes: config.data.max_faces and images_per_identity must be at"
+        f" least 1, not {max_faces} and {images_per_identity}"
       )
     if num_identities < max_faces:
-      raise ValueError(
-        f"num_identities is {num_identities}, too few for pictures of up to"
-        f" max_faces = {max_faces}."
+      raise SettingError(
+        f"config.data.num_identities = {num_identities} is too few for scenes"
+        f" of up to config.data.max_faces = {max_faces}"
       )
     if not MIN_SIZE <= image_size <= MAX_SIZE:
-      raise ValueError(
-        f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
+      raise SettingError(
+        f"drawn scenes: config.data.image_size = {image_size} is not in"
+        f" [{MIN_SIZE}, {MAX_SIZE}]"
       )
     domains = sampling.domains(domain)
     self.image_size = image_size

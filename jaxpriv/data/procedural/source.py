@@ -10,6 +10,7 @@ from jaxpriv.data.procedural import sampling
 from jaxpriv.data.procedural.framing import aligned as align_params
 from jaxpriv.data.procedural.landmarks import locate
 from jaxpriv.data.procedural.rendering import MAX_SIZE, MIN_SIZE, render
+from jaxpriv.errors import SettingError
 
 
 class ProceduralFaces(records.Source):
@@ -42,13 +43,14 @@ class ProceduralFaces(records.Source):
     aligned: str = "",
   ):
     if num_identities < 1 or images_per_identity < 1:
-      raise ValueError(
-        "num_identities and images_per_identity must be at least 1, not"
-        f" {num_identities} and {images_per_identity}."
+      raise SettingError(
+        "drawn people: config.data.num_identities and images_per_identity must"
+        f" be at least 1, not {num_identities} and {images_per_identity}"
       )
     if not MIN_SIZE <= image_size <= MAX_SIZE:
-      raise ValueError(
-        f"image_size {image_size} is not in [{MIN_SIZE}, {MAX_SIZE}]."
+      raise SettingError(
+        f"drawn people: config.data.image_size = {image_size} is not in"
+        f" [{MIN_SIZE}, {MAX_SIZE}]"
       )
     domains = sampling.domains(domain, correlate)
     self.image_size = image_size

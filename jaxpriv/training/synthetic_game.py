@@ -1,0 +1,264 @@
+"""A phase that trains a StyleGAN2 generator of faces, under conditions.
+
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR
+2020. A step makes two moves on one batch, with faces drawn of noise under the
+conditions of the batch's photographs:
+
+  discriminator: softplus(-D(x, c)) + softplus(D(G(z, c), c))
+                 + every k-th step k r1 / 2 |grad_x D(x, c)|^2
+  generator:     softplus(-D(G(z, c), c))
+
+The condition c of a photograph is what labels and pixels say of attributes,
+pose and skin: see `training.synthetic`, which draws faces of a trained state.
+What is drawn is of keys and conditions alone; what the networks remember of the
+people they learned from is not bounded by that.
+
+Decided here: the penalty joins the loss of its step, as one update, so that
+rates and betas of Adam are not rescaled, which the paper does for updates of
+the penalty alone. Neither the length of paths is penalised nor are styles
+mixed.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxpriv.data import augmentation
+from jaxpriv.data.dataset import Data
+from jaxpriv.data.records import DataError
+from jaxpriv.data.sources import words
+from jaxpriv.errors import SettingError
+from jaxpriv.models import stylegan2
+from jaxpriv.training import combinators, recipes, synthetic
+from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.builders import Move, Player, masked_mean
+from jaxpriv.training.method import Outputs, Phase
+from jaxpriv.training.optimizers import make_optimizer
+from jaxpriv.training.synthetic import MAPPING, MEASURED, SYNTHESIS
+
+SOURCE = "source"
+DISCRIMINATOR = "discriminator"
+MADE_WITH = {
+  SOURCE: (
+    *("data.image_size", "data.align", "data.attributes", "model.latent"),
+    *("model.mapping", "model.synthesis", "model.discriminator"),
+  )
+}
+# Conditions that `sample` shows: yaw in radians, skin in degrees.
+_TURN, _SKIN = 0.5, {"light skin": 55.0, "dark skin": -30.0}
+
+
+def phase(config: ConfigDict, model: ConfigDict) -> Phase:
+  """The phase "source", a game of three networks.
+
+  Args:
+    config: of the run, with the options of the phase.
+    model: its latent, numbers of noise; mapping, synthesis and discriminator,
+      fields of the networks of `stylegan2`; r1 and every, the weight of the
+      penalty and its k; truncation, of samples.
+
+  Raises:
+    SettingError: something is not as it can be; the message names it.
+  """
+  side = config.data.image_size
+  if side < 8 or side & (side - 1):
+    raise SettingError(
+      f"config.data.image_size = {side}: sides of drawn faces are doubled from"
+      " 4 pixels on; take a power of 2, 8 or more"
+    )
+  if model.every < 1:
+    raise SettingError(
+      f"config.model.every = {model.every}: the penalty is of every k-th step,"
+      " of each if it is 1"
+    )
+  return Game(config, model).phase()
+
+
+def check(config: ConfigDict, data: Data) -> None:
+  """Checks that records are of one face each, and more than one to learn from.
+
+  Raises:
+    DataError: they are not.
+  """
+  if data.source.max_faces:
+    raise DataError(
+      "a source of faces learns from photographs of one face, and records here"
+      " are scenes: set config.data.max_faces to 0"
+    )
+  if len(data.splits["train"]) < 2 and config.phases[SOURCE].steps:
+    raise DataError(
+      f"{len(data.splits['train'])} photographs to train on: a source of faces"
+      " would show them as they are; use more"
+    )
+
+
+def generator(config: ConfigDict, model: ConfigDict) -> synthetic.Generator:
+  """The networks that draw faces, for `synthetic`; arguments as of `phase`."""
+  return synthetic.Generator(
+    stylegan2.Mapping(**model.mapping),
+    stylegan2.Synthesis(
+      config.data.image_size, dtype=jnp.dtype(config.dtype), **model.synthesis
+    ),
+    model.latent,
+  )
+
+
+class Game:
+  """The networks of a config, their losses, and what is shown of them."""
+
+  def __init__(self, config: ConfigDict, model: ConfigDict):
+    self.config, self.model = config, model
+    self.align = config.data.align
+    # Its gradient is trained, which wants float32.
+    judge = stylegan2.Discriminator(**self.model.discriminator)
+    self.networks = {
+      **generator(config, model).networks,
+      DISCRIMINATOR: judge,
+    }
+
+  def phase(self) -> Phase:
+    options = self.config.phases[SOURCE]
+    players = {
+      name: Player(network, make_optimizer(options), self._inputs(name))
+      for name, network in self.networks.items()
+    }
+    moves = {
+      "discriminator": Move((DISCRIMINATOR,), self.judged),
+      "generator": Move((MAPPING, SYNTHESIS), self.drawn),
+    }
+    phase = recipes.adversarial_phase(
+      SOURCE,
+      players,
+      moves,
+      options,
+      transform=self.draw,
+      outputs=Outputs(drawn=self._faces, sample=self._sample),
+    )
+    every = self.model.every
+    due = lambda step: (step % every == 0).astype(jnp.float32)
+    method = combinators.with_schedules(phase.method, {"due": due})
+    return phase._replace(method=method)
+
+  def _inputs(self, name: str) -> Callable:
+    def made(batch, frozen, key):
+      conditions = synthetic.condition_of(batch, self.align)
+      zeros = lambda size: jnp.zeros((len(conditions), size))
+      if name == SYNTHESIS:
+        return zeros(self.model.mapping.width)
+      first = (
+        batch["image"] if name == DISCRIMINATOR else zeros(self.model.latent)
+      )
+      return first, conditions
+
+    return made
+
+  def draw(self, key: jax.Array, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Mirrors half of a batch, and adds what its fakes are drawn of.
+
+    Returns:
+      the batch with condition [B, K], latents [B, latent] and random keys [B].
+    """
+    flips, noise, keys = jax.random.split(key, 3)
+    batch = augmentation.random_mirror(flips, batch)
+    count = len(batch["image"])
+    latents = jax.random.normal(noise, (count, self.model.latent))
+    return {
+      **batch,
+      "condition": synthetic.condition_of(batch, self.align),
+      "latents": mesh_lib.constrain(latents),
+      "keys": mesh_lib.constrain(jax.random.split(keys, count)),
+    }
+
+  def _fake(self, applies, batch) -> jax.Array:
+    w = applies[MAPPING](batch["latents"], batch["condition"])
+    return applies[SYNTHESIS](w, batch["keys"])
+
+  def judged(self, applies, batch, frozen, key):
+    """The loss of the discriminator."""
+    keep = jnp.logical_not(batch["padding"])
+    judge = lambda x: applies[DISCRIMINATOR](x, batch["condition"], keep)[:, 0]
+    x = 2 * batch["image"] - 1
+    fake = jax.lax.stop_gradient(self._fake(applies, batch))
+    real, false = judge(x), judge(fake)
+    losses = jax.nn.softplus(-real) + jax.nn.softplus(false)
+
+    def squares() -> jax.Array:
+      with jax.default_matmul_precision("highest"):
+        _, pull = jax.vjp(judge, x)
+        # The rows of a group see each other, but none that is no example.
+        (slope,) = pull(keep.astype(jnp.float32))
+      return jnp.square(slope).sum((1, 2, 3))
+
+    every = self.model.every
+    if every > 1:
+      nothing = lambda: jnp.zeros_like(losses)
+      penalty = jax.lax.cond(batch["due"].max() > 0, squares, nothing)
+    else:
+      penalty = squares()
+    losses += every * self.model.r1 / 2 * penalty
+    mean = lambda values: masked_mean(values, batch)
+    return mean(losses), {
+      "real": mean(jax.nn.sigmoid(real)),
+      "fake": mean(jax.nn.sigmoid(false)),
+      "penalty": mean(penalty),
+    }
+
+  def drawn(self, applies, batch, frozen, key):
+    """The loss of the generator."""
+    keep = jnp.logical_not(batch["padding"])
+    fake = self._fake(applies, batch)
+    logits = applies[DISCRIMINATOR](fake, batch["condition"], keep)[:, 0]
+    return masked_mean(jax.nn.softplus(-logits), batch), {}
+
+  def _faces(self, applies, batch, frozen):
+    """A face under the condition of each photograph, of its number's key."""
+    root = jax.random.key(self.config.seed)
+    keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(batch["index"])
+    return synthetic.drawn(
+      applies,
+      self.model.latent,
+      synthetic.condition_of(batch, self.align),
+      mesh_lib.constrain(keys),
+      self.model.truncation,
+    )
+
+  def _sample(self, applies, batch, frozen):
+    """Two faces as photographs are, and the first under other conditions."""
+    conditions = synthetic.condition_of(batch, self.align)
+    names = words(self.config.data.attributes)
+    names = names if len(names) == conditions.shape[1] - len(MEASURED) else ()
+    columns = (*names, *MEASURED)
+
+    def under(number=0, **numbers):
+      asked = conditions
+      for name, value in numbers.items():
+        # From the end: before it are attributes that have no name here.
+        column = columns.index(name) - len(columns)
+        asked = asked.at[:, column].set(value)
+      rows = jnp.arange(len(conditions))
+      root = jax.random.fold_in(jax.random.key(0), number)
+      keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
+      return synthetic.drawn(
+        applies,
+        self.model.latent,
+        asked,
+        mesh_lib.constrain(keys),
+        self.model.truncation,
+      )
+
+    shown = {
+      "original": batch["image"],
+      "drawn, 1": under(),
+      "drawn, 2": under(1),
+      "turned, 1": under(yaw=-_TURN),
+      "turned, 2": under(yaw=_TURN),
+    }
+    for name, angle in _SKIN.items():
+      shown[name] = under(skin=angle / 90)
+    for name in names[:2]:
+      shown[f"with {name}"] = under(**{name: 1.0})
+      shown[f"without {name}"] = under(**{name: -1.0})
+    return shown  # in the order of the alphabet
