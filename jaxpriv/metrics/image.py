@@ -19,9 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpriv import platforms
 from jaxpriv.metrics.statistics import Mean, mean_interval
 
 WINDOW = 11
+_GAUSSIAN = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / 1.5) ** 2)
+_GAUSSIAN /= _GAUSSIAN.sum()
 BLOCK = 128  # pairs that are compared at once
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -73,12 +76,7 @@ def _ssim_map(a, b, max_val, k1=0.01, k2=0.03):
   grey = max_val / 2  # subtracted, so that squares lose fewer digits
   a, b = a - grey, b - grey
   windows = jnp.stack([a, b, a * a, b * b, a * b])
-  # Products with band matrices: a convolution, and even more its gradient,
-  # takes a CPU ten times as long (`launch.benchmark layers`).
-  rows, columns = (_band(size) for size in a.shape[-2:])
-  windows = jnp.einsum("ih,...hw->...iw", rows, windows, precision="highest")
-  windows = jnp.einsum("jw,...iw->...ij", columns, windows, precision="highest")
-  mean_a, mean_b, square_a, square_b, product = windows
+  mean_a, mean_b, square_a, square_b, product = _windowed(windows)
   # Rounding can make variances of flat regions negative.
   variance_a = jnp.maximum(square_a - mean_a**2, 0)
   variance_b = jnp.maximum(square_b - mean_b**2, 0)
@@ -92,12 +90,32 @@ def _ssim_map(a, b, max_val, k1=0.01, k2=0.03):
   )
 
 
+def _windowed(x: jax.Array) -> jax.Array:
+  """Means of Gaussian windows, [..., H, W] -> [..., H - 10, W - 10].
+
+  On a CPU products with band matrices: a convolution, and even more its
+  gradient, takes ten times as long (`launch.benchmark layers`). Elsewhere sums
+  of shifted images, which are exact in float32 where products are rounded, or
+  take many times the work.
+  """
+  if platforms.on_cpu():
+    rows, columns = (_band(size) for size in x.shape[-2:])
+    x = jnp.einsum("ih,...hw->...iw", rows, x, precision="highest")
+    return jnp.einsum("jw,...iw->...ij", columns, x, precision="highest")
+  for axis in (x.ndim - 2, x.ndim - 1):
+    size = x.shape[axis] - WINDOW + 1
+    x = sum(
+      weight * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
+      for i, weight in enumerate(_GAUSSIAN.tolist())
+    )
+  return x
+
+
 def _band(size: int) -> np.ndarray:
   """The Gaussian window at every position, [size - 10, size]."""
-  window = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / 1.5) ** 2)
   band = np.zeros((size - WINDOW + 1, size), np.float32)
   for i in range(len(band)):
-    band[i, i : i + WINDOW] = window / window.sum()
+    band[i, i : i + WINDOW] = _GAUSSIAN
   return band
 
 

@@ -6,6 +6,7 @@ import pytest
 from scipy.ndimage import correlate1d
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from jaxpriv import platforms
 from jaxpriv.metrics import image
 
 
@@ -38,10 +39,17 @@ def ssim_in_float64(a, b):
   return (score / ((p**2 + q**2 + 1e-4) * (s + t + 9e-4))).mean()
 
 
-def test_ssim_equals_dm_pix_and_scikit_image():
+@pytest.fixture(params=["products", "shifts"])
+def ssim(request, monkeypatch):
+  """SSIM by each of its routes, of a CPU and of other devices."""
+  monkeypatch.setattr(platforms, "on_cpu", lambda: request.param == "products")
+  return image.ssim.__wrapped__  # not what was compiled of the other route
+
+
+def test_ssim_equals_dm_pix_and_scikit_image(ssim):
   a = pictures(0, 2, 3, 32, 40, 3)
   b = noisy(a, 0.1)
-  got = image.ssim(a, b)
+  got = ssim(a, b)
   assert got.shape == (2, 3)
   exact = [ssim_in_float64(*pair) for pair in zip(a[1], b[1])]
   np.testing.assert_allclose(got[1], exact, atol=5e-7)
@@ -57,7 +65,7 @@ def test_ssim_equals_dm_pix_and_scikit_image():
   )
   # scikit-image crops the border by the same 5 pixels.
   assert float(got[1, 2]) == pytest.approx(expected, abs=2e-4)
-  assert image.ssim(a[0, 0], b[0, 0]).shape == ()
+  assert ssim(a[0, 0], b[0, 0]).shape == ()
 
 
 def test_an_area_is_compared_by_itself():
@@ -159,6 +167,21 @@ def test_ms_ssim_equals_the_paper(side, scales):
   got = float(image.ms_ssim(a, b, scales=chosen))
   assert got == pytest.approx(reference_ms_ssim(a, b, weights), abs=2e-4)
   assert 0.05 < got < 0.999
+
+
+def test_other_devices_multiply_no_matrices(monkeypatch):
+  """Products are rounded there, or tiled in ways that want tuning."""
+  a = pictures(6, 2, 24, 28, 3)
+
+  def fn(x, y):
+    return image.ssim.__wrapped__(x, y).sum()
+
+  program = lambda: str(jax.make_jaxpr(jax.grad(fn))(a, 1 - a))
+  slopes = jax.grad(fn)(a, 1 - a)
+  assert "dot_general" in program()
+  monkeypatch.setattr(platforms, "on_cpu", lambda: False)
+  assert "dot_general" not in program() and "conv" not in program()
+  np.testing.assert_allclose(jax.grad(fn)(a, 1 - a), slopes, atol=1e-6)
 
 
 def test_gradients_are_finite():
