@@ -1,8 +1,9 @@
 """Photographs that are the same picture: found, and kept apart from figures.
 
 Whoever has a copy of a probe in the gallery recognises people by the picture
-and not by the face. Pictures are compared as they are framed, small and in
-grey, so that one that was saved again, resized or cropped by some pixels is
+and not by the face. Pictures are compared as they are framed (of whole heads the
+part that has the face, since two portraits of one session may differ there
+alone), small and in grey, so that one that was saved again, resized or cropped by some pixels is
 found, too: what a small shift and change of scale explain is taken off, to
 first order, as registration by gradients does (Lucas and Kanade, IJCAI 1981).
 Frames of a video that hardly differ count as the same picture.
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-from jaxpriv.data import account, pipeline
+from jaxpriv.data import account, alignment, pipeline
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError, Record, Source
 
@@ -46,6 +47,7 @@ def settle(
   source: Source,
   choice: str,
   progress: Callable[[int, int], None] | None = None,
+  align: str = "landmarks",
 ) -> Source:
   """Leaves out all but one of the records that show the same picture.
 
@@ -54,6 +56,7 @@ def settle(
     choice: "refuse" a picture under the names of two people, "leave_out" every
       record of such a picture, or "keep" everything, without looking.
     progress: called with (images done, of how many) while they are read.
+    align: how photographs were framed.
 
   Returns:
     the source, or a part of it; `left_out` has what is not in it.
@@ -64,7 +67,7 @@ def settle(
   check(choice)
   if choice == KEEP or len(source) < 2 or not _is_of_photographs(source):
     return source
-  rows, groups = _look(source, progress)
+  rows, groups = _look(source, progress, align)
   if not groups:
     return source
   people = np.asarray(source.identities)[rows]
@@ -99,7 +102,9 @@ def settle(
 
 
 def count(
-  source: Source, progress: Callable[[int, int], None] | None = None
+  source: Source,
+  progress: Callable[[int, int], None] | None = None,
+  align: str = "landmarks",
 ) -> int:
   """How many photographs show the same picture as an earlier one.
 
@@ -107,7 +112,7 @@ def count(
   """
   if len(source) < 2 or not _is_of_photographs(source):
     return 0
-  rows, groups = _look(source, progress)
+  rows, groups = _look(source, progress, align)
   if groups:
     logging.warning(
       "%d of %d photographs show the same picture as others, such as %s",
@@ -119,10 +124,10 @@ def count(
 
 
 def _look(
-  source: Source, progress: Callable[[int, int], None] | None
+  source: Source, progress: Callable[[int, int], None] | None, align: str
 ) -> tuple[np.ndarray, list[np.ndarray]]:
   """Readable records, and groups of positions in these."""
-  rows, pictures = _pictures(source, progress)
+  rows, pictures = _pictures(source, progress, align)
   return rows, find(pictures)
 
 
@@ -152,7 +157,7 @@ def _is_of_photographs(source: Source) -> bool:
 
 
 def _pictures(
-  source: Source, progress: Callable[[int, int], None] | None
+  source: Source, progress: Callable[[int, int], None] | None, align: str
 ) -> tuple[np.ndarray, np.ndarray]:
   """The readable records [N], and their thumbnails uint8 [N, SIDE, SIDE]."""
   pixels = 3 * source.image_size**2
@@ -160,7 +165,7 @@ def _pictures(
   if isinstance(source, InMemory):
     images = source.arrays["image"]
     parts = [
-      _rounded(images[start : start + size])
+      _rounded(images[start : start + size], align)
       for start in range(0, len(source), size)
     ]
     return np.arange(len(source)), np.concatenate(parts)
@@ -174,29 +179,37 @@ def _pictures(
   ):
     readable = ~batch["padding"]
     rows.append(batch["index"][readable])
-    parts.append(_rounded(batch["image"][readable]))
+    parts.append(_rounded(batch["image"][readable], align))
     if progress is not None:
       progress(int(batch["index"].max()) + 1, len(source))
   return np.concatenate(rows), np.concatenate(parts)
 
 
-def _rounded(images: np.ndarray) -> np.ndarray:
+def _rounded(images: np.ndarray, align: str) -> np.ndarray:
   """Thumbnails in bytes: there may be many of them."""
-  return np.rint(thumbnails(images)).astype(np.uint8)
+  return np.rint(thumbnails(images, align)).astype(np.uint8)
 
 
-def thumbnails(images: np.ndarray) -> np.ndarray:
+def thumbnails(images: np.ndarray, align: str = "landmarks") -> np.ndarray:
   """Images uint8 [N, S, S, 3] in grey, small: float32 [N, SIDE, SIDE]."""
-  # Each small pixel is the mean over its part of the large ones.
-  ends = np.linspace(0, images.shape[1], SIDE + 1)
-  pixel = np.arange(images.shape[1])
+  size = images.shape[1]
+  corners = np.array([[0.0, 0.0], [size, size]])
+  if align == "head":
+    corners = alignment.transform_points(alignment.head_matrix(size), corners)
+  across, down = (_means(size, *ends) for ends in corners.T)
+  grey = np.array([0.299, 0.587, 0.114], np.float32)
+  across = (across[:, :, None] * grey).reshape(SIDE, -1)
+  rows = images.reshape(*images.shape[:2], -1).astype(np.float32)
+  return down @ (rows @ across.T)
+
+
+def _means(size: int, start: float, stop: float) -> np.ndarray:
+  """Shares of pixels in the small ones from start to stop, [SIDE, size]."""
+  ends = np.linspace(start, stop, SIDE + 1)
+  pixel = np.arange(size)
   overlap = np.minimum(ends[1:, None], pixel + 1)
   overlap = np.clip(overlap - np.maximum(ends[:-1, None], pixel), 0, None)
-  mean = (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
-  grey = np.array([0.299, 0.587, 0.114], np.float32)
-  across = (mean[:, :, None] * grey).reshape(SIDE, -1)
-  rows = images.reshape(*images.shape[:2], -1).astype(np.float32)
-  return mean @ (rows @ across.T)
+  return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
 
 
 def find(pictures: np.ndarray) -> list[np.ndarray]:

@@ -87,6 +87,42 @@ def test_pictures_that_show_nothing_are_not_compared():
   assert found(flat) == []
 
 
+def test_of_heads_the_part_is_compared_that_has_the_face():
+  """That of ArcFace's square: portraits of a session differ there alone."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (2, 170, 170, 3), np.uint8)
+  np.testing.assert_allclose(
+    copies.thumbnails(images, "head"),
+    copies.thumbnails(images[:, 43:143, 35:135]),
+    atol=1e-3,
+  )
+
+
+@pytest.mark.parametrize("align, groups", [("head", []), ("landmarks", [2])])
+def test_a_smile_makes_another_picture_of_a_head(drawn, align, groups):
+  smile = drawn[0].copy()
+  smile[92:106, 60:100] = smile[92:106, 60:100] // 2 + 60
+  thumbnails = copies.thumbnails(np.stack([drawn[0], smile]), align)
+  assert list(map(len, copies.find(thumbnails))) == groups
+
+
+def test_copies_are_looked_for_as_photographs_are_framed(
+  folder, data_config, monkeypatch
+):
+  seen = []
+  look = copies.thumbnails
+  monkeypatch.setattr(
+    copies,
+    "thumbnails",
+    lambda images, align: seen.append(align) or look(images, align),
+  )
+  for align in ("head", "landmarks"):
+    config = data_config(path=str(folder), copies="refuse", align=align)
+    sources.open_source(config)
+    assert set(seen) == {align}
+    seen.clear()
+
+
 def test_thumbnails_are_means_of_areas():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
