@@ -65,6 +65,12 @@ def write(job: Job) -> Facts:
     job.target.trained, raw, source, job.mesh, job.config.data.align, whole
   )
   of_track = replacer.tracks(groups) if whole.tracks else {}
+  if whole.tracks:
+    logging.info(
+      "%s in frames are of %s",
+      _many(len(of_track), "face"),
+      _many(len(set(of_track.values())), "track"),
+    )
   start, made = time.monotonic(), 0
   counts: collections.Counter[str] = collections.Counter()
   rows: list[dict[str, Any]] = []
@@ -105,6 +111,7 @@ def write(job: Job) -> Facts:
     "match": whole.match,
     "visible": list(whole.visible),
     "unread": unread,
+    **({"tracks": len(set(of_track.values()))} if whole.tracks else {}),
   }
 
 

@@ -6,16 +6,18 @@ import numpy as np
 
 from jaxpriv.metrics import detection
 
-# Intersection over union with the face of the frame before, from which on two
+# Intersection over union with the face of a frame before, from which on two
 # faces are one person's.
 LEAST = 0.3
+# Frames for which a face may be missing: detectors lose some.
+AWAY = 5
 
 
 def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
   """Numbers of tracks of faces in frames.
 
-  Faces of neighbouring frames that overlap most are linked first. A person who
-  is not seen in a frame is another track afterwards.
+  Faces that overlap most are linked first, with where a person was last seen. A
+  person who is missing in more than `AWAY` frames is another track afterwards.
 
   Args:
     frames: boxes [N, 4] of each frame, x0, y0, x1, y1, in order; N differs.
@@ -25,11 +27,13 @@ def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
     int32 [N] of each frame.
   """
   tracks: list[np.ndarray] = []
-  last, numbers = np.zeros((0, 4)), np.zeros(0, np.int32)
-  for boxes in frames:
+  # Where people were last seen, their numbers, and in which frame that was.
+  places, numbers = np.zeros((0, 4)), np.zeros(0, np.int32)
+  seen = np.zeros(0, int)
+  for frame, boxes in enumerate(frames):
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     mine = np.full(len(boxes), -1, np.int32)
-    overlaps = detection.iou(last[:, None], boxes[None])
+    overlaps = detection.iou(places[:, None], boxes[None])
     for flat in np.argsort(-overlaps, axis=None, kind="stable"):
       i, j = np.unravel_index(flat, overlaps.shape)
       if overlaps[i, j] < LEAST:
@@ -40,5 +44,8 @@ def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
     mine[fresh] = first + np.arange(fresh.sum())
     first += int(fresh.sum())
     tracks.append(mine)
-    last, numbers = boxes, mine
+    missing = ~np.isin(numbers, mine) & (frame - seen <= AWAY)
+    places = np.concatenate([places[missing], boxes])
+    numbers = np.concatenate([numbers[missing], mine])
+    seen = np.concatenate([seen[missing], np.full(len(mine), frame)])
   return tracks

@@ -282,7 +282,8 @@ def test_frames_of_a_video_are_linked(workdir, tmp_path, mesh, monkeypatch):
     return make(self, indices, of_track)
 
   monkeypatch.setattr(replacing.Replacer, "protected", protected)
-  released(folder, workdir, tmp_path / "out", mesh, tracks=True)
+  _, card = released(folder, workdir, tmp_path / "out", mesh, tracks=True)
+  assert card["products"]["image"]["tracks"] == 1
   assert seen[0] == {0: 0, 1: 0, 2: 0}
 
 
