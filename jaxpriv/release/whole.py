@@ -218,6 +218,9 @@ def sections(facts: Facts) -> Sections:
     text += f" {wording.count(number)}."
   if facts["visible"]:
     text += f" Of each face the {' and '.join(facts['visible'])} are kept."
+  if tracks := facts.get("tracks"):
+    text += f" Photographs are frames of videos, with {_many(tracks, 'track')}:"
+    text += " a face that depends on its track is one face in all of it."
   if facts["match"]:
     text += " Faces have the colours and the sharpness of those they cover."
   return [

@@ -284,6 +284,8 @@ def test_frames_of_a_video_are_linked(workdir, tmp_path, mesh, monkeypatch):
   monkeypatch.setattr(replacing.Replacer, "protected", protected)
   _, card = released(folder, workdir, tmp_path / "out", mesh, tracks=True)
   assert card["products"]["image"]["tracks"] == 1
+  text = (tmp_path / "out/CARD.md").read_text()
+  assert "frames of videos, with 1 track: " in text
   assert seen[0] == {0: 0, 1: 0, 2: 0}
 
 
