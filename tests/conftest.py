@@ -7,11 +7,14 @@ from importlib import metadata
 
 # Tests compile far more than they compute: a sixth of the time without the
 # passes of LLVM, and without MLIR for fused loops. Not so with JAX 0.12, which
-# at level 0 compiles the augmentation to wrong numbers.
+# at level 0 compiles the augmentation to wrong numbers. Eight devices on a busy
+# machine may wait for each other for longer than the 40 seconds after which XLA
+# ends the process.
 os.environ["XLA_FLAGS"] = " ".join(
   (
     os.environ.get("XLA_FLAGS", ""),
     "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     if metadata.version("jaxlib") < "0.11"
     else "--xla_backend_optimization_level=1",
