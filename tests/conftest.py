@@ -8,8 +8,8 @@ from importlib import metadata
 # Tests compile far more than they compute: a sixth of the time without the
 # passes of LLVM, and without MLIR for fused loops. Not so with JAX 0.12, which
 # at level 0 compiles the augmentation to wrong numbers. Eight devices on a busy
-# machine may wait for each other for longer than the 40 seconds after which XLA
-# ends the process.
+# machine may wait for each other for longer than XLA does before it ends the
+# process.
 os.environ["XLA_FLAGS"] = " ".join(
   (
     os.environ.get("XLA_FLAGS", ""),
