@@ -6,7 +6,8 @@ pools: feature pools to disk and back, against plain files. layers: our layers
 against those of XLA that they replace. masks: random masks against drawing the
 same strokes with Pillow. saliency: a map of excitation backprop against a
 gradient by the image. dp: a private step against a plain one, jax_privacy and
-Opacus. precision: losses in bfloat16 against those in float32.
+Opacus. torch: a training step of a recogniser against torch's. precision:
+losses in bfloat16 against those in float32.
 """
 
 import itertools
@@ -55,14 +56,16 @@ from jaxpriv.models import layers, saliency
 from jaxpriv.models.resnet import ResNet
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import people
-from launch import benchmark_dp, benchmark_precision, common
+from launch import benchmark_dp, benchmark_precision, benchmark_torch, common
 
 _SIZE = flags.DEFINE_integer("decode_size", 128, "Side of the JPEG files.", 16)
 _TORCH = common.path_flag(
-  "torch_python", "", "dp: Python of an environment with torch and opacus."
+  "torch_python", "", "dp, torch: a Python with torch, for dp with opacus, too."
 )
 _BATCH = flags.DEFINE_integer("dp_batch", 64, "dp: examples of a step.", 1)
-_ROUNDS = flags.DEFINE_integer("dp_rounds", 10, "dp: steps timed of each.", 1)
+_ROUNDS = flags.DEFINE_integer(
+  "dp_rounds", 10, "dp, torch: rounds that are timed of each.", 1
+)
 _MECHANISMS = flags.DEFINE_list(
   "precision_of", [], "precision: mechanisms; all when empty."
 )
@@ -525,6 +528,7 @@ SUITES = {
   "masks": benchmark_masks,
   "saliency": benchmark_saliency,
   "dp": lambda: benchmark_dp.run(_BATCH.value, _ROUNDS.value, _TORCH.value),
+  "torch": lambda: benchmark_torch.run(_ROUNDS.value, _TORCH.value),
   "precision": lambda: benchmark_precision.run(_MECHANISMS.value, _STEPS.value),
 }
 
