@@ -36,6 +36,8 @@ def get_config(argument: str = "demo") -> ConfigDict:
     # Edges of the individual typology angle in degrees: light skin above the
     # first, dark skin below the last. () is any skin, whatever the person's.
     skin=(41.0, 10.0),
+    # A mouth that is wider, in distances of the eyes, smiles; 0: no code says.
+    smile=0.0,
     attributes=(),  # of config.data.attributes, to be shown as they are
     secret=0,  # draws the faces; 0 is everybody's
     faces="drawn",

@@ -7,6 +7,7 @@ named values of few levels each:
 |---|---|---|
 | yaw, pitch | `model.yaw`, `model.pitch` | the pose, labelled or by points |
 | skin | one more than `model.skin` has edges | cheeks, `data.skin` |
+| smile | 2, or 1 if `model.smile` is 0 | how wide the mouth is, by points |
 | each of `model.attributes` | 0, 1, unknown | labels |
 
 Everything else of the face is noise: of `model.secret` and the photograph, or
@@ -81,6 +82,7 @@ _FIXED = {
   "blur": 1.0,
   "lens_dark": -1.0,
 }
+_SMILING = "Smiling"
 # Chance of attributes that no code gives.
 _CHANCES = {
   **tables.PERSON_ATTRIBUTES,
@@ -98,7 +100,9 @@ def phases(config: ConfigDict) -> list[Phase]:
     config: with model.faces, "drawn" or "learned", and for the latter what
       `synthetic_game.phase` has of a model; model.yaw and model.pitch, how many
       levels (1: always from the front); model.skin, the edges of the individual
-      typology angle in degrees, falling (none: any skin); model.attributes, of
+      typology angle in degrees, falling (none: any skin); model.smile, the
+      width of a mouth that smiles, over the distance of the eyes (0: the smile
+      is no code); model.attributes, of
       data.attributes, of those that drawn faces can show if they are drawn;
       model.secret.
 
@@ -197,14 +201,31 @@ class Codes:
           f"config.model.{name} = {model[name]}: it has one level at least,"
           " which is to look straight ahead"
         )
+    self.smile = float(model.smile)
+    self._check_smile(config)
     self.turns = {"yaw": (model.yaw, _YAW), "pitch": (model.pitch, _PITCH)}
-    self.names = ("yaw", "pitch", "skin", *self.attributes)
+    self.names = ("yaw", "pitch", "skin", "smile", *self.attributes)
     self.levels = (
-      *(model.yaw, model.pitch, len(self.edges) + 1),
+      *(model.yaw, model.pitch, len(self.edges) + 1, 2 if self.smile else 1),
       *[3] * len(self.attributes),
     )
     self.count = math.prod(self.levels)
     self.tones = _tones(self.edges)
+
+  def _check_smile(self, config: ConfigDict) -> None:
+    if not self.smile:
+      return
+    if _SMILING in self.attributes:
+      raise SettingError(
+        f"config.model.smile = {self.smile} reads smiles from points, and"
+        f" config.model.attributes names {_SMILING}: choose one of them"
+      )
+    there = words(config.data.attributes)
+    if config.model.faces == LEARNED and _SMILING not in there:
+      raise SettingError(
+        f"config.model.smile = {self.smile} asks for smiles, and the generator"
+        f" is not told of them: add {_SMILING} to config.data.attributes"
+      )
 
   def _columns(self, config: ConfigDict) -> tuple[int, ...]:
     there = words(config.data.attributes)
@@ -231,10 +252,18 @@ class Codes:
     ]
     colour = skin.cheeks(batch["image"], batch["landmarks"], self.align)
     cells.append(skin.level(skin.typology_angle(colour), self.edges))
+    cells.append(self._smiles(batch["landmarks"]))
     for column in self.columns:
       value = batch["attributes"][:, column].astype(jnp.int32)
       cells.append(jnp.where(value < 0, 2, value))
     return jnp.stack(cells, 1).astype(jnp.int32)
+
+  def _smiles(self, points: jax.Array) -> jax.Array:
+    """Whether mouths [B] are wide; those of unknown points are not."""
+    left, right, _, *mouth = jnp.moveaxis(points[:, :5], 1, 0)
+    width = jnp.linalg.norm(mouth[1] - mouth[0], axis=-1)
+    wide = width > self.smile * jnp.linalg.norm(right - left, axis=-1)
+    return wide & (self.smile > 0)
 
   def turned(self, name: str, level: jax.Array) -> jax.Array:
     """Radians of levels [B] of yaw or pitch: the middles of their cells."""
@@ -279,6 +308,8 @@ class Codes:
     drawn["skin_tone"] = jnp.floor(
       tones[:, 0] + noise["tone"] * (tones[:, 1] - tones[:, 0] + 1)
     )
+    if self.smile:
+      drawn[_SMILING] = code["smile"].astype(jnp.float32)
     for name in self.attributes:
       told = code[name] < 2
       drawn[name] = jnp.where(told, code[name], drawn[name])
@@ -306,7 +337,9 @@ class Learned(Codes):
     super().__init__(config)
     self.generator = synthetic_game.generator(config, config.model)
     self.truncation = config.model.truncation
-    self.width = len(words(config.data.attributes))
+    there = words(config.data.attributes)
+    self.width = len(there)
+    self.smiling = there.index(_SMILING) if self.smile else None
 
   def condition(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
     """Conditions of faces [B, A + 3], of codes int32 [B, C] and noise alone.
@@ -319,6 +352,8 @@ class Learned(Codes):
     high, low = bounds[code["skin"]], bounds[code["skin"] + 1]
     share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2)))
     attributes = jnp.full((len(codes), self.width), -1)
+    if self.smile:
+      attributes = attributes.at[:, self.smiling].set(code["smile"])
     for name, column in zip(self.attributes, self.columns, strict=True):
       value = jnp.where(code[name] < 2, code[name], -1)
       attributes = attributes.at[:, column].set(value)

@@ -51,11 +51,36 @@ def test_codes_are_read_from_pose_cheeks_and_labels():
   batch["image"] = (image / 255).astype(np.float32)
   read = np.asarray(codes.read({}, {}, batch))
   assert read.tolist() == [
-    [0, 0, 0, 0],
-    [1, 1, 1, 1],
-    [2, 1, 2, 2],
-    [1, 1, 0, 0],
+    [0, 0, 0, 0, 0],
+    [1, 1, 1, 0, 1],
+    [2, 1, 2, 0, 2],
+    [1, 1, 0, 0, 0],
   ]
+
+
+def test_a_smile_is_read_from_the_width_of_the_mouth():
+  codes = face_replacement.Codes(config_of(smile=0.8))
+  assert codes.count == 9 * 2
+  batch = batch_of(4)
+  points = np.full((4, 5, 2), 10.0, np.float32)
+  points[:, 1, 0] = 20.0  # eyes are 10 pixels apart
+  points[:, 3, 0] = [11, 10, 10, 10]
+  points[:, 4, 0] = [18, 19, 17.5, 16]
+  points[3, 4, 1] = 18  # sqrt(36 + 64)
+  batch["landmarks"] = points
+  read = lambda batch: np.asarray(codes.read({}, {}, batch))[:, 3].tolist()
+  assert read(batch) == [0, 1, 0, 1]
+  points[1, 4] = np.nan
+  points[3, 0] = np.nan
+  assert read(batch) == [0, 0, 0, 0]
+  keys = jax.random.split(jax.random.key(0), 40)
+  wanted = jnp.array([[1, 0, 1, i % 2] for i in range(40)])
+  smiling = codes.factors(wanted, keys)["Smiling"]
+  np.testing.assert_array_equal(smiling, np.arange(40) % 2)
+  without = face_replacement.Codes(config_of())
+  assert np.asarray(without.read({}, {}, batch))[:, 3].tolist() == [0] * 4
+  drawn = without.factors(wanted * jnp.array([1, 1, 1, 0]), keys)["Smiling"]
+  assert 10 < drawn.sum() < 30
 
 
 def test_with_fixed_noise_there_are_no_more_faces_than_codes():
@@ -100,7 +125,7 @@ def test_drawn_faces_show_the_codes():
     config_of(yaw=3, pitch=1, attributes=("Male",))
   )
   keys = jax.random.split(jax.random.key(0), 9)
-  wanted = jnp.array([[i % 3, 0, i // 3, i % 3] for i in range(9)])
+  wanted = jnp.array([[i % 3, 0, i // 3, 0, i % 3] for i in range(9)])
   drawn = codes.factors(wanted, keys)
   np.testing.assert_allclose(
     drawn["yaw"], 0.44 * np.array([-2, 0, 2] * 3) / 3, atol=1e-6
@@ -158,7 +183,8 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   asked = face_replacement.Learned(
     learned(yaw=3, pitch=2, skin=(41.0, 10.0), attributes=("Smiling",))
   )
-  codes = jnp.array([[0, 0, 0, 0], [1, 1, 1, 1], [2, 0, 2, 2]] * 40)
+  codes = [[0, 0, 0, 0, 0], [1, 1, 1, 0, 1], [2, 0, 2, 0, 2]]
+  codes = jnp.array(codes * 40)
   keys = jax.random.split(jax.random.key(0), len(codes))
   got = np.asarray(asked.condition(codes, keys), np.float64)
   assert got.shape == (120, 2 + 3)
@@ -174,6 +200,10 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
     assert np.ptp(angles) > 0.7 * (bounds[level] - bounds[level + 1])
   again = asked.condition(codes, keys)
   np.testing.assert_array_equal(again, got.astype(np.float32))
+  smiles = face_replacement.Learned(learned(smile=0.8))
+  wanted = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
+  got = np.asarray(smiles.condition(wanted, keys[:2]))
+  np.testing.assert_array_equal(got[:, :2], [[0, -1], [0, 1]])
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +246,14 @@ def test_a_target_of_learned_faces_tells_of_their_memory(generator):
   assert "learned from photographs of people" in target.limits[-1]
 
 
+def test_a_generator_that_knows_no_smiles_is_not_asked_for_them():
+  config = learned(smile=0.8)
+  face_replacement.phases(config)
+  config.data.attributes = ("Male",)
+  with pytest.raises(SettingError, match="add Smiling to config.data.attrib"):
+    face_replacement.phases(config)
+
+
 def test_a_generator_is_trained_or_taken_over():
   config = learned()
   source = ProceduralFaces(8, 1, tiny.SIDE)
@@ -254,6 +292,7 @@ def test_what_is_proven_counts_the_codes():
     (dict(attributes=("Wearing_Hat",)), "cannot show at will"),
     (dict(attributes=("Young",)), "config.data.attributes does not"),
     (dict(faces="painted"), "config.model.faces = painted"),
+    (dict(smile=0.8, attributes=("Smiling",)), "choose one of them"),
   ],
 )
 def test_settings_that_cannot_be_are_named(model, message):
