@@ -23,7 +23,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   scale, options = common.parse(argument, OPTIONS)
   config = common.base("face_replacement")
   config.data.image_size = dict(demo=64, gpu=112, paper=224)[scale]
-  # Drawn people are only there to be attacked: nothing learns from them.
+  # Drawn people are there to be attacked: no drawn face learns from them.
   config.data.update(num_identities=300, images_per_identity=4)
   if scale == "paper":
     config.data.update(source="folder", cache=False)
@@ -47,11 +47,8 @@ def get_config(argument: str = "demo") -> ConfigDict:
   config.phases.replacement = common.phase(0, 64)
   if "learned" in options:
     source = face_source.get_config(scale)
-    config.data.image_size = source.data.image_size
-    config.data.update(
-      num_identities=source.data.num_identities,
-      images_per_identity=source.data.images_per_identity,
-    )
+    config.data = source.data
+    config.data.align = "head"
     config.dtype = source.dtype
     config.model.update(source.model, faces="learned")
     config.phases.source = source.phases.source

@@ -1,11 +1,11 @@
 """`launch.benchmark torch`: a recogniser's training step, beside torch's.
 
-The recogniser is that of embedded_autoencoder:demo, an IResNet with ArcFace and
-Adam, of 64 px, as the engine trains it but for augmentation. The same network
-is trained in torch by a process of its own (`tools/torch_recogniser.py`), whose
-Python --torch_python names, with as many threads as there are devices here.
-Both take turns of a few steps, and ratios are medians over turns, so that a
-busy machine disturbs all alike.
+The recogniser is of the size of the demo's of embedded autoencoders: an IResNet
+for 64 px with ArcFace and Adam, as the engine trains it but for augmentation.
+The same network is trained in torch by a process of its own
+(`tools/torch_recogniser.py`), whose Python --torch_python names, with as many
+threads as there are devices here. Both take turns of a few steps, and ratios
+are medians over turns, so that a busy machine disturbs all alike.
 """
 
 import contextlib
@@ -18,13 +18,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
-from configs import embedded_autoencoder as configs
-from jaxpriv.methods import embedded_autoencoder
-from jaxpriv.training import inference, loop
+from configs import common
+from jaxpriv.models.iresnet import IResNet
+from jaxpriv.training import inference, loop, recipes
 from jaxpriv.training import mesh as mesh_lib
 
-PHASE, PEOPLE = "pen", 1000
+SIDE, ROWS, PEOPLE = 64, 64, 1000
+NETWORK: dict[str, Any] = dict(
+  depths=(1, 1, 1, 1), width=24, features=128, stem_stride=2
+)
+HEAD = dict(scale=32.0, margin=0.3)
 STEPS = 5  # of a turn
 
 
@@ -35,12 +40,12 @@ def run(rounds: int, torch_python: str) -> list[dict]:
     rounds: turns of each.
     torch_python: Python of an environment with torch; "" leaves torch out.
   """
-  config = configs.get_config("demo")
-  config.data.update(num_people=PEOPLE, attributes=("Smiling",))
-  config.phases[PHASE].augment = False
-  phases = embedded_autoencoder.phases(config)
-  phase = next(phase for phase in phases if phase.name == PHASE)
-  batch = _batch(config.phases[PHASE].batch_size, config.data.image_size)
+  options = common.phase(900, ROWS, learning_rate=4e-3, augment=False)
+  head = ConfigDict(dict(kind="arcface", **HEAD))
+  phase = recipes.recognition(
+    "recogniser", IResNet(**NETWORK), PEOPLE, options, head=head
+  )
+  batch = _batch()
   turns: dict[str, Callable[[], float]] = {}
   sizes = {1, jax.device_count()}
   for size in sorted(sizes):
@@ -53,12 +58,12 @@ def run(rounds: int, torch_python: str) -> list[dict]:
       if not torch_python:
         continue
       child = stack.enter_context(
-        _torch(torch_python, _sizes(config, last, max(sizes)))
+        _torch(torch_python, _sizes(last, max(sizes)))
       )
       try:
         theirs = json.loads(child.readline())["parameters"]
       except ChildProcessError as error:
-        print(f"{name} is left out: {str(error).splitlines()[-1]}")
+        print(f"{name} is left out: {error}")
         continue
       if theirs != parameters:
         raise AssertionError(f"{theirs} parameters in torch, here {parameters}")
@@ -92,12 +97,12 @@ def _rows(seconds: dict[str, list[float]]) -> list[dict]:
   ]
 
 
-def _batch(rows: int, side: int) -> dict[str, np.ndarray]:
+def _batch() -> dict[str, np.ndarray]:
   random = np.random.default_rng(0)
   return {
-    "image": random.integers(0, 256, (rows, side, side, 3), np.uint8),
-    "identity": np.arange(rows, dtype=np.int32) % PEOPLE,
-    "padding": np.zeros(rows, bool),
+    "image": random.integers(0, 256, (ROWS, SIDE, SIDE, 3), np.uint8),
+    "identity": np.arange(ROWS, dtype=np.int32) % PEOPLE,
+    "padding": np.zeros(ROWS, bool),
   }
 
 
@@ -129,18 +134,10 @@ def _ours(phase, batch, size: int) -> tuple[Callable[[], float], int]:
   return turn, sum(sizes)
 
 
-def _sizes(config, channels_last: bool, threads: int) -> dict[str, Any]:
-  pen, head = config.model.pen, config.model.pen_head
-  return dict(
-    side=config.data.image_size,
-    batch=config.phases[PHASE].batch_size,
-    classes=PEOPLE,
-    **{k: pen[k] for k in ("depths", "width", "features", "stem_stride")},
-    scale=head.scale,
-    margin=head.margin,
-    channels_last=channels_last,
-    threads=threads,
-  )
+def _sizes(channels_last: bool, threads: int) -> dict[str, Any]:
+  sizes = dict(side=SIDE, batch=ROWS, classes=PEOPLE)
+  options = dict(channels_last=channels_last, threads=threads)
+  return sizes | NETWORK | HEAD | options
 
 
 class _Child:
@@ -154,7 +151,8 @@ class _Child:
   def readline(self) -> str:
     line = self._told.readline()
     if not line:
-      raise ChildProcessError(self._errors.read().strip())
+      said = self._errors.read().strip().splitlines()
+      raise ChildProcessError(said[-1] if said else "it ended without a word")
     return line
 
   def turn(self) -> float:

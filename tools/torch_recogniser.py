@@ -68,7 +68,7 @@ def trained(sizes, channels_last):
   torch.manual_seed(0)
   names = ("side", "depths", "width", "features", "stem_stride")
   model = network(*(sizes[name] for name in names))
-  classes, scale = sizes["classes"], sizes["scale"]
+  classes, scale, margin = sizes["classes"], sizes["scale"], sizes["margin"]
   weight = nn.Parameter(0.01 * torch.randn(classes, sizes["features"]))
   x = torch.rand(sizes["batch"], 3, sizes["side"], sizes["side"])
   y = torch.arange(sizes["batch"]) % classes
@@ -83,8 +83,11 @@ def trained(sizes, channels_last):
     optimizer.zero_grad()
     embeddings = functional.normalize(model((x - 0.5) / 0.5))
     cosine = embeddings @ functional.normalize(weight).T
-    angle = cosine[rows, y].clamp(-1 + 1e-7, 1 - 1e-7).acos()
-    further = (angle + sizes["margin"]).clamp(max=math.pi).cos()
+    own = cosine[rows, y].clamp(-1 + 1e-7, 1 - 1e-7)
+    further = (own.acos() + margin).cos()
+    # Beyond half a turn the cosine would rise again.
+    straight = own - margin * math.sin(margin)
+    further = further.where(own > math.cos(math.pi - margin), straight)
     logits = scale * cosine.index_put((rows, y), further)
     functional.cross_entropy(logits, y).backward()
     optimizer.step()

@@ -5,9 +5,9 @@ and not by the face. Pictures are compared as they are framed, small and in
 grey, so that one that was saved again, resized or cropped by some pixels is
 found, too: what a small shift and change of scale explain is taken off, to
 first order, as registration by gradients does (Lucas and Kanade, IJCAI 1981).
-Of whole heads the part is compared that has the face, since two portraits of a
-session may differ there alone. Frames of a video that hardly differ count as
-the same picture.
+In frames of whole heads the part is compared that has the face, since two
+portraits of a session may differ there alone. Frames of a video that hardly
+differ count as the same picture.
 """
 
 from collections.abc import Callable, Sequence

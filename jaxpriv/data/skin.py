@@ -71,9 +71,9 @@ def cheeks(
 
   Args:
     images: [B, S, S, 3] in [0, 1].
-    landmarks: [B, K, 2] in pixels, K at least 5, in the order of
-      `records.ARCFACE_LANDMARKS`; faces whose eyes or mouth are not known, or
-      all if None, are taken to lie on the template.
+    landmarks: [B, K, 2] in pixels, whose centres are whole numbers, K at least
+      5, in the order of `records.ARCFACE_LANDMARKS`; faces whose eyes or mouth
+      are not known, or all if None, are taken to lie on the template.
     align: how faces were framed, which says where the template has its points.
   """
   side = images.shape[1]
@@ -91,7 +91,7 @@ def cheeks(
   apart = jnp.linalg.norm(across, axis=-1)[:, None]
   out = across[:, None] * jnp.array([-_OUT, _OUT])[:, None]
   middles = (eyes + mouth) / 2 + out  # [B, 2, 2]
-  place = jnp.arange(side, dtype=jnp.float32) + 0.5
+  place = jnp.arange(side, dtype=jnp.float32)
   away = jnp.square(place - middles[..., None])  # [B, cheek, (x, y), S]
   squares = away[:, :, 0, None, :] + away[:, :, 1, :, None]
   # A pixel at the least, however small the face.

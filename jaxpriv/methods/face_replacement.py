@@ -20,8 +20,10 @@ does not have the secret names the person with a probability of
   sum over c, z of P(z) max_i P(i) P(c | i) 1[guess of f(c, z) is i]
     <= sum over c of max_i P(c | i) / N  <=  (number of codes) / N
 
-for given c, z one person is guessed, whatever f is. With n releases of one
-person it is the number of codes to the power of n. The rest of a photograph
+for given c, z one person is guessed. That holds of any f that was there before
+it was settled who of the N is released: a generator that learned from some of
+them tells who these are. With n releases of one person it is the number of
+codes to the power of n. The rest of a photograph
 that the face is pasted into (hair, clothes, place) is as it was, and no part of
 that.
 
@@ -61,15 +63,16 @@ LIMITS = (
   " show one face, and are one release only where their codes are alike.",
 )
 MEMORY = (
-  "Faces are of a generator that learned from photographs of people: how like"
-  " these people its faces are is not bounded, and the bound is of those who"
-  " are replaced."
+  "Faces are of a generator that learned from photographs of people, and how"
+  " like these its faces are is not bounded. The bound is of people who are as"
+  " likely to be replaced whomever it learned from: it should learn from"
+  " others."
 )
 # Beyond these a made face does not turn.
 _YAW, _PITCH = tables.PHOTOGRAPH["yaw"][1], tables.PHOTOGRAPH["pitch"][1]
-# The individual typology angle of learned faces, in degrees: nobody's skin is
-# asked to be lighter or darker.
-_LIGHTEST, _DARKEST = 65.0, -50.0
+# The individual typology angles that learned faces are asked to have, in
+# degrees; a class beyond these is as wide as _WIDE.
+_LIGHTEST, _DARKEST, _WIDE = 65.0, -50.0, 10.0
 # Factors of a photograph that are the same in all replacements: even light, and
 # nothing before the face.
 _FIXED = {
@@ -185,6 +188,11 @@ class Codes:
     if model.faces not in (DRAWN, LEARNED):
       raise SettingError(
         f"config.model.faces = {model.faces}: faces are {DRAWN} or {LEARNED}"
+      )
+    if model.faces == LEARNED and "synthesis" not in model:
+      raise SettingError(
+        "config.model.faces = learned needs the settings of a generator: take"
+        " the option, as in --config=face_replacement:demo,learned"
       )
     self.secret, self.align = int(model.secret), config.data.align
     self.attributes = words(model.attributes)
@@ -344,24 +352,36 @@ class Learned(Codes):
   def condition(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
     """Conditions of faces [B, A + 3], of codes int32 [B, C] and noise alone.
 
-    Skin is drawn evenly from its class; attributes that are no code are unknown
-    to the generator.
+    Skin is drawn evenly from its class, and so is each attribute of which no
+    code tells.
     """
     code = dict(zip(self.names, codes.T, strict=True))
-    bounds = jnp.array([_LIGHTEST, *self.edges, _DARKEST], jnp.float32)
+    light, dark = self.edges[:1] or (0.0,), self.edges[-1:] or (0.0,)
+    bounds = jnp.array(
+      [
+        max(_LIGHTEST, light[0] + _WIDE),
+        *self.edges,
+        min(_DARKEST, dark[0] - _WIDE),
+      ],
+      jnp.float32,
+    )
     high, low = bounds[code["skin"]], bounds[code["skin"] + 1]
-    share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2)))
-    attributes = jnp.full((len(codes), self.width), -1)
+    # Numbers 0 and 1 are of the generator's own noise.
+    draw = lambda key: jax.random.uniform(
+      jax.random.fold_in(key, 2), (self.width + 1,)
+    )
+    share, noise = jnp.split(jax.vmap(draw)(keys), [1], axis=1)
+    attributes = (noise < 0.5).astype(jnp.int32)
     if self.smile:
       attributes = attributes.at[:, self.smiling].set(code["smile"])
     for name, column in zip(self.attributes, self.columns, strict=True):
-      value = jnp.where(code[name] < 2, code[name], -1)
+      value = jnp.where(code[name] < 2, code[name], attributes[:, column])
       attributes = attributes.at[:, column].set(value)
     return synthetic.condition(
       attributes,
       self.turned("yaw", code["yaw"]),
       self.turned("pitch", code["pitch"]),
-      low + (high - low) * share(keys),
+      low + (high - low) * share[:, 0],
     )
 
   def image(self, state, frozen, batch) -> jax.Array:

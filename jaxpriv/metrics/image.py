@@ -95,8 +95,8 @@ def _windowed(x: jax.Array) -> jax.Array:
 
   On a CPU products with band matrices: a convolution, and even more its
   gradient, takes ten times as long (`launch.benchmark layers`). Elsewhere sums
-  of shifted images, which are exact in float32 where products are rounded, or
-  take many times the work.
+  of shifted images: products are rounded to fewer digits there, or at full
+  precision take many times as long.
   """
   if platforms.on_cpu():
     rows, columns = (_band(size) for size in x.shape[-2:])

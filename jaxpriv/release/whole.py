@@ -57,14 +57,15 @@ def write(job: Job) -> Facts:
     name for name in getattr(raw, "faceless", ()) if name not in groups
   ]
   kept = whole.faceless == "keep"
+  frames = groups | {name: [] for name in faceless}
   if kept:
-    groups |= {name: [] for name in faceless}
+    groups = frames
   names = {name: _released_name(name) for name in sorted(groups)}
   _check_distinct(names)
   replacer = Replacer(
     job.target.trained, raw, source, job.mesh, job.config.data.align, whole
   )
-  of_track = replacer.tracks(groups) if whole.tracks else {}
+  of_track = replacer.tracks(frames) if whole.tracks else {}
   if whole.tracks:
     logging.info(
       "%s in frames are of %s",

@@ -45,7 +45,8 @@ def link(frames: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
     first += int(fresh.sum())
     tracks.append(mine)
     missing = ~np.isin(numbers, mine) & (frame - seen <= AWAY)
-    places = np.concatenate([places[missing], boxes])
-    numbers = np.concatenate([numbers[missing], mine])
-    seen = np.concatenate([seen[missing], np.full(len(mine), frame)])
+    # Who was just seen comes first, and wins where overlaps are equal.
+    places = np.concatenate([boxes, places[missing]])
+    numbers = np.concatenate([mine, numbers[missing]])
+    seen = np.concatenate([np.full(len(mine), frame), seen[missing]])
   return tracks

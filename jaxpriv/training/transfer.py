@@ -219,7 +219,8 @@ def _check_pretrained(phases: Sequence[Phase], config: ConfigDict) -> None:
   if other.method != config.method:
     # Phases of one name are alike in few mechanisms: who means it, names them.
     both = [phase.name for phase in phases if phase.name in other.phases]
-    if not set(sources.words(config.pretrained_phases)) & set(both):
+    chosen = set(sources.words(config.pretrained_phases))
+    if not chosen or chosen - set(both):
       raise DataError(
         f"config.pretrained = {config.pretrained} is a run of {other.method},"
         f" and this one of {config.method}: "

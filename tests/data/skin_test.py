@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from skimage import color
 
-from jaxpriv.data import skin
+from jaxpriv.data import augmentation, skin
 from jaxpriv.data.procedural import ProceduralFaces, factors
+from jaxpriv.data.records import LANDMARKS
 
 
 def test_colours_equal_those_of_another_library():
@@ -45,6 +46,23 @@ def test_cheeks_are_found(aligned):
   angles = np.asarray(skin.typology_angle(colours))
   tone = source.params(np.arange(60), "human")["skin_tone"]
   assert np.corrcoef(angles, tone)[0, 1] < -0.85
+
+
+def test_cheeks_of_a_mirrored_photograph_are_the_same_pixels():
+  """Points are at centres of pixels, 0 to S - 1."""
+  rng = np.random.default_rng(0)
+  points = np.zeros((4, len(LANDMARKS), 2), np.float32)
+  points[:, :5] = [[20, 24], [43.3, 25], [32, 37], [23, 48], [40, 49.2]]
+  batch = {
+    "image": jnp.asarray(rng.random((4, 64, 64, 3)), jnp.float32),
+    "landmarks": jnp.asarray(points),
+  }
+  mirrored = augmentation.mirror(batch, jnp.ones(4, bool))
+  np.testing.assert_allclose(
+    skin.cheeks(mirrored["image"], mirrored["landmarks"]),
+    skin.cheeks(batch["image"], batch["landmarks"]),
+    rtol=1e-5,
+  )
 
 
 def test_a_cheek_is_where_the_points_say():

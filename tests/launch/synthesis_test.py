@@ -132,7 +132,6 @@ def test_faces_of_a_source_that_was_trained_are_shown(folder, tmp_path):
     "--config.data.num_identities=24",
     "--config.data.images_per_identity=2",
     "--config.data.align=head",
-    "--config.data.attributes=()",
     "--config.model.latent=8",
     "--config.model.mapping.width=8",
     "--config.model.synthesis.most=8",

@@ -188,8 +188,9 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   keys = jax.random.split(jax.random.key(0), len(codes))
   got = np.asarray(asked.condition(codes, keys), np.float64)
   assert got.shape == (120, 2 + 3)
-  assert not got[:, 0].any()  # Male is no code
-  np.testing.assert_array_equal(got[:3, 1], [-1, 1, 0])
+  assert set(got[:, 0]) == {-1, 1} and abs(got[:, 0].mean()) < 0.4  # no code
+  np.testing.assert_array_equal(got[:2, 1], [-1, 1])
+  assert set(got[2::3, 1]) == {-1, 1}  # unknown, and so drawn
   yaw, pitch = factors.PHOTOGRAPH["yaw"][1], factors.PHOTOGRAPH["pitch"][1]
   np.testing.assert_allclose(got[:3, 2], yaw * np.array([-2, 0, 2]) / 3, 1e-6)
   np.testing.assert_allclose(got[:3, 3], pitch * np.array([-1, 1, -1]) / 2)
@@ -203,7 +204,16 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   smiles = face_replacement.Learned(learned(smile=0.8))
   wanted = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
   got = np.asarray(smiles.condition(wanted, keys[:2]))
-  np.testing.assert_array_equal(got[:, :2], [[0, -1], [0, 1]])
+  np.testing.assert_array_equal(got[:, 1], [-1, 1])
+
+
+def test_learned_skin_is_of_its_class_beyond_the_usual_angles():
+  asked = face_replacement.Learned(learned(skin=(80.0, -60.0)))
+  keys = jax.random.split(jax.random.key(0), 60)
+  codes = jnp.array([[1, 0, i % 3, 0] for i in range(60)])
+  angles = 90 * np.asarray(asked.condition(codes, keys))[:, 4]
+  assert angles[::3].min() > 80 > angles[1::3].max()
+  assert angles[1::3].min() > -60 > angles[2::3].max()
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +254,11 @@ def test_a_target_of_learned_faces_tells_of_their_memory(generator):
   )
   assert "at most 4/N" in target.proven[0]
   assert "learned from photographs of people" in target.limits[-1]
+
+
+def test_a_generator_comes_with_its_settings():
+  with pytest.raises(SettingError, match="face_replacement:demo,learned"):
+    face_replacement.phases(config_of(faces="learned"))
 
 
 def test_a_generator_that_knows_no_smiles_is_not_asked_for_them():

@@ -48,6 +48,12 @@ def test_who_is_nearer_keeps_the_number_of_who_was_just_seen():
   assert [of.tolist() for of in linked] == [[0, 1], [1], [1, 2]]
 
 
+def test_of_equal_overlaps_that_of_who_was_just_seen_counts():
+  frames = [[box(0, 0), box(8, 0)], [box(8, 0)], [box(4, 0)]]
+  linked = tracks.link([np.array(of) for of in frames])
+  assert linked[2].tolist() == [1]
+
+
 def test_who_is_elsewhere_is_somebody_new():
   far = tracks.link([np.array([box(0, 0)]), np.array([box(8, 0)])])
   assert far[1].tolist() == [1]  # too little overlap

@@ -43,6 +43,8 @@ def test_only_a_finished_run_of_known_phases_is_taken_over(tmp_path, mesh):
     DataError, match="k_same, and this one of embed.*, of toy, in config.pretr"
   ):
     begin()
+  with pytest.raises(DataError, match="name the phases that are taken over"):
+    begin(pretrained_phases=("toy", "another"))
   begin(pretrained_phases=("toy",))
   shutil.rmtree(second)
   with other.unlocked():
