@@ -289,6 +289,20 @@ def test_frames_of_a_video_are_linked(workdir, tmp_path, mesh, monkeypatch):
   assert seen[0] == {0: 0, 1: 0, 2: 0}
 
 
+@pytest.mark.parametrize("empty, count", [(5, 1), (6, 2)])
+def test_frames_without_a_face_are_frames_though_they_are_left_out(
+  empty, count, workdir, tmp_path, mesh
+):
+  face, last = (20, 20, 50), f"{empty + 1}.png"
+  rows = [row("0.png", face), row(last, face)]
+  rows += [{"file": f"{i + 1}.png"} for i in range(empty)]
+  pictures = {f"{i}__png": picture(i) for i in range(empty + 2)}
+  folder = write_folder(tmp_path / "in", rows, **pictures)
+  _, card = released(folder, workdir, tmp_path / "out", mesh, tracks=True)
+  facts = card["products"]["image"]
+  assert (facts["count"], facts["tracks"]) == (2, count)
+
+
 def test_what_has_no_faces_to_paste_is_refused(folder, tmp_path, mesh):
   toy.make_run(tmp_path / "features", "features")
   with pytest.raises(DataError, match="no faces that could go"):
