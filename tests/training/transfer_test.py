@@ -1,5 +1,6 @@
 """Parameters taken over from another run, and phases copied from it."""
 
+import importlib
 import shutil
 
 import chex
@@ -11,8 +12,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
-from jaxpriv.training import builders, loop, run, transfer, workdir
+from jaxpriv.training import builders, loop, mechanism, run, transfer, workdir
 from jaxpriv.training.method import Phase
+from tests import tiny
 from tests.people import PEOPLE, named
 from tests.training import toys
 from tests.training.toys import config, trained
@@ -150,3 +152,44 @@ def test_the_average_of_another_state_is_adopted(mesh):
   for part in ("params", "ema"):
     np.testing.assert_array_equal(state[part]["a"], [5, 5])
     np.testing.assert_array_equal(state[part]["b"], [0, 0, 0])
+
+
+# Module with MADE_WITH -> a config of its mechanism.
+COPIED = {
+  "dp_multitask": tiny.dp_multitask,
+  "embedded_autoencoder": tiny.embedded_autoencoder,
+  "face_detection": tiny.face_detection,
+  "face_synthesis": tiny.face_synthesis,
+  "k_same_net": lambda: tiny.baseline("k_same_net"),
+  "deep_poisoning.transfer": tiny.deep_poisoning,
+  "mask_desensitization.settings": tiny.mask_desensitization,
+}
+
+
+@pytest.mark.parametrize("module", COPIED)
+def test_what_was_trained_with_other_settings_is_not_copied(module, tmp_path):
+  """Each setting that a mechanism names is one, and is compared."""
+  names = importlib.import_module(f"jaxpriv.methods.{module}").MADE_WITH
+  made = COPIED[module]()
+  made.update(pretrained=str(tmp_path), pretrained_phases=())
+  for name in names:
+    made.phases[name].steps = 0
+  load = lambda name: {"params": {}}
+  workdir.save_config(tmp_path, made)
+  assert transfer.check_copied(made, names, load) == list(names)
+  for phase, settings in names.items():
+    for setting in settings:
+      other = made.copy_and_resolve_references()
+      *folders, last = setting.split(".")
+      holder = other
+      for folder in folders:
+        holder = holder[folder]
+      assert last in holder, setting
+      with other.ignore_type(), other.unlocked():
+        holder[last] = "another"
+      workdir.save_config(tmp_path, other)
+      with pytest.raises(DataError, match=f"{phase}.*{setting}: another, here"):
+        transfer.check_copied(made, {phase: settings}, load)
+  method = mechanism.load(module.split(".")[0])
+  with pytest.raises(DataError, match="another, here"):
+    method.check(made, named(PEOPLE), load)

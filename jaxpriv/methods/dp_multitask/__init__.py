@@ -28,7 +28,7 @@ from jaxpriv.methods.dp_multitask import reading
 from jaxpriv.methods.dp_multitask import views as views_lib
 from jaxpriv.models import backbones, multi_task
 from jaxpriv.models.multi_task import TASKS
-from jaxpriv.training import mechanism, recipes, run
+from jaxpriv.training import mechanism, recipes, run, transfer
 from jaxpriv.training.mechanism import Load, Score, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 
@@ -41,6 +41,12 @@ NEEDS = {
   "landmarks": "landmarks",
   "visibility": "visibility",
   "pose": "pose",
+}
+MADE_WITH = {
+  NAME: (
+    *("model.architecture", "model.small", "model.hyperface", "model.units"),
+    *("model.tasks", "model.side", "model.context"),
+  )
 }
 
 
@@ -200,9 +206,9 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   """Checks that faces are labelled as the tasks need.
 
   Raises:
-    DataError: they are not.
+    DataError: they are not, or the phase does not fit.
   """
-  del load
+  transfer.check_copied(config, MADE_WITH, load)
   run.check_labels(required(config), data)
 
 

@@ -22,7 +22,7 @@ from jaxpriv.methods.face_detection import crops, reading
 from jaxpriv.methods.face_detection import loss as loss_lib
 from jaxpriv.metrics import anchors as anchors_lib
 from jaxpriv.models import retinaface
-from jaxpriv.training import mechanism, recipes
+from jaxpriv.training import mechanism, recipes, transfer
 from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Outputs, Phase
 
@@ -32,6 +32,12 @@ NAME = "retinaface"
 CLOSED_SET = True
 BACKBONES = ("mobilenet", "resnet50")
 LOSSES = ("detection", "box", "landmarks")
+MADE_WITH = {
+  NAME: (
+    *("model.backbone", "model.mobilenet", "model.resnet50", "model.features"),
+    *("model.norm", "model.logits", "model.sizes"),
+  )
+}
 
 _LOOKED_AT = 256  # scenes to train on that are searched for faces in advance
 
@@ -146,9 +152,10 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   """Checks that records are scenes, and that faces are seen in them.
 
   Raises:
-    DataError: they are not, or the first scenes to train on show no face.
+    DataError: they are not, the first scenes to train on show no face, or the
+      phase does not fit.
   """
-  del load
+  transfer.check_copied(config, MADE_WITH, load)
   if not data.source.max_faces:
     raise DataError(
       "a detector learns from whole pictures and all of their faces, and"
