@@ -148,9 +148,19 @@ def gather(tree: Any) -> Any:
   """Gathers sharded parameters for use; a no-op where `constrain` is one.
 
   Without it the compiler is free to split single convolutions over channels or
-  rows to suit the parameters, which is slow, and on some meshes wrong.
+  rows to suit the parameters, which is slow, and on some meshes wrong. Their
+  gradients are not gathered: those of sharded parameters are summed where the
+  parameters are, by a reduce-scatter where the compiler has one.
   """
-  return jax.lax.with_sharding_constraint(tree, P()) if _auto() else tree
+  return _gathered(tree) if _auto() else tree
+
+
+@jax.custom_vjp
+def _gathered(tree):
+  return jax.lax.with_sharding_constraint(tree, P())
+
+
+_gathered.defvjp(lambda tree: (_gathered(tree), None), lambda _, ct: (ct,))
 
 
 def _auto() -> bool:

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +111,20 @@ def test_without_room_all_that_is_large_and_even_is_sharded(mesh):
     "small": (),
     "indivisible": (),
   }
+
+
+def test_parameters_are_gathered_and_their_gradients_are_not(mesh):
+  def loss(w, x):
+    return (x @ mesh_lib.gather(w)).sum()
+
+  w, x = jnp.ones((8, 4)), jnp.arange(24.0).reshape(3, 8)
+  with jax.set_mesh(mesh):
+    program = str(jax.make_jaxpr(jax.grad(loss))(w, x))
+    there = jax.jit(jax.grad(loss))(w, x)
+  assert program.count("sharding_constraint") == 1
+  np.testing.assert_array_equal(
+    there, np.broadcast_to(x.sum(0)[:, None], (8, 4))
+  )
 
 
 @given(
