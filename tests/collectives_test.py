@@ -233,3 +233,15 @@ def test_groups_of_images_cross_devices_that_have_fewer_than_four_rows():
   many = steps("source")["source"].program.collectives
   more = {"all-reduce": Collective(22, 59_732)}
   assert few == more and many.keys() == more.keys()
+
+
+def test_clients_of_all_devices_send_their_moves_alone():
+  """What each keeps stays on its device; their metrics are three numbers."""
+  parts = tuple(np.arange(2 * i, 2 * i + 2) for i in range(8))
+  phases = sharded_test.federated("batch", parts, local_statistics=True)
+  topology, mesh = topologies.parse("cpu:8"), mesh_lib.make_mesh(8)
+  compiled = ahead.Compiler(phases, record("federated"), mesh, topology)
+  state = compiled.state("toy", ROWS)
+  moves = size(state["params"]) + size(state["batch_stats"])
+  found = compiled.step("toy", ROWS).collectives
+  assert found == {"all-reduce": (1, moves + 3 * 4)}

@@ -104,13 +104,12 @@ def private_internal():
   return [*others, *private([last])]
 
 
-def federated(norm, **changes):
+def federated(norm, parts=(np.arange(6), np.arange(6, 16)), **changes):
   """Two clients of unlike sizes, who take two steps of four rows each."""
   options = common.phase(3, 4, optimizer="sgd", learning_rate=1e-2)
   phase = recipes.supervised_phase(
     "toy", toys.Net(norm, 0.5), toys.regression_loss, options
   )
-  parts = (np.arange(6), np.arange(6, 16))
   return [phase.federated(Clients(parts, rows=4, local_steps=2, **changes))]
 
 

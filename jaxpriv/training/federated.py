@@ -30,7 +30,7 @@ from jaxpriv.errors import SettingError
 from jaxpriv.models import layers
 from jaxpriv.privacy import secure_aggregation
 from jaxpriv.training import mechanism, seeds
-from jaxpriv.training.mesh import DATA, gather
+from jaxpriv.training.mesh import CLIENTS, DATA, gather
 from jaxpriv.training.method import Frozen, Method, Metrics, Phase, Step
 
 Tree = Any
@@ -312,9 +312,9 @@ def with_clients(method: Method, clients: Clients) -> Method:
       **{name: state[name] for name in SHARED},
       "opt": {
         "server": clients.server.init(state["params"]),
-        "clients": jax.tree.map(spread, opt),
+        CLIENTS: jax.tree.map(spread, opt),
       },
-      "clients": jax.tree.map(spread, own),
+      CLIENTS: jax.tree.map(spread, own),
     }
 
   def update(given, own, batches, key):
@@ -330,7 +330,7 @@ def with_clients(method: Method, clients: Clients) -> Method:
     mean, own, metrics = federated_average(
       update,
       (server, frozen),
-      {**state["clients"], "opt": state["opt"]["clients"]},
+      {**state[CLIENTS], "opt": state["opt"][CLIENTS]},
       batches,
       sizes,
       key,
@@ -345,8 +345,8 @@ def with_clients(method: Method, clients: Clients) -> Method:
       "batch_stats": jax.tree.map(
         jnp.add, state["batch_stats"], mean["batch_stats"]
       ),
-      "opt": {"server": opt, "clients": own.pop("opt")},
-      "clients": own,
+      "opt": {"server": opt, CLIENTS: own.pop("opt")},
+      CLIENTS: own,
     }
     move = optax.tree.norm(mean["params"])
     return new, {**metrics, "move_norm": move}
@@ -356,7 +356,7 @@ def with_clients(method: Method, clients: Clients) -> Method:
 
 def client_state(state: Mapping[str, Tree], number: int) -> dict[str, Tree]:
   """The state that one client predicts with: its own statistics, if it has."""
-  own = jax.tree.map(lambda x: x[number], state["clients"])
+  own = jax.tree.map(lambda x: x[number], state[CLIENTS])
   return {**state, **own}
 
 

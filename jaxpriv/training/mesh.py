@@ -23,6 +23,9 @@ from jax.sharding import PartitionSpec as P
 from jaxpriv.training import program_cache
 
 DATA = "data"
+# What lies below this key of a state belongs to clients, [C, ...]; see
+# `federated`.
+CLIENTS = "clients"
 
 # Leaves below this size are replicated: gathering one takes as long as the
 # messages take to arrive, however small it is.
@@ -102,6 +105,9 @@ def infer_shardings(
   other, the largest first, until a device holds no more than there is room for.
   Each is sharded over its largest dimension that divides evenly.
 
+  What clients keep lies with them, whatever the room, if devices have as many
+  clients each: only they read it.
+
   Args:
     tree: arrays or `jax.ShapeDtypeStruct`s.
     mesh: the mesh.
@@ -113,13 +119,23 @@ def infer_shardings(
   """
   if room is None:
     room = STATE_SHARE * memory(mesh)
-  leaves, structure = jax.tree.flatten(tree)
+  named, structure = jax.tree_util.tree_flatten_with_path(tree)
+  leaves = [leaf for _, leaf in named]
+  devices = mesh.shape[DATA]
+  own = [
+    jax.tree_util.DictKey(CLIENTS) in path and not x.shape[0] % devices
+    for path, x in named
+  ]
+  specs = [P(DATA) if mine else P() for mine in own]
   sizes = [math.prod(x.shape) * x.dtype.itemsize for x in leaves]
-  specs = [P()] * len(leaves)
-  held, devices = sum(sizes), mesh.shape[DATA]
+  held = sum(
+    size // devices if mine else size for size, mine in zip(sizes, own)
+  )
   for i in sorted(range(len(leaves)), key=lambda i: -sizes[i]):
     if held <= room or sizes[i] < min_bytes:
       break
+    if own[i]:
+      continue
     axis = _divisible(leaves[i].shape, devices)
     if axis is not None:
       specs[i] = P(*[None] * axis, DATA)
