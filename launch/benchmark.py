@@ -166,7 +166,10 @@ def benchmark_reading(
     for _ in range(rounds):
       timed("listing", lambda: tree.walk(files))
       loaded = timed("reading", read)
-      timed("copies", lambda loaded=loaded: copies.settle(loaded, "refuse"))
+      timed(
+        "copies",
+        lambda loaded=loaded: copies.settle(loaded, "refuse", config.align),
+      )
       timed("account", lambda loaded=loaded: account.of(loaded))
       data = dataset.split_data(loaded, shares, 0, "image")
       timed("hashes", lambda data=data: people.fed(data))

@@ -128,7 +128,9 @@ def main(argv: list[str]) -> None:
       max_bad_share=_MAX_BAD_SHARE.value,
     )
     with progress.bar("copies", len(source), unit="image") as advance:
-      chosen = copies.settle(source, _COPIES.value, lambda n, of: advance(n))
+      chosen = copies.settle(
+        source, _COPIES.value, _ALIGN.value, lambda n, of: advance(n)
+      )
     framed = _ALIGN.value in alignment.OF_FACES
     count = pack(
       chosen, str(_OUTPUT.value), image_format=_FORMAT.value, framed=framed

@@ -47,8 +47,8 @@ def check(choice: str) -> None:
 def settle(
   source: Source,
   choice: str,
+  align: str,
   progress: Callable[[int, int], None] | None = None,
-  align: str = "landmarks",
 ) -> Source:
   """Leaves out all but one of the records that show the same picture.
 
@@ -56,8 +56,8 @@ def settle(
     source: framed photographs; others are returned as they are.
     choice: "refuse" a picture under the names of two people, "leave_out" every
       record of such a picture, or "keep" everything, without looking.
-    progress: called with (images done, of how many) while they are read.
     align: how photographs were framed.
+    progress: called with (images done, of how many) while they are read.
 
   Returns:
     the source, or a part of it; `left_out` has what is not in it.
@@ -68,7 +68,7 @@ def settle(
   check(choice)
   if choice == KEEP or len(source) < 2 or not _is_of_photographs(source):
     return source
-  rows, groups = _look(source, progress, align)
+  rows, groups = _look(source, align, progress)
   if not groups:
     return source
   people = np.asarray(source.identities)[rows]
@@ -104,8 +104,8 @@ def settle(
 
 def count(
   source: Source,
+  align: str,
   progress: Callable[[int, int], None] | None = None,
-  align: str = "landmarks",
 ) -> int:
   """How many photographs show the same picture as an earlier one.
 
@@ -113,7 +113,7 @@ def count(
   """
   if len(source) < 2 or not _is_of_photographs(source):
     return 0
-  rows, groups = _look(source, progress, align)
+  rows, groups = _look(source, align, progress)
   if groups:
     logging.warning(
       "%d of %d photographs show the same picture as others, such as %s",
@@ -125,10 +125,10 @@ def count(
 
 
 def _look(
-  source: Source, progress: Callable[[int, int], None] | None, align: str
+  source: Source, align: str, progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
   """Readable records, and groups of positions in these."""
-  rows, pictures = _pictures(source, progress, align)
+  rows, pictures = _pictures(source, align, progress)
   return rows, find(pictures)
 
 
@@ -158,7 +158,7 @@ def _is_of_photographs(source: Source) -> bool:
 
 
 def _pictures(
-  source: Source, progress: Callable[[int, int], None] | None, align: str
+  source: Source, align: str, progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """The readable records [N], and their thumbnails uint8 [N, SIDE, SIDE]."""
   pixels = 3 * source.image_size**2
@@ -191,7 +191,7 @@ def _rounded(images: np.ndarray, align: str) -> np.ndarray:
   return np.rint(thumbnails(images, align)).astype(np.uint8)
 
 
-def thumbnails(images: np.ndarray, align: str = "landmarks") -> np.ndarray:
+def thumbnails(images: np.ndarray, align: str) -> np.ndarray:
   """Images uint8 [N, S, S, 3] in grey, small: float32 [N, SIDE, SIDE]."""
   size = images.shape[1]
   corners = np.array([[0.0, 0.0], [size, size]])

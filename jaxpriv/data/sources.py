@@ -62,7 +62,7 @@ def open_source(
   copies.check(choice)
   if config.cache:
     framed = in_memory(framed, progress=progress)
-  whole = copies.settle(framed, choice, progress, config.align)
+  whole = copies.settle(framed, choice, config.align, progress)
   if len(whole.left_out):
     account.tell(config.path or config.source, account.of(whole))
   return whole

@@ -149,7 +149,7 @@ def open_input(
   same = 0
   if data.get("copies", copies.KEEP) != copies.KEEP:
     with progress.bar("copies", len(framed), unit="image") as advance:
-      same = copies.count(framed, lambda done, total: advance(done), data.align)
+      same = copies.count(framed, data.align, lambda done, total: advance(done))
   return Photographs(raw, framed, threshold, same, lacking)
 
 

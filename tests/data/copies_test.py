@@ -43,7 +43,10 @@ def cropped(pixels, left, top, right, bottom):
 
 
 def found(images):
-  return [g.tolist() for g in copies.find(copies.thumbnails(np.stack(images)))]
+  return [
+    g.tolist()
+    for g in copies.find(copies.thumbnails(np.stack(images), "landmarks"))
+  ]
 
 
 def test_different_photographs_are_different(drawn):
@@ -93,7 +96,7 @@ def test_of_heads_the_part_is_compared_that_has_the_face():
   images = rng.integers(0, 256, (2, 170, 170, 3), np.uint8)
   np.testing.assert_allclose(
     copies.thumbnails(images, "head"),
-    copies.thumbnails(images[:, 43:143, 35:135]),
+    copies.thumbnails(images[:, 43:143, 35:135], "landmarks"),
     atol=1e-3,
   )
 
@@ -128,8 +131,10 @@ def test_thumbnails_are_means_of_areas():
   images = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
   grey = images @ np.array([0.299, 0.587, 0.114])
   expected = grey.reshape(2, 32, 3, 32, 3).mean((2, 4))
-  np.testing.assert_allclose(copies.thumbnails(images), expected, atol=1e-3)
-  odd = copies.thumbnails(images[:, :75, :75])
+  np.testing.assert_allclose(
+    copies.thumbnails(images, "centre"), expected, atol=1e-3
+  )
+  odd = copies.thumbnails(images[:, :75, :75], "centre")
   np.testing.assert_allclose(
     odd.mean((1, 2)), grey[:, :75, :75].mean((1, 2)), rtol=1e-5
   )
@@ -235,5 +240,5 @@ def test_planted_copies_do_not_move_the_undisguised(folder, drawn, data_config):
 def test_drawn_faces_are_not_looked_through(monkeypatch):
   monkeypatch.setattr(copies, "find", None)
   source = ProceduralFaces(2, 2, 32, seed=0)
-  assert copies.settle(source, "refuse") is source
-  assert copies.count(source) == 0
+  assert copies.settle(source, "refuse", "centre") is source
+  assert copies.count(source, "centre") == 0
