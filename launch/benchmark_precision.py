@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training import budget, mechanism, settings, writers
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import run as run_lib
@@ -42,9 +43,19 @@ def run(names: Sequence[str], steps: int) -> list[dict]:
   Returns:
     dicts with the range of the last quarter's mean by the seeds of float32, the
     same of bfloat16, how far curves are apart, and the verdict.
+
+  Raises:
+    SettingError: there is no such config.
   """
+  known = config_lib.names()
+  for name in names:
+    if name.removesuffix(PRIVATE) not in known:
+      raise SettingError(
+        f"--precision_of names {name}, and there are {', '.join(known)}, each"
+        f" as it is or with {PRIVATE} after it"
+      )
   rows = []
-  for name in names or [n for n in config_lib.names() if n != "baseline"]:
+  for name in names or [n for n in known if n != "baseline"]:
     curves = [_train(_config(name, steps, "float32", s)) for s in SEEDS]
     rounded = _train(_config(name, steps, "bfloat16", SEEDS[0]))
     rows += compare(name, curves, rounded)

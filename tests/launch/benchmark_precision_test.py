@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training import budget
 from launch import benchmark_precision
 
@@ -45,3 +46,8 @@ def test_configs_are_shrunk_demos(name):
   assert config.phases.multi_task.steps == 16
   assert config.phases.multi_task.batch_size == benchmark_precision.BATCH
   assert budget.is_private(config.dp) == name.endswith(":private")
+
+
+def test_a_config_that_is_not_there_is_named_before_work_starts():
+  with pytest.raises(SettingError, match="names nothing, and .* face_source"):
+    benchmark_precision.run(("dp_multitask:private", "nothing"), 8)
