@@ -89,6 +89,7 @@ def evaluate(
   original = config.copy_and_resolve_references()
   place = directory(workdir, data_of)
   if data_of:
+    gathering.claim(place, data_of)
     gathering.use_data_of(
       data_of, config, mechanism.targets(config, trained)[0]
     )

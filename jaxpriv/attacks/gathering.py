@@ -9,11 +9,12 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxpriv import files
 from jaxpriv.attacks import training
 from jaxpriv.attacks.threat import People
 from jaxpriv.data.dataset import Data
 from jaxpriv.data.memory import InMemory
-from jaxpriv.data.records import DOMAINS
+from jaxpriv.data.records import DOMAINS, DataError
 from jaxpriv.training import mechanism, progress
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Target, Trained
@@ -27,6 +28,30 @@ def use_data_of(other: str, config: ConfigDict, target: Target) -> None:
   config.data.update(framed)  # as it was trained, and as it releases
   if mechanism.IMAGE not in target.products:
     config.data.attributes = learned  # the model knows them by number
+
+
+def claim(directory: epath.PathLike, other: epath.PathLike) -> None:
+  """Notes whose photographs an evaluation is of, so that two are not mixed.
+
+  Args:
+    directory: of the evaluation.
+    other: the run whose photographs are used.
+
+  Raises:
+    DataError: the directory is of another run of that name.
+  """
+  note = epath.Path(directory) / "data_of"
+  path = epath.Path(other).expanduser().resolve()
+  if not note.exists():
+    if jax.process_index() == 0:
+      files.atomic_write(note, f"{path}\n")
+    return
+  before = note.read_text().strip()
+  if before != str(path):
+    raise DataError(
+      f"{directory} has what was measured with the photographs of {before}, and"
+      f" --data_of names {path}: move that directory away to begin anew"
+    )
 
 
 def gather(

@@ -5,6 +5,7 @@ import pytest
 from jaxpriv.attacks import gathering
 from jaxpriv.data import dataset
 from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.data.records import DataError
 from jaxpriv.training.mechanism import Trained
 from jaxpriv.training.method import Outputs, Phase, untrained
 from tests import tiny
@@ -41,3 +42,12 @@ def test_readers_of_a_model_that_draws_learn_from_photographs(
     tiny.face_source(), "", None, data, trained, products, ()
   )
   assert len(found.known) == 9 * read and len(found.test) == 3
+
+
+def test_photographs_of_two_runs_of_one_name_are_not_mixed(tmp_path):
+  place = tmp_path / "evaluation_on_real"
+  for _ in range(2):
+    gathering.claim(place, tmp_path / "first/real")
+  gathering.claim(place, tmp_path / "second/../first/real")
+  with pytest.raises(DataError, match="first/real, and --data_of.*second/real"):
+    gathering.claim(place, tmp_path / "second/real")
