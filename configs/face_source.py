@@ -1,6 +1,6 @@
 """Faces of nobody: StyleGAN2 under attributes, pose and skin, trained here.
 
---config=configs/face_source.py:demo    64 px, drawn people, on a CPU
+--config=configs/face_source.py:demo    64 px, drawn people, 40 min on a CPU
 --config=configs/face_source.py:gpu     128 px, one accelerator
 --config=configs/face_source.py:paper   256 px, a folder
 
@@ -62,7 +62,7 @@ def _demo(config: ConfigDict) -> None:
   config.model.synthesis.update(base=1024, most=64)
   config.model.discriminator.update(base=512, most=64)
   config.model.r1 = 0.1
-  config.phases.source = _phase(2000, 16, learning_rate=2e-3, ema=0.995)
+  config.phases.source = _phase(6000, 16, learning_rate=2e-3, ema=0.995)
 
 
 def _gpu(config: ConfigDict) -> None:
