@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training import arithmetic, collectives, inference, loop
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.collectives import Collective
@@ -120,9 +121,13 @@ class Compiler:
       name: of the phase.
       batch: rows of a batch on all devices; a private phase, and one that
         clients train, has its own.
+
+    Raises:
+      SettingError: devices do not divide them evenly.
     """
     phase = self._phases[name]
     batch, examples = _drawn(phase, batch, self.mesh.size)
+    self._check(name, batch)
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -141,7 +146,11 @@ class Compiler:
       name: of the phase.
       output: of `method.Outputs`.
       batch: rows on all devices.
+
+    Raises:
+      SettingError: devices do not divide them evenly.
     """
+    self._check(name, batch)
     phase = self._phases[name]
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
@@ -208,6 +217,15 @@ class Compiler:
         self._state(self._phases[need], self.mesh.size)
     with jax.set_mesh(self.mesh):
       return {need: self._sharded(self._states[need]) for need in phase.needs}
+
+  def _check(self, name: str, batch: int) -> None:
+    if batch % self.mesh.size:
+      raise SettingError(
+        f"{name}: {self.mesh.size} devices cannot share a batch of {batch} rows"
+        " evenly: set config.phases.NAME.batch_size, or config.release."
+        "batch_size for what is released, to a multiple, or ask for fewer"
+        " devices"
+      )
 
   def _rows(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
     sharding = mesh_lib.batch_sharding(self.mesh)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxpriv.errors import SettingError
 from jaxpriv.training import ahead, collectives, loop, topologies
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.collectives import Collective
@@ -76,6 +77,13 @@ def test_outputs_are_compiled_without_an_optimizer(compiler, phase, step):
   assert made.name == f"{phase.name}: image" and made.batch == 32
   assert made.parameters == step.parameters
   assert 0 < made.flops < step.flops
+
+
+def test_rows_that_devices_cannot_share_are_refused(compiler, phase):
+  with pytest.raises(SettingError, match="8 devices cannot share .* 12 rows"):
+    compiler.step(phase.name, 12)
+  with pytest.raises(SettingError, match="8 devices cannot share .* 4 rows"):
+    compiler.output(phase.name, "image", 4)
 
 
 def test_bounds_are_those_of_the_device():
