@@ -118,8 +118,6 @@ def _config(name: str, steps: int, dtype: str, seed: int) -> ConfigDict:
   if faces := config.data.max_faces:  # a scene of them counts as a photograph
     config.data.num_identities = faces * PEOPLE * PHOTOGRAPHS
     config.data.images_per_identity = 1
-  if "search" in config.model:
-    config.model.search.photographs = BATCH
   config.train.update(log_every=1, save_every=0, validation_images=0)
   for phase in config.phases.values():
     phase.steps = min(phase.steps, steps)

@@ -51,3 +51,8 @@ def test_configs_are_shrunk_demos(name):
 def test_a_config_that_is_not_there_is_named_before_work_starts():
   with pytest.raises(SettingError, match="names nothing, and .* face_source"):
     benchmark_precision.run(("dp_multitask:private", "nothing"), 8)
+
+
+def test_there_are_as_many_scenes_as_photographs():
+  config = benchmark_precision._config("face_detection", 8, "float32", 0)
+  assert config.data.num_identities // config.data.max_faces == 48 * 6
