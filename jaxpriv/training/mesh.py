@@ -23,8 +23,7 @@ from jax.sharding import PartitionSpec as P
 from jaxpriv.training import program_cache
 
 DATA = "data"
-# What lies below this key of a state belongs to clients, [C, ...]; see
-# `federated`.
+# The part of a state that clients keep: arrays [C, ...] of C clients.
 CLIENTS = "clients"
 
 # Leaves below this size are replicated: gathering one takes as long as the
