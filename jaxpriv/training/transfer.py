@@ -20,6 +20,7 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.privacy.plan import BudgetError
 from jaxpriv.training import checkpoints, export, people
+from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.method import Phase
 
@@ -124,15 +125,15 @@ def adopt(state: Any, other: Any) -> tuple[Any, list[str]]:
     )
     for part in ("params", "batch_stats")
   }
-  if "batch_stats" in state.get("clients", {}):
+  if "batch_stats" in state.get(mesh_lib.CLIENTS, {}):
     begun = lambda mine, x: jax.device_put(
       jnp.broadcast_to(x, mine.shape), mine.sharding
     )
-    local = {**state["clients"]}
+    local = {**state[mesh_lib.CLIENTS]}
     local["batch_stats"] = jax.tree.map(
       begun, local["batch_stats"], taken["batch_stats"]
     )
-    taken["clients"] = local
+    taken[mesh_lib.CLIENTS] = local
   if "ema" in state:
     taken["ema"] = jax.tree.map(lambda x: x.copy(), taken["params"])
   return {**state, **taken}, fresh
