@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.attacks import embedding_map, reidentification
+from jaxpriv.attacks import embedding_map, reidentification, verification
 from jaxpriv.attacks.scene import APPEARANCE, finite
 from jaxpriv.attacks.threat import People
 from jaxpriv.data import memory
@@ -334,9 +334,14 @@ def _by_network(
 def _recognised(
   target: Target, people: People, by: str, images: np.ndarray
 ) -> Iterator[Finding]:
-  """Who is told by repaired images: rank-1 among one photograph a person."""
+  """Who is told by repaired images: rank-1, and verification of pairs.
+
+  The gallery of rank-1 has one photograph a person; verification is that of a
+  repaired image and another photograph, as in tables of recovery.
+  """
   identities = people.test.identities
   repaired = people.test.replace(image=images)
+  chosen = verification.drawn(people)
   for reader in [people.recogniser(), *people.witnesses()]:
     originals = people.read(reader)
     plain = reidentification.undisguised(originals, identities)
@@ -348,6 +353,10 @@ def _recognised(
         yield reidentification.disguised_finding(
           target, rank._replace(attack=f"{by}, {rank.attack}"), reader, plain
         )
+    if chosen is not None:
+      yield verification.recovered(
+        target, reader, by, embeddings, originals, chosen
+      )
 
 
 def _show(people: People, columns: Mapping[str, np.ndarray]) -> None:

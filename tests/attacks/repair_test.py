@@ -93,7 +93,12 @@ def test_what_a_mask_hides_follows_from_what_it_leaves(mesh, tmp_path):
       assert row.wanted == finding.TOLD
     assert not finding.problems(row)
   assert all(r.subject == "none" for r in rows if r.by == "mean image")
-  ranks = [r for r in rows if r.claim == "identity"]
+  identity = [r for r in rows if r.claim == "identity"]
+  (told,) = [r for r in identity if r.metric == "verification accuracy"]
+  assert told.by == by and told.wanted == finding.HIDDEN and told.floor == 0.5
+  assert 0.8 < told.value <= told.ceiling.value
+  assert finding.judge(told).level == finding.BAD and not finding.problems(told)
+  ranks = [r for r in identity if r is not told]
   short = lambda row: row.by.removeprefix(f"{by}, ")
   assert {(short(row), row.where["gallery"]) for row in ranks} == {
     ("naive", "other photograph"), ("naive", "same photograph"),
@@ -156,6 +161,8 @@ def test_nothing_comes_back_where_all_look_alike(mesh, tmp_path):
   (row,) = [r for r in rows if r.metric == "SSIM" and r.subject == "m"]
   assert row.value == pytest.approx(row.floor, abs=0.02)
   assert row.low < row.floor < row.high
+  (row,) = [r for r in rows if r.metric == "verification accuracy"]
+  assert row.low <= row.floor and finding.judge(row).level != finding.BAD
 
 
 def test_a_network_repairs_beside_it(mesh, tmp_path):
@@ -170,7 +177,8 @@ def test_a_network_repairs_beside_it(mesh, tmp_path):
   unet = "repair, U-Net"
   assert unet in values(rows, "SSIM") and unet in values(rows, "hidden PSNR")
   identity = [r.by for r in rows if r.claim == "identity"]
-  assert len([by for by in identity if by.startswith(unet)]) == 5
+  assert len([by for by in identity if by.startswith(f"{unet}, ")]) == 5
+  assert identity.count(unet) == 1
   for strip, row in zip(people.strips, pictured, strict=True):
     assert strip["captions"] == [*"abc", "by conditional Gaussian", "by U-Net"]
     keep = shown["keep"][row]

@@ -113,3 +113,30 @@ def test_pairs_of_a_file(people, tmp_path, caplog):
   rows = findings(people, pairs=str(path))
   assert rows[-1].total == 7 and rows[-1].value == 1.0
   assert "1 of 8 pairs name photographs that are not of the test" in caplog.text
+
+
+@pytest.mark.parametrize("count,folds", [(24, 10), (7, 3), (4, 2), (3, 0)])
+def test_few_people_make_fewer_folds(people, count, folds):
+  people.test = people.test.take(np.arange(4 * count))
+  chosen = verification.drawn(people)
+  if not folds:
+    assert chosen is None
+    return
+  assert len(np.unique(chosen.fold)) == folds
+
+
+def test_recovered_images_are_told_by_another_photograph(people):
+  """Of the first half of the people; chance of the others."""
+  eyes = people.recogniser()
+  originals = eyes.read(people.test)
+  noise = eyes.read(people.image(None, people.test))
+  half = people.test.identities < 12
+  images = np.where(half[:, None], originals, noise)
+  chosen = verification.drawn(people)
+  target = Target("noise", people.config, None, ("image",))
+  row = verification.recovered(
+    target, eyes, "repair", images, originals, chosen
+  )
+  assert row.ceiling.value == 1 and row.floor == 0.5
+  assert 0.65 < row.value < 0.9 and row.hits == round(row.value * row.total)
+  assert finding.judge(row).level == finding.BAD and not finding.problems(row)
