@@ -44,6 +44,9 @@ def get_config(argument: str = "demo") -> ConfigDict:
     folds=10,
     most=600,  # pairs in a fold
     counterpart=True,  # a recogniser learns from what is released
+    # Under irregular masks, too, by how much they hide: drawn, or a folder of
+    # pictures in which holes are white; "": not.
+    levels="drawn",
     controls=("all",),
   )
   _compared(config)
@@ -137,7 +140,7 @@ def _demo(config: ConfigDict) -> None:
   config.phases.aware = phase(900)
   config.phases.template = common.phase(16, 64, augment=False)
   config.phases.eigenfaces = common.phase(1, 1024, augment=False)
-  config.phases.search = common.phase(64, 128, augment=False)
+  config.phases.search = common.phase(64, 128, augment=False, evaluate_every=16)
   config.phases.mask = common.phase(1, 64, augment=False)
   # Half of what these see is masked.
   config.phases.plain = phase(1500)
@@ -155,7 +158,7 @@ def _large(config: ConfigDict, batch_size: int, **options) -> None:
     )
   config.phases.template = common.phase(16, 64, augment=False)
   config.phases.eigenfaces = common.phase(1, 1024, augment=False)
-  config.phases.search = common.phase(64, 128, augment=False)
+  config.phases.search = common.phase(64, 128, augment=False, evaluate_every=16)
   config.phases.mask = common.phase(1, 64, augment=False)
 
 

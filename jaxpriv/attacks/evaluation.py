@@ -3,9 +3,10 @@
 `config.attacks` is name -> dict(type=..., controls=..., **options). A type is a
 module of `jaxpriv.attacks`, or, with dots, of somebody else: it has PRODUCTS,
 which it attacks, and `attack(target, people, **options)`, which yields
-Findings; and perhaps RANGES of its options, and `ready(target, data, mesh)`,
-which refuses what the attack would fail on later. Controls face an attack if
-config.attacks[name].controls names them, or "all".
+Findings; and perhaps RANGES of its options, and
+`ready(target, data, mesh, **options)`, which refuses what the attack would fail
+on later. Controls face an attack if config.attacks[name].controls names them,
+or "all".
 
 Findings of a finished attack are kept on disk until the evaluation is finished,
 so that an interrupted one goes on with the next attack.
@@ -170,7 +171,7 @@ def ready(
       continue
     for target in targets:
       if attack.faces(target):
-        attack.module.ready(target, data, mesh)
+        attack.module.ready(target, data, mesh, **attack.options)
 
 
 def _of_photographs(targets: Sequence[Target]) -> bool:

@@ -13,15 +13,23 @@ query, the other one is enrolled (Li et al., arXiv 2312.08975, table 5):
 It is read by the mechanism's own recognisers, by an independent one that has
 learned from originals, and by its counterpart that learns from what is
 released.
+
+With `levels`, the recognisers also read photographs under irregular masks, both
+of a pair and each its own, in the six levels of hidden area by which such masks
+are sorted (table 1 of the same paper).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
 from jaxpriv.attacks.threat import People, Reader
+from jaxpriv.data import masks, strokes
 from jaxpriv.data import pairs as pairs_lib
+from jaxpriv.data.dataset import Data
 from jaxpriv.data.pairs import Pairs
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import finding, statistics, verification
@@ -40,11 +48,36 @@ METRICS[METRIC] = Metric(
   about="pairs that are told right, one person or two",
 )
 FOLDS, MOST = 10, 600
+DRAWN = "drawn"  # levels, by masks of here
+MASKS = 1000  # that are drawn for a level
 SITUATIONS = {  # whether the query and the enrolled one are protected
   "1: both protected": (True, True),
   "2: query original": (False, True),
   "3: both original": (False, False),
 }
+
+
+def ready(
+  target: Target,
+  data: Data,
+  mesh: jax.sharding.Mesh,
+  pairs: str = "",
+  levels: str = "",
+  **options: Any,
+) -> None:
+  """Reads the file of pairs and the folder of masks, if there are any.
+
+  Raises:
+    DataError: one of them will not do.
+  """
+  del mesh, options
+  if target.control:
+    return
+  if pairs:
+    describe = data.source.describe
+    pairs_lib.read(pairs, [describe(int(i)) for i in data.splits["test"]])
+  if levels not in ("", DRAWN):
+    _folder(levels, target.config.data.image_size)
 
 
 def attack(
@@ -54,6 +87,7 @@ def attack(
   folds: int = FOLDS,
   most: int = MOST,
   counterpart: bool = True,
+  levels: str = "",
 ) -> Iterator[Finding]:
   """The accuracy of each reader in each situation.
 
@@ -64,6 +98,8 @@ def attack(
     folds: of drawn pairs.
     most: pairs in a fold that is drawn.
     counterpart: whether a recogniser learns from what is released.
+    levels: "drawn", or a folder of pictures of masks in which holes are white;
+      "" is none. Controls have no part in it.
   """
   chosen = _pairs(people, pairs, folds, most)
   floor = _floor(chosen)
@@ -87,6 +123,8 @@ def attack(
   ]
   best = max(ceilings, key=lambda figures: figures.rate)
   ceiling = Interval(best.rate, best.low, best.high)
+  if levels and not target.control:
+    yield from _by_level(target, people, levels, chosen, [*own, independent])
   if counterpart:
     learned = _counterpart(target, people)
     # Not by people.read, which knows it by a name that all targets share.
@@ -105,6 +143,66 @@ def attack(
         ceiling=ceiling,
         where={"situation": situation},
       )
+
+
+def _by_level(
+  target: Target,
+  people: People,
+  levels: str,
+  chosen: Pairs,
+  readers: Sequence[Reader],
+) -> Iterator[Finding]:
+  """The accuracy of each reader under irregular masks, level by level."""
+  images = people.test.arrays["image"]
+  fill = np.uint8(round(255 * people.config.model.get("fill", 0.0)))
+  for name, keep in _masks(levels, images.shape[1], people.config.seed):
+    shown = keep[np.arange(len(images)) % len(keep)]
+    hidden = np.where(shown[..., None], images, fill)
+    masked = people.test.replace(image=hidden, keep=shown)
+    for reader in readers:
+      embeddings = reader.read(masked)
+      yield finding.of(
+        "verification",
+        finding.TOLD,
+        METRIC,
+        accuracy(embeddings, embeddings, chosen),
+        subject=finding.NOBODY,
+        by=reader.name,
+        floor=_floor(chosen),
+        where={"situation": f"irregular masks, {name} hidden"},
+      )
+
+
+def _masks(
+  levels: str, side: int, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+  """(name of a level, bool [N, S, S], 1 is visible) of each that has masks."""
+  if levels != DRAWN:
+    folder = _folder(levels, side)
+  for number, (low, high) in enumerate(masks.BUCKETS):
+    name = f"{low:.0%} to {high:.0%}"
+    if levels == DRAWN:
+      key = jax.random.fold_in(jax.random.key(seed), number)
+      yield (
+        name,
+        np.asarray(strokes.irregular(key, (low, high), side, MASKS)),
+      )
+    elif (folder.bucket == number).any():
+      yield name, folder.keep[folder.bucket == number]
+    else:
+      logging.warning("%s: no mask hides %s", levels, name)
+
+
+def _folder(path: str, side: int) -> masks.Folder:
+  """Raises `DataError` where no mask is in any level."""
+  folder = masks.read_folder(path, side, white=masks.HOLES)
+  if (folder.bucket < 0).all():
+    low, high = masks.BUCKETS[0][0], masks.BUCKETS[-1][1]
+    raise DataError(
+      f"{path}: none of its {len(folder.names)} masks hides {low:.0%} to"
+      f" {high:.0%}: holes are to be white, all else black"
+    )
+  return folder
 
 
 def _situations(

@@ -279,7 +279,7 @@ def train_phases(
       validation=validation if config.train.validation_images else None,
       start=transfer.take_over(config, phase.name, mesh),
       secret=secret or None,
-      options=loop_options(config.train),
+      options=loop_options(config.train, options),
     )
   # Even if all was trained before: an interruption may have left it there.
   if any(phase.plan for phase in phases):
@@ -323,10 +323,11 @@ def _poisson_draw(plan, seed, records, devices) -> sampling.RecordDraw:
   return sampling.RecordDraw(sampler, records, plan.rows_per_unit, devices)
 
 
-def loop_options(train: ConfigDict) -> loop.Options:
+def loop_options(train: ConfigDict, phase: ConfigDict) -> loop.Options:
+  """A phase may be evaluated at a cadence of its own."""
   return loop.Options(
     log_every=train.log_every,
-    evaluate_every=train.evaluate_every,
+    evaluate_every=phase.get("evaluate_every", train.evaluate_every),
     save_every=train.save_every,
     keep=train.keep,
     profile=tuple(train.profile),

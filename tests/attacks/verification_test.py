@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxpriv.attacks import verification
 from jaxpriv.attacks.threat import People, Reader
@@ -140,3 +141,78 @@ def test_recovered_images_are_told_by_another_photograph(people):
   assert row.ceiling.value == 1 and row.floor == 0.5
   assert 0.65 < row.value < 0.9 and row.hits == round(row.value * row.total)
   assert finding.judge(row).level == finding.BAD and not finding.problems(row)
+
+
+def levels(rows):
+  return [
+    row for row in rows if row.where["situation"].startswith("irregular masks")
+  ]
+
+
+def with_sides(people, side=32):
+  """The same people, in photographs that masks can hide a hundredth of."""
+  scale = side // 4
+  image = people.test.arrays["image"].repeat(scale, 1).repeat(scale, 2)
+  people.test = people.test.replace(image=image)
+  people.image = lambda target, shown: shown
+
+
+def test_masks_that_hide_more_leave_less_to_tell_people_by(people, monkeypatch):
+  with_sides(people)
+  monkeypatch.setattr(verification, "MASKS", 20)
+  rows = levels(findings(people, folds=4, levels="drawn"))
+  assert [row.where["situation"][17:] for row in rows] == [
+    *("1% to 10% hidden", "10% to 20% hidden", "20% to 30% hidden"),
+    *("30% to 40% hidden", "40% to 50% hidden", "50% to 60% hidden"),
+  ]
+  values = [row.value for row in rows]
+  assert values[0] > values[2] > values[5] > 0.5
+  assert {row.subject for row in rows} == {finding.NOBODY}
+  assert not any(map(finding.problems, rows))
+
+
+def test_masks_of_a_folder_are_sorted_by_what_they_hide(people, tmp_path):
+  """Two of them hide a part of the right edge, and one more than a level."""
+  with_sides(people)
+  for name, columns in (("a", 5), ("b", 12), ("c", 30)):
+    holes = np.zeros((32, 32), np.uint8)
+    holes[:, :columns] = 255
+    Image.fromarray(holes).save(tmp_path / f"{name}.png")
+  shown = []
+  read = people.recogniser().read
+
+  def remember(photographs):
+    shown.append(photographs)
+    return read(photographs)
+
+  people._shared.clear()
+  people.once("recogniser", lambda: (Reader("eyes", remember), None))
+  rows = levels(findings(people, folds=4, levels=str(tmp_path)))
+  assert [row.where["situation"][17:] for row in rows] == [
+    *("10% to 20% hidden", "30% to 40% hidden"),
+  ]
+  masked = [x for x in shown if "keep" in x.arrays]
+  for photographs, columns in zip(masked, (5, 12), strict=True):
+    image, keep = photographs.arrays["image"], photographs.arrays["keep"]
+    assert not image[:, :, :columns].any() and not keep[:, :, :columns].any()
+    np.testing.assert_array_equal(
+      image[:, :, columns:], people.test.arrays["image"][:, :, columns:]
+    )
+
+
+def test_files_are_refused_before_anything_is_attacked(people, tmp_path):
+  target = Target("noise", people.config, Trained((), {}), ("image",))
+  people.data.splits = {"test": np.arange(96)}
+  check = lambda **options: verification.ready(
+    target, people.data, None, folds=4, **options
+  )
+  check()
+  check(levels="drawn")
+  (tmp_path / "pairs.txt").write_text("1 1\nNobody 1 2\nNobody 1 Noone 1")
+  with pytest.raises(DataError, match="none of its 2 pairs is among the 96"):
+    check(pairs=str(tmp_path / "pairs.txt"))
+  with pytest.raises(DataError, match="holds no picture"):
+    check(levels=str(tmp_path))
+  Image.fromarray(np.eye(32, dtype=bool)[:, ::-1] < 1).save(tmp_path / "a.png")
+  with pytest.raises(DataError, match="none of its 1 masks hides 1% to 60%"):
+    check(levels=str(tmp_path))

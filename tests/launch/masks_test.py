@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxpriv.training import export, mechanism
+from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.training import checkpoints, export, mechanism
 from jaxpriv.training import workdir as workdir_lib
 from tests.launch.programs import run, short
 
@@ -29,6 +30,7 @@ TRAIN = [
   "--config.model.search.privacy=identity",
   "--config.model.clear=0.5",
   *short("phases", 4, "recogniser", "template", "search", "masknet"),
+  "--config.phases.search.evaluate_every=2",
   *short("evaluation.phases", 2, "recogniser", "repair"),
   "--config.phases.mask.batch_size=4",
   "--config.phases.eigenfaces.batch_size=8",
@@ -71,6 +73,26 @@ def test_what_is_kept_and_what_is_hidden_are_measured(workdir):
   }  # fmt: skip
   assert repaired == {"repair, conditional Gaussian", "repair, U-Net"}
   assert (workdir / "evaluation/report.html").stat().st_size > 10_000
+
+
+def test_a_search_shows_its_masks_and_can_be_repeated(workdir, mesh):
+  """The mask follows from the config, its number and the template."""
+  pictures = sorted(p.name for p in (workdir / "samples/search").iterdir())
+  assert pictures == ["00000002.png", "00000004.png"]
+  assert (workdir / "samples/template/00000004.png").exists()
+  config = workdir_lib.load_config(workdir)
+  found = {
+    name: checkpoints.load(workdir / "phases" / name, mesh)
+    for name in ("mask", "template")
+  }
+  model = config.model
+  critical = template.critical(
+    found["template"], model.template.threshold, 1 - model.search.hidden[1]
+  )
+  again = search.candidate(
+    config.seed, found["mask"]["number"], critical, model.search
+  )
+  np.testing.assert_array_equal(again, found["mask"]["keep"])
 
 
 def test_masked_photographs_their_masks_and_the_masknet_are_released(

@@ -546,6 +546,31 @@ def test_candidates_may_be_scored_by_what_an_attacker_sees():
   }
 
 
+def test_candidates_may_be_scored_by_pairs():
+  """Of photographs that are black everywhere all pairs are alike."""
+  config = tiny.mask_desensitization()
+  config.model.search.update(utility="verification", gamma=0.0)
+  config.phases.search.batch_size = 64
+  listed = {p.name: p for p in mask_desensitization.phases(config)}
+  found = listed["search"]
+  rows = batch(rows=8, people=tiny.PEOPLE)
+  states = {"template": {"total": jnp.ones((SIDE, SIDE)), "count": 1.0}}
+  for name in set(found.needs) - set(states):
+    init = jax.jit(listed[name].method.init)
+    states[name] = init(jax.random.key(0), rows, {})
+  state = found.method.init(jax.random.key(0), rows, states)
+  step = jax.jit(found.method.step)
+  state, _ = step(state, states, rows, jax.random.key(0))
+  losses = np.asarray(state["losses"])[:8]
+  assert ((losses >= 0) & (losses <= 1)).all() and len(np.unique(losses)) > 1
+  assert losses.argmin() == state["number"]
+  assert state["score"] == pytest.approx(losses.min(), abs=1e-6)
+  black = {**rows, "image": np.zeros_like(rows["image"])}
+  state = found.method.init(jax.random.key(0), black, states)
+  state, _ = step(state, states, black, jax.random.key(0))
+  np.testing.assert_array_equal(state["losses"][:8], 0.5)
+
+
 def test_a_mask_of_ones_own_takes_the_place_of_the_search(tmp_path):
   keep = np.random.default_rng(0).random((SIDE, SIDE)) < 0.3
   path = tmp_path / "mask.png"
