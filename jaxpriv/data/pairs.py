@@ -127,7 +127,8 @@ def read(path: str | os.PathLike, names: Sequence[str]) -> tuple[Pairs, int]:
     raise DataError(
       f"{path}: none of its {len(lines) - 1} pairs is among the"
       f" {len(names)} photographs. They are found by their names, such as"
-      f" {_stems(lines[1], 2, path)[0]}.jpg"
+      f" {_stems(lines[1], 2, path)[0]}.jpg, and the first one here is"
+      f" {names[0] if names else 'none'}"
     )
   left, right, same, fold = map(np.array, zip(*found, strict=True))
   return Pairs(left, right, same, fold), absent

@@ -2,11 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxpriv.methods.mask_desensitization import search, template
+from jaxpriv.models import backbones
+from jaxpriv.models.masknet import Masknet, fold
 from jaxpriv.training import checkpoints, export, mechanism
 from jaxpriv.training import workdir as workdir_lib
 from tests.launch.programs import run, short
@@ -95,6 +98,35 @@ def test_a_search_shows_its_masks_and_can_be_repeated(workdir, mesh):
   np.testing.assert_array_equal(again, found["mask"]["keep"])
 
 
+def test_clients_train_the_masknet_of_a_mask_that_a_server_found(
+  workdir, folder, tmp_path, mesh
+):
+  found = ("recogniser", "template", "eigenfaces", "search", "mask")
+  path = tmp_path / "federated"
+  run(
+    "launch.train", *TRAIN, f"--config.data.path={folder}",
+    f"--workdir={path}", f"--config.pretrained={workdir}",
+    f"--config.pretrained_phases={','.join(found)}",
+    *(f"--config.phases.{name}.steps=0" for name in found),
+    "--config.federated.clients=2", "--config.federated.phases=masknet",
+    "--config.federated.local_steps=2", "--config.phases.masknet.steps=2",
+    "--config.phases.masknet.batch_size=4",
+  )  # fmt: skip
+  load = lambda name, at: checkpoints.load(at / "phases" / name, mesh)
+  np.testing.assert_array_equal(
+    load("mask", path)["keep"], load("mask", workdir)["keep"]
+  )
+  before, after = (load("masknet", at)["params"] for at in (workdir, path))
+  leaves = jax.tree.leaves(
+    jax.tree.map(lambda a, b: (a - b).any(), before, after)
+  )
+  assert all(leaves) and all(
+    np.isfinite(leaf).all() for leaf in jax.tree.leaves(after)
+  )
+  lines = (path / "metrics/masknet.jsonl").read_text().splitlines()
+  assert json.loads(lines[-1])["step"] == 1
+
+
 def test_masked_photographs_their_masks_and_the_masknet_are_released(
   workdir, folder, tmp_path
 ):
@@ -121,6 +153,20 @@ def test_masked_photographs_their_masks_and_the_masknet_are_released(
   batch = {"image": pixels / np.float32(255), "keep": keep}
   embeddings = np.asarray(embed(state, frozen, batch))
   assert embeddings.shape == (len(images), 16)
+  # The FSM of one mask is a constant. Mirror images are read, too.
+  options = config.model.backbone.to_dict()
+  backbone = backbones.make(options.pop("architecture"), **options)
+  masknet = Masknet(backbone, config.model.layer)
+  own = {
+    kind: states["masknet"][kind]["backbone"]
+    for kind in ("params", "batch_stats")
+  }
+  sides = (
+    (batch["image"], ~hidden),
+    (batch["image"][:, :, ::-1], ~hidden[:, ::-1]),
+  )
+  folded = sum(fold(masknet, own, mask)(shown) for shown, mask in sides)
+  np.testing.assert_allclose(folded, embeddings, rtol=1e-4, atol=1e-5)
   card = (output / "CARD.md").read_text()
   assert "Whoever has the masknet tells people" in card
   assert str(folder) not in card
