@@ -158,9 +158,21 @@ def programs(
   names: list[str],
   largest: bool = False,
 ) -> Iterator[Program]:
-  """Compiles steps, and what is released, of phases that were asked for."""
+  """Compiles steps, and what is released, of phases that were asked for.
+
+  Raises:
+    SettingError: devices cannot share the batch of one of them; before any is
+      compiled.
+  """
   wanted = _PHASE.value or names
   devices = compiler.mesh.size
+  compiler.check(
+    {
+      name: config.phases[name].batch_size
+      for name in wanted
+      if config.phases[name].steps
+    }
+  )
   for name in wanted:
     options = config.phases[name]
     if options.steps:

@@ -127,7 +127,7 @@ class Compiler:
     """
     phase = self._phases[name]
     batch, examples = _drawn(phase, batch, self.mesh.size)
-    self._check(name, batch)
+    self._share({name: batch})
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -150,7 +150,7 @@ class Compiler:
     Raises:
       SettingError: devices do not divide them evenly.
     """
-    self._check(name, batch)
+    self._share({name: batch})
     phase = self._phases[name]
     then = time.perf_counter()
     rows, frozen = self._rows(batch), self._frozen(phase)
@@ -218,13 +218,31 @@ class Compiler:
     with jax.set_mesh(self.mesh):
       return {need: self._sharded(self._states[need]) for need in phase.needs}
 
-  def _check(self, name: str, batch: int) -> None:
-    if batch % self.mesh.size:
+  def check(self, batches: Mapping[str, int]) -> None:
+    """Refuses batches that devices cannot share, before any is compiled.
+
+    Args:
+      batches: name of a phase -> rows, as in `step`.
+
+    Raises:
+      SettingError: it names all of them.
+    """
+    devices = self.mesh.size
+    rows = {
+      name: _drawn(self._phases[name], batch, devices)[0]
+      for name, batch in batches.items()
+    }
+    self._share(rows)
+
+  def _share(self, rows: Mapping[str, int]) -> None:
+    uneven = {name: n for name, n in rows.items() if n % self.mesh.size}
+    if uneven:
+      listed = ", ".join(f"{name}, of {n} rows" for name, n in uneven.items())
       raise SettingError(
-        f"{name}: {self.mesh.size} devices cannot share a batch of {batch} rows"
-        " evenly: set config.phases.NAME.batch_size, or config.release."
-        "batch_size for what is released, to a multiple, or ask for fewer"
-        " devices"
+        f"{self.mesh.size} devices cannot share these batches evenly:"
+        f" {listed}. Set config.phases.NAME.batch_size, or"
+        " config.release.batch_size for what is released, to a multiple, or"
+        " ask for fewer devices"
       )
 
   def _rows(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from configs import face_replacement
 from jaxpriv.errors import SettingError
-from jaxpriv.training import topologies
+from jaxpriv.training import ahead, topologies
 from jaxpriv.training.ahead import Program
 from launch import compile as program
 from tests import tiny
@@ -78,6 +78,17 @@ def test_data_of_others_are_not_read(mesh):
 def test_phases_that_there_are_not_are_refused(mesh):
   with pytest.raises(SettingError, match="other: this config trains multi_t"):
     compiled(tiny.dp_multitask(), mesh)
+
+
+def test_all_batches_are_checked_before_one_is_compiled(mesh, monkeypatch):
+  config = tiny.embedded_autoencoder()
+  config.phases.external.batch_size = 12
+  config.phases.internal.batch_size = 20
+  monkeypatch.delattr(ahead.Compiler, "step")
+  with pytest.raises(
+    SettingError, match="external, of 12 rows, internal, of 20 rows"
+  ):
+    compiled(config, mesh)
 
 
 @pytest.mark.parametrize("private", [False, True])

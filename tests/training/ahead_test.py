@@ -84,6 +84,9 @@ def test_rows_that_devices_cannot_share_are_refused(compiler, phase):
     compiler.step(phase.name, 12)
   with pytest.raises(SettingError, match="8 devices cannot share .* 4 rows"):
     compiler.output(phase.name, "image", 4)
+  compiler.check({phase.name: 16})
+  with pytest.raises(SettingError, match=f"{phase.name}, of 12 rows"):
+    compiler.check({phase.name: 12})
 
 
 def test_bounds_are_those_of_the_device():
