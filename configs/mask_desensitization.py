@@ -50,6 +50,9 @@ def get_config(argument: str = "demo") -> ConfigDict:
     controls=("all",),
   )
   _compared(config)
+  if scale != "demo":  # where each control of each attack is a minute more
+    config.attacks.parrot.controls = ("all",)
+    config.attacks.embedding_map.controls = ("all",)
   return config
 
 
