@@ -75,7 +75,7 @@ def write(job: Job) -> Facts:
   start, made = time.monotonic(), 0
   counts: collections.Counter[str] = collections.Counter()
   rows: list[dict[str, Any]] = []
-  unread = lost = done = 0
+  unread = empty = lost = done = 0
   with progress.bar("release", len(names), unit="photograph") as advance:
     for chunk in _chunks(list(names), groups):
       todo = [n for n in chunk if not _at(job, names[n]).exists()]
@@ -85,8 +85,13 @@ def write(job: Job) -> Facts:
         if photograph is None:
           unread += 1
           continue
-        lost += photograph.lost
-        if photograph.lost and not kept:
+        if photograph.lost:
+          lost += 1
+          logging.warning("%s: somebody is told of where no face can be: left"
+                          " out", name)  # fmt: skip
+          continue
+        empty += photograph.faceless
+        if photograph.faceless and not kept:
           continue
         counts.update(photograph.treated)
         counts["replaced"] += len(photograph.faces)
@@ -102,11 +107,12 @@ def write(job: Job) -> Facts:
   _write_labels(_at(job, tree.TABLE), rows)
   _tell(made, time.monotonic() - start)
   return {
-    "count": len(names) - unread - (0 if kept else lost),
+    "count": len(names) - unread - lost - (0 if kept else empty),
     "faces": counts["replaced"],
     "treated": {k: counts[k] for k in (SMALL, WRONG) if counts[k]},
     "otherwise": whole.otherwise,
-    "faceless": len(faceless) + lost,
+    "faceless": len(faceless) + empty,
+    **({"lost": lost} if lost else {}),
     "faceless_kept": kept,
     "blend": whole.blend,
     "match": whole.match,
@@ -217,6 +223,9 @@ def sections(facts: Facts) -> Sections:
     what = "as they were" if facts["faceless_kept"] else "left out"
     text += f" Photographs in which no face was found, which are {what}:"
     text += f" {wording.count(number)}."
+  if number := facts.get("lost"):
+    text += " Photographs left out, as they show somebody and labels say where"
+    text += f" no face can be: {wording.count(number)}."
   if facts["visible"]:
     text += f" Of each face the {' and '.join(facts['visible'])} are kept."
   if tracks := facts.get("tracks"):

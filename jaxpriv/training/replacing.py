@@ -82,7 +82,9 @@ class Photograph:
     faces: those to replace.
     hidden: bool [H, W], pixels under faces that are not replaced yet.
     treated: reason -> how many faces were not replaced.
-    lost: whether it shows somebody of whom nobody knows where.
+    faceless: whether nothing was told of a face in it.
+    lost: whether it shows somebody, and labels that cannot be right say where:
+      nothing could be done about that face.
   """
 
   def __init__(self, name: str, pixels: np.ndarray):
@@ -90,7 +92,7 @@ class Photograph:
     self.faces: list[Face] = []
     self.hidden = np.zeros(pixels.shape[:2], bool)
     self.treated: collections.Counter[str] = collections.Counter()
-    self.lost = False
+    self.faceless = self.lost = False
 
   def add(self, face: Face) -> None:
     self.faces.append(face)
@@ -153,8 +155,10 @@ class Replacer:
     for index in records:
       matrix = _placed(raw, index, size, self.align)
       extent = _extent(raw, index, matrix, size)
-      if extent is None:
-        photograph.lost = True
+      if extent is None or not _shows(decoded, extent):
+        told = _told(raw, index)
+        photograph.lost |= told
+        photograph.faceless |= not told
         continue
       side = 0.0 if matrix is None else size / alignment.matrix_scale(matrix)
       if matrix is None or side < whole.smallest:
@@ -330,6 +334,22 @@ def _extent(raw, index, matrix, size) -> np.ndarray | None:
   return box if np.isfinite(box).all() else None
 
 
+def _told(raw, index) -> bool:
+  """Whether labels say anything of where a face is, be it wrong."""
+  places = (raw.points["box"][index], raw.points["landmarks"][index])
+  known = any(np.isfinite(place).any() for place in places)
+  return known or index in raw.faults
+
+
+def _shows(pixels: np.ndarray, extent: np.ndarray) -> bool:
+  """Whether a pixel lies within x0, y0, x1, y1."""
+  height, width = pixels.shape[:2]
+  x0, y0, x1, y1 = extent
+  return (
+    x0 < width and y0 < height and x1 > 0 and y1 > 0 and x0 < x1 and y0 < y1
+  )
+
+
 def _treat(pixels: np.ndarray, extent: np.ndarray, whole: Whole) -> None:
   """Blurs or blackens a face that is not replaced, unless it is to be kept."""
   if whole.otherwise == "keep":
@@ -337,8 +357,6 @@ def _treat(pixels: np.ndarray, extent: np.ndarray, whole: Whole) -> None:
   height, width = pixels.shape[:2]
   x0, y0 = np.maximum(np.floor(extent[:2]), 0).astype(int)
   x1, y1 = np.minimum(np.ceil(extent[2:]), (width, height)).astype(int)
-  if x0 >= x1 or y0 >= y1:
-    return
   if whole.otherwise == "box":
     pixels[y0:y1, x0:x1] = 0
     return

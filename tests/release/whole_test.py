@@ -202,6 +202,40 @@ def test_a_face_of_wrong_labels_is_blurred(workdir, tmp_path, mesh):
   np.testing.assert_array_equal(after[:29], before[:29])
 
 
+BOX = ("x0", "y0", "x1", "y1")
+
+
+@pytest.mark.parametrize("faceless", ["leave_out", "keep"])
+@pytest.mark.parametrize(
+  "cells",
+  [
+    dict(zip(BOX, (200, 30, 260, 90), strict=True)),  # right of the picture
+    dict(zip(BOX, (30, -90, 90, -30), strict=True)),  # above it
+    dict(zip(BOX, (30, 30, 30, 90), strict=True)),  # without area
+    {"n_points": 5, "points": ";".join(["50,50"] * 5)},
+  ],
+)
+def test_nobody_whose_place_is_wrong_is_released(
+  cells, faceless, workdir, tmp_path, mesh
+):
+  """Not even beside somebody whose face is replaced."""
+  rows = [
+    row("one.png", (30, 30, 60)), {"file": "one.png", **cells},
+    {"file": "two.png", **cells}, row("three.png", (30, 30, 60)),
+  ]  # fmt: skip
+  folder = write_folder(
+    tmp_path / "in", rows, one__png=picture(), two__png=picture(1),
+    three__png=picture(2),
+  )  # fmt: skip
+  _, card = released(folder, workdir, tmp_path / "out", mesh, faceless=faceless)
+  written = sorted(p.name for p in (tmp_path / "out/photographs").iterdir())
+  assert written == ["labels.csv", "three.png"]
+  facts = card["products"]["image"]
+  assert facts["lost"] == 2 and facts["count"] == 1 and facts["faceless"] == 0
+  text = (tmp_path / "out/CARD.md").read_text()
+  assert "labels say where no face can be: 2" in text
+
+
 @pytest.mark.parametrize("otherwise", ["box", "keep"])
 def test_faces_that_cannot_be_replaced_are_treated_as_told(
   otherwise, folder, workdir, tmp_path, mesh
