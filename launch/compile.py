@@ -15,7 +15,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ from rich.table import Table
 from jaxpriv import files
 from jaxpriv.data import sources
 from jaxpriv.data.procedural import factors
-from jaxpriv.errors import SettingError
+from jaxpriv.errors import SettingError, UserError
 from jaxpriv.training import (
   ahead,
   budget,
@@ -54,6 +54,8 @@ _EFFICIENCY = 0.9
 # Drawn people, and photographs of each, where the config's own are elsewhere.
 _PEOPLE, _PHOTOGRAPHS, _SIDE = 10_177, 20, 64
 
+CompilerOf = Callable[[ConfigDict], ahead.Compiler]
+
 _CONFIG = config_lib.define()
 _TOPOLOGY = flags.DEFINE_string(
   "topology", None, "Devices, as in h200:8, v5e:4x4 or cpu:8."
@@ -70,23 +72,32 @@ def main(argv: list[str]) -> None:
   topology = topologies.parse(_TOPOLOGY.value or "")
   _prepare(topology)
   mesh = topologies.make_mesh(topology)
-  config, compiler, names = prepare(_CONFIG.value, mesh, topology)
-  done = []
-  for program in programs(config, compiler, names, _LARGEST.value):
-    logging.info("%s: compiled in %.0f s", program.name, program.seconds)
-    done.append(program)
-  width = max(Console().width, _WIDTH)  # wrapped cells cannot be read
-  Console(width=width).print(table(done, topology, config.dtype))
-  if _JSON.value:
-    rows = [described(program, topology, config.dtype) for program in done]
-    content = {
-      "config": config.mechanism,
-      "arguments": [a for a in sys.argv[1:] if a.startswith("--config")],
-      "topology": topology.name,
-      "jax": jax.__version__,
-      "programs": rows,
-    }
-    files.atomic_write(_JSON.value, json.dumps(content, indent=2) + "\n")
+  config, compiler_of, names = prepare(_CONFIG.value, mesh, topology)
+  done: list[Program] = []
+  try:
+    for program in programs(config, compiler_of, names, _LARGEST.value):
+      logging.info("%s: compiled in %.0f s", program.name, program.seconds)
+      done.append(program)
+      if _JSON.value:  # after each one: they may take hours
+        _write(_JSON.value, config, done, topology)
+  finally:
+    if done:
+      width = max(Console().width, _WIDTH)  # wrapped cells cannot be read
+      Console(width=width).print(table(done, topology, config.dtype))
+
+
+def _write(
+  path: Any, config: ConfigDict, done: list[Program], topology: Topology
+) -> None:
+  rows = [described(program, topology, config.dtype) for program in done]
+  content = {
+    "config": config.mechanism,
+    "arguments": [a for a in sys.argv[1:] if a.startswith("--config")],
+    "topology": topology.name,
+    "jax": jax.__version__,
+    "programs": rows,
+  }
+  files.atomic_write(path, json.dumps(content, indent=2) + "\n")
 
 
 def _prepare(topology: Topology) -> None:
@@ -100,12 +111,12 @@ def _prepare(topology: Topology) -> None:
 
 def prepare(
   config: ConfigDict, mesh: jax.sharding.Mesh, topology: Topology
-) -> tuple[ConfigDict, ahead.Compiler, list[str]]:
+) -> tuple[ConfigDict, CompilerOf, list[str]]:
   """Phases of a config as a run would have them, with people who are drawn.
 
   Returns:
-    the config, resolved; a compiler of its phases; and names of those that are
-    trained.
+    the config, resolved; config -> a compiler of its phases, of this config or
+    one that differs in batches; and names of phases.
 
   Raises:
     SettingError: --phase names what there is not.
@@ -138,23 +149,29 @@ def prepare(
     for name, value in record.items()
   }
   shapes["image"] = jax.ShapeDtypeStruct((side, side, 3), jnp.uint8)
-  # Some numbers of a private step are of the platform that it is for.
-  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-    phases, config = budget.privatise(mechanism.phases(config), config, data)
-  trained = [p.name for p in phases if config.phases[p.name].steps]
-  unknown = [name for name in _PHASE.value if name not in trained]
+
+  def compiler_of(config: ConfigDict) -> ahead.Compiler:
+    # Some numbers of a private step are of the platform that it is for.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      phases = budget.privatise(mechanism.phases(config), config, data)[0]
+    return ahead.Compiler(phases, shapes, mesh, topology)
+
+  listed = mechanism.phases(config)
+  trained = [p.name for p in listed if config.phases[p.name].steps]
+  released = [p.name for p in listed if ahead.released(p)]
+  unknown = set(_PHASE.value) - set(trained) - set(released)
   if unknown:
     raise SettingError(
-      f"--phase names {', '.join(unknown)}: this config trains"
-      f" {', '.join(trained) or 'nothing'}"
+      f"--phase names {', '.join(sorted(unknown))}: this config trains"
+      f" {', '.join(trained) or 'nothing'}, and releases"
+      f" {', '.join(released) or 'nothing'}"
     )
-  compiler = ahead.Compiler(phases, shapes, mesh, topology)
-  return config, compiler, [p.name for p in phases]
+  return config, compiler_of, [p.name for p in listed]
 
 
 def programs(
   config: ConfigDict,
-  compiler: ahead.Compiler,
+  compiler_of: CompilerOf,
   names: list[str],
   largest: bool = False,
 ) -> Iterator[Program]:
@@ -165,6 +182,7 @@ def programs(
       compiled.
   """
   wanted = _PHASE.value or names
+  compiler = compiler_of(config)
   devices = compiler.mesh.size
   compiler.check(
     {
@@ -176,14 +194,68 @@ def programs(
   for name in wanted:
     options = config.phases[name]
     if options.steps:
-      program = compiler.step(name, options.batch_size)
-      yield program
-      chosen = program.batch == options.batch_size  # and not by a plan
-      if largest and chosen and program.fits(compiler.topology):
-        yield from ahead.largest(compiler, program)
+      program = _fitting(compiler.step, name, options.batch_size)
+      if program:
+        yield program
+      if largest:
+        yield from _largest(config, compiler_of, name, program, compiler)
     for output in compiler.outputs(name):
       rows = config.release.batch_size or options.batch_size
-      yield compiler.output(name, output, -(-rows // devices) * devices)
+      program = _fitting(
+        compiler.output, name, output, -(-rows // devices) * devices
+      )
+      if program:
+        yield program
+
+
+def _fitting(
+  compiled: Callable[..., Program], *arguments: Any
+) -> Program | None:
+  """A program, or None, and a warning, where the compiler finds no room."""
+  try:
+    return compiled(*arguments)
+  except ahead.TooLargeError as error:
+    logging.warning("%s", error)
+    return None
+
+
+def _largest(
+  config: ConfigDict,
+  compiler_of: CompilerOf,
+  name: str,
+  first: Program | None,
+  compiler: ahead.Compiler,
+) -> Iterator[Program]:
+  """Steps of a phase of other batches; tells the largest that fits."""
+
+  def step(batch: int) -> Program:
+    other = config.copy_and_resolve_references()
+    other.phases[name].batch_size = batch
+    try:
+      changed = compiler_of(other)
+    except UserError as error:  # more than there are to draw from, say
+      raise ahead.TooLargeError(str(error)) from error
+    return changed.step(name, batch)
+
+  topology, own = compiler.topology, config.phases[name].batch_size
+  if not topology.device.memory:
+    logging.warning("--largest_batch: how much a %s holds is not known",
+                    topology.kind)  # fmt: skip
+    return
+  best = own if first and first.fits(topology) else 0
+  for batch, program in ahead.largest(step, own, first, topology):
+    if program:
+      yield program
+      if program.fits(topology):
+        best = max(best, batch)
+  logging.info(
+    "%s: %s",
+    name,
+    f"the largest batch that was found to fit is {best:,}, by"
+    f" config.phases.{name}.batch_size"
+    if best
+    else "no batch was found to fit",
+  )
 
 
 def described(

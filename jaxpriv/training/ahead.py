@@ -6,7 +6,7 @@ and no data are read.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -84,6 +84,10 @@ class Program(NamedTuple):
         self.collectives, self.devices, device.link
       ),
     }
+
+
+class TooLargeError(SettingError):
+  """The compiler found that a program does not fit into a device's memory."""
 
 
 class Compiler:
@@ -166,13 +170,20 @@ class Compiler:
 
   def outputs(self, name: str) -> list[str]:
     """Those of a phase that are released."""
-    given = self._phases[name].method.outputs.given()
-    return [output for output in RELEASED if output in given]
+    return released(self._phases[name])
 
   def _compiled(self, name, state, traced, batch, examples, then) -> Program:
     options = self.topology.options
     with jax.set_mesh(self.mesh):
-      compiled = traced.lower().compile(compiler_options=options or None)
+      try:
+        compiled = traced.lower().compile(compiler_options=options or None)
+      except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+          raise
+        raise TooLargeError(
+          f"{name}: a batch of {batch:,} rows does not fit:"
+          f" {str(error).splitlines()[0]}"
+        ) from error
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(
@@ -270,6 +281,12 @@ class Compiler:
 _INT = jax.ShapeDtypeStruct((), jnp.int32)
 
 
+def released(phase: Phase) -> list[str]:
+  """Names of outputs of a phase that are released."""
+  given = phase.method.outputs.given()
+  return [output for output in RELEASED if output in given]
+
+
 def _drawn(phase: Phase, batch: int, devices: int) -> tuple[int, int]:
   """Rows of a step on all devices, and how many examples they are."""
   clients, plan = phase.clients, phase.plan
@@ -286,38 +303,60 @@ def _drawn(phase: Phase, batch: int, devices: int) -> tuple[int, int]:
 
 
 def largest(
-  compiler: Compiler, program: Program, tries: int = 6
-) -> Iterator[Program]:
-  """Steps of larger batches, towards the largest that a device holds.
+  step: Callable[[int], Program],
+  batch: int,
+  first: Program | None,
+  topology: Topology,
+  tries: int = 6,
+) -> Iterator[tuple[int, Program | None]]:
+  """Steps of other batches, towards the largest that a device holds.
 
-  By what two programs hold, the memory is extrapolated; then it is tried, and
-  halved where the compiler finds otherwise. The last one that fits is the
-  answer, to within an eighth.
+  Larger ones where the first fits, and smaller ones else. By what two programs
+  hold, the memory is extrapolated; then it is tried, and halved where the
+  compiler finds otherwise. The largest that fits is the answer, to within an
+  eighth.
 
   Args:
-    compiler: of the program.
-    program: a step that fits.
+    step: batch size of a config -> the step, compiled; it raises
+      `TooLargeError` where the compiler finds no room.
+    batch: size that has been compiled.
+    first: its step; None where the compiler found no room.
+    topology: the devices.
     tries: programs compiled at most.
 
   Yields:
-    each program compiled.
+    each size, and its program, or None where the compiler found no room.
   """
-  memory = USABLE * compiler.topology.device.memory
-  low, high = program, None
-  batch = 2 * program.batch
+  memory = USABLE * topology.device.memory
+  before: tuple[int, Program] | None = None
+  low = (batch, first) if first and first.fits(topology) else None
+  high = None if low else batch
+  guess = 0  # by the memory of two programs
   for _ in range(tries):
-    tried = compiler.step(program.name, batch)
-    yield tried
-    if tried.fits(compiler.topology):
-      a_row = (tried.held - low.held) / max(tried.batch - low.batch, 1)
-      low = tried
-      room = int((memory - tried.held) / max(a_row, 1)) + tried.batch
+    if low is None:
+      assert high is not None
+      size = high // 2
+    elif guess:
+      size = guess
     else:
-      high, room = tried, (low.batch + tried.batch) // 2
-    most = high.batch if high else 16 * low.batch
-    batch = _even(min(room, most - 1), compiler.mesh.size)
-    if batch < 1.125 * low.batch:
+      size = (low[0] + high) // 2 if high else 2 * low[0]
+    if low:
+      size = min(size, high - 1 if high else 16 * low[0])
+    size = _even(size, topology.size)
+    if size < (1.125 * low[0] if low else topology.size):
       return
+    try:
+      tried = step(size)
+    except TooLargeError:
+      tried = None
+    yield size, tried
+    if tried is None or not tried.fits(topology):
+      high, guess = size, 0
+      continue
+    before, low, guess = low, (size, tried), 0
+    if before:
+      a_row = (tried.held - before[1].held) / (size - before[0])
+      guess = int((memory - tried.held) / max(a_row, 1)) + size
 
 
 def _even(batch: int, devices: int) -> int:

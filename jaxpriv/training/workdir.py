@@ -42,8 +42,10 @@ READING = ("path", "cache", "num_workers", "max_bad_share", "num_people")
 # A file from which noise and batches of private phases come; never shared.
 SECRET = "noise_secret"
 
-# Options of a phase that decide what its checkpoints hold.
+# Options of a phase that decide what its checkpoints hold, and one that says
+# nothing of what is trained.
 STRUCTURE = ("optimizer", "ema")
+CADENCE = "evaluate_every"
 
 # Settings that name folders; others may see the last part of the name.
 PATHS = ("data.path", "data.pools", "pretrained")
@@ -95,7 +97,9 @@ def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
   for name, options in tree["phases"].items():
     theirs = other["phases"].get(name, options)
     if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
-      fixed["phases"][name] = options
+      fixed["phases"][name] = {
+        k: v for k, v in options.items() if k != CADENCE
+      }
     elif done.get(name):
       fixed["phases"][name] = {k: options.get(k) for k in STRUCTURE}
     else:

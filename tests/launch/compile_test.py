@@ -18,9 +18,9 @@ CPU = topologies.parse("cpu:8")
 H200 = topologies.parse("h200:8")
 
 
-def compiled(config, mesh):
-  config, compiler, names = program.prepare(config, mesh, CPU)
-  return list(program.programs(config, compiler, names))
+def compiled(config, mesh, topology=CPU, **options):
+  config, compiler_of, names = program.prepare(config, mesh, topology)
+  return list(program.programs(config, compiler_of, names, **options))
 
 
 def text(done, topology):
@@ -78,6 +78,54 @@ def test_data_of_others_are_not_read(mesh):
 def test_phases_that_there_are_not_are_refused(mesh):
   with pytest.raises(SettingError, match="other: this config trains multi_t"):
     compiled(tiny.dp_multitask(), mesh)
+
+
+@flagsaver.flagsaver(phase=["replacement"])
+def test_a_phase_that_only_releases_may_be_asked_for(mesh):
+  config = face_replacement.get_config("demo")
+  config.data.image_size = 32
+  image, _ = compiled(config, mesh)
+  assert image.name == "replacement: image"
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_largest_batch_is_that_of_the_config(private, mesh, monkeypatch):
+  """A private step has rows that its plan adds."""
+  config = tiny.dp_multitask()
+  config.data.update(num_identities=40, images_per_identity=4)
+  if private:
+    config.dp.update(noise_multiplier=1.0)
+  tried = []
+
+  def step(self, name, batch):
+    tried.append((batch, ahead._drawn(self._phases[name], batch, 8)[0]))
+    fits = batch <= 24
+    return Program(
+      name, batch, batch, 8, 0, 10**9 if fits else 10**12, 0, 0, 0, 0.0, {}, 0.0
+    )
+
+  monkeypatch.setattr(ahead.Compiler, "step", step)
+  done = compiled(config, mesh, H200, largest=True)
+  assert [program.batch for program in done] == [16, 32, 24]
+  assert [batch for batch, _ in tried] == [16, 32, 24]
+  assert all((rows > batch) == private for batch, rows in tried)
+
+
+def test_what_does_not_fit_is_told_and_the_rest_is_compiled(
+  mesh, monkeypatch, caplog
+):
+  config = tiny.embedded_autoencoder()
+
+  def step(self, name, batch):
+    if name == "fsn":
+      raise ahead.TooLargeError("fsn: no room")
+    return Program(name, batch, batch, 8, 0, 0, 0, 0, 0, 0.0, {}, 0.0)
+
+  monkeypatch.setattr(ahead.Compiler, "step", step)
+  monkeypatch.setattr(ahead.Compiler, "outputs", lambda self, name: [])
+  done = compiled(config, mesh)
+  assert [each.name for each in done] == ["pen", "external", "internal"]
+  assert "fsn: no room" in caplog.text
 
 
 def test_all_batches_are_checked_before_one_is_compiled(mesh, monkeypatch):

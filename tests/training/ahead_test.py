@@ -1,7 +1,5 @@
 """Programs compiled ahead are those that run, and their cost adds up."""
 
-import types
-
 import jax
 import numpy as np
 import pytest
@@ -109,18 +107,60 @@ def test_the_largest_batch_is_found(a_row, jump):
   def held(batch):
     return int(2e9 + a_row * batch * (jump if batch > 300 else 1))
 
-  def compiled(name, batch):
+  def compiled(batch):
     assert batch % 8 == 0
     return program(batch=batch, held=held(batch))
 
-  fake = types.SimpleNamespace(
-    step=compiled, topology=H200, mesh=types.SimpleNamespace(size=8)
-  )
-  first = program(batch=32, held=held(32))
-  tried = list(ahead.largest(fake, first))
-  fitting = [first, *(each for each in tried if each.fits(H200))]
+  first = compiled(32)
+  tried = list(ahead.largest(compiled, 32, first, H200))
+  assert all(size == each.batch for size, each in tried)
+  tried = [each for _, each in tried]
+  fitting = [each for each in (first, *tried) if each.fits(H200)]
   best = max(each.batch for each in fitting)
   room = ahead.USABLE * 141e9
   assert held(best) <= room and len(tried) <= 6
   if best < 32 * 16:
     assert held(best * 1.2 + 8) > room
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_smaller_batches_are_tried_where_the_first_does_not_fit(compiles):
+  """The compiler may tell of it by a program, or have none."""
+
+  def held(batch):
+    return int(1e9 + 1e9 * batch)
+
+  def compiled(batch):
+    made = program(batch=batch, held=held(batch))
+    if not compiles and not made.fits(H200):
+      raise ahead.TooLargeError("no room")
+    return made
+
+  first = program(batch=1024, held=held(1024)) if compiles else None
+  tried = list(ahead.largest(compiled, 1024, first, H200))
+  fitting = [size for size, each in tried if each and each.fits(H200)]
+  assert [size for size, _ in tried][:4] == [512, 256, 128, 64][: len(tried)]
+  assert 96 <= max(fitting) <= 125
+  assert all((each is None) == (size > 125 and not compiles)
+             for size, each in tried)  # fmt: skip
+
+
+def test_nothing_is_tried_below_a_row_a_device():
+  def never(batch):
+    raise ahead.TooLargeError("no room")
+
+  tried = list(ahead.largest(never, 32, None, H200))
+  assert tried == [(16, None), (8, None)]
+
+
+def test_a_compiler_without_room_is_an_error_of_its_own(
+  compiler, phase, monkeypatch
+):
+  def refuse(self, *args, **options):
+    raise jax.errors.JaxRuntimeError(
+      "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.\nUsed 20G"
+    )
+
+  monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+  with pytest.raises(ahead.TooLargeError, match="16 rows does not fit: RESO"):
+    compiler.step(phase.name, 16)

@@ -105,6 +105,7 @@ def test_options_of_an_unfinished_phase_may_change(tmp_path):
     workdir.check_config(tmp_path, changed)
 
   check("later", learning_rate=1e-4, clip_norm=1.0, batch_size=8, steps=9)
+  check("toy", evaluate_every=2)
   for phase, changes in (
     ("toy", dict(learning_rate=1e-4)),  # finished
     ("toy", dict(steps=5)),
