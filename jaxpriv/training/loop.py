@@ -29,6 +29,9 @@ from jaxpriv.training.method import Phase
 
 HostBatches = Iterator[dict[str, np.ndarray]]
 
+# The share of the time spent waiting for data that a line of progress tells.
+SLOW_INPUT = 0.25
+
 
 class NonFiniteError(UserError, FloatingPointError):
   """A metric became nan or infinite; the last good checkpoint is kept."""
@@ -141,7 +144,7 @@ def train(
     write, advance = _writers(stack, workdir, phase.name, first, steps)
     stack.enter_context(preemption.watch())
     evaluate = _evaluator(phase, frozen, validation, workdir, mesh)
-    meter = profiling.meter(step_fn.flops, _rows(phase, batch))
+    meter = profiling.Meter(step_fn.flops, _rows(phase, batch))
     profile = stack.enter_context(
       profiling.profiler(options.profile, epath.Path(workdir) / "profile")
     )
@@ -166,7 +169,9 @@ def train(
         manager.wait()
         raise _stopped(phase.name, step, steps, directory)
       if step > first:
-        batch = mesh_lib.put_batch(next(stream), mesh)
+        with meter.waiting():
+          host_batch = next(stream)
+        batch = mesh_lib.put_batch(host_batch, mesh)
       profile(step)
       with jax.profiler.StepTraceAnnotation(phase.name, step_num=step):
         before = metrics
@@ -197,14 +202,19 @@ def _stopped(name, step, steps, directory) -> preemption.Preempted:
   )
 
 
-def _note(values: Mapping[str, float]) -> str:
-  for name, mark in (
-    ("loss", ""),
-    (f"{private.NOT_PRIVATE}loss", "not private "),
-  ):
-    if name in values:
-      return f"{mark}loss {values[name]:.4g}"
-  return ""
+def _note(values: Mapping[str, float], waited: float) -> str:
+  """The loss, and the share of the time spent waiting for data, if large."""
+  notes = [
+    f"{mark}loss {values[name]:.4g}"
+    for name, mark in (
+      ("loss", ""),
+      (f"{private.NOT_PRIVATE}loss", "not private "),
+    )
+    if name in values
+  ][:1]
+  if waited > SLOW_INPUT:
+    notes.append(f"waits for data {waited:.0%} of the time")
+  return ", ".join(notes)
 
 
 def _due(step: int, every: int) -> bool:
@@ -337,8 +347,9 @@ def _settler(
     values = {k: float(v) for k, v in mesh_lib.fetch(metrics).items()}
     _check_finite(name, step, values, manager, directory)
     if logged:
-      write(step, {**values, **meter(step)})
-      advance(step + 1, _note(values))
+      speed = meter(step)
+      write(step, {**values, **speed})
+      advance(step + 1, _note(values, speed.get("input_wait", 0.0)))
 
   return settle
 

@@ -8,32 +8,55 @@ import jax
 from etils import epath
 
 
-def meter(flops: float, rows: int) -> Callable[[int], dict[str, float]]:
-  """Speed between two calls, counted in steps; nothing on the first call.
+class Meter:
+  """Speed, and how long steps waited for data, between two calls."""
 
-  Args:
-    flops: of a step, on all devices; 0 if they are not known.
-    rows: examples of an average batch.
+  def __init__(self, flops: float, rows: int):
+    """Begins to measure at the first call.
 
-  Returns:
-    step -> scalars.
-  """
-  last: list[tuple[int, float]] = []
+    Args:
+      flops: of a step, on all devices; 0 if they are not known.
+      rows: examples of an average batch.
+    """
+    self._flops, self._rows = flops, rows
+    self._waited = 0.0
+    self._last: tuple[int, float] | None = None
 
-  def speed(step: int) -> dict[str, float]:
-    now = time.perf_counter()
-    last.append((step, now))
-    if len(last) < 2:
+  @contextlib.contextmanager
+  def waiting(self) -> Iterator[None]:
+    """Counts the time of its body as spent waiting for data.
+
+    Steps are dispatched ahead of the devices: where these are the slower ones,
+    batches are ready and nothing is waited for.
+    """
+    then = time.perf_counter()
+    yield
+    self._waited += time.perf_counter() - then
+
+  def __call__(self, step: int) -> dict[str, float]:
+    """Scalars of the steps since the call before; of the first call none.
+
+    Args:
+      step: the number of the last one.
+
+    Returns:
+      images_per_second, input_wait, a share of the time, and
+      teraflops_per_second where the arithmetic of a step is known.
+    """
+    now, last = time.perf_counter(), self._last
+    waited, self._waited = self._waited, 0.0
+    self._last = step, now
+    if last is None:
       return {}
-    (step_before, then), _ = last[-2:]
-    del last[:-1]
-    rate = (step - step_before) / max(now - then, 1e-9)
-    scalars = {"images_per_second": rate * rows}
-    if flops:
-      scalars["teraflops_per_second"] = rate * flops / 1e12
+    elapsed = max(now - last[1], 1e-9)
+    rate = (step - last[0]) / elapsed
+    scalars = {
+      "images_per_second": rate * self._rows,
+      "input_wait": min(waited / elapsed, 1.0),
+    }
+    if self._flops:
+      scalars["teraflops_per_second"] = rate * self._flops / 1e12
     return scalars
-
-  return speed
 
 
 @contextlib.contextmanager

@@ -97,9 +97,7 @@ def _fixed(tree: dict, other: dict, done: Mapping[str, int]) -> dict:
   for name, options in tree["phases"].items():
     theirs = other["phases"].get(name, options)
     if done.get(name, 0) >= min(options["steps"], theirs["steps"]):
-      fixed["phases"][name] = {
-        k: v for k, v in options.items() if k != CADENCE
-      }
+      fixed["phases"][name] = {k: v for k, v in options.items() if k != CADENCE}
     elif done.get(name):
       fixed["phases"][name] = {k: options.get(k) for k in STRUCTURE}
     else:

@@ -1,5 +1,6 @@
 """The loop in this process; kill, preemption and clusters in process_test."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -19,6 +20,7 @@ from jaxpriv.training import (
   checkpoints,
   loop,
   preemption,
+  profiling,
   writers,
 )
 from jaxpriv.training import mesh as mesh_lib
@@ -55,6 +57,35 @@ def test_training_learns_and_writes_what_it_did(tmp_path, mesh):
   events.Reload()
   written = [e.value for e in events.Scalars("loss")]
   np.testing.assert_allclose(written, found, rtol=1e-6)
+
+
+def test_only_waiting_for_data_counts_as_such(tmp_path, mesh, monkeypatch):
+  waiting = []
+
+  class Meter(profiling.Meter):
+    @contextlib.contextmanager
+    def waiting(self):
+      waiting.append(True)
+      with super().waiting():
+        yield
+      waiting.pop()
+
+  def batches(first):
+    for number, batch in enumerate(toys.batches(first)):
+      assert bool(waiting) == (number > 0)  # the first one before all else
+      yield batch
+
+  monkeypatch.setattr(profiling, "Meter", Meter)
+  loop.train(
+    toys.phase(), batches, steps=4, seed=0, workdir=tmp_path, mesh=mesh,
+    options=loop.Options(log_every=1),
+  )  # fmt: skip
+  lines = writers.read_metrics(tmp_path, "toy")
+  assert ["input_wait" in line for line in lines] == [False, True, True, True]
+  assert all(0 <= line.get("input_wait", 0) <= 1 for line in lines)
+  assert loop._note({"loss": 1.0}, 0.1) == "loss 1"
+  told = loop._note({"loss": 1.0}, 0.5)
+  assert told == "loss 1, waits for data 50% of the time"
 
 
 def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tmp_path, mesh):
