@@ -96,6 +96,8 @@ platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 8 }}
 device_description_str: "NVIDIA {name}"
 """
+# Cards of a host, which `Device.link` connects.
+_HOST = 8
 # For wheels that are missing: extra of this package.
 _EXTRAS = {"cuda": "aot-gpu", "tpu": "aot-tpu"}
 # Without a card nothing is tuned, and XLA's search of tiles for the products
@@ -149,7 +151,13 @@ def parse(name: str) -> Topology:
     raise SettingError(
       f"--topology={name}: say how many devices, as in {example}"
     )
-  return Topology(name, kind, tuple(map(int, parts)))
+  topology = Topology(name, kind, tuple(map(int, parts)))
+  if DEVICES[kind].platform == "cuda" and topology.size > _HOST:
+    raise SettingError(
+      f"--topology={name}: cards of one host are reckoned with, {_HOST} at most."
+      " What connects hosts differs from cluster to cluster"
+    )
+  return topology
 
 
 def make_mesh(topology: Topology) -> Mesh:

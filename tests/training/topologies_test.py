@@ -31,6 +31,7 @@ def test_topologies_are_read(name, kind, size, platform):
     ("h200", "how many devices, as in h200:8"),
     ("h200:0", "how many"),
     ("h200:2x4", "how many"),
+    ("h200:16", "of one host are reckoned with, 8 at most"),
     ("v5e:4x", "as in v5e:4x4"),
     ("v5e:-4", "how many"),
   ],
