@@ -1,7 +1,8 @@
 """Whole photographs with their faces replaced, under the names they had.
 
     photographs/<name>         as in the input; without EXIF and other metadata
-    photographs/labels.csv     boxes and five points of the faces in them
+    photographs/labels.csv     boxes and five points of the faces in them, and
+                               which of them count when detectors are scored
 
 Every face is framed and protected as in `images`, and pasted back
 (`jaxpriv.training.replacing`). Faces that cannot be are treated as
@@ -24,6 +25,7 @@ from PIL import Image
 
 from jaxpriv import files
 from jaxpriv.data import tree
+from jaxpriv.data.detection_labels.annotations import SETTINGS
 from jaxpriv.data.records import DataError
 from jaxpriv.release.product import Facts, Job, Product, Sections
 from jaxpriv.reports import markdown as md
@@ -32,6 +34,8 @@ from jaxpriv.training import mechanism, progress
 from jaxpriv.training.replacing import FACES_AT_ONCE, SMALL, WRONG, Replacer
 
 FOLDER = "photographs"
+# Columns of labels.csv that say which faces count; see `detection_labels`.
+COUNTED = ("invalid", *SETTINGS)
 # Formats in which a photograph is written as it was read; others become PNG.
 _FORMATS = {
   **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "jpeg"),
@@ -166,7 +170,16 @@ def _save(path: epath.Path, pixels: np.ndarray) -> None:
 
 
 def _rows(raw, name: str, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
-  """Boxes and points of the faces of a photograph, as labels.csv has them."""
+  """Boxes and points of the faces of a photograph, as labels.csv has them.
+
+  Of other columns those are kept by which detectors are scored: they do not
+  depend on who is shown.
+  """
+  counted = [
+    (column, list(raw.attribute_names).index(column))
+    for column in COUNTED
+    if column in raw.attribute_names
+  ]
   if not indices:
     yield {"file": name}
   for index in indices:
@@ -178,12 +191,17 @@ def _rows(raw, name: str, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
     if np.isfinite(five).all():
       points = ";".join(f"{x:.2f},{y:.2f}" for x, y in five)
       row |= {"n_points": "5", "points": points}
+    for column, place in counted:
+      if (value := int(raw.attribute_values[index, place])) >= 0:
+        row[column] = str(value)
     yield row
 
 
 def _write_labels(path: epath.Path, rows: Sequence[dict[str, Any]]) -> None:
   stream = io.StringIO()
+  present = {key for row in rows for key in row}
   columns = ["file", "x0", "y0", "x1", "y1", "n_points", "points"]
+  columns += [column for column in COUNTED if column in present]
   writer = csv.DictWriter(stream, columns, lineterminator="\n")
   writer.writeheader()
   writer.writerows(rows)

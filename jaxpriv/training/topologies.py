@@ -154,8 +154,8 @@ def parse(name: str) -> Topology:
   topology = Topology(name, kind, tuple(map(int, parts)))
   if DEVICES[kind].platform == "cuda" and topology.size > _HOST:
     raise SettingError(
-      f"--topology={name}: cards of one host are reckoned with, {_HOST} at most."
-      " What connects hosts differs from cluster to cluster"
+      f"--topology={name}: cards of one host are reckoned with, {_HOST} at"
+      " most. What connects hosts differs from cluster to cluster"
     )
   return topology
 

@@ -278,6 +278,25 @@ def test_names_formats_and_labels_stay(workdir, tmp_path, mesh):
   assert card["products"]["image"]["faces"] == 3
 
 
+def test_which_faces_count_is_kept_and_nothing_of_who_they_are(
+  workdir, tmp_path, mesh
+):
+  folder = write_folder(tmp_path / "in", [], one__png=picture())
+  rows = [
+    {**row("one.png", (30, 30, 60)), "easy": 1, "invalid": 0, "Male": 1},
+    {**row("one.png", (90, 60, 50)), "easy": 0, "invalid": "", "Male": 0},
+  ]
+  with open(folder / "labels.csv", "w", newline="") as stream:
+    writer = csv.DictWriter(stream, [*COLUMNS, "easy", "invalid", "Male"])
+    writer.writeheader()
+    writer.writerows(rows)
+  released(folder, workdir, tmp_path / "out", mesh)
+  with open(tmp_path / "out/photographs/labels.csv", newline="") as stream:
+    written = list(csv.DictReader(stream))
+  assert list(written[0]) == [*COLUMNS, "invalid", "easy"]
+  assert [(r["easy"], r["invalid"]) for r in written] == [("1", "0"), ("0", "")]
+
+
 def test_an_interrupted_release_goes_on(
   folder, workdir, tmp_path, mesh, monkeypatch
 ):
