@@ -108,25 +108,19 @@ LOW, HIGHEST = 0.5, 64.0  # multiples of chance that it shows
 def chart(findings: dict[str, list[Finding]]) -> str:
   """The frontier as SVG: the strongest attacker over what is read of Male."""
   points = []
-  for text, rows in findings.items():
+  for name, rows in findings.items():
     worst = max(
       kinds(rows).values(), key=lambda row: row.value / (row.floor or 1)
     )
     assert worst.floor is not None
     times = [x / worst.floor for x in (worst.value, worst.low, worst.high)]
-    points.append((text, male(rows)[0], times, proven(Code.parse(text))))
+    points.append((name, male(rows)[0], times, proven(Code.parse(name))))
   first = min(point[1] for point in points) - 0.01
   last = max(point[1] for point in points) + 0.01
   across = lambda share: LEFT + WIDE * (share - first) / (last - first)
   span = math.log(HIGHEST / LOW)
   down = lambda x: (
     TOP + HIGH * (1 - math.log(min(max(x, LOW), HIGHEST) / LOW) / span)
-  )
-  text = lambda x, y, words, anchor="middle": (
-    f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
-  )
-  line = lambda x0, y0, x1, y1, style: (
-    f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" {style}/>'
   )
   parts = [
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 40}'
@@ -168,6 +162,16 @@ def chart(findings: dict[str, list[Finding]]) -> str:
         )
       )  # fmt: skip
   return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
+  return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+
+
+def line(x0: float, y0: float, x1: float, y1: float, style: str) -> str:
+  return (
+    f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" {style}/>'
+  )
 
 
 def _times(row: Finding) -> str:
