@@ -280,20 +280,7 @@ class Codes:
 
   def keys(self, batch) -> jax.Array:
     """Random keys [B], by the track where there is one, else the image."""
-    keys = content_keys(batch["image"], self.secret)
-    if "track" not in batch:
-      return keys
-    root = jax.random.fold_in(
-      jax.random.key(self.secret & 0xFFFFFFFF),
-      (self.secret >> 32) & 0xFFFFFFFF,
-    )
-    tracks = batch["track"]
-    by_track = jax.vmap(
-      lambda track: jax.random.fold_in(root, track.astype(jnp.uint32))
-    )(tracks)
-    return jax.vmap(lambda known, a, b: jax.lax.select(known, a, b))(
-      tracks >= 0, by_track, keys
-    )
+    return content_keys(batch["image"], self.secret, batch.get("track"))
 
   def factors(self, codes: jax.Array, keys: jax.Array) -> dict[str, jax.Array]:
     """Factors [B] of aligned drawn faces, of codes and noise alone."""

@@ -19,7 +19,7 @@ with x of domain y, x' = G(x, s) in the style s of domain t and x'' another one
 in another style of t. ds falls to 0 by step ds_steps. Images are in [-1, 1].
 
 A release shows each photograph in `config.model.target`, in a style drawn by
-`config.model.secret` and the photograph. Pose, and more of a person, passes
+`config.model.secret` and the photograph, or the track of a video. Pose, and more of a person, passes
 through the generator: attack it.
 
 Decided here: references are other rows of the batch; their domain is drawn from
@@ -352,11 +352,11 @@ class _Game:
     return jnp.clip((fake + 1) / 2, 0, 1)
 
   def _latents(self, batch, number: int = 0) -> jax.Array:
-    """Noise of each photograph, by the secret; of the release for number 0."""
+    """Noise of each photograph or track; of the release for number 0."""
     draw = lambda key: jax.random.normal(
       jax.random.fold_in(key, number), (self.model.latent,)
     )
-    keys = content_keys(batch["image"], self.model.secret)
+    keys = content_keys(batch["image"], self.model.secret, batch.get("track"))
     return mesh_lib.constrain(jax.vmap(draw)(keys))
 
   def _protect(self, applies, batch, frozen):

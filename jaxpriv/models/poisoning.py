@@ -134,7 +134,9 @@ class FeatureNet(nn.Module):
     return nn.Dense(self.features)(x.reshape(len(x), -1))
 
 
-def content_keys(images: jax.Array, secret: int) -> jax.Array:
+def content_keys(
+  images: jax.Array, secret: int, tracks: jax.Array | None = None
+) -> jax.Array:
   """Random keys [B], a function of a secret and of every bit of an image.
 
   Different images get independent keys; the same image always gets the same
@@ -143,6 +145,8 @@ def content_keys(images: jax.Array, secret: int) -> jax.Array:
   Args:
     images: float32 [B, H, W, C].
     secret: below 2^64; whoever has it and the image can compute the key.
+    tracks: int [B], of a video; those of one track have one key, which does not
+      depend on the image. A negative number is no track.
   """
   root = jax.random.fold_in(
     jax.random.key(secret & 0xFFFFFFFF), (secret >> 32) & 0xFFFFFFFF
@@ -158,7 +162,15 @@ def content_keys(images: jax.Array, secret: int) -> jax.Array:
     key = jax.random.fold_in(root, word[0])
     return jax.random.fold_in(key, word[1])
 
-  return jax.vmap(one)(words)
+  keys = jax.vmap(one)(words)
+  if tracks is None:
+    return keys
+  by_track = jax.vmap(
+    lambda track: jax.random.fold_in(root, track.astype(jnp.uint32))
+  )(tracks)
+  return jax.vmap(lambda known, a, b: jax.lax.select(known, a, b))(
+    tracks >= 0, by_track, keys
+  )
 
 
 def gaussian_filter(features: jax.Array, sigma: float) -> jax.Array:

@@ -235,6 +235,17 @@ def test_a_release_depends_on_photograph_and_secret_alone():
   assert np.abs(made[1] - made[2]).max() > 1e-4
 
 
+def test_a_track_of_a_video_has_one_style():
+  rows = batch(6)
+  made = game(secret=1)
+  alone = np.asarray(made._latents(rows))
+  track = jnp.array([3, 3, 4, -1, 3, -1], jnp.int32)
+  tracked = np.asarray(made._latents({**rows, "track": track}))
+  np.testing.assert_array_equal(tracked[[3, 5]], alone[[3, 5]])
+  np.testing.assert_array_equal(tracked[[1, 4]], tracked[[0, 0]])
+  assert (tracked[2] != tracked[0]).any() and (tracked[0] != alone[0]).any()
+
+
 def test_styles_of_what_is_drawn_are_of_the_number_of_a_row():
   config = tiny.face_synthesis()
   method = face_synthesis.phases(config)[0].method
