@@ -19,8 +19,8 @@ with x of domain y, x' = G(x, s) in the style s of domain t and x'' another one
 in another style of t. ds falls to 0 by step ds_steps. Images are in [-1, 1].
 
 A release shows each photograph in `config.model.target`, in a style drawn by
-`config.model.secret` and the photograph, or the track of a video. Pose, and more of a person, passes
-through the generator: attack it.
+`config.model.secret` and the photograph, or the track of a video. Pose, and
+more of a person, passes through the generator: attack it.
 
 Decided here: references are other rows of the batch; their domain is drawn from
 those that the batch has. The fake of the first move is that of the third, as
