@@ -16,7 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,20 +74,54 @@ def main(argv: list[str]) -> None:
   mesh = topologies.make_mesh(topology)
   config, compiler_of, names = prepare(_CONFIG.value, mesh, topology)
   done: list[Program] = []
+  told = Told([], {})
   try:
-    for program in programs(config, compiler_of, names, _LARGEST.value):
+    for program in programs(config, compiler_of, names, _LARGEST.value, told):
       logging.info("%s: compiled in %.0f s", program.name, program.seconds)
       done.append(program)
       if _JSON.value:  # after each one: they may take hours
-        _write(_JSON.value, config, done, topology)
+        _write(_JSON.value, config, done, told, topology)
   finally:
+    if _JSON.value:
+      _write(_JSON.value, config, done, told, topology)
     if done:
       width = max(Console().width, _WIDTH)  # wrapped cells cannot be read
       Console(width=width).print(table(done, topology, config.dtype))
+  for sentence in told.sentences():
+    print(sentence, flush=True)
+  if not done:
+    raise SettingError("nothing was compiled: no program fits")
+
+
+class Told(NamedTuple):
+  """What the table of programs does not say.
+
+  Attributes:
+    too_large: what the compiler found no room for, a sentence each.
+    largest: phase -> the largest batch size of the config that was found to
+      fit; 0 is none.
+  """
+
+  too_large: list[str]
+  largest: dict[str, int]
+
+  def sentences(self) -> Iterator[str]:
+    yield from self.too_large
+    for name, batch in self.largest.items():
+      setting = f"config.phases.{name}.batch_size"
+      yield f"{setting}: " + (
+        f"{batch:,} is the largest that was found to fit"
+        if batch
+        else "none was found to fit"
+      )
 
 
 def _write(
-  path: Any, config: ConfigDict, done: list[Program], topology: Topology
+  path: Any,
+  config: ConfigDict,
+  done: list[Program],
+  told: Told,
+  topology: Topology,
 ) -> None:
   rows = [described(program, topology, config.dtype) for program in done]
   content = {
@@ -96,6 +130,7 @@ def _write(
     "topology": topology.name,
     "jax": jax.__version__,
     "programs": rows,
+    **told._asdict(),
   }
   files.atomic_write(path, json.dumps(content, indent=2) + "\n")
 
@@ -174,13 +209,22 @@ def programs(
   compiler_of: CompilerOf,
   names: list[str],
   largest: bool = False,
+  told: Told | None = None,
 ) -> Iterator[Program]:
   """Compiles steps, and what is released, of phases that were asked for.
+
+  Args:
+    config: as `prepare` returns it.
+    compiler_of: likewise.
+    names: likewise.
+    largest: whether to look for the largest batch of each step.
+    told: takes what fits nowhere, and the largest batches.
 
   Raises:
     SettingError: devices cannot share the batch of one of them; before any is
       compiled.
   """
+  told = told or Told([], {})
   wanted = _PHASE.value or names
   compiler = compiler_of(config)
   devices = compiler.mesh.size
@@ -191,32 +235,29 @@ def programs(
       if config.phases[name].steps
     }
   )
+
+  def fitting(compiled: Callable[..., Program], *arguments: Any):
+    try:
+      return compiled(*arguments)
+    except ahead.TooLargeError as error:
+      told.too_large.append(str(error))
+      return None
+
   for name in wanted:
     options = config.phases[name]
     if options.steps:
-      program = _fitting(compiler.step, name, options.batch_size)
+      program = fitting(compiler.step, name, options.batch_size)
       if program:
         yield program
       if largest:
-        yield from _largest(config, compiler_of, name, program, compiler)
+        yield from _largest(config, compiler_of, name, program, compiler, told)
     for output in compiler.outputs(name):
       rows = config.release.batch_size or options.batch_size
-      program = _fitting(
+      program = fitting(
         compiler.output, name, output, -(-rows // devices) * devices
       )
       if program:
         yield program
-
-
-def _fitting(
-  compiled: Callable[..., Program], *arguments: Any
-) -> Program | None:
-  """A program, or None, and a warning, where the compiler finds no room."""
-  try:
-    return compiled(*arguments)
-  except ahead.TooLargeError as error:
-    logging.warning("%s", error)
-    return None
 
 
 def _largest(
@@ -225,17 +266,14 @@ def _largest(
   name: str,
   first: Program | None,
   compiler: ahead.Compiler,
+  told: Told,
 ) -> Iterator[Program]:
-  """Steps of a phase of other batches; tells the largest that fits."""
+  """Steps of a phase of other batches; notes the largest that fits."""
 
   def step(batch: int) -> Program:
     other = config.copy_and_resolve_references()
     other.phases[name].batch_size = batch
-    try:
-      changed = compiler_of(other)
-    except UserError as error:  # more than there are to draw from, say
-      raise ahead.TooLargeError(str(error)) from error
-    return changed.step(name, batch)
+    return compiler_of(other).step(name, batch)
 
   topology, own = compiler.topology, config.phases[name].batch_size
   if not topology.device.memory:
@@ -243,19 +281,15 @@ def _largest(
                     topology.kind)  # fmt: skip
     return
   best = own if first and first.fits(topology) else 0
-  for batch, program in ahead.largest(step, own, first, topology):
-    if program:
-      yield program
-      if program.fits(topology):
-        best = max(best, batch)
-  logging.info(
-    "%s: %s",
-    name,
-    f"the largest batch that was found to fit is {best:,}, by"
-    f" config.phases.{name}.batch_size"
-    if best
-    else "no batch was found to fit",
-  )
+  try:
+    for batch, program in ahead.largest(step, own, first, topology):
+      if program:
+        yield program
+        if program.fits(topology):
+          best = max(best, batch)
+  except UserError as error:  # its plan has no larger batch, say
+    logging.warning("%s: no other batch is tried: %s", name, error)
+  told.largest[name] = best
 
 
 def described(

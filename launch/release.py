@@ -75,11 +75,13 @@ _SMALLEST = flags.DEFINE_float(
 )  # fmt: skip
 _OTHERWISE = flags.DEFINE_enum(
     "otherwise", "blur", ("blur", "box", "keep"), "With --whole: what is done"
-    " to faces that are too small or whose place is not known.",
+    " to faces that are too small or whose labels are wrong.",
 )  # fmt: skip
 _FACELESS = flags.DEFINE_enum(
     "faceless", "leave_out", ("leave_out", "keep"), "With --whole: photographs"
-    " in which no face was found; they may show some all the same.",
+    " in which no face was found, or with a row that tells no place; they may"
+    " show faces all the same. Those with a place that cannot be right are left"
+    " out in any case.",
 )  # fmt: skip
 _VISIBLE = flags.DEFINE_multi_enum(
     "visible", [], ("eyes", "mouth"), "With --whole: keep these of each face;"

@@ -25,6 +25,7 @@ from jaxpriv import files
 from jaxpriv.attacks import gathering, reidentification, repair, verification
 from jaxpriv.attacks.reidentification import OTHER, RANK
 from jaxpriv.attacks.threat import People
+from jaxpriv.errors import SettingError
 from jaxpriv.methods.mask_desensitization import search, template
 from jaxpriv.metrics.finding import Finding, Interval
 from jaxpriv.training import mechanism, run
@@ -69,14 +70,25 @@ def main(argv: list[str]) -> None:
   mesh, workdir = mesh_lib.make_mesh(), epath.Path(_WORKDIR.value)
   base = files.expanded(_BASE.value)
   config = workdir_lib.load_config(base)
-  data = run.open_data(config)
   phases = mechanism.phases(config)
+  names = {phase.name for phase in phases}
+  if config.method != "mask_desensitization" or not {JUDGE, "search"} <= names:
+    raise SettingError(
+      f"--base={base}: it is to have searched for a mask by {JUDGE}, as"
+      " mask_desensitization:demo does"
+    )
+  data = run.open_data(config)
   trained = Trained(tuple(phases), run.load_phases(phases, config, base, mesh))
   target = mechanism.targets(config, trained)[0]
   people = gathering.gather(
     config, workdir / "attackers", mesh, data, trained,
     mechanism.products(trained), tuple(config.data.attributes),
   )  # fmt: skip
+  if not people.witnesses():
+    raise SettingError(
+      "no recogniser of others is at hand: run python -m launch.fetch, and name"
+      " some in config.evaluation.witnesses of the run"
+    )
   rows: list[Row] = []
   for name, keep in masks(config, trained.states, _MASKS.value).items():
     rows.append(measured(target, people, name, keep))

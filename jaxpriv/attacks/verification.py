@@ -15,8 +15,9 @@ learned from originals, and by its counterpart that learns from what is
 released.
 
 With `levels`, the recognisers also read photographs under irregular masks, both
-of a pair and each its own, in the six levels of hidden area by which such masks
-are sorted (table 1 of the same paper).
+of a pair, in the six levels of hidden area by which such masks are sorted
+(table 1 of the same paper). Photograph i has mask i of its level; where masks
+are fewer they come again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,8 +77,12 @@ def ready(
   if pairs:
     describe = data.source.describe
     pairs_lib.read(pairs, [describe(int(i)) for i in data.splits["test"]])
-  if levels not in ("", DRAWN):
-    _folder(levels, target.config.data.image_size)
+  side = target.config.data.image_size
+  if levels == DRAWN:  # too few pixels cannot hide so little
+    for bounds in masks.BUCKETS:
+      strokes.irregular(jax.random.key(0), bounds, side, 1)
+  elif levels:
+    _folder(levels, side)
 
 
 def attack(

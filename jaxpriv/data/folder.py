@@ -113,7 +113,7 @@ class FolderSource(Source):
     self.others = completed.others
     self.attribute_names = self._labels.attribute_names
     self.no_attributes = self._labels.left_out
-    self.faults = self._labels.faults
+    self.told = self._labels.told
     self.attribute_values = self._labels.attribute_values
     self.points = {
       "landmarks": self._labels.landmarks,

@@ -48,6 +48,7 @@ _KNOWN_COLUMNS = ("file", "set", "identity", "domain", "gender", "age",
                   "glasses", "smile", "x0", "y0", "x1", "y1", "n_points",
                   "points")  # fmt: skip
 _BOX = ("x0", "y0", "x1", "y1")
+_PLACE = (*_BOX, "points")
 _YOUNG_YEARS = 30
 # As pandas and R write a missing value, in small letters.
 _UNKNOWN = frozenset(
@@ -84,6 +85,8 @@ class Labels(NamedTuple):
     pose: float32 [N, 3], NaN unknown; from 68 points only.
     faults: row -> what is wrong with its box or points, where nothing can be
       made of them.
+    told: bool [N], whether a row says anything of where a face is, be it wrong
+      or of no use.
     left_out: column -> why it is no attribute.
   """
 
@@ -99,6 +102,7 @@ class Labels(NamedTuple):
   visibility: np.ndarray
   pose: np.ndarray
   faults: dict[int, str]
+  told: np.ndarray
   left_out: dict[str, str]
 
 
@@ -254,6 +258,9 @@ def parse(rows: Sequence[Row], path: pathlib.Path) -> Labels:
     visibility=landmarks.visibility_of(points, pose),
     pose=pose,
     faults=faults,
+    told=np.array(
+      [any(_cell(row, column) for column in _PLACE) for row in rows], bool
+    ),
     left_out=left_out,
   )
 

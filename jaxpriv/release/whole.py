@@ -238,9 +238,11 @@ def sections(facts: Facts) -> Sections:
   for reason, number in facts["treated"].items():
     text += f" Faces {reason}, which are {treatment}: {wording.count(number)}."
   if number := facts["faceless"]:
-    what = "as they were" if facts["faceless_kept"] else "left out"
-    text += f" Photographs in which no face was found, which are {what}:"
-    text += f" {wording.count(number)}."
+    found = f"no face, or not every one, was found: {wording.count(number)}."
+    if facts["faceless_kept"]:
+      text += f" Photographs kept as they are where {found}"
+    else:
+      text += f" Photographs left out, as in them {found}"
   if number := facts.get("lost"):
     text += " Photographs left out, as they show somebody and labels say where"
     text += f" no face can be: {wording.count(number)}."

@@ -128,6 +128,7 @@ class Compiler:
 
     Raises:
       SettingError: devices do not divide them evenly.
+      TooLargeError: the compiler found no room for it.
     """
     phase = self._phases[name]
     batch, examples = _drawn(phase, batch, self.mesh.size)
@@ -153,6 +154,7 @@ class Compiler:
 
     Raises:
       SettingError: devices do not divide them evenly.
+      TooLargeError: the compiler found no room for it.
     """
     self._share({name: batch})
     phase = self._phases[name]
@@ -312,8 +314,8 @@ def largest(
   """Steps of other batches, towards the largest that a device holds.
 
   Larger ones where the first fits, and smaller ones else. By what two programs
-  hold, the memory is extrapolated; then it is tried, and halved where the
-  compiler finds otherwise. The largest that fits is the answer, to within an
+  hold, the memory is extrapolated; what does not fit is followed by a size
+  half way to one that does. The largest that fits is the answer, to within an
   eighth.
 
   Args:
@@ -321,7 +323,7 @@ def largest(
       `TooLargeError` where the compiler finds no room.
     batch: size that has been compiled.
     first: its step; None where the compiler found no room.
-    topology: the devices.
+    topology: the devices, whose memory is known.
     tries: programs compiled at most.
 
   Yields:

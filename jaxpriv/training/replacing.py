@@ -82,7 +82,7 @@ class Photograph:
     faces: those to replace.
     hidden: bool [H, W], pixels under faces that are not replaced yet.
     treated: reason -> how many faces were not replaced.
-    faceless: whether nothing was told of a face in it.
+    faceless: whether a row of it tells no place of a face.
     lost: whether it shows somebody, and labels that cannot be right say where:
       nothing could be done about that face.
   """
@@ -155,10 +155,10 @@ class Replacer:
     for index in records:
       matrix = _placed(raw, index, size, self.align)
       extent = _extent(raw, index, matrix, size)
-      if extent is None or not _shows(decoded, extent):
-        told = _told(raw, index)
-        photograph.lost |= told
-        photograph.faceless |= not told
+      places = [extent, _named(raw, index)]
+      if extent is None or not all(_shows(decoded, x) for x in places):
+        photograph.lost |= bool(raw.told[index])
+        photograph.faceless |= not raw.told[index]
         continue
       side = 0.0 if matrix is None else size / alignment.matrix_scale(matrix)
       if matrix is None or side < whole.smallest:
@@ -334,15 +334,22 @@ def _extent(raw, index, matrix, size) -> np.ndarray | None:
   return box if np.isfinite(box).all() else None
 
 
-def _told(raw, index) -> bool:
-  """Whether labels say anything of where a face is, be it wrong."""
-  places = (raw.points["box"][index], raw.points["landmarks"][index])
-  known = any(np.isfinite(place).any() for place in places)
-  return known or index in raw.faults
+def _named(raw, index) -> np.ndarray | None:
+  """x0, y0, x1, y1 of the box or of the points that labels name."""
+  box = np.asarray(raw.points["box"][index], np.float64)
+  if np.isfinite(box).all():
+    return box
+  points = np.asarray(raw.points["landmarks"][index], np.float64)
+  points = points[np.isfinite(points).all(1)]
+  if not len(points):
+    return None
+  return np.concatenate([points.min(0), points.max(0)])
 
 
-def _shows(pixels: np.ndarray, extent: np.ndarray) -> bool:
-  """Whether a pixel lies within x0, y0, x1, y1."""
+def _shows(pixels: np.ndarray, extent: np.ndarray | None) -> bool:
+  """Whether a pixel lies within x0, y0, x1, y1; True where nothing is named."""
+  if extent is None:
+    return True
   height, width = pixels.shape[:2]
   x0, y0, x1, y1 = extent
   return (

@@ -105,15 +105,16 @@ def test_the_largest_batch_is_that_of_the_config(private, mesh, monkeypatch):
     )
 
   monkeypatch.setattr(ahead.Compiler, "step", step)
-  done = compiled(config, mesh, H200, largest=True)
-  assert [program.batch for program in done] == [16, 32, 24]
+  told = program.Told([], {})
+  done = compiled(config, mesh, H200, largest=True, told=told)
+  assert [each.batch for each in done] == [16, 32, 24]
+  assert told.largest == {"multi_task": 24}
+  assert "batch_size: 24 is the largest" in next(told.sentences())
   assert [batch for batch, _ in tried] == [16, 32, 24]
   assert all((rows > batch) == private for batch, rows in tried)
 
 
-def test_what_does_not_fit_is_told_and_the_rest_is_compiled(
-  mesh, monkeypatch, caplog
-):
+def test_what_does_not_fit_is_told_and_the_rest_is_compiled(mesh, monkeypatch):
   config = tiny.embedded_autoencoder()
 
   def step(self, name, batch):
@@ -123,9 +124,10 @@ def test_what_does_not_fit_is_told_and_the_rest_is_compiled(
 
   monkeypatch.setattr(ahead.Compiler, "step", step)
   monkeypatch.setattr(ahead.Compiler, "outputs", lambda self, name: [])
-  done = compiled(config, mesh)
+  told = program.Told([], {})
+  done = compiled(config, mesh, told=told)
   assert [each.name for each in done] == ["pen", "external", "internal"]
-  assert "fsn: no room" in caplog.text
+  assert list(told.sentences()) == ["fsn: no room"]
 
 
 def test_all_batches_are_checked_before_one_is_compiled(mesh, monkeypatch):

@@ -178,10 +178,14 @@ def test_photographs_without_faces_are_left_out_unless_asked_for(
     listed = {r["file"] for r in csv.DictReader(stream)}
   if faceless == "keep":
     np.testing.assert_array_equal(read("nobody.png"), picture(2))
-    assert "no face was found, which are as they were: 1" in text
+    assert (
+      "kept as they are where no face, or not every one, was found: 1" in text
+    )
   else:
     assert not (tmp_path / "out/photographs/nobody.png").exists()
-    assert "no face was found, which are left out: 1" in text
+    assert (
+      "left out, as in them no face, or not every one, was found: 1" in text
+    )
   assert ("nobody.png" in listed) == (faceless == "keep")
 
 
@@ -211,7 +215,10 @@ BOX = ("x0", "y0", "x1", "y1")
   [
     dict(zip(BOX, (200, 30, 260, 90), strict=True)),  # right of the picture
     dict(zip(BOX, (30, -90, 90, -30), strict=True)),  # above it
+    dict(zip(BOX, (30, 129, 90, 189), strict=True)),  # just below it
     dict(zip(BOX, (30, 30, 30, 90), strict=True)),  # without area
+    dict(zip(BOX[:3], (30, 30, 90), strict=True)),  # half of a box
+    {"n_points": 7, "points": ";".join(["50,50"] * 7)},  # no known markup
     {"n_points": 5, "points": ";".join(["50,50"] * 5)},
   ],
 )
