@@ -349,7 +349,7 @@ def _settler(
     if logged:
       speed = meter(step)
       write(step, {**values, **speed})
-      advance(step + 1, _note(values, speed.get("input_wait", 0.0)))
+      advance(step + 1, _note(values, speed.get("data_wait", 0.0)))
 
   return settle
 

@@ -40,7 +40,7 @@ class Meter:
       step: the number of the last one.
 
     Returns:
-      images_per_second, input_wait, a share of the time, and
+      images_per_second, data_wait, a share of the time, and
       teraflops_per_second where the arithmetic of a step is known.
     """
     now, last = time.perf_counter(), self._last
@@ -52,7 +52,7 @@ class Meter:
     rate = (step - last[0]) / elapsed
     scalars = {
       "images_per_second": rate * self._rows,
-      "input_wait": min(waited / elapsed, 1.0),
+      "data_wait": min(waited / elapsed, 1.0),
     }
     if self._flops:
       scalars["teraflops_per_second"] = rate * self._flops / 1e12

@@ -81,7 +81,7 @@ def test_only_waiting_for_data_counts_as_such(tmp_path, mesh, monkeypatch):
     options=loop.Options(log_every=1),
   )  # fmt: skip
   lines = writers.read_metrics(tmp_path, "toy")
-  assert ["input_wait" in line for line in lines] == [False, True, True, True]
+  assert ["data_wait" in line for line in lines] == [False, True, True, True]
   assert loop._note({"loss": 1.0}, 0.1) == "loss 1"
   told = loop._note({"loss": 1.0}, 0.5)
   assert told == "loss 1, waits for data 50% of the time"

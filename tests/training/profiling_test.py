@@ -15,13 +15,13 @@ def test_speed_is_counted_between_two_calls(monkeypatch):
   # Five steps in two seconds, then one.
   assert speed(5) == {
     "images_per_second": 5 / 2 * 16,
-    "input_wait": 0.0,
+    "data_wait": 0.0,
     "teraflops_per_second": pytest.approx(5 / 2 * 3),
   }
   assert speed(6)["images_per_second"] == 8
   unknown = profiling.Meter(flops=0.0, rows=16)
   unknown(0)
-  assert set(unknown(1)) == {"images_per_second", "input_wait"}
+  assert set(unknown(1)) == {"images_per_second", "data_wait"}
 
 
 def test_waiting_for_data_is_a_share_of_the_time(monkeypatch):
@@ -32,5 +32,5 @@ def test_waiting_for_data_is_a_share_of_the_time(monkeypatch):
   for _ in range(2):  # three seconds, and one
     with speed.waiting():
       pass
-  assert speed(2)["input_wait"] == pytest.approx(4 / 10)
-  assert speed(3)["input_wait"] == 0
+  assert speed(2)["data_wait"] == pytest.approx(4 / 10)
+  assert speed(3)["data_wait"] == 0
