@@ -10,6 +10,7 @@ given away. What is finished is kept when the command is run again.
 
 from absl import flags
 
+from jaxpriv.data import pasting
 from jaxpriv.errors import SettingError
 from jaxpriv.release import sets
 from jaxpriv.release.photographs import Input
@@ -22,9 +23,25 @@ _OUTPUT = common.path_flag("output", None, "Folder of the sets.")
 _RUNS = flags.DEFINE_list(
   "runs", None, "NAME:RUN, of each set, the run that replaces its faces."
 )
-_SMALLEST = flags.DEFINE_float(
-  "smallest", 12, "Faces whose crop has fewer pixels on a side are blurred.", 1
+_BLEND = flags.DEFINE_enum(
+  "blend", "feather", pasting.BLENDS, "How faces are joined."
 )
+_MATCH = flags.DEFINE_bool(
+    "match", False, "Give faces the colours and the sharpness of those they"
+    " cover, which says something about these.",
+)  # fmt: skip
+_SMALLEST = flags.DEFINE_float(
+    "smallest", 12, "Faces whose crop has fewer pixels on a side are treated as"
+    " --otherwise says.", 1,
+)  # fmt: skip
+_OTHERWISE = flags.DEFINE_enum(
+    "otherwise", "blur", ("blur", "box", "keep"), "What is done to faces that"
+    " are too small or whose labels are wrong.",
+)  # fmt: skip
+_FACE_THRESHOLD = flags.DEFINE_float(
+    "face_threshold", None, "Faces without labels are found with scores above"
+    " this, by default that of the runs; 0 finds none.", 0, 1
+)  # fmt: skip
 _KEEP = flags.DEFINE_bool(
   "keep", True, "Keep photographs in which no face was found."
 )
@@ -44,9 +61,18 @@ def main(argv: list[str]) -> None:
       )
     runs[name] = workdir
   whole = Whole(
-    smallest=_SMALLEST.value, faceless="keep" if _KEEP.value else "leave_out"
+    blend=_BLEND.value,
+    match=_MATCH.value,
+    smallest=_SMALLEST.value,
+    otherwise=_OTHERWISE.value,
+    faceless="keep" if _KEEP.value else "leave_out",
   )
-  place = Input(_INPUT.value, max_bad_share=_MAX_BAD_SHARE.value, whole=whole)
+  place = Input(
+    _INPUT.value,
+    max_bad_share=_MAX_BAD_SHARE.value,
+    whole=whole,
+    face_threshold=_FACE_THRESHOLD.value,
+  )
   with common.errors_name_flags():
     counts = sets.build(place, runs, _OUTPUT.value, mesh_lib.make_mesh())
   for name, found in counts.items():

@@ -114,7 +114,10 @@ def test_faces_of_whole_photographs_are_replaced(folder, tmp_path):
     f"--output={tmp_path / 'sets'}",
     f"--runs=gb:{tmp_path / 'run'}",
     "--max_bad_share=0.5",
+    "--blend=multi_band",
   )
+  card = json.loads((tmp_path / "sets/gb/card.json").read_text())
+  assert card["products"]["image"]["blend"] == "multi_band"
   for name in ("std", "gb", "grb"):
     assert f"{name}: " in log
   assert (tmp_path / "sets/grb/photographs/labels.csv").exists()
