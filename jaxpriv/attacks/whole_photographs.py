@@ -8,7 +8,10 @@ Faces in the photographs of the test people are replaced as `launch.release
 * A detector looks for faces in the photographs, originals and replaced ones:
   how many of those that it found are found again, and how many photographs have
   as many faces as before.
-* The network that draws 68 points on faces tells how far these have moved.
+* The network that draws 68 points on faces tells how far these have moved, and
+  how far the head has turned.
+* Networks that read age, gender and expression tell what the new face has of
+  the old one's.
 """
 
 import pathlib
@@ -21,13 +24,14 @@ from PIL import Image
 
 from jaxpriv.attacks import reidentification
 from jaxpriv.attacks.threat import People, Reader
-from jaxpriv.data import alignment, images, pretrained, sources
+from jaxpriv.data import alignment, images, landmarks, pretrained, sources
 from jaxpriv.data.records import ARCFACE_LANDMARKS
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection as overlaps
 from jaxpriv.metrics import finding, statistics
-from jaxpriv.metrics.finding import Finding, Interval
+from jaxpriv.metrics.finding import METRICS, Finding, Interval, Metric
 from jaxpriv.models.pretrained import catalogue
+from jaxpriv.models.pretrained.frames import Frame
 from jaxpriv.ranges import NATURAL
 from jaxpriv.training import detection, progress, unlabelled, witnesses
 from jaxpriv.training.mechanism import Target
@@ -37,6 +41,16 @@ PRODUCTS = ("image",)
 RANGES = {"photographs": NATURAL}
 SHOWN = "whole photograph"
 FINDERS = ("blazeface", "landmarks")
+READERS = ("age_gender", "expressions")
+METRICS["agreement"] = Metric(
+  "share",
+  about="faces of which a network says what it says of the original",
+)
+METRICS["years apart"] = Metric(
+  less=True,
+  about="mean difference of the ages that a network reads in a face and in the"
+  " original",
+)
 # The least overlap of a face with the one that was found in its place.
 _OVERLAP = 0.4
 _AT_ONCE = 16
@@ -98,6 +112,8 @@ def attack(
     yield from _found_again(target, people, scene, replaced, name, network)
   if not pretrained.missing(FINDERS):
     yield from _detected(target, people, scene, replaced)
+  if not pretrained.missing(READERS):
+    yield from _looks(target, people, scene, replaced)
 
 
 def _unfit(target: Target, people: People) -> str:
@@ -178,15 +194,18 @@ def _replaced(target, people, raw, names, whole) -> list[np.ndarray]:
   return done
 
 
+def _faces(scene: _Scene, frame: Frame, pictures) -> np.ndarray:
+  """The faces of photographs where they were, in the frame of a network."""
+  opened = [Image.fromarray(pixels) for pixels in pictures]
+  placed = witnesses.matrices(frame, five=scene.five)
+  return witnesses.crops(frame, [opened[i] for i in scene.owners], placed)
+
+
 def _found_again(target, people, scene, replaced, name, network):
   """The attacks of re-identification by one recogniser."""
 
   def embed(pictures):
-    placed = witnesses.matrices(network.frame, five=scene.five)
-    opened = [Image.fromarray(pixels) for pixels in pictures]
-    faces = witnesses.crops(
-      network.frame, [opened[i] for i in scene.owners], placed
-    )
+    faces = _faces(scene, network.frame, pictures)
     with progress.slow(f"{name} reads {len(faces):,} faces"):
       return witnesses.embed(network, faces)
 
@@ -208,6 +227,46 @@ def _found_again(target, people, scene, replaced, name, network):
     )
 
 
+def _looks(target, people, scene, replaced) -> Iterator[Finding]:
+  """What networks say of the age, gender and expression of new faces."""
+  networks = [witnesses.load(name) for name in READERS]
+
+  def read(pictures):
+    said: dict[str, np.ndarray] = {}
+    for network in networks:
+      faces = _faces(scene, network.frame, pictures)
+      with progress.slow(f"{network.name} reads {len(faces):,} faces"):
+        said |= witnesses.read(network, faces)
+    return said
+
+  before = people.once(
+    ("looks", len(scene.owners)), lambda: read(scene.originals)
+  )
+  after = read(replaced)
+  told = lambda claim, metric, figures, floor, by: finding.of(
+    claim,
+    finding.TOLD,
+    metric,
+    figures,
+    subject=target.name,
+    by=by,
+    floor=float(floor),
+    where={"shown": SHOWN},
+  )
+  for claim, by, answer in (
+    ("gender", READERS[0], lambda said: said["male"] > 0.5),
+    ("expression", READERS[1], lambda said: said["expressions"].argmax(1)),
+  ):
+    one, other = answer(before), answer(after)
+    counts = np.unique(one, return_counts=True)[1]
+    figures = statistics.grouped_proportion(one == other, scene.owners)
+    yield told(claim, "agreement", figures, counts.max() / len(one), by)
+  one, other = (np.ravel(said["age"]) for said in (before, after))
+  years = statistics.mean_interval(np.abs(one - other), scene.owners)
+  guess = np.abs(one - one.mean()).mean()
+  yield told("age", "years apart", years, guess, READERS[0])
+
+
 def _detected(target, people, scene, replaced) -> Iterator[Finding]:
   """Faces, photographs with their count, and points, by a detector."""
   detector, marker = map(witnesses.load, FINDERS)
@@ -225,7 +284,7 @@ def _detected(target, people, scene, replaced) -> Iterator[Finding]:
     ("detected", len(scene.originals)), lambda: find(scene.originals)
   )
   after = find(replaced)
-  again, of, moved, sides, shapes = [], [], [], [], []
+  again, of, moved, sides, shapes, pairs = [], [], [], [], [], []
   for number, (one, other) in enumerate(zip(before, after, strict=True)):
     overlap = overlaps.iou(one.boxes[:, None], other.boxes[None])
     for i in range(len(one.boxes)):
@@ -240,6 +299,7 @@ def _detected(target, people, scene, replaced) -> Iterator[Finding]:
         moved.append(apart.mean() / side)
         shapes.append((one.landmarks[i] - (box[:2] + box[2:]) / 2) / side)
         sides.append(number)
+        pairs.append((one.landmarks[i], other.landmarks[best]))
   if not again:
     logging.warning("the detector finds no face in the photographs")
     return
@@ -270,5 +330,18 @@ def _detected(target, people, scene, replaced) -> Iterator[Finding]:
     subject=target.name,
     by=FINDERS[1],
     floor=float(guess),
+    where={"shown": SHOWN},
+  )
+  yaw = np.degrees(
+    [landmarks.pose_of_68(np.array(side))[:, 0] for side in zip(*pairs)]
+  )
+  yield finding.of(
+    "pose",
+    finding.TOLD,
+    "mean error",
+    statistics.mean_interval(np.abs(yaw[0] - yaw[1]), np.array(sides)),
+    subject=target.name,
+    by=FINDERS[1],
+    floor=float(np.abs(yaw[0] - yaw[0].mean()).mean()),
     where={"shown": SHOWN},
   )

@@ -73,16 +73,32 @@ def find(detector, marker, pictures, threshold=0.5):
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
-  network = types.SimpleNamespace(frame=NETWORKS["faceres"].frame)
   monkeypatch.setattr(pretrained, "missing", lambda names: ())
-  monkeypatch.setattr(witnesses, "load", lambda name: network)
+  monkeypatch.setattr(
+    witnesses,
+    "load",
+    lambda name: types.SimpleNamespace(name=name, frame=NETWORKS[name].frame),
+  )
   pooled = lambda network, faces: (
     faces.reshape(len(faces), 16, 14, 16, 14, 3)
     .mean((2, 4))
     .reshape(len(faces), -1)
     - 127
   )
+
+  middle = []
+
+  def read(network, faces):
+    """Bright faces are old and male, and smile where they are red."""
+    bright = faces.mean((1, 2, 3))
+    middle.append((bright.min() + bright.max()) / 2)
+    if network.name == "expressions":
+      red = faces[..., 0].mean((1, 2)) > 1.1 * bright
+      return {"expressions": np.eye(7)[red.astype(int)]}
+    return {"age": bright / 2, "male": 0.5 + (bright - middle[0]) / 255}
+
   monkeypatch.setattr(witnesses, "embed", pooled)
+  monkeypatch.setattr(witnesses, "read", read)
   monkeypatch.setattr(detection, "find", find)
 
 
@@ -110,6 +126,22 @@ def test_what_is_not_changed_is_found_as_it_was(folder):
   ]  # fmt: skip
   assert same.value == 1 and same.floor == 0.25
   assert [f for f in made if f.subject == finding.NOBODY]
+
+
+def test_what_the_new_face_has_of_the_old_one_is_told(folder):
+  config = config_of(folder)
+  config.data.align = "landmarks"
+  people = people_of(config)
+  of = lambda made: {f.claim: f for f in made if f.wanted == finding.TOLD}
+  same = of(findings(target_of(config, lambda image: image), people))
+  assert same["gender"].value == same["expression"].value == 1
+  assert same["age"].value < 0.5 and same["pose"].value < 0.1
+  assert 0.5 <= same["gender"].floor < 1 and same["gender"].total == 8
+  people = people_of(config)
+  black = lambda image: 0.1 * image * jnp.array([0.0, 0.0, 1.0])
+  other = of(findings(target_of(config, black), people))
+  assert other["age"].value > same["age"].value + 10
+  assert other["gender"].value < 1
 
 
 def test_what_is_gone_is_not_found(folder):
