@@ -8,7 +8,7 @@ from jaxpriv.data import masks as masks_lib
 from jaxpriv.methods.mask_desensitization import search, template
 from jaxpriv.metrics.finding import Finding, Interval
 from tests import tiny
-from tools import mask_frontier as lib
+from tools import mask_frontier_rows as lib
 
 
 def test_masks_hide_as_much_as_the_one_of_the_run():
@@ -78,4 +78,4 @@ def test_who_is_found_by_another_photograph_counts(changes, wanted):
     value=0.1, low=0.0, high=0.2, total=10,
     where={"gallery": "other photograph", "recogniser": "dlib"},
   )  # fmt: skip
-  assert lib._of(Finding(**{**known, **changes}), "dlib") == wanted
+  assert lib.is_of(Finding(**{**known, **changes}), "dlib") == wanted
