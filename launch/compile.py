@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
 
 
 class Told(NamedTuple):
-  """What the table of programs does not say.
+  """Answers that stand beside the table of programs.
 
   Attributes:
     too_large: what the compiler found no room for, a sentence each.

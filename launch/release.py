@@ -28,13 +28,12 @@ A mechanism may release several of them, in one folder with one card.
 import jax
 from absl import flags
 
-from jaxpriv.data import pasting
 from jaxpriv.data.records import DataError
 from jaxpriv.release import release
 from jaxpriv.release.photographs import Input
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.replacing import Whole
-from launch import common
+from launch import common, whole_flags
 
 _WORKDIR = common.path_flag("workdir", None, "Run directory of launch.train.")
 _INPUT = common.path_flag(
@@ -62,21 +61,8 @@ _FACE_THRESHOLD = flags.DEFINE_float(
 _WHOLE = flags.DEFINE_bool(
   "whole", False, "Folder: put the faces back into whole photographs."
 )
-_BLEND = flags.DEFINE_enum(
-  "blend", "feather", pasting.BLENDS, "With --whole: how faces are joined."
-)
-_MATCH = flags.DEFINE_bool(
-    "match", False, "With --whole: give faces the colours and the sharpness of"
-    " those they cover, which says something about these.",
-)  # fmt: skip
-_SMALLEST = flags.DEFINE_float(
-    "smallest", 12, "With --whole: faces whose crop has fewer pixels on a side"
-    " are not replaced but treated as --otherwise says.", 1,
-)  # fmt: skip
-_OTHERWISE = flags.DEFINE_enum(
-    "otherwise", "blur", ("blur", "box", "keep"), "With --whole: what is done"
-    " to faces that are too small or whose labels are wrong.",
-)  # fmt: skip
+_JOINED = whole_flags.define("With --whole: ")
+flags.adopt_module_key_flags(whole_flags)
 _FACELESS = flags.DEFINE_enum(
     "faceless", "leave_out", ("leave_out", "keep"), "With --whole: photographs"
     " in which no face was found, or with a row that tells no place; they may"
@@ -97,13 +83,10 @@ def _whole() -> Whole | None:
   if not _WHOLE.value:
     return None
   return Whole(
-    _BLEND.value,
-    _MATCH.value,
-    _SMALLEST.value,
-    _OTHERWISE.value,
-    _FACELESS.value,
-    tuple(_VISIBLE.value),
-    _TRACKS.value,
+    **_JOINED(),
+    faceless=_FACELESS.value,
+    visible=tuple(_VISIBLE.value),
+    tracks=_TRACKS.value,
   )
 
 

@@ -10,34 +10,20 @@ given away. What is finished is kept when the command is run again.
 
 from absl import flags
 
-from jaxpriv.data import pasting
 from jaxpriv.errors import SettingError
 from jaxpriv.release import sets
 from jaxpriv.release.photographs import Input
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.replacing import Whole
-from launch import common
+from launch import common, whole_flags
 
 _INPUT = common.path_flag("input", None, "Folder of photographs.")
 _OUTPUT = common.path_flag("output", None, "Folder of the sets.")
 _RUNS = flags.DEFINE_list(
   "runs", None, "NAME:RUN, of each set, the run that replaces its faces."
 )
-_BLEND = flags.DEFINE_enum(
-  "blend", "feather", pasting.BLENDS, "How faces are joined."
-)
-_MATCH = flags.DEFINE_bool(
-    "match", False, "Give faces the colours and the sharpness of those they"
-    " cover, which says something about these.",
-)  # fmt: skip
-_SMALLEST = flags.DEFINE_float(
-    "smallest", 12, "Faces whose crop has fewer pixels on a side are treated as"
-    " --otherwise says.", 1,
-)  # fmt: skip
-_OTHERWISE = flags.DEFINE_enum(
-    "otherwise", "blur", ("blur", "box", "keep"), "What is done to faces that"
-    " are too small or whose labels are wrong.",
-)  # fmt: skip
+_JOINED = whole_flags.define()
+flags.adopt_module_key_flags(whole_flags)
 _FACE_THRESHOLD = flags.DEFINE_float(
     "face_threshold", None, "Faces without labels are found with scores above"
     " this, by default that of the runs; 0 finds none.", 0, 1
@@ -60,13 +46,8 @@ def main(argv: list[str]) -> None:
         f"--runs: {entry!r} is not NAME:RUN, with a name of its own"
       )
     runs[name] = workdir
-  whole = Whole(
-    blend=_BLEND.value,
-    match=_MATCH.value,
-    smallest=_SMALLEST.value,
-    otherwise=_OTHERWISE.value,
-    faceless="keep" if _KEEP.value else "leave_out",
-  )
+  faceless = "keep" if _KEEP.value else "leave_out"
+  whole = Whole(**_JOINED(), faceless=faceless)
   place = Input(
     _INPUT.value,
     max_bad_share=_MAX_BAD_SHARE.value,

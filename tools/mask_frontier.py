@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
 def measured(
   target: Target, people: People, name: str, keep: np.ndarray
 ) -> Row:
-  """What a mask is good for, and how many people are found behind it."""
+  """Measures one mask: recognition under it, and people found behind it."""
   states = dict(target.trained.states)
   states["mask"] = {**states["mask"], "keep": jnp.asarray(keep)}
   other = target._replace(

@@ -228,7 +228,7 @@ def _found_again(target, people, scene, replaced, name, network):
 
 
 def _looks(target, people, scene, replaced) -> Iterator[Finding]:
-  """What networks say of the age, gender and expression of new faces."""
+  """Findings: age, gender and expression of new faces, against the old ones."""
   networks = [witnesses.load(name) for name in READERS]
 
   def read(pictures):
