@@ -43,8 +43,9 @@ def _detections() -> ConfigDict:
       easy=16.0,
       medium=12.0,
       hard=8.0,
-      # Further photographs, as they are: PATH or PATH:SET, each a folder with a
-      # labels.csv.
+      # Further photographs, as they are: PATH or PATH:SET, folders with a
+      # labels.csv, or PATH=LABELS, as WIDER_val/images=wider_face_val.mat,
+      # whose keep lists of easy, medium and hard count then.
       folders=(),
     )
   )

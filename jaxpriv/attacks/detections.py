@@ -6,9 +6,7 @@ looked at as they are, and BlazeFace, which no one here trained, beside it.
 """
 
 import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,8 +14,8 @@ from absl import logging
 from PIL import Image
 
 from jaxpriv.attacks.threat import People
-from jaxpriv.data import pipeline, pretrained
-from jaxpriv.data.scenes import FolderScenes
+from jaxpriv.data import labelled_pictures, pipeline, pretrained
+from jaxpriv.data.labelled_pictures import Pictures, Truth
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection as detection_lib
 from jaxpriv.metrics import finding, statistics, wider
@@ -39,22 +37,8 @@ BY = "model"
 FINDERS = ("blazeface", "landmarks")
 PRECISION = 0.9
 _BATCH = 32
-_ROOM = 1024  # faces of a photograph
 _UNSURE = 0.1  # least score of BlazeFace that counts
-
-
-class Pictures(NamedTuple):
-  """Whole pictures and the faces in them.
-
-  Attributes:
-    name: of the folder, and of the set.
-    images: uint8 [H, W, 3] each.
-    boxes: [M, 4] of each, x0 y0 x1 y1.
-  """
-
-  name: str
-  images: list[np.ndarray]
-  boxes: list[np.ndarray]
+_SAME = 0.5  # overlap from which on a box is of a face
 
 
 def attack(
@@ -82,9 +66,10 @@ def attack(
       photographs of a folder.
     medium: likewise.
     hard: likewise.
-    folders: further photographs, as they are: PATH, or PATH:SET, of a folder
-      with a labels.csv. That the detector has not learned from them is for the
-      caller to know.
+    folders: further photographs, as they are; see `labelled_pictures.read`.
+      Where their labels tell which faces are easy, medium and hard, these
+      count, and not heights. That the detector has not learned from them is
+      for the caller to know.
 
   Raises:
     DataError: a folder has no scenes.
@@ -97,7 +82,8 @@ def attack(
   heights = {"easy": easy, "medium": medium, "hard": hard}
   elsewhere = [
     people.once(
-      ("pictures", entry, images), functools.partial(read, entry, images)
+      ("pictures", entry, images),
+      functools.partial(labelled_pictures.read, entry, images),
     )
     for entry in words(folders)
   ]
@@ -113,44 +99,29 @@ def attack(
     ),
     people.mesh,
   )
-  boxes = [
-    scenes.arrays["boxes"][i][scenes.arrays["valid"][i]] for i in range(count)
-  ]
-  yield from _findings(rows_of(found), boxes, heights, target.name)
+  truth = []
+  for i in range(count):
+    boxes = scenes.arrays["boxes"][i][scenes.arrays["valid"][i]]
+    truth.append(Truth(boxes, np.zeros(len(boxes), bool), {}))
+  yield from _findings(rows_of(found), truth, heights, target.name)
   for pictures in elsewhere:
-    with progress.slow(f"Looking for faces in {pictures.name}"):
+    total = len(pictures.images)
+    with progress.bar(pictures.name, total, unit="image") as advance:
       each = any_size.detect_any(
-        lambda x: detect(state, frozen, {"image": x}), pictures.images
+        lambda x: detect(state, frozen, {"image": x}),
+        pictures.images,
+        advance=advance,
       )
     rows = [_rows(one["boxes"], one["scores"]) for one in each]
     where = {"scenes": pictures.name}
-    yield from _findings(rows, pictures.boxes, heights, target.name, where)
+    yield from _findings(rows, pictures.truth, heights, target.name, where)
     if pretrained.missing(FINDERS):
       logging.warning("%s is not fetched: %s", FINDERS[0], pretrained.FETCH)
       continue
     rows = people.once(
       ("found in", pictures.name), functools.partial(_by_others, pictures)
     )
-    yield from _findings(rows, pictures.boxes, heights, "", where)
-
-
-def read(entry: str, most: int) -> Pictures:
-  """The first photographs of a folder, PATH or PATH:SET, and their faces.
-
-  Raises:
-    DataError: it has no labels.csv of scenes.
-    UnreadableImageError: a photograph cannot be decoded.
-  """
-  path, colon, name = entry.rpartition(":")
-  if not colon or "/" in name:
-    path, name = entry, ""
-  source = FolderScenes(path, (name,) if name else (), _ROOM)
-  records = [source[i] for i in range(min(most, len(source)))]
-  return Pictures(
-    "/".join([*os.path.abspath(path).split(os.sep)[-2:], name]).rstrip("/"),
-    [record["image"] for record in records],
-    [record["boxes"][record["valid"]] for record in records],
-  )
+    yield from _findings(rows, pictures.truth, heights, "", where)
 
 
 def _by_others(pictures: Pictures) -> list[np.ndarray]:
@@ -169,7 +140,7 @@ def _by_others(pictures: Pictures) -> list[np.ndarray]:
 
 def _findings(
   detections: Sequence[np.ndarray],
-  boxes: Sequence[np.ndarray],
+  truth: Sequence[Truth],
   heights: Mapping[str, float],
   subject: str,
   where: Mapping[str, str] = {},
@@ -184,25 +155,30 @@ def _findings(
   # Nearly as many boxes as faces, in other places.
   others = [*detections[1:], *detections[:1]]
   for name, least in heights.items():
-    kept = wanted(boxes, least)
+    kept = wanted(truth, name, least)
     faces = sum(len(indices) for _, indices in kept)
     if not faces:
       continue
     floor = wider.wider_average_precision(others, kept)
+    labelled = any(name in one.keep for one in truth)
     yield finding.of(
       metric="AP",
       figures=precision(detections, kept),
-      floor=floor if len(boxes) > 1 else 0.0,
+      floor=floor if len(truth) > 1 else 0.0,
       where={
         **where,
         "faces": name,
-        "height": f"from {least:g} px",
+        "height": "as labelled" if labelled else f"from {least:g} px",
         "number": faces,
       },
       **told,
     )
+  boxes = [one.boxes[~one.ignored] for one in truth]
   if not where or not any(map(len, boxes)):
     return
+  detections, others = (
+    [*map(_of_known, rows, truth)] for rows in (detections, others)
+  )
   yield finding.of(
     metric="recall at precision 90%",
     figures=recall(detections, boxes),
@@ -210,6 +186,16 @@ def _findings(
     where={**where, "faces": "all"},
     **told,
   )
+
+
+def _of_known(rows: np.ndarray, truth: Truth) -> np.ndarray:
+  """Detections without those that overlap an ignored face most."""
+  if not truth.ignored.any() or not len(rows):
+    return rows
+  corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1)
+  overlap = detection_lib.iou(corners[:, None], truth.boxes[None])
+  of = overlap.argmax(1)
+  return rows[(overlap.max(1) < _SAME) | ~truth.ignored[of]]
 
 
 def rows_of(found: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -233,20 +219,23 @@ def _rows(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def wanted(
-  boxes: Sequence[np.ndarray], least: float
+  truth: Sequence[Truth], name: str, least: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Ground truth of `metrics.wider`, where faces of some height are wanted.
+  """Ground truth of `metrics.wider`, where some faces are wanted.
 
   Args:
-    boxes: of each image [M, 4], x0 y0 x1 y1.
+    truth: of each image.
+    name: a setting, such as "easy". Where labels do not tell which faces count
+      in it, those count that are not ignored and as high as this:
     least: height in pixels.
   """
-  truth = []
-  for faces in boxes:
-    low, high = faces[:, :2], faces[:, 2:]
-    kept = np.flatnonzero((high - low)[:, 1] >= least)
-    truth.append((np.concatenate([low, high - low], 1), kept))
-  return truth
+  rows = []
+  for boxes, ignored, keep in truth:
+    low, high = boxes[:, :2], boxes[:, 2:]
+    tall = ((high - low)[:, 1] >= least) & ~ignored
+    kept = np.flatnonzero(keep.get(name, tall))
+    rows.append((np.concatenate([low, high - low], 1), kept))
+  return rows
 
 
 def precision(

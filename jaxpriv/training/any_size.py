@@ -29,6 +29,7 @@ def detect_any(
   images: Sequence[np.ndarray],
   sides: Sequence[int] = SIDES,
   batch_size: int = 8,
+  advance: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, np.ndarray]]:
   """The faces of images of any size.
 
@@ -37,10 +38,12 @@ def detect_any(
       scores [B, K], 0 where there is no face, and perhaps landmarks
       [B, K, P, 2], in pixels; such as `Outputs.detect` with its state. It is
       compiled here, once for each padded size: do not jit it.
-    images: uint8 [H, W, 3] each.
+    images: uint8 [H, W, 3] each. Those that are decoded when they are asked
+      for are asked for twice.
     sides: multiples of 32, ascending: rows and columns that images are padded
       to, at the bottom and at the right.
     batch_size: images read together.
+    advance: is told how many images are done.
 
   Returns:
     for each image the same fields, of its faces alone, best first. Boxes are
@@ -56,6 +59,7 @@ def detect_any(
     raise ValueError(
       f"sides must be multiples of {_STEP} and ascend, not {tuple(sides)}"
     )
+  alike: dict[tuple[int, int], list[int]] = {}
   for i, image in enumerate(images):
     good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if not good or not image.size:
@@ -63,23 +67,22 @@ def detect_any(
         f"image {i} must be uint8 [H, W, 3] with pixels, not {image.dtype}"
         f" {list(image.shape)}"
       )
-  read = jax.jit(lambda x: detect(x.astype(jnp.float32) / 255))
-  alike: dict[tuple[int, int], list[int]] = {}
-  for i, image in enumerate(images):
     height, width = (padded_side(side, sides) for side in image.shape[:2])
     alike.setdefault((height, width), []).append(i)
+  read = jax.jit(lambda x: detect(x.astype(jnp.float32) / 255))
   answers: dict[int, dict[str, np.ndarray]] = {}
   for (height, width), members in alike.items():
     for start in range(0, len(members), batch_size):
-      some = members[start : start + batch_size]
+      now = members[start : start + batch_size]
+      some = [images[i] for i in now]
       batch = np.zeros((batch_size, height, width, 3), np.uint8)
-      for row, i in enumerate(some):
-        rows, columns = images[i].shape[:2]
-        batch[row, :rows, :columns] = images[i]
+      for row, image in enumerate(some):
+        batch[row, : image.shape[0], : image.shape[1]] = image
       found = jax.device_get(read(batch))
-      for row, i in enumerate(some):
+      for row, (i, image) in enumerate(zip(now, some, strict=True)):
         one = {name: np.asarray(x[row]) for name, x in found.items()}
-        answers[i] = _within(one, *images[i].shape[:2])
+        answers[i] = _within(one, *image.shape[:2])
+      advance(len(answers))
   return [answers[i] for i in range(len(images))]
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from jaxpriv.attacks import detections
-from jaxpriv.data import pretrained
+from jaxpriv.data import detection_labels, labelled_pictures, pretrained
+from jaxpriv.data.labelled_pictures import Truth
 from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import DataError
 from jaxpriv.metrics import finding, wider
@@ -30,7 +31,8 @@ def test_rows_are_sorted_and_without_what_is_no_face():
 
 def test_faces_are_wanted_by_their_height():
   boxes = np.array([[0.0, 0, 40, 11], [5, 5, 9, 17], [1, 1, 2, 30]])
-  ((given, kept),) = detections.wanted([boxes], 12)
+  none = np.zeros(3, bool)
+  ((given, kept),) = detections.wanted([Truth(boxes, none, {})], "easy", 12)
   np.testing.assert_array_equal(kept, [1, 2])
   np.testing.assert_array_equal(given[1], [5, 5, 4, 12])
 
@@ -205,12 +207,72 @@ def test_photographs_of_a_folder_are_looked_at_as_they_are(folder):
 
 
 def test_only_so_many_photographs_and_only_of_a_set_are_read(folder):
-  both = detections.read(str(folder), 2)
+  read = labelled_pictures.read
+  both = read(str(folder), 2)
   assert [image.shape for image in both.images] == [(40, 70, 3), (90, 50, 3)]
-  np.testing.assert_array_equal(both.boxes[1], [[5, 5, 45, 45]])
-  assert len(detections.read(f"{folder}:a", 9).images) == 2
+  np.testing.assert_array_equal(both.truth[1].boxes, [[5, 5, 45, 45]])
+  assert len(read(f"{folder}:a", 9).images) == 2
   with pytest.raises(DataError, match="no set 'c'"):
-    detections.read(f"{folder}:c", 9)
+    read(f"{folder}:c", 9)
+
+
+def test_faces_of_the_lists_of_wider_count_and_others_are_ignored(
+  folder, tmp_path
+):
+  """Of 0.png the second face is hard alone; that of 1.png is invalid."""
+  lists = [
+    detection_labels.annotation(
+      "x/0.jpg",
+      [
+        detection_labels.Face(
+          [10, 10, 30, 30], keep={"easy": True, "hard": True}
+        ),
+        detection_labels.Face([40, 10, 60, 30], keep={"hard": True}),
+      ],
+    ),
+    detection_labels.annotation(
+      "x/1.jpg",
+      [
+        detection_labels.Face(
+          [5, 5, 45, 45], attributes={"invalid": 1}, keep={"hard": False}
+        )
+      ],
+    ),
+  ]
+  (tmp_path / "x").mkdir()
+  for i in range(2):
+    image = Image.open(folder / f"{i}.png")
+    image.save(tmp_path / f"x/{i}.jpg", quality=100)
+  mat = tmp_path / "wider_face_val.mat"
+  detection_labels.write(mat, lists, "wider_mat")
+  entry = f"{tmp_path}={mat}"
+  found = elsewhere(setup_of(*answers()), entry, easy=1, medium=100)
+  # There is no list of medium, and no face is so high.
+  assert [f.where["faces"] for f in found] == ["easy", "hard", "all"]
+  assert {f.where["height"] for f in found[:2]} == {"as labelled"}
+  easy, hard, every = found
+  assert [f.where["number"] for f in (easy, hard)] == [1, 2]
+  rows = [
+    np.array([[11.0, 10, 20, 20, 0.9]]),
+    np.array([[5.0, 5, 40, 40, 0.7], [5, 50, 40, 39, 0.6]]),
+  ]
+  boxes = [
+    np.array([[10.0, 10, 20, 20], [40, 10, 20, 20]]),
+    np.array([[5.0, 5, 40, 40]]),
+  ]
+  for one, keep in (easy, [0]), (hard, [0, 1]):
+    truth = [*zip(boxes, (keep, []), strict=True)]
+    expected = wider.wider_average_precision(rows, truth)
+    assert one.value == pytest.approx(expected, abs=1e-9)
+  # The invalid face is neither missing nor found; one below it is wrong.
+  assert (every.hits, every.total) == (1, 2)
+  labels = folder / "labels.csv"
+  detection_labels.write(labels, lists, "labels")
+  (again, *_) = labelled_pictures.read(str(tmp_path), 9).truth
+  np.testing.assert_array_equal(again.keep["hard"], [True, True])
+  np.testing.assert_array_equal(again.keep["easy"], [True, False])
+  with pytest.raises(DataError, match=r"not in .*: x/0.jpg, x/1.jpg"):
+    labelled_pictures.read(f"{tmp_path / 'x'}={mat}", 9)
 
 
 def test_a_wrong_folder_is_refused_before_anything_is_found(folder):
