@@ -10,13 +10,14 @@ split.
 | option | what |
 |---|---|
 | learned | faces of a generator, trained first as in face_source.py |
+| given | those of a folder: --config.model.folder=FOLDER |
 """
 
 from ml_collections import ConfigDict
 
 from configs import common, face_source
 
-OPTIONS = ("learned",)
+OPTIONS = ("learned", "given")
 
 
 def get_config(argument: str = "demo") -> ConfigDict:
@@ -52,4 +53,8 @@ def get_config(argument: str = "demo") -> ConfigDict:
     config.dtype = source.dtype
     config.model.update(source.model, faces="learned")
     config.phases.source = source.phases.source
+  if "given" in options:
+    # Of those in the folder so many at most are shown.
+    config.model.update(faces="given", folder="", most=1000)
+    config.phases.given = common.phase(1, 64)  # in which they are read
   return config

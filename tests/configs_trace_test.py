@@ -111,6 +111,8 @@ def opened(folder, scenes):
     config.data.update(cache=False, copies="keep")
     if config.data.source == "folder":
       config.data.path = str(scenes if config.data.max_faces else folder)
+    if "folder" in config.get("model", {}):
+      config.model.folder = str(folder)
     described = config.data.to_json_best_effort()
     if described not in known:
       known[described] = run_lib.open_data(config)

@@ -7,6 +7,8 @@ the time is compilation, so what two methods train alike is trained once.
 
 import dataclasses
 import functools
+import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from jaxpriv.attacks import readers, repair
+from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.methods import (
   baselines,
   deep_poisoning,
@@ -37,6 +40,7 @@ from jaxpriv.training.federated import Clients
 from jaxpriv.training.method import Phase
 from tests import tiny
 from tests.training import builders_test, star, toys
+from tools import faces_folder
 
 
 def plain(kind, strength):
@@ -48,6 +52,15 @@ def plain(kind, strength):
 def same(kind):
   config = ConfigDict(dict(model=dict(kind=kind, k=2, components=4)))
   return k_same.phases(config)
+
+
+def given():
+  """Faces of a folder, which is read when it is trained, so it stays."""
+  folder = pathlib.Path(tempfile.mkdtemp())
+  faces_folder.write_faces(folder, ProceduralFaces(6, 2, 64))
+  return face_replacement.phases(
+    tiny.face_replacement("demo,given", folder=str(folder))
+  )
 
 
 def multi_task():
@@ -243,6 +256,7 @@ METHODS = {
   "replacement": lambda: face_replacement.phases(
     tiny.face_replacement(attributes=("Male",))
   ),
+  "given": given,
   "retinaface": lambda: face_detection.phases(tiny.face_detection()),
   # That of face_source, and faces of it in the place of people's.
   "source": lambda: face_replacement.phases(

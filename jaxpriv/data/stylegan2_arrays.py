@@ -5,8 +5,13 @@ the order of axes and the direction of kernels of `models.stylegan2`. Averages
 of w and fixed noise are not read: they are made anew.
 """
 
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
+from jaxpriv.data.records import DataError
 from jaxpriv.data.safetensors import Named
 
 # Here kernels are [h, w, in, out], there [out, in, h, w].
@@ -44,3 +49,47 @@ def table(side: int, layers: int = 8) -> dict[str, Named]:
       if here != "rgb":
         found[f"{path}/noise"] = Named(f"{name}.noise_strength")
   return found
+
+
+class Sizes(NamedTuple):
+  """Of a generator; channels at side s are base / s, and `most` at most."""
+
+  side: int
+  latent: int
+  width: int
+  layers: int
+  base: int
+  most: int
+
+
+def sizes(arrays: Mapping[str, np.ndarray], where: str) -> Sizes:
+  """The sizes of a generator, by the shapes of its arrays.
+
+  Args:
+    arrays: by name.
+    where: names the file in errors.
+
+  Raises:
+    DataError: they are of no such generator, or of one with conditions.
+  """
+  constant, first = "synthesis.b4.const", "mapping.fc0.weight"
+  numbers = lambda pattern: [
+    int(match[1]) for match in map(re.compile(pattern).fullmatch, arrays)
+    if match
+  ]  # fmt: skip
+  sides = numbers(r"synthesis\.b(\d+)\.conv1\.weight")
+  if constant not in arrays or first not in arrays or not sides:
+    raise DataError(
+      f"{where} is of no StyleGAN2 generator: it has no {constant}, {first} or"
+      " synthesis.b8.conv1.weight, as stylegan2-ada-pytorch calls them"
+    )
+  if "mapping.embed.weight" in arrays:
+    raise DataError(
+      f"{where} is of a generator with classes (mapping.embed): only those"
+      " without any are read"
+    )
+  width, latent = arrays[first].shape
+  side, most = max(sides), len(arrays[constant])
+  last = len(arrays[f"synthesis.b{side}.conv1.weight"])
+  layers = len(numbers(r"mapping\.fc(\d+)\.weight"))
+  return Sizes(side, latent, width, layers, last * side, most)

@@ -70,7 +70,7 @@ RANGES = {
 
 # Settings that name folders, where ~ is the home folder. Pools see to it
 # themselves: their names may not change when a run goes on.
-FOLDERS = ("data.path", "evaluation.colluders")
+FOLDERS = ("data.path", "evaluation.colluders", "model.folder")
 
 
 def expand(config: ConfigDict) -> ConfigDict:
@@ -78,7 +78,7 @@ def expand(config: ConfigDict) -> ConfigDict:
   config = config.copy_and_resolve_references()
   for name in FOLDERS:
     part, key = name.split(".")
-    value = config[part].get(key)
+    value = config.get(part, {}).get(key)
     if isinstance(value, str):
       config[part][key] = files.expanded(value)
     elif value:

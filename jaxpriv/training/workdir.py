@@ -48,7 +48,7 @@ STRUCTURE = ("optimizer", "ema")
 CADENCE = "evaluate_every"
 
 # Settings that name folders; others may see the last part of the name.
-PATHS = ("data.path", "data.pools", "pretrained")
+PATHS = ("data.path", "data.pools", "pretrained", "model.folder")
 
 # Numbers that JSON does not have: they are written as strings.
 INFINITE = ("Infinity", "-Infinity", "NaN")

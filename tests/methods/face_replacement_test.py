@@ -16,8 +16,12 @@ from jaxpriv.data.procedural.landmarks import five_points, locate
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import face_replacement
+from jaxpriv.methods.face_replacement import drawn as drawn_lib
+from jaxpriv.methods.face_replacement.drawn import Drawn
+from jaxpriv.methods.face_replacement.learned import Learned
 from jaxpriv.training.mechanism import Trained
 from tests import tiny
+from tools import faces_folder
 
 
 def config_of(**model):
@@ -35,7 +39,7 @@ def batch_of(rows=16, seed=0, **fields):
 
 
 def test_codes_are_read_from_pose_cheeks_and_labels():
-  codes = face_replacement.Codes(
+  codes = Drawn(
     config_of(yaw=3, pitch=2, skin=(41.0, 10.0), attributes=("Smiling",))
   )
   assert codes.count == 3 * 2 * 3 * 3
@@ -59,7 +63,7 @@ def test_codes_are_read_from_pose_cheeks_and_labels():
 
 
 def test_a_smile_is_read_from_the_width_of_the_mouth():
-  codes = face_replacement.Codes(config_of(smile=0.8))
+  codes = Drawn(config_of(smile=0.8))
   assert codes.count == 9 * 2
   batch = batch_of(4)
   points = np.full((4, 5, 2), 10.0, np.float32)
@@ -77,14 +81,14 @@ def test_a_smile_is_read_from_the_width_of_the_mouth():
   wanted = jnp.array([[1, 0, 1, i % 2] for i in range(40)])
   smiling = codes.factors(wanted, keys)["Smiling"]
   np.testing.assert_array_equal(smiling, np.arange(40) % 2)
-  without = face_replacement.Codes(config_of())
+  without = Drawn(config_of())
   assert np.asarray(without.read({}, {}, batch))[:, 3].tolist() == [0] * 4
   drawn = without.factors(wanted * jnp.array([1, 1, 1, 0]), keys)["Smiling"]
   assert 10 < drawn.sum() < 30
 
 
 def test_with_fixed_noise_there_are_no_more_faces_than_codes():
-  codes = face_replacement.Codes(config_of(yaw=2, skin=(30.0,)))
+  codes = Drawn(config_of(yaw=2, skin=(30.0,)))
   assert codes.count == 4
   draw = jax.jit(lambda batch: codes.image({}, {}, batch))
   track = np.full(16, 5, np.int32)
@@ -105,9 +109,7 @@ def test_with_fixed_noise_there_are_no_more_faces_than_codes():
 
 
 def test_the_noise_is_of_the_secret_and_the_photograph_or_the_track():
-  one, other = (
-    face_replacement.Codes(config_of(secret=s)) for s in (1, 1 + 2**33)
-  )
+  one, other = (Drawn(config_of(secret=s)) for s in (1, 1 + 2**33))
   key = lambda codes, batch: np.asarray(jax.random.key_data(codes.keys(batch)))
   batch = batch_of()
   first = key(one, batch)
@@ -121,9 +123,7 @@ def test_the_noise_is_of_the_secret_and_the_photograph_or_the_track():
 
 
 def test_drawn_faces_show_the_codes():
-  codes = face_replacement.Codes(
-    config_of(yaw=3, pitch=1, attributes=("Male",))
-  )
+  codes = Drawn(config_of(yaw=3, pitch=1, attributes=("Male",)))
   keys = jax.random.split(jax.random.key(0), 9)
   wanted = jnp.array([[i % 3, 0, i // 3, 0, i % 3] for i in range(9)])
   drawn = codes.factors(wanted, keys)
@@ -161,7 +161,7 @@ def test_jax_frames_people_as_numpy_does(align):
 
 
 def test_a_cut_out_is_a_part_of_the_picture():
-  codes = face_replacement.Codes(config_of())
+  codes = Drawn(config_of())
   batch = batch_of()
   picture = np.asarray(codes.image({}, {}, batch))
   cut = np.asarray(codes.cut_out({}, {}, batch))
@@ -180,7 +180,7 @@ def learned(**model):
 
 
 def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
-  asked = face_replacement.Learned(
+  asked = Learned(
     learned(yaw=3, pitch=2, skin=(41.0, 10.0), attributes=("Smiling",))
   )
   codes = [[0, 0, 0, 0, 0], [1, 1, 1, 0, 1], [2, 0, 2, 0, 2]]
@@ -201,14 +201,14 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
     assert np.ptp(angles) > 0.7 * (bounds[level] - bounds[level + 1])
   again = asked.condition(codes, keys)
   np.testing.assert_array_equal(again, got.astype(np.float32))
-  smiles = face_replacement.Learned(learned(smile=0.8))
+  smiles = Learned(learned(smile=0.8))
   wanted = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
   got = np.asarray(smiles.condition(wanted, keys[:2]))
   np.testing.assert_array_equal(got[:, 1], [-1, 1])
 
 
 def test_learned_skin_is_of_its_class_beyond_the_usual_angles():
-  asked = face_replacement.Learned(learned(skin=(80.0, -60.0)))
+  asked = Learned(learned(skin=(80.0, -60.0)))
   keys = jax.random.split(jax.random.key(0), 60)
   codes = jnp.array([[1, 0, i % 3, 0] for i in range(60)])
   angles = 90 * np.asarray(asked.condition(codes, keys))[:, 4]
@@ -283,6 +283,100 @@ def test_a_generator_is_trained_or_taken_over():
   face_replacement.check(config_of(), data, lambda name: None)
 
 
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+  """A config of given faces, its phases, and their state."""
+  folder = tmp_path_factory.mktemp("given")
+  faces_folder.write_faces(folder, ProceduralFaces(20, 2, 64, 3))
+  config = tiny.face_replacement(
+    "demo,given", folder=str(folder), yaw=1, skin=(30.0,), most=30
+  )
+  config.data.attributes = ("Young", "Male")
+  config.model.attributes = ("Male",)
+  phases = face_replacement.phases(config)
+  return config, phases, phases[0].method.init(jax.random.key(0), {}, {})
+
+
+def test_given_faces_are_those_of_the_folder(given):
+  config, phases, pool = given
+  assert [phase.name for phase in phases] == ["given", "replacement"]
+  assert pool["faces"].shape == (30, tiny.SIDE, tiny.SIDE, 3)
+  assert pool["faces"].dtype == np.uint8
+  # Codes of the faces are read as those of photographs: Male is the last.
+  males = ProceduralFaces(20, 2, 64, 3)
+  column = males.attribute_names.index("Male")
+  labelled = [int(males[i]["attributes"][column]) for i in range(30)]
+  np.testing.assert_array_equal(pool["codes"][:, 4], labelled)
+  assert len(np.unique(pool["codes"][:, 2])) == 2
+  batch = batch_of(24)
+  faces = np.asarray(phases[1].method.outputs.image({}, {"given": pool}, batch))
+  read = np.asarray(phases[1].method.outputs.code({}, {}, batch))
+  known = {face.tobytes(): i for i, face in enumerate(pool["faces"])}
+  shown = [known[(255 * f).round().astype(np.uint8).tobytes()] for f in faces]
+  there = set(map(tuple, pool["codes"].tolist()))
+  for code, number in zip(read.tolist(), shown, strict=True):
+    if tuple(code) in there:
+      assert pool["codes"][number].tolist() == code
+  assert len(set(shown)) > 8
+  shown = phases[0].method.outputs.sample(pool, {}, batch)["given"]
+  np.testing.assert_allclose(shown[3], pool["faces"][3] / 255, atol=1e-6)
+
+
+def test_the_nearest_are_shown_where_there_is_no_face_of_a_code(given):
+  config, _, _ = given
+  config = config.copy_and_resolve_references()
+  config.model.update(yaw=3)
+  codes = face_replacement.Given(config)
+  # yaw, pitch, skin, smile, Male
+  there = jnp.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 0], [1, 0, 1, 0, 1]])
+  keys = jax.random.split(jax.random.key(0), 200)
+  choose = lambda code: set(
+    np.asarray(codes.choose(there, jnp.array([code] * 200), keys)).tolist()
+  )
+  assert choose([1, 0, 0, 0, 0]) == {1}
+  assert choose([2, 0, 1, 0, 1]) == {2}  # one level away
+  # Unknown is as far from one as from the other: two levels of yaw decide.
+  assert choose([2, 0, 0, 0, 2]) == {1}
+  assert choose([1, 0, 0, 0, 1]) == {0, 1, 2}
+
+
+def test_of_given_faces_there_are_no_more_than_codes(given):
+  _, phases, pool = given
+  outputs = phases[1].method.outputs
+  batch = batch_of(16, track=np.full(16, 5, np.int32))
+  batch["image"] *= np.linspace(0.2, 1, 16, dtype=np.float32)[
+    :, None, None, None
+  ]
+  faces = np.asarray(outputs.image({}, {"given": pool}, batch))
+  read = np.asarray(outputs.code({}, {}, batch))
+  kinds = len(np.unique(read, axis=0))
+  assert kinds > 1
+  assert len(np.unique(faces.reshape(16, -1), axis=0)) <= kinds
+
+
+def test_a_target_of_given_faces_tells_whose_they_are(given):
+  config, phases, pool = given
+  (target,) = face_replacement.targets(
+    config, Trained(tuple(phases), {"given": pool, "replacement": {}})
+  )
+  assert "must have agreed" in target.limits[-1]
+  assert "at most 6/N" in target.proven[0]
+
+
+def test_a_folder_that_is_not_there_is_named(given, tmp_path):
+  config, _, _ = given
+  config = config.copy_and_resolve_references()
+  config.model.folder = str(tmp_path / "none")
+  with pytest.raises(DataError, match="faces to be shown: .*config.model.fold"):
+    face_replacement.Given(config).pool()
+  config.phases.given.steps = 0
+  with pytest.raises(DataError, match="config.phases.given.steps is 0"):
+    face_replacement.check(config, None, lambda name: None)
+  config.model.folder = ""
+  with pytest.raises(SettingError, match="face_replacement:demo,given"):
+    face_replacement.phases(config)
+
+
 def test_what_is_proven_counts_the_codes():
   config = config_of(yaw=3, pitch=2, skin=(), attributes=("Male",), secret=9)
   phases = tuple(face_replacement.phases(config))
@@ -317,8 +411,8 @@ def test_settings_that_cannot_be_are_named(model, message):
 
 def test_every_class_of_skin_has_a_tone():
   for edges in ((), (41.0, 10.0), (55.0, 41.0, 28.0, 10.0, -30.0)):
-    tones = face_replacement._tones(edges)
+    tones = drawn_lib._tones(edges)
     assert len(tones) == len(edges) + 1
     for first, last in tones:
       assert 1 <= first <= last <= len(factors.MONK_SKIN_TONES)
-  assert face_replacement._tones(()) == ((1, 10),)
+  assert drawn_lib._tones(()) == ((1, 10),)
