@@ -7,13 +7,14 @@
 | option | what |
 |---|---|
 | high_pass | details about eyes, nose and mouth pass the generator by |
+| references | releases in styles of photographs: --config.model.folder=FOLDER |
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 
-OPTIONS = ("high_pass",)
+OPTIONS = ("high_pass", "references")
 
 
 def get_config(argument: str = "demo") -> ConfigDict:
@@ -34,6 +35,10 @@ def get_config(argument: str = "demo") -> ConfigDict:
   {"demo": _demo, "gpu": _gpu, "paper": _paper}[scale](config)
   if "high_pass" in options:
     config.model.generator.high_pass = 1.0
+  if "references" in options:
+    # Photographs of the target domain, so many of them at most.
+    config.model.update(folder="", most=1000)
+    config.phases.references = common.phase(1, 64)  # in which they are read
   return config
 
 
@@ -64,6 +69,7 @@ def _phase(steps: int, batch_size: int, **options) -> ConfigDict:
     schedule="constant",
     weight_decay=1e-4,
     ema=0.999,
+    balance="domain",  # of which there are as many in a batch; "": as they come
     **options,
   )
   # Mirrored by the method, with the points of faces.

@@ -26,8 +26,10 @@ ALL = (
   "embedded_autoencoder.py:demo",
   "face_detection.py:demo",
   "face_replacement.py:demo",
+  "face_replacement.py:demo,given",
   "face_source.py:demo",
   "face_synthesis.py:demo",
+  "face_synthesis.py:demo,references",
   "mask_desensitization.py:demo",
 )
 # What pages add to the configs.

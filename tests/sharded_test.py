@@ -43,6 +43,14 @@ from tests.training import builders_test, star, toys
 from tools import faces_folder
 
 
+@functools.cache
+def folder():
+  """Of photographs that phases read when they are trained, so it stays."""
+  path = pathlib.Path(tempfile.mkdtemp())
+  faces_folder.write_faces(path, ProceduralFaces(6, 2, 64))
+  return str(path)
+
+
 def plain(kind, strength):
   model = dict(kind=kind, strength=strength)
   config = ConfigDict(dict(model=model, data=dict(align="landmarks")))
@@ -55,11 +63,8 @@ def same(kind):
 
 
 def given():
-  """Faces of a folder, which is read when it is trained, so it stays."""
-  folder = pathlib.Path(tempfile.mkdtemp())
-  faces_folder.write_faces(folder, ProceduralFaces(6, 2, 64))
   return face_replacement.phases(
-    tiny.face_replacement("demo,given", folder=str(folder))
+    tiny.face_replacement("demo,given", folder=folder())
   )
 
 
@@ -154,7 +159,8 @@ def masks():
 
 def stargan():
   """Three domains are learned; rows of a fourth are left out."""
-  config = tiny.face_synthesis("demo,high_pass")
+  config = tiny.face_synthesis("demo,high_pass,references")
+  config.model.folder = folder()
   # Norms of instances and the high pass enlarge rounding of the parameters.
   config.phases.stargan.learning_rate = 2e-3
   return face_synthesis.phases(config)

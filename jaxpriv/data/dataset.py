@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpriv.data import pipeline, splits
+from jaxpriv.data.balanced import BalancedDraw
+from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import Batch, DataError, Source
 
 # People that mechanisms train on, that attackers train on, and to be scored.
@@ -64,9 +66,29 @@ class Data(NamedTuple):
 
   def batches(
       self, split: str, *, batch_size: int, seed: int, first_step: int,
-      num_workers: int = 0,
+      num_workers: int = 0, balance: str = "",
   ) -> Iterator[Batch]:  # fmt: skip
-    """Endless shuffled batches of a split, identities as classes."""
+    """Endless shuffled batches of a split, identities as classes.
+
+    Args:
+      split: whose records.
+      batch_size: see `pipeline.batches`.
+      seed: likewise.
+      first_step: likewise.
+      num_workers: likewise.
+      balance: "", or a field of records, such as "domain", each of whose values
+        is drawn equally often.
+
+    Raises:
+      DataError: as there, or that field is not known without reading images.
+    """
+    if balance:
+      draw = BalancedDraw(
+        self.splits[split], self.kinds(split, balance), batch_size, seed
+      )
+      return self.drawn_batches(
+        draw, first_step=first_step, num_workers=num_workers
+      )
     stream = pipeline.batches(
       self.source,
       self.splits[split],
@@ -76,6 +98,29 @@ class Data(NamedTuple):
       num_workers=num_workers,
     )
     return map(self._labelled, stream)
+
+  def known(self, split: str, field: str) -> np.ndarray | None:
+    """Values [N, ...] of a field; None where they come with the images."""
+    source = self.source
+    fields = source.arrays if isinstance(source, InMemory) else source.points
+    return (
+      np.asarray(fields[field])[self.splits[split]] if field in fields else None
+    )
+
+  def kinds(self, split: str, field: str) -> np.ndarray:
+    """Values [N] of a field of the records of a split.
+
+    Raises:
+      DataError: they are not known without reading images.
+    """
+    values = self.known(split, field)
+    if values is None:
+      raise DataError(
+        f"batches are to be balanced by {field}, which this source tells only"
+        " with the images: set config.data.cache=True, or the balance of the"
+        " phase to nothing"
+      )
+    return values
 
   def units(self, split: str, unit: str) -> list[np.ndarray]:
     """The records of each unit, "image" or "person", of a split.

@@ -45,14 +45,21 @@ from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models import stargan
 from jaxpriv.models.poisoning import content_keys
-from jaxpriv.training import combinators, mechanism, recipes, transfer
+from jaxpriv.training import (
+  builders,
+  combinators,
+  extra_folder,
+  mechanism,
+  recipes,
+  transfer,
+)
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import Move, Player, masked_mean
 from jaxpriv.training.mechanism import Load, Target, Trained
-from jaxpriv.training.method import Outputs, Phase
+from jaxpriv.training.method import Method, Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
-STARGAN = "stargan"
+STARGAN, REFERENCES = "stargan", "references"
 GENERATOR, MAPPING, STYLE, DISCRIMINATOR = (
   *("generator", "mapping", "style", "discriminator"),
 )
@@ -66,11 +73,13 @@ MADE_WITH = {
   STARGAN: (
     *("data.image_size", "data.align", "model.domains", "model.latent"),
     *("model.style", "model.mapping", "model.generator", "model.encoder"),
-  )
+  ),
+  REFERENCES: ("model.target",),
 }
+FOLDER = "config.model.folder"
 # Details are kept within so much of the image's side about a point.
 _ABOUT = 0.08
-_LATENTS, _REFERENCES = "latents", "references"
+_LATENTS, _REFERENCES = "latents", REFERENCES
 
 
 def check(config: ConfigDict, data: Data, load: Load) -> None:
@@ -84,11 +93,7 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
   if not config.phases[STARGAN].steps:
     return
   batch = config.phases[STARGAN].batch_size
-  few = data._replace(splits={"train": _spread(data.splits["train"], 1024)})
-  seen = np.zeros(len(DOMAINS), int)
-  for rows in few.epoch("train", batch_size=128, everywhere=True):
-    found = rows["domain"][~rows["padding"]]
-    seen += np.bincount(found, minlength=len(DOMAINS))
+  seen = _seen(data)
   for name in names:
     if not seen[DOMAINS.index(name)]:
       raise DataError(
@@ -104,6 +109,22 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
       f" the batch, two of each of {len(names)} domains; take"
       f" {2 * len(names)} or more"
     )
+
+
+def _seen(data: Data) -> np.ndarray:
+  """How many photographs to train on are of each domain.
+
+  Of 1,024 of them, where domains come with the images.
+  """
+  known = data.known("train", "domain")
+  if known is not None:
+    return np.bincount(known, minlength=len(DOMAINS))
+  few = data._replace(splits={"train": _spread(data.splits["train"], 1024)})
+  seen = np.zeros(len(DOMAINS), int)
+  for rows in few.epoch("train", batch_size=128, everywhere=True):
+    found = rows["domain"][~rows["padding"]]
+    seen += np.bincount(found, minlength=len(DOMAINS))
+  return seen
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
@@ -130,7 +151,10 @@ def _domains(config: ConfigDict) -> tuple[str, ...]:
 
 
 def phases(config: ConfigDict) -> list[Phase]:
-  """One phase, the game of four networks.
+  """The game of four networks; and references whose styles releases have.
+
+  Without references, photographs of the target domain in model.folder, a
+  release is in a style of noise.
 
   Args:
     config: with model.domains, names of `records.DOMAINS`; model.target, the
@@ -140,7 +164,15 @@ def phases(config: ConfigDict) -> list[Phase]:
   Raises:
     SettingError: something is not as it can be; the message names it.
   """
-  return [_Game(config).phase()]
+  game = _Game(config)
+  first = game.phase()
+  if "folder" not in config.model:
+    return [first]
+  if not config.model.folder:
+    raise SettingError(
+      f"references are photographs of a folder: name it in {FOLDER}"
+    )
+  return [first, game.references()]
 
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
@@ -212,6 +244,51 @@ class _Game:
     )
     method = combinators.with_schedules(phase.method, {"ds": self._ds})
     return phase._replace(method=method)
+
+  def references(self) -> Phase:
+    """Styles [R, style] of photographs, read off once, and releases in them."""
+
+    def init(key, batch, frozen):
+      # All are taken for the target; a face is looked for in people alone.
+      faces = self.model.target == DOMAINS[0]
+      arrays = extra_folder.read(
+        self.config.data,
+        FOLDER,
+        self.model.folder,
+        self.model.most,
+        faces=faces,
+      )
+      images = jnp.asarray(arrays["image"]).astype(jnp.float32) / 255
+      params = builders.variables(frozen[STARGAN])["params"]
+      encode = lambda image: self._networks(params)[STYLE](
+        2 * image[None] - 1, jnp.full(1, self.target)
+      )[0]
+      return {"styles": jax.lax.map(encode, images, batch_size=32)}
+
+    def shown_by(keys_of):
+      def predict(state, frozen, batch):
+        params = builders.variables(frozen[STARGAN])["params"]
+        draw = lambda key: jax.random.randint(
+          jax.random.fold_in(key, 0), (), 0, len(state["styles"])
+        )
+        chosen = mesh_lib.constrain(jax.vmap(draw)(keys_of(batch)))
+        style = mesh_lib.constrain(state["styles"][chosen])
+        return self._in_style(self._networks(params), batch, style)
+
+      return predict
+
+    outputs = Outputs(image=shown_by(self._keys), drawn=shown_by(self._numbers))
+    method = Method(init, lambda state, *others: (state, {}), outputs)
+    return Phase(REFERENCES, (STARGAN,), method)
+
+  def _networks(self, params) -> dict[str, Callable]:
+    """Functions of trained networks."""
+    return {
+      name: lambda *args, name=name, network=network: network.apply(
+        {"params": params[name]}, *args
+      )
+      for name, network in self.networks.items()
+    }
 
   def _ds(self, step: jax.Array) -> jax.Array:
     """The weight of diversity, which falls to 0."""
@@ -347,28 +424,38 @@ class _Game:
   def _shown(self, applies, batch, latents: jax.Array, domain: int):
     """Photographs in a domain, in styles of latents [B, latent]; in [0, 1]."""
     domains = jnp.full(len(latents), domain, jnp.int32)
-    style = applies[MAPPING](latents, domains)
+    return self._in_style(applies, batch, applies[MAPPING](latents, domains))
+
+  def _in_style(self, applies, batch, style: jax.Array) -> jax.Array:
+    """Photographs in styles [B, style]; in [0, 1]."""
     fake = applies[GENERATOR](2 * batch["image"] - 1, style, self._keep(batch))
     return jnp.clip((fake + 1) / 2, 0, 1)
 
-  def _latents(self, batch, number: int = 0) -> jax.Array:
-    """Noise of each photograph or track; of the release for number 0."""
-    draw = lambda key: jax.random.normal(
-      jax.random.fold_in(key, number), (self.model.latent,)
-    )
-    keys = content_keys(batch["image"], self.model.secret, batch.get("track"))
+  def _keys(self, batch) -> jax.Array:
+    """Random keys [B] of each photograph or track."""
+    return content_keys(batch["image"], self.model.secret, batch.get("track"))
+
+  def _numbers(self, batch) -> jax.Array:
+    """Random keys [B] by numbers in the data."""
+    root = jax.random.key(self.model.secret)
+    return jax.vmap(lambda n: jax.random.fold_in(root, n))(batch["index"])
+
+  def _latents(self, keys: jax.Array, number: int | None = 0) -> jax.Array:
+    """Noise [B, latent] of keys; of the release for number 0."""
+
+    def draw(key):
+      key = key if number is None else jax.random.fold_in(key, number)
+      return jax.random.normal(key, (self.model.latent,))
+
     return mesh_lib.constrain(jax.vmap(draw)(keys))
 
   def _protect(self, applies, batch, frozen):
-    return self._shown(applies, batch, self._latents(batch), self.target)
+    latents = self._latents(self._keys(batch))
+    return self._shown(applies, batch, latents, self.target)
 
   def _various(self, applies, batch, frozen):
     """Photographs in the target, in styles of their number in the data."""
-    root = jax.random.key(self.model.secret)
-    draw = lambda number: jax.random.normal(
-      jax.random.fold_in(root, number), (self.model.latent,)
-    )
-    latents = mesh_lib.constrain(jax.vmap(draw)(batch["index"]))
+    latents = self._latents(self._numbers(batch), None)
     return self._shown(applies, batch, latents, self.target)
 
   def _sample(self, applies, batch, frozen):
@@ -376,7 +463,7 @@ class _Game:
     shown = {"original": batch["image"]}
     for i, name in enumerate(self.names):
       for number in range(2 if i == self.target else 1):
-        latents = self._latents(batch, number)
+        latents = self._latents(self._keys(batch), number)
         title = f"to {name}, {number + 1}"
         shown[title] = self._shown(applies, batch, latents, i)
     references = jnp.roll(mesh_lib.gather(batch["image"]), 1, 0)
@@ -384,7 +471,6 @@ class _Game:
     heads = jnp.maximum(jnp.asarray(self.heads)[domains], 0)
     references, heads = map(mesh_lib.constrain, (references, heads))
     style = applies[STYLE](2 * references - 1, heads)
-    fake = applies[GENERATOR](2 * batch["image"] - 1, style, self._keep(batch))
     shown["reference"] = references
-    shown["shown as the reference"] = jnp.clip((fake + 1) / 2, 0, 1)
+    shown["shown as the reference"] = self._in_style(applies, batch, style)
     return shown  # in the order of the alphabet

@@ -259,6 +259,7 @@ def train_phases(
         seed=seed,
         first_step=first,
         num_workers=config.data.num_workers,
+        balance=options.get("balance", ""),
       )
 
     def validation(options=options):
@@ -347,6 +348,13 @@ def check_batch_sizes(
   for phase in phases:
     options = config.phases[phase.name]
     setting = f"config.phases.{phase.name}.batch_size = {options.batch_size}"
+    if balance := options.steps and options.get("balance", ""):
+      if phase.plan or phase.clients:
+        raise DataError(
+          f"config.phases.{phase.name}.balance = {balance}: batches of a"
+          " private or federated phase are drawn otherwise; set it to nothing"
+        )
+      data.kinds("train", balance)
     if phase.plan:  # checked by make_plans; rows are padded to fit
       continue
     if phase.clients:

@@ -367,7 +367,7 @@ def test_a_folder_that_is_not_there_is_named(given, tmp_path):
   config, _, _ = given
   config = config.copy_and_resolve_references()
   config.model.folder = str(tmp_path / "none")
-  with pytest.raises(DataError, match="faces to be shown: .*config.model.fold"):
+  with pytest.raises(DataError, match="config.model.folder = .*none: "):
     face_replacement.Given(config).pool()
   config.phases.given.steps = 0
   with pytest.raises(DataError, match="config.phases.given.steps is 0"):

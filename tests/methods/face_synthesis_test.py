@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxpriv.data import dataset
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DOMAINS, DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import face_synthesis
-from jaxpriv.training import inference
+from jaxpriv.training import builders, inference
 from tests import tiny
 
 NOTHING = {}
@@ -238,9 +239,10 @@ def test_a_release_depends_on_photograph_and_secret_alone():
 def test_a_track_of_a_video_has_one_style():
   rows = batch(6)
   made = game(secret=1)
-  alone = np.asarray(made._latents(rows))
+  latents = lambda batch: np.asarray(made._latents(made._keys(batch)))
+  alone = latents(rows)
   track = jnp.array([3, 3, 4, -1, 3, -1], jnp.int32)
-  tracked = np.asarray(made._latents({**rows, "track": track}))
+  tracked = latents({**rows, "track": track})
   np.testing.assert_array_equal(tracked[[3, 5]], alone[[3, 5]])
   np.testing.assert_array_equal(tracked[[1, 4]], tracked[[0, 0]])
   assert (tracked[2] != tracked[0]).any() and (tracked[0] != alone[0]).any()
@@ -310,3 +312,52 @@ def test_heads_follow_the_order_of_the_config():
   assert whole.target == 0
   numbers = {name: int(n) for name, n in zip(DOMAINS, whole.heads)}
   assert numbers == {"human": 1, "cat": -1, "dog": 0, "wild": -1}
+
+
+def test_releases_are_in_styles_of_references(tmp_path):
+  """Styles are those of a folder, one for each photograph or track."""
+  cats = ProceduralFaces(7, 1, tiny.SIDE, 3, domain="cat")
+  for i in range(7):
+    Image.fromarray(cats[i]["image"]).save(tmp_path / f"{i}.png")
+  config = tiny.face_synthesis(
+    "demo,references", folder=str(tmp_path), target="cat", most=5
+  )
+  first, last = face_synthesis.phases(config)
+  made = batch(12)
+  trained = first.method.init(jax.random.key(0), made, NOTHING)
+  frozen = {"stargan": trained}
+  state = last.method.init(jax.random.key(1), made, frozen)
+  images = np.stack([cats[i]["image"] for i in range(5)]) / np.float32(255)
+  networks = face_synthesis._Game(config).networks
+  apply = lambda name, *args: networks[name].apply(
+    {"params": builders.variables(trained)["params"][name]}, *args
+  )
+  domain = jnp.full(5, 1)
+  styles = apply("style", 2 * images - 1, domain)
+  np.testing.assert_allclose(state["styles"], styles, atol=1e-5)
+  shown = np.asarray(last.method.outputs.image(state, frozen, made))
+  distances = []
+  for style in styles:
+    fake = apply("generator", 2 * made["image"] - 1, jnp.tile(style, (12, 1)))
+    fake = np.clip((np.asarray(fake) + 1) / 2, 0, 1)
+    distances.append(np.abs(fake - shown).max((1, 2, 3)))
+  np.testing.assert_array_less(np.min(distances, 0), 1e-4)
+  assert len(set(np.argmin(distances, 0))) > 2
+  # One track has one style; numbers in the data decide of what is drawn.
+  tracked = {**made, "track": jnp.zeros(12, jnp.int32)}
+  tracked["image"] = jnp.tile(made["image"][:1], (12, 1, 1, 1))
+  same = np.asarray(last.method.outputs.image(state, frozen, tracked))
+  assert np.ptp(same, axis=0).max() < 1e-5
+  tracked["index"] = jnp.arange(12)
+  drawn = np.asarray(last.method.outputs.drawn(state, frozen, tracked))
+  assert np.ptp(drawn, axis=0).max() > 1e-3
+
+
+def test_references_need_a_folder(tmp_path):
+  with pytest.raises(SettingError, match="name it in config.model.folder"):
+    face_synthesis.phases(tiny.face_synthesis("demo,references"))
+  config = tiny.face_synthesis("demo,references", folder=str(tmp_path / "none"))
+  first, last = face_synthesis.phases(config)
+  trained = first.method.init(jax.random.key(0), batch(), NOTHING)
+  with pytest.raises(DataError, match="config.model.folder = .*none"):
+    last.method.init(jax.random.key(0), batch(), {"stargan": trained})

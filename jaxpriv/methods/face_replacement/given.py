@@ -8,15 +8,14 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxpriv.data import memory, sources
-from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods.face_replacement.codes import REPLACEMENT, Codes
-from jaxpriv.training import inference, unlabelled
+from jaxpriv.training import extra_folder, inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Outputs, Phase, untrained
 
 GIVEN = "given"  # the phase that reads the folder
+FOLDER = "config.model.folder"
 _AT_ONCE = 256
 
 
@@ -36,7 +35,7 @@ class Given(Codes):
     if not config.model.get("folder", ""):
       raise SettingError(
         "config.model.faces = given shows faces of a folder: name it in"
-        " config.model.folder, with the option, as in"
+        f" {FOLDER}, with the option, as in"
         " --config=face_replacement:demo,given"
       )
 
@@ -63,19 +62,13 @@ class Given(Codes):
     Raises:
       DataError: it cannot be read, or shows no face.
     """
+    model = self.config.model
+    arrays = extra_folder.read(
+      self.config.data, FOLDER, model.folder, model.most, self.attributes
+    )
     config = self.config.copy_and_resolve_references()
-    folder = config.model.folder
     with config.unlocked():
-      config.data.update(source="folder", path=folder, sets=(), level=1)
-      config.data.update(cache=True, copies="keep", attributes=self.attributes)
-    try:
-      found = unlabelled.find(config.data)
-      source = sources.open_source(config.data, found=found)
-    except DataError as error:
-      text = str(error).replace("data.path", "config.model.folder")
-      raise DataError(f"faces to be shown: {text}") from error
-    arrays = memory.in_memory(source).arrays
-    arrays = {k: v[: config.model.most] for k, v in arrays.items()}
+      config.data.attributes = self.attributes
     reader = Codes(config)
     read = jax.jit(lambda batch: reader.read({}, {}, inference.as_float(batch)))
     parts = [
@@ -83,7 +76,7 @@ class Given(Codes):
       for start in range(0, len(arrays["image"]), _AT_ONCE)
     ]
     codes = np.concatenate([np.asarray(read(part)) for part in parts])
-    _tell(codes, self.levels, folder)
+    _tell(codes, self.levels, model.folder)
     return {"faces": arrays["image"], "codes": codes}
 
   def choose(
