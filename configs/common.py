@@ -306,6 +306,7 @@ def whole_photographs() -> ConfigDict:
     dict(
       type="whole_photographs",
       photographs=400,  # at most
+      pairs=400,  # that a map is learned from, at most; 0: none is
       blend="feather",
       match=False,
       controls=("gaussian_blur",),

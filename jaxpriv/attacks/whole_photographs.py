@@ -4,7 +4,10 @@ Faces in the photographs of the test people are replaced as `launch.release
 --whole` does, and these are read by networks that no one here trained:
 
 * Recognisers look at each face where it was, in their own frame, and so at what
-  is around it: hair, ears, neck. The attacks are those of `reidentification`.
+  is around it: hair, ears, neck. The attacks are those of `reidentification`;
+  and whoever holds photographs of other people beside their replaced ones
+  learns, for each recogniser, a linear map from what it says of these to what
+  it says of the originals, by which releases are linked likewise.
 * A detector looks for faces in the photographs, originals and replaced ones:
   how many of those that it found are found again, and how many photographs have
   as many faces as before.
@@ -22,9 +25,10 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from jaxpriv.attacks import reidentification
+from jaxpriv.attacks import embedding_map, reidentification
 from jaxpriv.attacks.threat import People, Reader
 from jaxpriv.data import alignment, images, landmarks, pretrained, sources
+from jaxpriv.data.memory import InMemory
 from jaxpriv.data.records import ARCFACE_LANDMARKS
 from jaxpriv.data.sources import words
 from jaxpriv.metrics import detection as overlaps
@@ -38,7 +42,7 @@ from jaxpriv.training.mechanism import Target
 from jaxpriv.training.replacing import Replacer, Whole
 
 PRODUCTS = ("image",)
-RANGES = {"photographs": NATURAL}
+RANGES = {"photographs": NATURAL, "pairs": NATURAL}
 SHOWN = "whole photograph"
 FINDERS = ("blazeface", "landmarks")
 READERS = ("age_gender", "expressions")
@@ -54,6 +58,7 @@ METRICS["years apart"] = Metric(
 # The least overlap of a face with the one that was found in its place.
 _OVERLAP = 0.4
 _AT_ONCE = 16
+_PEOPLE = 5  # the least of whom a map is learned
 
 
 class _Scene(NamedTuple):
@@ -78,6 +83,7 @@ def attack(
   photographs: int = 400,
   blend: str = "feather",
   match: bool = False,
+  pairs: int = 400,
 ) -> Iterator[Finding]:
   """Who is found in whole photographs, and which faces are.
 
@@ -91,25 +97,34 @@ def attack(
     photographs: how many are looked at, at most.
     blend: see `Whole`.
     match: likewise.
+    pairs: photographs of the attackers' people, beside their replaced ones,
+      that a map is learned from, at most; 0: none is.
   """
   reason = _unfit(target, people)
   if reason:
     logging.warning("whole photographs are not measured: %s", reason)
     return
   raw = people.once("raw photographs", lambda: _raw(people))
-  names = _names(people, raw, photographs)
+  names = _names(people, raw, people.test, photographs)
   if not names:
     logging.warning("whole photographs are not measured: no face is placed")
     return
   replaced = _replaced(target, people, raw, names, Whole(blend, match))
   scene = people.once(("whole", tuple(names)), lambda: _scene(raw, names))
+  known = _names(people, raw, people.known, pairs)
+  learned = (
+    people.once(("whole, known", tuple(known)), lambda: _scene(raw, known)),
+    _replaced(target, people, raw, known, Whole(blend, match)),
+  ) if known else None  # fmt: skip
   readers = [
     (name, witnesses.load(name))
     for name in words(people.options.witnesses)
     if name in catalogue.RECOGNISERS and not pretrained.missing((name,))
   ]
   for name, network in readers:
-    yield from _found_again(target, people, scene, replaced, name, network)
+    yield from _found_again(
+      target, people, scene, replaced, name, network, learned
+    )
   if not pretrained.missing(FINDERS):
     yield from _detected(target, people, scene, replaced)
   if not pretrained.missing(READERS):
@@ -135,21 +150,23 @@ def _raw(people: People) -> Any:
   return sources.open_unframed(data, unlabelled.find(data))
 
 
-def _names(people: Any, raw: Any, most: int) -> dict[str, list[int]]:
-  """File -> records of its faces, of test photographs whose faces are placed.
+def _names(
+  people: Any, raw: Any, of: InMemory, most: int
+) -> dict[str, list[int]]:
+  """File -> records of its faces, of photographs whose faces are placed.
 
   Photographs of one person are taken together.
   """
-  source, test = people.data.source, people.test
-  order = np.argsort(test.identities, kind="stable")
-  rows = test.arrays["row"][order].tolist()
+  source = people.data.source
+  order = np.argsort(of.identities, kind="stable")
+  rows = of.arrays["row"][order].tolist()
   groups: dict[str, list[int]] = {source.name(row): [] for row in rows}
   for index in range(len(raw)):
     if raw.name(index) in groups:
       groups[raw.name(index)].append(index)
   five = raw.points["landmarks"][:, : len(ARCFACE_LANDMARKS)]
   known = np.isfinite(five).all((1, 2))
-  whole = [name for name, of in groups.items() if known[of].all() and of]
+  whole = [name for name, of in groups.items() if of and known[of].all()]
   return {name: groups[name] for name in whole[:most]}
 
 
@@ -201,10 +218,10 @@ def _faces(scene: _Scene, frame: Frame, pictures) -> np.ndarray:
   return witnesses.crops(frame, [opened[i] for i in scene.owners], placed)
 
 
-def _found_again(target, people, scene, replaced, name, network):
+def _found_again(target, people, scene, replaced, name, network, learned):
   """The attacks of re-identification by one recogniser."""
 
-  def embed(pictures):
+  def embed(pictures, scene=scene):
     faces = _faces(scene, network.frame, pictures)
     with progress.slow(f"{name} reads {len(faces):,} faces"):
       return witnesses.embed(network, faces)
@@ -224,6 +241,30 @@ def _found_again(target, people, scene, replaced, name, network):
   for rank in reidentification.attacks(originals, embeddings, scene.identities):
     yield reidentification.disguised_finding(
       target, rank, reader, plain, shown=SHOWN
+    )
+  if learned is None or len(set(learned[0].identities.tolist())) < _PEOPLE:
+    return
+  known, made = learned
+  before = people.once(
+    ("whole, known", name, len(known.owners)),
+    lambda: embed(known.originals, known),
+  )
+  after = embedding_map.unit(embed(made, known))
+  linear = embedding_map.ridge(
+    after,
+    embedding_map.unit(before),
+    known.identities,
+    embedding_map.inner_products(after),
+  )
+  mapped = linear(embedding_map.unit(embeddings))
+  for rank in reidentification.attacks(originals, mapped, scene.identities):
+    yield reidentification.disguised_finding(
+      target,
+      rank._replace(attack=f"embedding map, ridge, {rank.attack}"),
+      reader,
+      plain,
+      shown=SHOWN,
+      pairs=len(after),
     )
 
 

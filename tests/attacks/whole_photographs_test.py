@@ -144,6 +144,27 @@ def test_what_the_new_face_has_of_the_old_one_is_told(folder):
   assert other["gender"].value < 1
 
 
+def test_a_map_that_is_learned_finds_negatives(folder, monkeypatch):
+  """Of a negative a recogniser says the contrary, which a map turns round."""
+  config = config_of(folder)
+  config.data.align = "landmarks"
+  negative = target_of(config, lambda image: 1 - image)
+  monkeypatch.setattr(whole_photographs, "_PEOPLE", 4)
+  made = findings(negative, people_of(config))
+  rate = {
+    f.by: f
+    for f in made
+    if f.subject == "m" and f.where.get("gallery") == "same photograph"
+  }
+  plain, mapped = rate["naive"], rate["embedding map, ridge, naive"]
+  assert mapped.value > max(plain.value, 0.8) and plain.value < 0.5
+  assert mapped.where["pairs"] == 8 and "pairs" not in plain.where
+  monkeypatch.setattr(whole_photographs, "_PEOPLE", 5)  # there are four
+  for options in {}, dict(pairs=0):
+    made = findings(negative, people_of(config), **options)
+    assert not [f for f in made if "embedding map" in f.by]
+
+
 def test_what_is_gone_is_not_found(folder):
   config = config_of(folder)
   grey = target_of(config, lambda image: jnp.full_like(image, 0.5))
@@ -157,7 +178,7 @@ def test_photographs_of_one_person_are_taken_together(folder):
   config = config_of(folder)
   people = people_of(config)
   raw = sources.open_unframed(config.data)
-  names = whole_photographs._names(people, raw, 4)
+  names = whole_photographs._names(people, raw, people.test, 4)
   assert len(names) == 4
   owners = [raw.identities[of[0]] for of in names.values()]
   assert len(set(owners)) == 2

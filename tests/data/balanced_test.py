@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpriv.data import dataset
+from jaxpriv.data import dataset, memory
 from jaxpriv.data.balanced import BalancedDraw
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
@@ -38,18 +38,17 @@ def test_a_batch_is_a_function_of_seed_and_step(rows, step, seed):
   assert np.ptp(counts) <= 1
 
 
-def data(cached):
+def data():
   source = ProceduralFaces(9, 2, 32, domain="human,cat")
-  shares = dict(train=0.5, attack=0.25, test=0.25)
+  return dataset.split_data(source, dict(train=0.5, attack=0.25, test=0.25), 0)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_batches_of_data_are_balanced_by_a_field(cached):
+  made = data()
   if cached:
-    from jaxpriv.data.memory import in_memory
-
-    source = in_memory(source)
-  return dataset.split_data(source, shares, 0)
-
-
-def test_batches_of_data_are_balanced_by_a_field():
-  many = data(cached=True).batches(
+    made = made._replace(source=memory.in_memory(made.source))
+  many = made.batches(
     "train", batch_size=6, seed=0, first_step=2, balance="domain"
   )
   for _ in range(3):
@@ -59,7 +58,7 @@ def test_batches_of_data_are_balanced_by_a_field():
 
 
 def test_a_field_that_comes_with_images_balances_nothing():
+  made = data()
+  made.source.points = {}
   with pytest.raises(DataError, match="config.data.cache=True"):
-    data(cached=False).batches(
-      "train", batch_size=6, seed=0, first_step=0, balance="domain"
-    )
+    made.batches("train", batch_size=6, seed=0, first_step=0, balance="domain")

@@ -58,6 +58,8 @@ class ProceduralFaces(records.Source):
     self.identities = np.repeat(
       np.arange(num_identities, dtype=np.int32), images_per_identity
     )
+    numbers = np.array([records.DOMAINS.index(d) for d in domains], np.int32)
+    self.points = {"domain": numbers[self.identities % len(domains)]}
     self._seed = seed
     self._domains = domains
     self._correlate = dict(correlate or {})
