@@ -165,6 +165,36 @@ def test_a_map_that_is_learned_finds_negatives(folder, monkeypatch):
     assert not [f for f in made if "embedding map" in f.by]
 
 
+def test_a_detector_is_measured_in_mirror_images(folder, monkeypatch):
+  """Of eight mirror images, looked at second, it misses every other face."""
+  seen = []
+
+  def find_left(detector, marker, pictures, threshold=0.5):
+    found = find(detector, marker, pictures)
+    for i in range(len(pictures)):
+      seen.append(i)
+      if 8 < len(seen) <= 16 and len(seen) % 2:
+        found[i] = detection.Faces(
+          np.zeros((0, 4)), np.zeros(0), np.zeros((0, 68, 2))
+        )
+    return found
+
+  monkeypatch.setattr(detection, "find", find_left)
+  config = config_of(folder)
+  config.data.align = "landmarks"
+  made = findings(target_of(config, lambda x: x), people_of(config))
+  share = {f.metric: f for f in made if f.claim == "detection"}
+  for name in ("found", "same count"):
+    assert share[name].value == 1 and share[name].ceiling.value == 0.5
+  faces = detection.Faces(
+    np.array([[10.0, 5, 30, 25]]), np.ones(1), np.zeros((1, 68, 2))
+  )
+  mirrored = whole_photographs._mirror(faces, 100)
+  np.testing.assert_array_equal(mirrored.boxes, [[70, 5, 90, 25]])
+  assert whole_photographs._matches(faces, mirrored) == [-1]
+  assert whole_photographs._matches(faces, faces) == [0]
+
+
 def test_what_is_gone_is_not_found(folder):
   config = config_of(folder)
   grey = target_of(config, lambda image: jnp.full_like(image, 0.5))
