@@ -296,12 +296,12 @@ def write(
   shown: dict[curation.Class, list[np.ndarray]] = {
     k: [] for k in curator.wanted
   }
-  seen = 0
+  seen, shape = 0, ()
   with progress.bar("faces", count, unit="face") as advance:
     for images in candidates.batches:
       if seen >= most or not curator.short:
         break
-      images = images[: most - seen]
+      images, shape = images[: most - seen], images.shape
       told = read(images, candidates.align, GENDER in kinds.by)
       classes = kinds.of(told)
       for i in np.flatnonzero(curator.take(classes)).tolist():
@@ -329,7 +329,8 @@ def write(
     )
   content = _content(candidates, kinds, curator, seen, faces)
   files.atomic_write(partial / SELECTION, json.dumps(content, indent=2) + "\n")
-  files.atomic_write(partial / tree.TABLE, _table(faces))
+  points = _points(candidates.align, shape)
+  files.atomic_write(partial / tree.TABLE, _table(faces, points))
   pictures.save_png(epath.Path(partial / SHEET), _sheet(shown))
   partial.rename(top)
   return content
@@ -365,13 +366,26 @@ def _content(candidates, kinds, curator, seen, faces) -> dict[str, Any]:
   }
 
 
-def _table(faces: Sequence[dict[str, Any]]) -> str:
+def _points(align: str, shape: tuple[int, ...]) -> str:
+  """Five points of all faces, if nobody could find them: they fill the image.
+
+  In heads they are found, which tells how these are turned.
+  """
+  if align != "landmarks" or not shape:
+    return ""
+  places = alignment.template(shape[1], align).tolist()
+  return ";".join(f"{x:.2f},{y:.2f}" for x, y in places)
+
+
+def _table(faces: Sequence[dict[str, Any]], points: str) -> str:
   stream = io.StringIO()
+  columns = ["file", "set", "gender", *(["n_points", "points"] * bool(points))]
   writer = csv.writer(stream, lineterminator="\n")
-  writer.writerow(("file", "set", "gender"))
+  writer.writerow(columns)
   for face in faces:
     gender = "" if MALE not in face else "FM"[face[MALE] > 0.5]
-    writer.writerow((face["file"], face["class"], gender))
+    row = (face["file"], face["class"], gender, "5", points)
+    writer.writerow(row[: len(columns)])
   return stream.getvalue()
 
 

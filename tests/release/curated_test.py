@@ -84,6 +84,18 @@ def test_as_many_of_each_kind_are_written_as_there_are(tmp_path, monkeypatch):
     curated.write(made, out, kinds, 8, 100)
 
 
+def test_points_are_told_of_faces_that_fill_their_images(tmp_path, monkeypatch):
+  monkeypatch.setattr(curated, "read", told)
+  made = candidates((1, 0, 0))._replace(align="landmarks")
+  curated.write(made, tmp_path / "out", Kinds((curated.SKIN,), ()), 1, 9)
+  with open(tmp_path / "out/labels.csv") as stream:
+    (row,) = csv.DictReader(stream)
+  points = [p.split(",") for p in row["points"].split(";")]
+  np.testing.assert_allclose(
+    np.array(points, float), alignment.template(8, "landmarks"), atol=0.01
+  )
+
+
 def test_it_ends_when_there_are_enough_or_too_many_were_seen(
   tmp_path, monkeypatch
 ):
