@@ -336,7 +336,7 @@ def results(name):
   if name == "star":
     batches = [star.batch(16, seed) for seed in range(2)]
   if name.endswith(
-    ("task", "people", "heads", "same_m", "replacement", "source")
+    ("task", "people", "heads", "same_m", "replacement", "source", "given")
   ):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name == "retinaface":
