@@ -2,7 +2,9 @@
 
 A network learns, from undisguised photographs of people and animals, which
 domain a face is of and where its five points are. It then reads releases: what
-they are to show is a cat, say, and its eyes are to be where the person's were.
+they are to show is a cat, say, and its eyes are to be where the person's were:
+in the image, and from where the eyes of cats are on average as far as the
+person's were from where those of people are.
 """
 
 from collections.abc import Iterator
@@ -89,16 +91,40 @@ def attack(target: Target, people: People, domain: str) -> Iterator[Finding]:
   constant, known_there = _points(known)
   guess = faces.mean_of_known(constant, known_there[..., None], axis=0)[None]
   clean = mean(read(people.test)[1])
-  yield finding.of(
-    "landmarks",
-    finding.KEPT,
-    "error / box side",
-    mean(read(released)[1]),
-    subject=target.name,
-    by=BY,
-    floor=mean(np.broadcast_to(guess, points.shape)).value,
-    ceiling=Interval(clean.value, clean.low, clean.high),
-  )
+  shown = read(released)[1]
+  # Points of cats lie elsewhere than those of people who are turned alike.
+  moved = _mean_points(known, people.test.arrays["domain"])
+  moved = moved - _mean_points(known, np.array([number]))
+  for about, answer, nothing in (
+    ("the image", shown, guess),
+    ("the mean of the domain", shown + moved, None),
+  ):
+    if nothing is None:  # it is known which domain a photograph is of
+      nothing = _mean_points(known, people.test.arrays["domain"])
+    yield finding.of(
+      "landmarks",
+      finding.KEPT,
+      "error / box side",
+      mean(answer),
+      subject=target.name,
+      by=BY,
+      floor=mean(np.broadcast_to(nothing, points.shape)).value,
+      ceiling=Interval(clean.value, clean.low, clean.high),
+      where={"about": about},
+    )
+
+
+def _mean_points(known: InMemory, domains: np.ndarray) -> np.ndarray:
+  """Mean points [N, 5, 2] of photographs of domains [N]; of all if none is."""
+  points, there = _points(known)
+  of = np.zeros((len(DOMAINS), *points.shape[1:]))
+  for domain in np.unique(domains).tolist():
+    rows = known.arrays["domain"] == domain
+    rows = rows if there[rows].any() else np.ones_like(rows)
+    of[domain] = faces.mean_of_known(
+      points[rows], there[rows][..., None], axis=0
+    )
+  return of[domains]
 
 
 def _points(photographs: InMemory) -> tuple[np.ndarray, np.ndarray]:

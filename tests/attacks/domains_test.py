@@ -84,7 +84,7 @@ def test_figures_are_those_counted_by_hand(monkeypatch):
   points = np.full((len(tested), 5, 2), 10.0)
   points[:, :, 0] += 4.0  # half a side of the box away
   stub(made, {0: 0, 1: 1}, points)
-  named, kept = domains.attack(TARGET, made, "cat")
+  named, kept, about = domains.attack(TARGET, made, "cat")
   assert (named.claim, named.wanted) == ("domain cat", finding.KEPT)
   assert named.hits == count // 2 and named.total == count
   assert named.floor == 0 and named.ceiling.value == 1
@@ -96,6 +96,21 @@ def test_figures_are_those_counted_by_hand(monkeypatch):
   apart = np.linalg.norm(guess - 10.0, axis=1) / 8
   rows = [np.mean(apart[1:])] + [np.mean(apart)] * (count - 1)
   assert kept.floor == pytest.approx(np.mean(rows), rel=1e-6)
+  # From the means of their domains: 4 px more, and what these are apart.
+  assert about.where["about"] == "the mean of the domain"
+  everybody = made.once("everybody known", None)
+  of = everybody.arrays["domain"]
+  means = [
+    np.stack([known[of == d, i][there[of == d, i]].mean(0) for i in range(5)])
+    for d in (0, 1)
+  ]
+  apart = np.linalg.norm(means[0] - means[1] + [4.0, 0], axis=1) / 8
+  rows = [np.mean(apart[1:])] + [np.mean(apart)] * (count - 1)
+  assert about.value == pytest.approx(np.mean(rows), rel=1e-6)
+  apart = np.linalg.norm(means[0] - 10.0, axis=1) / 8
+  rows = [np.mean(apart[1:])] + [np.mean(apart)] * (count - 1)
+  assert about.floor == pytest.approx(np.mean(rows), rel=1e-6)
+  assert about.ceiling.value == pytest.approx(0.5)
 
 
 def test_it_needs_photographs_of_the_domain():
@@ -109,7 +124,7 @@ def test_a_reader_learns_to_tell_domains_and_to_find_points(tmp_path):
   """Undisguised photographs are read as of people, and real cats as cats."""
   made = people(faces(people=240, photographs=3), tmp_path)
   made.once(("image", id(made.test)), lambda: (made.test, made.test), "m")
-  named, kept = domains.attack(TARGET, made, "cat")
+  named, kept, _ = domains.attack(TARGET, made, "cat")
   assert named.value == named.floor < 0.1
   assert named.ceiling.value > 0.9
   assert kept.value == kept.ceiling.value < 0.8 * kept.floor
