@@ -172,6 +172,10 @@ def phases(config: ConfigDict) -> list[Phase]:
     raise SettingError(
       f"references are photographs of a folder: name it in {FOLDER}"
     )
+  if config.model.most < 1:
+    raise SettingError(
+      f"config.model.most = {config.model.most}: one reference is read at least"
+    )
   return [first, game.references()]
 
 

@@ -375,6 +375,9 @@ def test_a_folder_that_is_not_there_is_named(given, tmp_path):
   config.model.folder = ""
   with pytest.raises(SettingError, match="face_replacement:demo,given"):
     face_replacement.phases(config)
+  config.model.update(folder="somewhere", most=0)
+  with pytest.raises(SettingError, match="config.model.most = 0"):
+    face_replacement.phases(config)
 
 
 def test_what_is_proven_counts_the_codes():

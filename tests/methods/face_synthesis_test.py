@@ -356,6 +356,10 @@ def test_releases_are_in_styles_of_references(tmp_path):
 def test_references_need_a_folder(tmp_path):
   with pytest.raises(SettingError, match="name it in config.model.folder"):
     face_synthesis.phases(tiny.face_synthesis("demo,references"))
+  with pytest.raises(SettingError, match="config.model.most = 0"):
+    face_synthesis.phases(
+      tiny.face_synthesis("demo,references", folder="somewhere", most=0)
+    )
   config = tiny.face_synthesis("demo,references", folder=str(tmp_path / "none"))
   first, last = face_synthesis.phases(config)
   trained = first.method.init(jax.random.key(0), batch(), NOTHING)

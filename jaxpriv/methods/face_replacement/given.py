@@ -38,6 +38,10 @@ class Given(Codes):
         f" {FOLDER}, with the option, as in"
         " --config=face_replacement:demo,given"
       )
+    if config.model.most < 1:
+      raise SettingError(
+        f"config.model.most = {config.model.most}: one face is shown at least"
+      )
 
   def phases(self) -> list[Phase]:
     method = Method(
