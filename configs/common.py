@@ -138,6 +138,14 @@ def phase(steps: int, batch_size: int, **overrides: Any) -> ConfigDict:
   return options
 
 
+def reading(scale: str) -> ConfigDict:
+  """Options of a phase that reads a folder once, and learns nothing.
+
+  Its batch is only shown; a folder of few photographs must have as many.
+  """
+  return phase(1, dict(demo=8, gpu=64, paper=256)[scale], augment=False)
+
+
 def augmentation() -> ConfigDict:
   """Strengths of random changes, on the device; 0 or False is off."""
   return ConfigDict(

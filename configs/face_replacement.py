@@ -56,5 +56,5 @@ def get_config(argument: str = "demo") -> ConfigDict:
   if "given" in options:
     # Of those in the folder so many at most are shown.
     config.model.update(faces="given", folder="", most=1000)
-    config.phases.given = common.phase(1, 64)  # in which they are read
+    config.phases.given = common.reading(scale)
   return config

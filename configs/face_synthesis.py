@@ -38,7 +38,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   if "references" in options:
     # Photographs of the target domain, so many of them at most.
     config.model.update(folder="", most=1000)
-    config.phases.references = common.phase(1, 64)  # in which they are read
+    config.phases.references = common.reading(scale)
   return config
 
 

@@ -1,6 +1,7 @@
 """Face synthesis end to end: people become cats, and a folder of them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -165,3 +166,33 @@ def test_faces_of_a_source_that_was_trained_are_shown(folder, tmp_path):
   told = " ".join(card["not_protected"])
   assert "learned from photographs of people" in told
   assert card["products"]["image"]["faces"] > 0
+
+  # The same source fills a folder, out of which faces are chosen by codes.
+  faces, shown = tmp_path / "faces", tmp_path / "shown"
+  log = run(
+    "launch.curate", f"--workdir={source}", f"--output={faces}", "--count=6",
+    "--by=skin", "--skin=", "--most=70",
+  )  # fmt: skip
+  assert "any skin: 6 of " in log and "6 faces of 64 candidates" in log
+  given = [
+    "--config=configs/face_replacement.py:demo,given",
+    *size[:4],
+    "--config.data.face_threshold=0",
+    "--config.model.secret=9",
+    f"--config.model.folder={faces}",
+    f"--workdir={shown}",
+  ]
+  run("launch.train", *given)
+  assert list((shown / "samples/given").glob("*.png"))
+  # What is shown is part of the run.
+  shutil.rmtree(faces)
+  output = tmp_path / "released"
+  run(
+    "launch.release", given[-1], f"--input={folder}", f"--output={output}",
+    "--max_bad_share=0.5", "--whole", "--smallest=4",
+  )  # fmt: skip
+  card = json.loads((output / "card.json").read_text())
+  assert "those of a folder" in " ".join(card["not_protected"])
+  assert str(tmp_path) not in json.dumps(card)
+  refused = run("launch.curate", f"--output={faces}", status=1)
+  assert "give either --workdir or --arrays" in refused
