@@ -1,5 +1,6 @@
 """Photographs of a further folder that a run reads once, to show or to use."""
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -40,7 +41,9 @@ def read(
     if not faces:
       data.face_threshold = 0.0
   try:
-    source = sources.open_source(data, found=unlabelled.find(data))
+    # Whoever asks for the shapes of a state traces this: faces are found now.
+    with jax.ensure_compile_time_eval():
+      source = sources.open_source(data, found=unlabelled.find(data))
   except DataError as error:
     text = str(error).replace("data.path", setting)
     raise DataError(f"{setting} = {folder}: {text}") from error

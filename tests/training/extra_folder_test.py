@@ -1,0 +1,57 @@
+"""A further folder is read once, even while a state is only traced."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from jaxpriv.data.procedural import ProceduralFaces
+from jaxpriv.data.records import DataError
+from jaxpriv.training import extra_folder, unlabelled
+from tools import faces_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp("faces")
+  faces_folder.write_faces(path, ProceduralFaces(3, 2, 64))
+  return str(path)
+
+
+def settings():
+  data = common.base("face_replacement").data
+  data.image_size = 32
+  return data
+
+
+def read(folder, **options):
+  return extra_folder.read(settings(), "config.x", folder, 4, **options)
+
+
+def test_the_first_photographs_are_read(folder):
+  arrays = read(folder, attributes=("Male",))
+  assert arrays["image"].shape == (4, 32, 32, 3)
+  assert arrays["image"].dtype == np.uint8
+  assert arrays["attributes"].shape == (4, 1)
+
+
+def test_faces_are_found_while_a_state_is_traced(folder, monkeypatch):
+  """A network that looks for them computes, and does not trace."""
+  seen = []
+
+  def find(data):
+    seen.append((float(jax.jit(jnp.sum)(jnp.ones(3))), data.face_threshold))
+
+  monkeypatch.setattr(unlabelled, "find", find)
+  image = lambda key: jnp.asarray(read(folder)["image"])
+  shape = jax.eval_shape(image, jax.random.key(0))
+  assert shape.shape == (4, 32, 32, 3)
+  read(folder, faces=False)
+  assert [total for total, _ in seen] == [3, 3]
+  assert seen[0][1] > 0 and seen[1][1] == 0
+
+
+def test_a_folder_that_is_not_there_is_named_by_its_setting(tmp_path):
+  with pytest.raises(DataError, match="config.x = .*none: .*config.x"):
+    read(str(tmp_path / "none"))
