@@ -54,7 +54,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
     config.model.update(source.model, faces="learned")
     config.phases.source = source.phases.source
   if "given" in options:
-    # Of those in the folder so many at most are shown.
+    # A folder of more faces is refused.
     config.model.update(faces="given", folder="", most=1000)
     config.phases.given = common.reading(scale)
   return config

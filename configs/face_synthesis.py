@@ -36,7 +36,7 @@ def get_config(argument: str = "demo") -> ConfigDict:
   if "high_pass" in options:
     config.model.generator.high_pass = 1.0
   if "references" in options:
-    # Photographs of the target domain, so many of them at most.
+    # Photographs of the target domain; a folder of more is refused.
     config.model.update(folder="", most=1000)
     config.phases.references = common.reading(scale)
   return config

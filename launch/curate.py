@@ -42,6 +42,7 @@ _TRUNCATION = flags.DEFINE_float(
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
+  mesh_lib.initialize()
   if bool(_WORKDIR.value) == bool(_ARRAYS.value):
     raise SettingError("give either --workdir or --arrays")
   try:

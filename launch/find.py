@@ -4,9 +4,11 @@
     --output=FOLDER/labels.csv
 
 Look at the labels and correct them: a labels.csv in the folder says where faces
-are, to launch.train, launch.release and launch.sets. The format is told by the
-name of the output, or by --to; see launch.labels. Where a folder has no labels,
-these programs find faces by a network of others.
+are, to launch.train, launch.release and launch.sets. It says neither who is
+shown, even where sub-folders did, nor how heads are turned. Where labels name
+no face of a photograph, these programs find some by a network of others, unless
+config.data.face_threshold, or --face_threshold, is 0. The format is told by the
+name of the output, or by --to; see launch.labels.
 """
 
 from absl import flags, logging
@@ -35,6 +37,7 @@ _LONGEST = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
+  mesh_lib.initialize()
   try:
     kind = _TO.value or detection_labels.guess_by_name(_OUTPUT.value)
   except DataError as error:

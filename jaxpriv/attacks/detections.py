@@ -80,13 +80,13 @@ def attack(
   if phase is None or "boxes" not in scenes.arrays or not count:
     return
   heights = {"easy": easy, "medium": medium, "hard": hard}
-  elsewhere = [
-    people.once(
+  elsewhere = {
+    entry: people.once(
       ("pictures", entry, images),
       functools.partial(labelled_pictures.read, entry, images),
     )
     for entry in words(folders)
-  ]
+  }
   detect = need(phase.method.outputs.detect, "detect")
   state, frozen = target.trained.state(phase), target.trained.frozen(phase)
   processes = jax.process_count()
@@ -104,7 +104,7 @@ def attack(
     boxes = scenes.arrays["boxes"][i][scenes.arrays["valid"][i]]
     truth.append(Truth(boxes, np.zeros(len(boxes), bool), {}))
   yield from _findings(rows_of(found), truth, heights, target.name)
-  for pictures in elsewhere:
+  for entry, pictures in elsewhere.items():
     total = len(pictures.images)
     with progress.bar(pictures.name, total, unit="image") as advance:
       each = any_size.detect_any(
@@ -119,7 +119,7 @@ def attack(
       logging.warning("%s is not fetched: %s", FINDERS[0], pretrained.FETCH)
       continue
     rows = people.once(
-      ("found in", pictures.name), functools.partial(_by_others, pictures)
+      ("found in", entry, images), functools.partial(_by_others, pictures)
     )
     yield from _findings(rows, pictures.truth, heights, "", where)
 

@@ -93,14 +93,12 @@ def attack(target: Target, people: People, domain: str) -> Iterator[Finding]:
   clean = mean(read(people.test)[1])
   shown = read(released)[1]
   # Points of cats lie elsewhere than those of people who are turned alike.
-  moved = _mean_points(known, people.test.arrays["domain"])
-  moved = moved - _mean_points(known, np.array([number]))
-  for about, answer, nothing in (
-    ("the image", shown, guess),
-    ("the mean of the domain", shown + moved, None),
-  ):
-    if nothing is None:  # it is known which domain a photograph is of
-      nothing = _mean_points(known, people.test.arrays["domain"])
+  means, of = _mean_points(known), people.test.arrays["domain"]
+  figures = [("the image", shown, guess)]
+  if np.isfinite(means[[number, *np.unique(of)]]).all():
+    moved = means[of] - means[number]
+    figures.append(("the mean of the domain", shown + moved, means[of]))
+  for about, answer, nothing in figures:
     yield finding.of(
       "landmarks",
       finding.KEPT,
@@ -114,17 +112,16 @@ def attack(target: Target, people: People, domain: str) -> Iterator[Finding]:
     )
 
 
-def _mean_points(known: InMemory, domains: np.ndarray) -> np.ndarray:
-  """Mean points [N, 5, 2] of photographs of domains [N]; of all if none is."""
+def _mean_points(known: InMemory) -> np.ndarray:
+  """Mean points [domains, 5, 2] of photographs; NaN where none is known."""
   points, there = _points(known)
-  of = np.zeros((len(DOMAINS), *points.shape[1:]))
-  for domain in np.unique(domains).tolist():
+  means = np.full((len(DOMAINS), *points.shape[1:]), np.nan)
+  for domain in range(len(DOMAINS)):
     rows = known.arrays["domain"] == domain
-    rows = rows if there[rows].any() else np.ones_like(rows)
-    of[domain] = faces.mean_of_known(
-      points[rows], there[rows][..., None], axis=0
-    )
-  return of[domains]
+    if there[rows].any(0).all():
+      known_there = there[rows][..., None]
+      means[domain] = faces.mean_of_known(points[rows], known_there, axis=0)
+  return means
 
 
 def _points(photographs: InMemory) -> tuple[np.ndarray, np.ndarray]:

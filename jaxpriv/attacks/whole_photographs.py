@@ -112,7 +112,13 @@ def attack(
     return
   replaced = _replaced(target, people, raw, names, Whole(blend, match))
   scene = people.once(("whole", tuple(names)), lambda: _scene(raw, names))
-  known = _names(people, raw, people.known, pairs)
+  # Of photographs that show test people, too, nothing is learned.
+  tested = _names(people, raw, people.test, len(raw))
+  known = {
+    name: of
+    for name, of in _names(people, raw, people.known, pairs).items()
+    if name not in tested
+  }
   learned = (
     people.once(("whole, known", tuple(known)), lambda: _scene(raw, known)),
     _replaced(target, people, raw, known, Whole(blend, match)),
@@ -243,9 +249,11 @@ def _found_again(target, people, scene, replaced, name, network, learned):
     yield reidentification.disguised_finding(
       target, rank, reader, plain, shown=SHOWN
     )
-  if learned is None or len(set(learned[0].identities.tolist())) < _PEOPLE:
+  if learned is None:
     return
   known, made = learned
+  if len(np.unique(known.identities[known.identities >= 0])) < _PEOPLE:
+    return
   before = people.once(
     ("whole, known", name, len(known.owners)),
     lambda: embed(known.originals, known),

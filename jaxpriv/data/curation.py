@@ -106,6 +106,9 @@ def spelled(kind: Class, names: Sequence[Sequence[str]] = ()) -> str:
 def balanced(total: int, levels: Sequence[int]) -> dict[Class, int]:
   """How many of each class make `total`, none more than one above another.
 
+  What is left over goes to classes that are as unlike as can be, so that
+  neither one gender nor one skin gets it all.
+
   Args:
     total: of all classes.
     levels: how many values each number has, such as (2, 6) for gender and
@@ -121,4 +124,13 @@ def balanced(total: int, levels: Sequence[int]) -> dict[Class, int]:
     )
   kinds = list(itertools.product(*map(range, levels)))
   each, more = divmod(total, len(kinds))
-  return {kind: each + (i < more) for i, kind in enumerate(kinds)}
+  wanted = dict.fromkeys(kinds, each)
+  left, given = list(kinds), [[0] * level for level in levels]
+  for _ in range(more):
+    had = lambda kind: [given[i][value] for i, value in enumerate(kind)]
+    kind = min(left, key=lambda kind: (max(had(kind)), sum(had(kind))))
+    left.remove(kind)
+    wanted[kind] += 1
+    for i, value in enumerate(kind):
+      given[i][value] += 1
+  return wanted

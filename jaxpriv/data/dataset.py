@@ -114,11 +114,18 @@ class Data(NamedTuple):
       DataError: they are not known without reading images.
     """
     values = self.known(split, field)
+    if values is None and isinstance(self.source, InMemory):
+      raise DataError(f"batches are to be balanced by {field}: no such field")
     if values is None:
       raise DataError(
         f"batches are to be balanced by {field}, which this source tells only"
-        " with the images: set config.data.cache=True, or the balance of the"
-        " phase to nothing"
+        " with the images, if it does: set config.data.cache=True, or the"
+        " balance of the phase to nothing"
+      )
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+      raise DataError(
+        f"batches are to be balanced by {field}, which is no kind: it is"
+        f" {values.dtype} {list(values.shape[1:])} of each record"
       )
     return values
 

@@ -76,10 +76,11 @@ def read(entry: str, most: int) -> Pictures:
 
   Raises:
     DataError: there are no such pictures or labels, or labels tell of others.
-    UnreadableImageError: a picture cannot be decoded, when it is asked for.
+    UnreadableImageError: a picture is none. Those that cannot be decoded are
+      found when they are asked for.
   """
-  folder, equals, labels = entry.partition("=")
-  if equals:
+  folder, equals, labels = entry.rpartition("=")
+  if equals and not pathlib.Path(entry).expanduser().is_dir():
     return _annotated(folder, labels, most)
   path, colon, name = entry.rpartition(":")
   if not colon or "/" in name:
@@ -120,6 +121,8 @@ def _annotated(folder: str, labels: str, most: int) -> Pictures:
       f"{labels} tells of pictures that are not in {place}: {some(absent)}."
       " Paths in labels go on from that folder"
     )
+  for one in annotations:  # those that are no images are named at once
+    images.open_image(place / one.file).close()
   decode = lambda index: np.asarray(
     images.decode(
       images.open_image(place / annotations[index].file),

@@ -25,7 +25,8 @@ def phases(config: ConfigDict) -> list[Phase]:
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
   """The one target: the model."""
-  return [Target(config.mechanism, config, trained, (mechanism.MODEL,))]
+  made = Target(config.mechanism, config, trained, (mechanism.MODEL,))
+  return [made._replace(nobody=True)]
 
 
 def check(config: ConfigDict, data: Data, load: Load) -> None:

@@ -36,6 +36,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
@@ -89,7 +90,9 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
     DataError: there are none of one, or a phase does not fit.
   """
   names = _domains(config)
-  transfer.check_copied(config, MADE_WITH, load)
+  copied = transfer.check_copied(config, MADE_WITH, load)
+  if "folder" in config.model:
+    _check_references(config, copied)
   if not config.phases[STARGAN].steps:
     return
   batch = config.phases[STARGAN].batch_size
@@ -103,12 +106,48 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
         " others in config.model.domains, or such photographs (column domain of"
         " labels.csv, or config.data.domain for drawn ones)"
       )
-  if batch < 2 * len(names):
+  there = int((seen > 0).sum())
+  # Of a balanced batch some rows are of domains that are not learned.
+  balanced = config.phases[STARGAN].get("balance", "") == "domain"
+  least = 2 * (there if balanced else len(names))
+  if batch < least:
     raise DataError(
       f"config.phases.{STARGAN}.batch_size = {batch}: references are taken from"
-      f" the batch, two of each of {len(names)} domains; take"
-      f" {2 * len(names)} or more"
+      f" the batch, two of each of {least // 2} domains; take {least} or more"
     )
+  if balanced and there > len(names):
+    logging.warning(
+      "the data show %d domains and %d are learned (config.model.domains): of"
+      " each batch only that share is. Leave the others out of the data",
+      there,
+      len(names),
+    )
+
+
+def _extra(config: ConfigDict) -> extra_folder.Extra:
+  """The references; all of a folder are taken for the target."""
+  model = config.model
+  # Faces are looked for in people alone.
+  faces = model.target == DOMAINS[0]
+  return extra_folder.Extra(
+    config.data, FOLDER, model.folder, model.most, faces=faces
+  )
+
+
+def _check_references(config: ConfigDict, copied: list[str]) -> None:
+  """Reads the references, which must be of the networks of this run."""
+  if REFERENCES not in copied and not config.phases[REFERENCES].steps:
+    raise DataError(
+      f"config.phases.{REFERENCES}.steps is 0, and no run is given whose"
+      " references are taken over: give 1"
+    )
+  if REFERENCES in copied and config.phases[STARGAN].steps:
+    raise DataError(
+      f"config.phases.{REFERENCES}.steps is 0: their styles are of other"
+      f" networks than those that {STARGAN} trains here; give 1"
+    )
+  if REFERENCES not in copied:
+    extra_folder.check(_extra(config))
 
 
 def _seen(data: Data) -> np.ndarray:
@@ -253,15 +292,7 @@ class _Game:
     """Styles [R, style] of photographs, read off once, and releases in them."""
 
     def init(key, batch, frozen):
-      # All are taken for the target; a face is looked for in people alone.
-      faces = self.model.target == DOMAINS[0]
-      arrays = extra_folder.read(
-        self.config.data,
-        FOLDER,
-        self.model.folder,
-        self.model.most,
-        faces=faces,
-      )
+      arrays = extra_folder.read(_extra(self.config))
       images = jnp.asarray(arrays["image"]).astype(jnp.float32) / 255
       params = builders.variables(frozen[STARGAN])["params"]
       encode = lambda image: self._networks(params)[STYLE](

@@ -83,6 +83,11 @@ def released_config(config: ConfigDict) -> dict[str, Any]:
   """
   public = mechanism.public_config(config)
   public["data"] |= {"path": "", "sets": (), "pools": ()}
+  if "folder" in public.get("model", {}):
+    public["model"]["folder"] = ""
+  for options in public.get("attacks", {}).values():
+    if "folders" in options:
+      options["folders"] = ()
   public["pretrained"] = OTHER if config.pretrained else ""
   return public
 

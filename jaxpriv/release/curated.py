@@ -16,9 +16,8 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
-import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -92,7 +91,7 @@ def of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Candidates:
     FileNotFoundError: it is not trained to its end.
   """
   target = release.load(epath.Path(workdir), mesh)
-  if target.trained.phase_with("drawn") is None:
+  if not target.nobody or target.trained.phase_with("drawn") is None:
     raise DataError(
       f"{workdir} is of {target.name}, which draws no faces of nobody: give a"
       " run of a source of faces"
@@ -107,10 +106,11 @@ def of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Candidates:
       numbers = first + np.arange(_AT_ONCE)
       batch = pipeline.gather(data.source, rows[numbers % len(rows)])
       batch["index"] = numbers.astype(np.int32)
-      drawn = inference.predict(predict, state, frozen, [batch], mesh)
-      # Unreadable photographs have no conditions.
-      yield published.images(drawn[~batch["padding"]])
       first += _AT_ONCE
+      # Unreadable photographs have no conditions, and nothing is drawn.
+      if not batch["padding"].all():
+        drawn = inference.predict(predict, state, frozen, [batch], mesh)
+        yield published.images(drawn)
 
   parameters = target.trained.sha256()
   origin = {"mechanism": target.name, "parameters": parameters}
@@ -284,13 +284,19 @@ def write(
   Raises:
     DataError: the folder is there already.
   """
-  top = pathlib.Path(output)
+  top = epath.Path(output)
+  levels = [len(names) for names in kinds.names]
+  if count < math.prod(levels):
+    raise SettingError(
+      f"--count={count}, and there are {math.prod(levels)} classes: ask for one"
+      " face of each at least, or tell them apart by less (--by, --skin)"
+    )
   if top.exists():
     raise DataError(f"--output: {top} is there already: choose another folder")
-  partial = top.with_name(f"{top.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
+  partial = top.parent / f"{top.name}.curating"
+  if partial.exists():
+    partial.rmtree()
   partial.mkdir(parents=True)
-  levels = [len(names) for names in kinds.names]
   curator = Curator(curation.balanced(count, levels))
   faces: list[dict[str, Any]] = []
   shown: dict[curation.Class, list[np.ndarray]] = {
@@ -327,11 +333,14 @@ def write(
       curator.told(kinds.names),
       seen,
     )
+  if not faces:
+    partial.rmtree()
+    raise DataError(f"none of {seen} candidates is of a class that is wanted")
   content = _content(candidates, kinds, curator, seen, faces)
   files.atomic_write(partial / SELECTION, json.dumps(content, indent=2) + "\n")
   points = _points(candidates.align, shape)
   files.atomic_write(partial / tree.TABLE, _table(faces, points))
-  pictures.save_png(epath.Path(partial / SHEET), _sheet(shown))
+  pictures.save_png(partial / SHEET, _sheet(shown))
   partial.rename(top)
   return content
 

@@ -1,51 +1,100 @@
-"""Photographs of a further folder that a run reads once, to show or to use."""
+"""Photographs of a further folder that a run reads once, to show or to use.
+
+`check` reads them before anything is traced, since processes tell each other
+what they find; `read` gives what was read.
+"""
+
+import functools
+import hashlib
+import json
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from jaxpriv.data import memory, sources
+from jaxpriv.data import folder as folder_lib
+from jaxpriv.data import memory, sources, tree
 from jaxpriv.data.records import DataError
 from jaxpriv.training import unlabelled
 
 
-def read(
-  data: ConfigDict,
-  setting: str,
-  folder: str,
-  most: int,
-  attributes: tuple[str, ...] = (),
-  faces: bool = True,
-) -> dict[str, np.ndarray]:
-  """The first photographs of a folder, framed as those of a run.
+class Extra(NamedTuple):
+  """Which photographs are read, and how.
 
-  Args:
+  Attributes:
     data: config.data of the run.
     setting: which names the folder, for errors.
     folder: its path.
-    most: photographs.
+    most: photographs that it may hold.
     attributes: that are read.
     faces: whether faces are looked for in photographs without labels; those
       are taken as they are otherwise.
+  """
+
+  data: ConfigDict
+  setting: str
+  folder: str
+  most: int
+  attributes: tuple[str, ...] = ()
+  faces: bool = True
+
+
+def check(extra: Extra) -> None:
+  """Reads the photographs, the same in all processes, and keeps them.
+
+  Raises:
+    DataError: they cannot be read, or are too many, or processes read others.
+  """
+  arrays = read(extra)
+  if jax.process_count() == 1:
+    return
+  digest = hashlib.blake2b(digest_size=8)
+  for name in sorted(arrays):
+    digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+  own = np.frombuffer(digest.digest(), np.uint32)
+  if len(np.unique(multihost_utils.process_allgather(own), axis=0)) > 1:
+    raise DataError(
+      f"{extra.setting} = {extra.folder}: processes read other photographs"
+      " there. Give a folder that is the same for all of them"
+    )
+
+
+def read(extra: Extra) -> dict[str, np.ndarray]:
+  """The photographs, framed as those of a run.
 
   Returns:
     fields of records [N, ...], images uint8.
 
   Raises:
-    DataError: the folder cannot be read, or shows nothing that is looked for.
+    DataError: they cannot be read, or are too many, or show nothing that is
+      looked for.
   """
-  data = data.copy_and_resolve_references()
+  data = extra.data.copy_and_resolve_references()
   with data.unlocked():
-    data.update(source="folder", path=folder, sets=(), level=1)
-    data.update(cache=True, copies="keep", attributes=attributes)
-    if not faces:
+    data.update(source="folder", path=extra.folder, sets=(), level=1)
+    data.update(cache=True, copies="keep", attributes=extra.attributes)
+    if not extra.faces:
       data.face_threshold = 0.0
   try:
-    # Whoever asks for the shapes of a state traces this: faces are found now.
-    with jax.ensure_compile_time_eval():
-      source = sources.open_source(data, found=unlabelled.find(data))
+    place = folder_lib.existing(extra.folder)
+    count = len(tree.walk(place).photographs)
+    if count > extra.most:
+      raise DataError(
+        f"it has {count:,} photographs, and config.model.most = {extra.most}:"
+        " choose some of them, as launch.curate does, or raise that"
+      )
+    return _read(json.dumps(data.to_dict(), sort_keys=True))
   except DataError as error:
-    text = str(error).replace("data.path", setting)
-    raise DataError(f"{setting} = {folder}: {text}") from error
-  arrays = memory.in_memory(source).arrays
-  return {name: values[:most] for name, values in arrays.items()}
+    text = str(error).replace("data.path", extra.setting)
+    raise DataError(f"{extra.setting} = {extra.folder}: {text}") from error
+
+
+@functools.lru_cache(maxsize=2)
+def _read(described: str) -> dict[str, np.ndarray]:
+  data = ConfigDict(json.loads(described))
+  # Whoever asks for the shapes of a state traces this: faces are found now.
+  with jax.ensure_compile_time_eval():
+    source = sources.open_source(data, found=unlabelled.find(data))
+  return memory.in_memory(source).arrays

@@ -122,6 +122,8 @@ class Target(NamedTuple):
     again: the release with another secret; None where there is no secret.
     colluders: (data, mesh) -> protecting phases of others, with their states.
     pool: what is published with features; called when they are released.
+    nobody: what it draws (Outputs.drawn) is of codes or conditions and noise,
+      and so of nobody.
     withheld: why nothing may be released, if so.
     caution: what the owner should be told before a release.
     proven: sentences on what holds for every attacker, for reports and cards.
@@ -141,6 +143,7 @@ class Target(NamedTuple):
   again: Trained | None = None
   colluders: Callable[[Data, Any], Iterator[tuple[Phase, State]]] | None = None
   pool: Callable[[], Pool] | None = None
+  nobody: bool = False
   withheld: str = ""
   caution: str = ""
   proven: tuple[str, ...] = ()

@@ -102,6 +102,8 @@ def adopt(state: Any, other: Any) -> tuple[Any, list[str]]:
   Returns:
     the state, and the names of parameters that stay, as they have other shapes.
   """
+  if "params" not in state or "params" not in other:
+    return state, []  # nothing was learned: it is made anew
   if "ema" in other:  # the parameters that it predicts with
     other = {**other, "params": other["ema"]}
   fresh: list[str] = []
@@ -162,7 +164,10 @@ def check_copied(
   copied = [
     name
     for name in made_with
-    if _taken(config, name) and not config.phases[name].steps and load(name)
+    if name in config.phases
+    and _taken(config, name)
+    and not config.phases[name].steps
+    and load(name)
   ]
   if not copied:
     return []

@@ -206,6 +206,8 @@ def public_config(
   public = config.to_dict()
   for name in PATHS:
     _change(public, name, _last_part)
+  for options in public.get("attacks", {}).values():
+    _change(options, "folders", _last_part)
   for name in (*secrets, *words(config.release.withheld)):
     if not _change(public, name, lambda value: type(value)()):
       raise DataError(
@@ -228,7 +230,9 @@ def _change(tree: Any, name: str, change: Callable[[Any], Any]) -> bool:
 
 def _last_part(value: Any) -> Any:
   if isinstance(value, str):
-    return epath.Path(value).name if value else ""
+    # PATH=LABELS names two.
+    parts = [epath.Path(part).name for part in value.split("=") if part]
+    return "=".join(parts)
   return tuple(_last_part(item) for item in value)
 
 

@@ -11,7 +11,7 @@ from jaxpriv.attacks import detections
 from jaxpriv.data import detection_labels, labelled_pictures, pretrained
 from jaxpriv.data.labelled_pictures import Truth
 from jaxpriv.data.memory import InMemory
-from jaxpriv.data.records import DataError
+from jaxpriv.data.records import DataError, UnreadableImageError
 from jaxpriv.metrics import finding, wider
 from jaxpriv.training import detection, witnesses
 from jaxpriv.training import mesh as mesh_lib
@@ -273,6 +273,15 @@ def test_faces_of_the_lists_of_wider_count_and_others_are_ignored(
   np.testing.assert_array_equal(again.keep["easy"], [True, False])
   with pytest.raises(DataError, match=r"not in .*: x/0.jpg, x/1.jpg"):
     labelled_pictures.read(f"{tmp_path / 'x'}={mat}", 9)
+  named = tmp_path / "date=2020"
+  (tmp_path / "x").rename(tmp_path / "y")
+  named.mkdir()
+  (tmp_path / "y").rename(named / "x")
+  whole = labelled_pictures.read(f"{named}={mat}", 9)
+  assert len(whole.images) == 2 and whole.name.endswith("date=2020/" + mat.name)
+  (named / "x/1.jpg").write_bytes(b"no image")
+  with pytest.raises(UnreadableImageError, match="1.jpg"):
+    labelled_pictures.read(f"{named}={mat}", 9)
 
 
 def test_a_wrong_folder_is_refused_before_anything_is_found(folder):

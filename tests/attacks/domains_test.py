@@ -113,6 +113,21 @@ def test_figures_are_those_counted_by_hand(monkeypatch):
   assert about.ceiling.value == pytest.approx(0.5)
 
 
+def test_where_a_domain_has_no_points_its_mean_is_not_known():
+  """As animals have none, where nobody looked for any."""
+  made = people(faces(people=48))
+  attackers = gathering.of_attackers(made.options, made.data)
+  points = attackers.arrays["landmarks"].copy()
+  points[attackers.arrays["domain"] == 1] = np.nan
+  made.once("everybody known", lambda: attackers.replace(landmarks=points))
+  made.once(("image", id(made.test)), lambda: (made.test, made.test), "m")
+  count = len(gathering.of_test(made.options, made.data))
+  read = lambda shown: (np.zeros(len(shown)), np.zeros((len(shown), 5, 2)))
+  made.once("domains read", lambda: read)
+  got = list(domains.attack(TARGET, made, "cat"))
+  assert count and [f.where.get("about") for f in got] == [None, "the image"]
+
+
 def test_it_needs_photographs_of_the_domain():
   with pytest.raises(
     DataError, match="domain = dog, and the photographs of the"

@@ -160,6 +160,23 @@ def test_a_map_that_is_learned_finds_negatives(folder, monkeypatch):
   assert mapped.value > max(plain.value, 0.8) and plain.value < 0.5
   assert mapped.where["pairs"] == 8 and "pairs" not in plain.where
   monkeypatch.setattr(whole_photographs, "_PEOPLE", 5)  # there are four
+  monkeypatch.setattr(whole_photographs, "_PEOPLE", 1)
+  # A photograph that shows test people, too, teaches nothing.
+  people, names = people_of(config), whole_photographs._names
+  monkeypatch.setattr(
+    whole_photographs,
+    "_names",
+    lambda people, raw, of, most: (
+      names(people, raw, people.known, most) if of is people.known
+      else names(people, raw, people.test, most)
+      | names(people, raw, people.known, 7)
+    ),
+  )  # fmt: skip
+  made = findings(negative, people)
+  (one,) = {f.where["pairs"] for f in made if "embedding map" in f.by}
+  assert one == 1
+  monkeypatch.setattr(whole_photographs, "_names", names)
+  monkeypatch.setattr(whole_photographs, "_PEOPLE", 5)
   for options in {}, dict(pairs=0):
     made = findings(negative, people_of(config), **options)
     assert not [f for f in made if "embedding map" in f.by]

@@ -59,6 +59,13 @@ def test_batches_of_data_are_balanced_by_a_field(cached):
 
 def test_a_field_that_comes_with_images_balances_nothing():
   made = data()
+  kept = made._replace(source=memory.in_memory(made.source))
+  for field, message in (
+    ("landmarks", "which is no kind: it is float32 .26, 2."),
+    ("gender", "gender: no such field"),
+  ):
+    with pytest.raises(DataError, match=message):
+      kept.kinds("train", field)
   made.source.points = {}
   with pytest.raises(DataError, match="config.data.cache=True"):
     made.batches("train", batch_size=6, seed=0, first_step=0, balance="domain")

@@ -49,6 +49,13 @@ def test_a_choice_is_as_balanced_as_candidates_allow(read, total, at_once):
   wanted = curation.balanced(total, (2, 3))
   assert sum(wanted.values()) == total
   assert max(wanted.values()) - min(wanted.values()) <= 1
+  # What is left over is shared by both genders and all skins.
+  for column, level in enumerate((2, 3)):
+    margins = [
+      sum(n for kind, n in wanted.items() if kind[column] == value)
+      for value in range(level)
+    ]
+    assert max(margins) - min(margins) <= 1
   curator, taken = Curator(wanted), []
   for start in range(0, len(classes), at_once):
     taken += curator.take(classes[start : start + at_once]).tolist()

@@ -289,7 +289,7 @@ def given(tmp_path_factory):
   folder = tmp_path_factory.mktemp("given")
   faces_folder.write_faces(folder, ProceduralFaces(20, 2, 64, 3))
   config = tiny.face_replacement(
-    "demo,given", folder=str(folder), yaw=1, skin=(30.0,), most=30
+    "demo,given", folder=str(folder), yaw=1, skin=(30.0,), most=40
   )
   config.data.attributes = ("Young", "Male")
   config.model.attributes = ("Male",)
@@ -300,12 +300,12 @@ def given(tmp_path_factory):
 def test_given_faces_are_those_of_the_folder(given):
   config, phases, pool = given
   assert [phase.name for phase in phases] == ["given", "replacement"]
-  assert pool["faces"].shape == (30, tiny.SIDE, tiny.SIDE, 3)
+  assert pool["faces"].shape == (40, tiny.SIDE, tiny.SIDE, 3)
   assert pool["faces"].dtype == np.uint8
   # Codes of the faces are read as those of photographs: Male is the last.
   males = ProceduralFaces(20, 2, 64, 3)
   column = males.attribute_names.index("Male")
-  labelled = [int(males[i]["attributes"][column]) for i in range(30)]
+  labelled = [int(males[i]["attributes"][column]) for i in range(40)]
   np.testing.assert_array_equal(pool["codes"][:, 4], labelled)
   assert len(np.unique(pool["codes"][:, 2])) == 2
   batch = batch_of(24)
@@ -372,6 +372,14 @@ def test_a_folder_that_is_not_there_is_named(given, tmp_path):
   config.phases.given.steps = 0
   with pytest.raises(DataError, match="config.phases.given.steps is 0"):
     face_replacement.check(config, None, lambda name: None)
+  config.phases.given.steps = 1
+  config.model.folder = str(tmp_path / "a/b")
+  for path in tmp_path / "a", tmp_path / "a/b":
+    config.data.update(source="folder", path=str(path))
+    with pytest.raises(
+      DataError, match="faces of those who are to be replaced"
+    ):
+      face_replacement.check(config, None, lambda name: None)
   config.model.folder = ""
   with pytest.raises(SettingError, match="face_replacement:demo,given"):
     face_replacement.phases(config)

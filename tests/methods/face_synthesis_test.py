@@ -320,19 +320,19 @@ def test_releases_are_in_styles_of_references(tmp_path):
   for i in range(7):
     Image.fromarray(cats[i]["image"]).save(tmp_path / f"{i}.png")
   config = tiny.face_synthesis(
-    "demo,references", folder=str(tmp_path), target="cat", most=5
+    "demo,references", folder=str(tmp_path), target="cat", most=7
   )
   first, last = face_synthesis.phases(config)
   made = batch(12)
   trained = first.method.init(jax.random.key(0), made, NOTHING)
   frozen = {"stargan": trained}
   state = last.method.init(jax.random.key(1), made, frozen)
-  images = np.stack([cats[i]["image"] for i in range(5)]) / np.float32(255)
+  images = np.stack([cats[i]["image"] for i in range(7)]) / np.float32(255)
   networks = face_synthesis._Game(config).networks
   apply = lambda name, *args: networks[name].apply(
     {"params": builders.variables(trained)["params"][name]}, *args
   )
-  domain = jnp.full(5, 1)
+  domain = jnp.full(7, 1)
   styles = apply("style", 2 * images - 1, domain)
   np.testing.assert_allclose(state["styles"], styles, atol=1e-5)
   shown = np.asarray(last.method.outputs.image(state, frozen, made))
@@ -356,6 +356,10 @@ def test_releases_are_in_styles_of_references(tmp_path):
 def test_references_need_a_folder(tmp_path):
   with pytest.raises(SettingError, match="name it in config.model.folder"):
     face_synthesis.phases(tiny.face_synthesis("demo,references"))
+  config = tiny.face_synthesis("demo,references", folder="somewhere")
+  config.phases.references.steps = 0
+  with pytest.raises(DataError, match="whose references are taken over"):
+    face_synthesis.check(config, None, lambda name: None)
   with pytest.raises(SettingError, match="config.model.most = 0"):
     face_synthesis.phases(
       tiny.face_synthesis("demo,references", folder="somewhere", most=0)

@@ -7,9 +7,18 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxpriv.data import alignment, pretrained, safetensors, skin
+from jaxpriv.data import (
+  alignment,
+  dataset,
+  memory,
+  pipeline,
+  pretrained,
+  safetensors,
+  skin,
+)
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
@@ -17,6 +26,8 @@ from jaxpriv.release import curated
 from jaxpriv.release.curated import Candidates, Kinds, Read
 from jaxpriv.training import detection, witnesses
 from jaxpriv.training import mesh as mesh_lib
+from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training.method import Outputs, Phase, untrained
 from tests.methods.face_source_test import published
 from tests.release import toy
 
@@ -110,6 +121,16 @@ def test_it_ends_when_there_are_enough_or_too_many_were_seen(
   assert few["candidates"] == 7 and len(few["faces"]) == 7
 
 
+def test_what_cannot_be_chosen_leaves_nothing(tmp_path, monkeypatch):
+  monkeypatch.setattr(curated, "read", told)
+  kinds, out = Kinds(BOTH, (41.0,)), tmp_path / "out"
+  with pytest.raises(SettingError, match="there are 4 classes"):
+    curated.write(candidates((1, 0, 0)), out, kinds, 3, 9)
+  with pytest.raises(DataError, match="none of 2 candidates"):
+    curated.write(candidates((1, 0, 1), (1, 0, 1)), out, kinds, 4, 9)
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_was_begun_is_begun_anew(tmp_path, monkeypatch):
   def fail(images, align, gender):
     raise RuntimeError("in the middle")
@@ -119,11 +140,11 @@ def test_a_folder_that_was_begun_is_begun_anew(tmp_path, monkeypatch):
   with pytest.raises(RuntimeError):
     curated.write(candidates((1, 0, 0)), tmp_path / "out", kinds, 1, 9)
   assert not (tmp_path / "out").exists()
-  (tmp_path / "out.partial/000007.png").write_bytes(b"")
+  (tmp_path / "out.curating/000007.png").write_bytes(b"")
   monkeypatch.setattr(curated, "read", told)
   curated.write(candidates((1, 0, 0)), tmp_path / "out", kinds, 1, 9)
   assert not (tmp_path / "out/000007.png").exists()
-  assert not (tmp_path / "out.partial").exists()
+  assert not (tmp_path / "out.curating").exists()
 
 
 def test_skin_is_read_of_aligned_faces_without_a_network(monkeypatch):
@@ -200,6 +221,41 @@ def test_a_run_that_draws_nobody_is_refused(tmp_path):
   toy.make_run(tmp_path / "run", "image")
   with pytest.raises(DataError, match="draws no faces of nobody"):
     curated.of_run(tmp_path / "run", mesh_lib.make_mesh(1))
+
+
+def test_what_is_made_of_photographs_is_of_somebody(tmp_path, monkeypatch):
+  """It is drawn, too, but not of codes or conditions alone."""
+  drawn = Outputs(drawn=lambda state, frozen, batch: batch["image"])
+  trained = Trained((Phase("d", (), untrained(drawn)),), {"d": {}})
+  target = Target("m", None, trained, ("image",))
+  monkeypatch.setattr(curated.release, "load", lambda workdir, mesh: target)
+  with pytest.raises(DataError, match="draws no faces of nobody"):
+    curated.of_run(tmp_path, mesh_lib.make_mesh(1))
+
+
+def test_unreadable_photographs_have_no_conditions(tmp_path, monkeypatch):
+  source = memory.in_memory(ProceduralFaces(90, 1, 32, aligned="head"))
+  splits = dict(train=np.arange(80), attack=np.arange(0), test=np.arange(0))
+  data = dataset.Data(source, splits, np.arange(90), 90)
+  drawn = Outputs(drawn=lambda state, frozen, batch: batch["image"])
+  trained = Trained((Phase("d", (), untrained(drawn)),), {"d": {}})
+  config = ConfigDict({"data": {"align": "head"}})
+  target = Target("m", config, trained, ("model",), nobody=True)
+  monkeypatch.setattr(curated.release, "load", lambda workdir, mesh: target)
+  monkeypatch.setattr(curated.run, "open_data", lambda config: data)
+  gather = pipeline.gather
+
+  def some(source, rows):
+    batch = gather(source, rows)
+    batch["padding"] = rows == 3
+    return batch
+
+  monkeypatch.setattr(pipeline, "gather", some)
+  made = curated.of_run(tmp_path, mesh_lib.make_mesh(1))
+  first, second = next(made.batches), next(made.batches)
+  assert len(first) == 63 and len(second) == 63  # rows 64 to 79, 0 to 47
+  numbers = [i for i in range(64) if i != 3]
+  np.testing.assert_array_equal(first, source.arrays["image"][numbers])
 
 
 def test_what_faces_cannot_be_told_apart_by_is_named():

@@ -25,15 +25,44 @@ def settings():
   return data
 
 
+@pytest.fixture(autouse=True)
+def anew():
+  extra_folder._read.cache_clear()
+
+
+def extra(folder, most=6, **options):
+  return extra_folder.Extra(settings(), "config.x", folder, most, **options)
+
+
 def read(folder, **options):
-  return extra_folder.read(settings(), "config.x", folder, 4, **options)
+  return extra_folder.read(extra(folder, **options))
 
 
-def test_the_first_photographs_are_read(folder):
+def test_photographs_are_read_once(folder, monkeypatch):
   arrays = read(folder, attributes=("Male",))
-  assert arrays["image"].shape == (4, 32, 32, 3)
+  assert arrays["image"].shape == (6, 32, 32, 3)
   assert arrays["image"].dtype == np.uint8
-  assert arrays["attributes"].shape == (4, 1)
+  assert arrays["attributes"].shape == (6, 1)
+  monkeypatch.setattr(unlabelled, "find", None)
+  assert read(folder, attributes=("Male",)) is arrays
+
+
+def test_more_than_are_asked_for_are_refused(folder, monkeypatch):
+  monkeypatch.setattr(unlabelled, "find", None)
+  with pytest.raises(DataError, match="config.x = .*6 photographs, and conf"):
+    read(folder, most=5)
+
+
+def test_processes_read_the_same_photographs(folder, monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  other = []
+  gather = lambda own: np.stack([own, own + len(other)])
+  monkeypatch.setattr(extra_folder.multihost_utils, "process_allgather", gather)
+  monkeypatch.setattr(unlabelled, "find", lambda data: None)
+  extra_folder.check(extra(folder))
+  other.append(1)
+  with pytest.raises(DataError, match="processes read other photographs"):
+    extra_folder.check(extra(folder))
 
 
 def test_faces_are_found_while_a_state_is_traced(folder, monkeypatch):
@@ -46,7 +75,7 @@ def test_faces_are_found_while_a_state_is_traced(folder, monkeypatch):
   monkeypatch.setattr(unlabelled, "find", find)
   image = lambda key: jnp.asarray(read(folder)["image"])
   shape = jax.eval_shape(image, jax.random.key(0))
-  assert shape.shape == (4, 32, 32, 3)
+  assert shape.shape == (6, 32, 32, 3)
   read(folder, faces=False)
   assert [total for total, _ in seen] == [3, 3]
   assert seen[0][1] > 0 and seen[1][1] == 0

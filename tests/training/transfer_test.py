@@ -135,6 +135,14 @@ def test_only_phases_that_are_named_are_taken_over():
   assert not transfer._taken(config, "a")
 
 
+def test_a_state_without_parameters_is_made_anew(mesh):
+  """Such as faces of a folder: there is nothing that was learned."""
+  mine = {"faces": jnp.zeros((4, 2))}
+  for other in {"faces": jnp.ones((4, 2))}, {"params": {"w": jnp.ones(2)}}:
+    state, fresh = transfer.adopt(mine, other)
+    assert state is mine and not fresh
+
+
 def test_the_average_of_another_state_is_adopted(mesh):
   """It is what that one predicts with; and a state's own average follows."""
   mine = {
@@ -159,7 +167,8 @@ COPIED = {
   "dp_multitask": tiny.dp_multitask,
   "embedded_autoencoder": tiny.embedded_autoencoder,
   "face_detection": tiny.face_detection,
-  "face_synthesis": tiny.face_synthesis,
+  "face_replacement": lambda: tiny.face_replacement("demo,given", folder="x"),
+  "face_synthesis": lambda: tiny.face_synthesis("demo,references", folder="x"),
   "k_same_net": lambda: tiny.baseline("k_same_net"),
   "deep_poisoning.transfer": tiny.deep_poisoning,
   "mask_desensitization.settings": tiny.mask_desensitization,
@@ -190,6 +199,11 @@ def test_what_was_trained_with_other_settings_is_not_copied(module, tmp_path):
       workdir.save_config(tmp_path, other)
       with pytest.raises(DataError, match=f"{phase}.*{setting}: another, here"):
         transfer.check_copied(made, {phase: settings}, load)
+  # Without the option of a phase nothing is asked of it.
+  fewer = made.copy_and_resolve_references()
+  for name in names:
+    del fewer.phases[name]
+  assert transfer.check_copied(fewer, names, load) == []
   method = mechanism.load(module.split(".")[0])
   with pytest.raises(DataError, match="another, here"):
     method.check(made, named(PEOPLE), load)

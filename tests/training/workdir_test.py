@@ -58,6 +58,7 @@ def test_a_run_of_the_same_series_is_read(tmp_path, monkeypatch):
 def test_a_public_config_tells_no_secrets_and_no_paths():
   made = config(pretrained="/home/anna/runs/first")
   made.data.path, made.data.pools = "/home/anna/faces", ("/a/one", "b/two")
+  made.attacks.d = dict(folders=("/a/val=/b/l.mat", "/c/faces:group"))
   made.model = dict(secret=7, name="x", rate=0.5, wide=True, folders=("/f",))
   made.release.withheld = tuple(
     f"model.{name}" for name in ("secret", "rate", "wide", "folders")
@@ -68,6 +69,7 @@ def test_a_public_config_tells_no_secrets_and_no_paths():
   )
   assert public["data"]["path"] == "faces" and public["pretrained"] == "first"
   assert public["data"]["pools"] == ("one", "two")
+  assert public["attacks"]["d"]["folders"] == ("val=l.mat", "faces:group")
   assert made.model.secret == 7  # of which it is a copy
   made.release.withheld = ("model.secrets",)
   with pytest.raises(DataError, match=r"names model\.secrets, and there is no"):

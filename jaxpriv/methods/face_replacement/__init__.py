@@ -33,6 +33,9 @@ that the run trains before ("learned"); or chosen out of those of a folder
 ("given").
 """
 
+import os
+import pathlib
+
 from ml_collections import ConfigDict
 
 from jaxpriv.data.dataset import Data
@@ -41,9 +44,14 @@ from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.methods.face_replacement.codes import Codes
 from jaxpriv.methods.face_replacement.drawn import Drawn
-from jaxpriv.methods.face_replacement.given import GIVEN, Given
+from jaxpriv.methods.face_replacement.given import FOLDER, GIVEN, Given
 from jaxpriv.methods.face_replacement.learned import Learned
-from jaxpriv.training import mechanism, synthetic_game, transfer
+from jaxpriv.training import (
+  extra_folder,
+  mechanism,
+  synthetic_game,
+  transfer,
+)
 from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Phase
 
@@ -120,6 +128,8 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
         f"faces are given (config.model.faces), and config.phases.{GIVEN}.steps"
         " is 0, in which the folder is read: give 1"
       )
+    if not copied:
+      _check_given(config)
   if config.model.faces != "learned":
     return
   copied = transfer.check_copied(config, synthetic_game.MADE_WITH, load)
@@ -129,6 +139,22 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
       "faces are learned (config.model.faces), and config.phases.source.steps"
       " is 0: give steps, or config.pretrained with a run that has trained them"
     )
+
+
+def _check_given(config: ConfigDict) -> None:
+  """Reads the faces, of others than those who are replaced."""
+  given, data = Given(config), config.data
+  if data.source == "folder":
+    shown, replaced = (
+      pathlib.Path(os.path.realpath(os.path.expanduser(path)))
+      for path in (given.extra.folder, data.path)
+    )
+    if shown == replaced or {*shown.parents} & {replaced}:
+      raise DataError(
+        f"{FOLDER} = {shown} is in config.data.path: faces of those who are to"
+        " be replaced would be shown. Give faces of nobody, or of others"
+      )
+  extra_folder.check(given.extra)
 
 
 def targets(config: ConfigDict, trained: Trained) -> list[Target]:
@@ -152,6 +178,7 @@ def targets(config: ConfigDict, trained: Trained) -> list[Target]:
     mechanism.products(trained),
     kept=words(config.model.attributes),
     again=trained._replace(phases=tuple(phases(other))),
+    nobody=True,
     proven=(
       f"A face is a function of one of {count} codes and of noise: by one"
       " release of a person, whoever does not have the secret names them among"

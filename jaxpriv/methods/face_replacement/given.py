@@ -43,6 +43,14 @@ class Given(Codes):
         f"config.model.most = {config.model.most}: one face is shown at least"
       )
 
+  @property
+  def extra(self) -> extra_folder.Extra:
+    """Where the faces are."""
+    model = self.config.model
+    return extra_folder.Extra(
+      self.config.data, FOLDER, model.folder, model.most, self.attributes
+    )
+
   def phases(self) -> list[Phase]:
     method = Method(
       init=lambda key, batch, frozen: dict(self.pool()),
@@ -67,9 +75,7 @@ class Given(Codes):
       DataError: it cannot be read, or shows no face.
     """
     model = self.config.model
-    arrays = extra_folder.read(
-      self.config.data, FOLDER, model.folder, model.most, self.attributes
-    )
+    arrays = extra_folder.read(self.extra)
     config = self.config.copy_and_resolve_references()
     with config.unlocked():
       config.data.attributes = self.attributes
@@ -117,7 +123,8 @@ def _tell(codes: np.ndarray, levels: tuple[int, ...], folder: str) -> None:
   """
   count = math.prod(2 if level == 3 else level for level in levels[4:])
   count *= math.prod(levels[:4])
-  there = len(np.unique(codes, axis=0))
+  known = codes[(codes[:, 4:] < 2).all(1)]
+  there = len(np.unique(known, axis=0))
   logging.info("%d faces of %s are of %d codes", len(codes), folder, there)
   if there < count:
     logging.warning(
