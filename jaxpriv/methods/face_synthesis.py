@@ -80,6 +80,7 @@ MADE_WITH = {
 FOLDER = "config.model.folder"
 # Details are kept within so much of the image's side about a point.
 _ABOUT = 0.08
+_FEW = 100  # photographs of a domain
 _LATENTS, _REFERENCES = "latents", REFERENCES
 
 
@@ -106,6 +107,18 @@ def check(config: ConfigDict, data: Data, load: Load) -> None:
         " others in config.model.domains, or such photographs (column domain of"
         " labels.csv, or config.data.domain for drawn ones)"
       )
+  counts = {name: int(seen[DOMAINS.index(name)]) for name in names}
+  told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+  logging.info("photographs to train on: about %s", told)
+  fewest = min(names, key=counts.__getitem__)
+  if counts[fewest] < _FEW:
+    logging.warning(
+      "%d photographs of %s will be learned by heart, so that images of it show"
+      " these: use more. Or do labels not say what photographs show (column"
+      " domain, or an identity called like it)?",
+      counts[fewest],
+      fewest,
+    )
   there = int((seen > 0).sum())
   # Of a balanced batch some rows are of domains that are not learned.
   balanced = config.phases[STARGAN].get("balance", "") == "domain"
@@ -153,7 +166,7 @@ def _check_references(config: ConfigDict, copied: list[str]) -> None:
 def _seen(data: Data) -> np.ndarray:
   """How many photographs to train on are of each domain.
 
-  Of 1,024 of them, where domains come with the images.
+  It is told by 1,024 of them, where domains come with the images.
   """
   known = data.known("train", "domain")
   if known is not None:
@@ -163,7 +176,8 @@ def _seen(data: Data) -> np.ndarray:
   for rows in few.epoch("train", batch_size=128, everywhere=True):
     found = rows["domain"][~rows["padding"]]
     seen += np.bincount(found, minlength=len(DOMAINS))
-  return seen
+  share = len(data.splits["train"]) / max(seen.sum(), 1)
+  return np.ceil(seen * share).astype(int)
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:

@@ -280,6 +280,22 @@ def data(domain="human,cat,dog"):
   return dataset.split_data(source, shares, 0)
 
 
+def test_a_domain_of_few_photographs_is_told(caplog):
+  config = tiny.face_synthesis()
+  config.phases.stargan.batch_size = 6
+  source = ProceduralFaces(420, 1, 32, domain="human,cat,dog")
+  shares = dict(train=0.9, attack=0.05, test=0.05)
+  many = dataset.split_data(source, shares, 0)
+  with caplog.at_level("WARNING"):
+    face_synthesis.check(config, many, lambda name: None)
+    assert not caplog.records
+    few = np.flatnonzero(source.points["domain"] == 1)[:-7]
+    rows = np.setdiff1d(many.splits["train"], few)
+    less = many._replace(splits={**many.splits, "train": rows})
+    face_synthesis.check(config, less, lambda name: None)
+  assert "photographs of cat will be learned by heart" in caplog.text
+
+
 def test_a_domain_without_photographs_is_named():
   config = tiny.face_synthesis()
   config.phases.stargan.batch_size = 6
