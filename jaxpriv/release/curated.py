@@ -326,6 +326,12 @@ def write(
           shown[kind].append(images[i])
       seen += len(images)
       advance(len(faces))
+  if not faces:
+    partial.rmtree()
+    raise DataError(
+      f"none of {seen} candidates is of a class that is wanted;"
+      f" {curator.unknown} show no face"
+    )
   if curator.short:
     logging.warning(
       "%s %d candidates were looked at: look at more, or draw from a source"
@@ -333,9 +339,6 @@ def write(
       curator.told(kinds.names),
       seen,
     )
-  if not faces:
-    partial.rmtree()
-    raise DataError(f"none of {seen} candidates is of a class that is wanted")
   content = _content(candidates, kinds, curator, seen, faces)
   files.atomic_write(partial / SELECTION, json.dumps(content, indent=2) + "\n")
   points = _points(candidates.align, shape)
