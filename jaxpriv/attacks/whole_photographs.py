@@ -112,7 +112,7 @@ def attack(
     return
   replaced = _replaced(target, people, raw, names, Whole(blend, match))
   scene = people.once(("whole", tuple(names)), lambda: _scene(raw, names))
-  # Of photographs that show test people, too, nothing is learned.
+  # Nothing is learned from photographs in which test people are seen, too.
   tested = _names(people, raw, people.test, len(raw))
   known = {
     name: of

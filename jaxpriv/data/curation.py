@@ -44,7 +44,7 @@ class Curator:
     self.unknown = 0
 
   def take(self, classes: np.ndarray) -> np.ndarray:
-    """Which of the next images are taken: bool [N].
+    """Takes some of the next images; returns bool [N], true for those taken.
 
     Args:
       classes: int [N, F], such as gender and class of skin; below 0 is unknown,

@@ -52,7 +52,7 @@ def table(side: int, layers: int = 8) -> dict[str, Named]:
 
 
 class Sizes(NamedTuple):
-  """Of a generator; channels at side s are base / s, and `most` at most."""
+  """The sizes of a generator: at side s it has base / s channels, or `most`."""
 
   side: int
   latent: int

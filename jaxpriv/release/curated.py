@@ -84,7 +84,7 @@ class Candidates(NamedTuple):
 
 
 def of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Candidates:
-  """What a run draws, under the conditions of its training photographs.
+  """Faces drawn by a run, under the conditions of its training photographs.
 
   Raises:
     DataError: it draws no faces, or cannot be read.
@@ -118,7 +118,7 @@ def of_run(workdir: epath.PathLike, mesh: jax.sharding.Mesh) -> Candidates:
 
 
 def of_arrays(path: str, seed: int, truncation: float) -> Candidates:
-  """What a StyleGAN2 generator without classes draws.
+  """Faces drawn by a StyleGAN2 generator without classes.
 
   Args:
     path: a file of safetensors, with the names of stylegan2-ada-pytorch.
@@ -160,7 +160,7 @@ def of_arrays(path: str, seed: int, truncation: float) -> Candidates:
 
 
 class Read(NamedTuple):
-  """What is seen in faces.
+  """Gender and skin, as they are seen in faces.
 
   Attributes:
     male: float64 [N], a probability; NaN where it was not read.
@@ -349,7 +349,7 @@ def write(
 
 
 def _numbers(told: Read, row: int) -> dict[str, float]:
-  """What was read of a face, as far as it was, for people."""
+  """The known figures of a face, rounded for people to read."""
   numbers = {
     MALE: round(float(told.male[row]), 4),
     ANGLE: round(float(told.angle[row]), 2),

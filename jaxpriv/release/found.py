@@ -22,7 +22,7 @@ from jaxpriv.training import any_size, progress
 
 
 class Found(NamedTuple):
-  """What was found.
+  """Labels of photographs, and those that could not be read.
 
   Attributes:
     annotations: of each photograph that could be read, faces best first.

@@ -21,7 +21,7 @@ from jaxpriv.training import unlabelled
 
 
 class Extra(NamedTuple):
-  """Which photographs are read, and how.
+  """A folder to be read, and how its photographs are framed.
 
   Attributes:
     data: config.data of the run.

@@ -11,6 +11,8 @@ from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DOMAINS, DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.methods import face_synthesis
+from jaxpriv.methods.face_synthesis import game as game_lib
+from jaxpriv.methods.face_synthesis.game import Game
 from jaxpriv.training import builders, inference
 from tests import tiny
 
@@ -24,7 +26,7 @@ def batch(rows=16, seed=0, domains=3):
 
 
 def game(argument="demo", **model):
-  return face_synthesis._Game(tiny.face_synthesis(argument, **model))
+  return Game(tiny.face_synthesis(argument, **model))
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +204,8 @@ def test_four_moves_a_step_of_which_the_last_is_of_the_generator(monkeypatch):
     made.update(players=players, moves=moves)
     return original(name, players, moves, *args, **kwargs)
 
-  original = face_synthesis.recipes.adversarial_phase
-  monkeypatch.setattr(face_synthesis.recipes, "adversarial_phase", note)
+  original = game_lib.recipes.adversarial_phase
+  monkeypatch.setattr(game_lib.recipes, "adversarial_phase", note)
   game().phase()
   assert [(n, m.updates) for n, m in made["moves"].items()] == [
     ("discriminator_latents", ("discriminator",)),
@@ -344,7 +346,7 @@ def test_releases_are_in_styles_of_references(tmp_path):
   frozen = {"stargan": trained}
   state = last.method.init(jax.random.key(1), made, frozen)
   images = np.stack([cats[i]["image"] for i in range(7)]) / np.float32(255)
-  networks = face_synthesis._Game(config).networks
+  networks = Game(config).networks
   apply = lambda name, *args: networks[name].apply(
     {"params": builders.variables(trained)["params"][name]}, *args
   )

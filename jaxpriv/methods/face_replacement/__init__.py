@@ -42,7 +42,6 @@ from jaxpriv.data.dataset import Data
 from jaxpriv.data.records import DataError
 from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
-from jaxpriv.methods.face_replacement.codes import Codes
 from jaxpriv.methods.face_replacement.drawn import Drawn
 from jaxpriv.methods.face_replacement.given import FOLDER, GIVEN, Given
 from jaxpriv.methods.face_replacement.learned import Learned
@@ -55,7 +54,11 @@ from jaxpriv.training import (
 from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Phase
 
-FACES = {"drawn": Drawn, "learned": Learned, "given": Given}
+FACES: dict[str, type[Drawn] | type[Learned] | type[Given]] = {
+  "drawn": Drawn,
+  "learned": Learned,
+  "given": Given,
+}
 SECRETS = ("model.secret",)
 MADE_WITH = {
   GIVEN: (
@@ -105,7 +108,7 @@ def phases(config: ConfigDict) -> list[Phase]:
   return _codes(config).phases()
 
 
-def _codes(config: ConfigDict) -> Codes:
+def _codes(config: ConfigDict) -> Drawn | Learned | Given:
   if config.model.faces not in FACES:
     raise SettingError(
       f"config.model.faces = {config.model.faces}: faces are one of"

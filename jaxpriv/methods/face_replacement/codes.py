@@ -11,7 +11,6 @@ from jaxpriv.data.procedural import factors as tables
 from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models.poisoning import content_keys
-from jaxpriv.training.method import Phase
 
 REPLACEMENT = "replacement"  # the phase that shows faces
 SMILING = "Smiling"
@@ -96,10 +95,6 @@ class Codes:
     """Radians of levels [B] of yaw or pitch: the middles of their cells."""
     levels, reach = self.turns[name]
     return reach * ((2 * level + 1) / levels - 1)
-
-  def phases(self) -> list[Phase]:
-    """The phases of a run that shows such faces."""
-    raise NotImplementedError
 
   def keys(self, batch) -> jax.Array:
     """Random keys [B], by the track where there is one, else the image."""

@@ -94,7 +94,7 @@ class Given(Codes):
   def choose(
     self, there: jax.Array, codes: jax.Array, keys: jax.Array
   ) -> jax.Array:
-    """Which faces int32 [B] are shown for codes [B, C], of `there` [M, C].
+    """Chooses a face for each code [B, C]; returns rows of `there`, int32 [B].
 
     Yaw, pitch and skin are as far apart as their levels, other codes by 1.
     """

@@ -1,34 +1,4 @@
-"""Face synthesis by StarGAN v2: faces of another domain in a person's place.
-
-Zhang, Wang, Lin, "Big Data Assisted Object Detection with Privacy Protection",
-and Choi, Uh, Yoo, Ha, "StarGAN v2: Diverse Image Synthesis for Multiple
-Domains", CVPR 2020, whose loss and training this is. A step makes four moves on
-one batch, each with the networks as the moves before have left them:
-
-| move | style | updates |
-|---|---|---|
-| discriminator_latents | mapping network, of noise | discriminator |
-| discriminator_references | style encoder, of a reference | discriminator |
-| generator_latents | mapping network, of noise | generator, mapping, style |
-| generator_references | style encoder, of references | generator alone |
-
-  D: -log D_y(x) - log(1 - D_t(x')) + reg / 2 |grad_x D_y(x)|^2
-  G: -log D_t(x') + sty |s - E_t(x')| - ds |x' - x''| + cyc |x - G(x', E_y(x))|
-
-with x of domain y, x' = G(x, s) in the style s of domain t and x'' another one
-in another style of t. ds falls to 0 by step ds_steps. Images are in [-1, 1].
-
-A release shows each photograph in `config.model.target`, in a style drawn by
-`config.model.secret` and the photograph, or the track of a video. Pose, and
-more of a person, passes through the generator: attack it.
-
-Decided here: references are other rows of the batch; their domain is drawn from
-those that the batch has. The fake of the first move is that of the third, as
-the generator does not move between; XLA computes it once. The paper's masks of
-the high-pass skip are those of a landmark network; here details are kept about
-the five points of a face, where the data have them, and the cycle takes those
-of the source.
-"""
+"""The game of four networks, and what is made of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,223 +6,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
-from jaxpriv.data.dataset import Data
-from jaxpriv.data.records import ARCFACE_LANDMARKS, DOMAINS, DataError
-from jaxpriv.data.sources import words
-from jaxpriv.errors import SettingError
+from jaxpriv.data.records import ARCFACE_LANDMARKS, DOMAINS
+from jaxpriv.methods.face_synthesis import settings
+from jaxpriv.methods.face_synthesis.settings import REFERENCES, STARGAN
 from jaxpriv.models import stargan
 from jaxpriv.models.poisoning import content_keys
-from jaxpriv.training import (
-  builders,
-  combinators,
-  extra_folder,
-  mechanism,
-  recipes,
-  transfer,
-)
+from jaxpriv.training import builders, combinators, extra_folder, recipes
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.builders import Move, Player, masked_mean
-from jaxpriv.training.mechanism import Load, Target, Trained
 from jaxpriv.training.method import Method, Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
-STARGAN, REFERENCES = "stargan", "references"
 GENERATOR, MAPPING, STYLE, DISCRIMINATOR = (
   *("generator", "mapping", "style", "discriminator"),
 )
-SECRETS = ("model.secret",)
-LIMITS = (
-  "Pose, and more of the person, passes through the generator: nothing bounds"
-  " what an attacker finds, and what was measured holds of these attackers.",
-)
-# Not the target and the secret, which a trained model can be given anew.
-MADE_WITH = {
-  STARGAN: (
-    *("data.image_size", "data.align", "model.domains", "model.latent"),
-    *("model.style", "model.mapping", "model.generator", "model.encoder"),
-  ),
-  REFERENCES: ("model.target",),
-}
-FOLDER = "config.model.folder"
 # Details are kept within so much of the image's side about a point.
 _ABOUT = 0.08
-_FEW = 100  # photographs of a domain
 _LATENTS, _REFERENCES = "latents", REFERENCES
 
 
-def check(config: ConfigDict, data: Data, load: Load) -> None:
-  """Checks that there are images of every domain to learn from.
-
-  Raises:
-    DataError: there are none of one, or a phase does not fit.
-  """
-  names = _domains(config)
-  copied = transfer.check_copied(config, MADE_WITH, load)
-  if "folder" in config.model:
-    _check_references(config, copied)
-  if not config.phases[STARGAN].steps:
-    return
-  batch = config.phases[STARGAN].batch_size
-  seen = _seen(data)
-  for name in names:
-    if not seen[DOMAINS.index(name)]:
-      raise DataError(
-        f"config.model.domains names {name}, and of {int(seen.sum())}"
-        " photographs to train on none is of it. They are of"
-        f" {', '.join(f'{n} ({c})' for n, c in zip(DOMAINS, seen) if c)}: give"
-        " others in config.model.domains, or such photographs (column domain of"
-        " labels.csv, or config.data.domain for drawn ones)"
-      )
-  counts = {name: int(seen[DOMAINS.index(name)]) for name in names}
-  told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-  logging.info("photographs to train on: about %s", told)
-  fewest = min(names, key=counts.__getitem__)
-  if counts[fewest] < _FEW:
-    logging.warning(
-      "%d photographs of %s will be learned by heart, so that images of it show"
-      " these: use more. Or do labels not say what photographs show (column"
-      " domain, or an identity called like it)?",
-      counts[fewest],
-      fewest,
-    )
-  there = int((seen > 0).sum())
-  # Of a balanced batch some rows are of domains that are not learned.
-  balanced = config.phases[STARGAN].get("balance", "") == "domain"
-  least = 2 * (there if balanced else len(names))
-  if batch < least:
-    raise DataError(
-      f"config.phases.{STARGAN}.batch_size = {batch}: references are taken from"
-      f" the batch, two of each of {least // 2} domains; take {least} or more"
-    )
-  if balanced and there > len(names):
-    logging.warning(
-      "the data show %d domains and %d are learned (config.model.domains): of"
-      " each batch only that share is. Leave the others out of the data",
-      there,
-      len(names),
-    )
-
-
-def _extra(config: ConfigDict) -> extra_folder.Extra:
-  """The references; all of a folder are taken for the target."""
-  model = config.model
-  # Faces are looked for in people alone.
-  faces = model.target == DOMAINS[0]
-  return extra_folder.Extra(
-    config.data, FOLDER, model.folder, model.most, faces=faces
-  )
-
-
-def _check_references(config: ConfigDict, copied: list[str]) -> None:
-  """Reads the references, which must be of the networks of this run."""
-  if REFERENCES not in copied and not config.phases[REFERENCES].steps:
-    raise DataError(
-      f"config.phases.{REFERENCES}.steps is 0, and no run is given whose"
-      " references are taken over: give 1"
-    )
-  if REFERENCES in copied and config.phases[STARGAN].steps:
-    raise DataError(
-      f"config.phases.{REFERENCES}.steps is 0: their styles are of other"
-      f" networks than those that {STARGAN} trains here; give 1"
-    )
-  if REFERENCES not in copied:
-    extra_folder.check(_extra(config))
-
-
-def _seen(data: Data) -> np.ndarray:
-  """How many photographs to train on are of each domain.
-
-  It is told by 1,024 of them, where domains come with the images.
-  """
-  known = data.known("train", "domain")
-  if known is not None:
-    return np.bincount(known, minlength=len(DOMAINS))
-  few = data._replace(splits={"train": _spread(data.splits["train"], 1024)})
-  seen = np.zeros(len(DOMAINS), int)
-  for rows in few.epoch("train", batch_size=128, everywhere=True):
-    found = rows["domain"][~rows["padding"]]
-    seen += np.bincount(found, minlength=len(DOMAINS))
-  share = len(data.splits["train"]) / max(seen.sum(), 1)
-  return np.ceil(seen * share).astype(int)
-
-
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-  """At most `count` rows, evenly chosen."""
-  chosen = np.linspace(0, len(rows) - 1, min(count, len(rows)))
-  return rows[np.unique(chosen.round().astype(int))]
-
-
-def _domains(config: ConfigDict) -> tuple[str, ...]:
-  """The domains of a config, checked, the target among them."""
-  names = words(config.model.domains)
-  wrong = [name for name in names if name not in DOMAINS]
-  if wrong or len(set(names)) != len(names) or len(names) < 2:
-    raise SettingError(
-      f"config.model.domains = {names}: name two or more of"
-      f" {', '.join(DOMAINS)}, each once"
-    )
-  if config.model.target not in names:
-    raise SettingError(
-      f"config.model.target = {config.model.target!r} is none of"
-      f" config.model.domains, {', '.join(names)}"
-    )
-  return names
-
-
-def phases(config: ConfigDict) -> list[Phase]:
-  """The game of four networks; and references whose styles releases have.
-
-  Without references, photographs of the target domain in model.folder, a
-  release is in a style of noise.
-
-  Args:
-    config: with model.domains, names of `records.DOMAINS`; model.target, the
-      domain of what is released; model.weights, of the losses; and fields of
-      `stargan.Generator`, `stargan.Encoder` and `stargan.Mapping`.
-
-  Raises:
-    SettingError: something is not as it can be; the message names it.
-  """
-  game = _Game(config)
-  first = game.phase()
-  if "folder" not in config.model:
-    return [first]
-  if not config.model.folder:
-    raise SettingError(
-      f"references are photographs of a folder: name it in {FOLDER}"
-    )
-  if config.model.most < 1:
-    raise SettingError(
-      f"config.model.most = {config.model.most}: one reference is read at least"
-    )
-  return [first, game.references()]
-
-
-def targets(config: ConfigDict, trained: Trained) -> list[Target]:
-  """The mechanism, with what it does not promise, and its controls."""
-  caution = ""
-  if not config.model.secret:
-    caution = (
-      "config.model.secret is 0, as everybody's is: whoever has the model and a"
-      " photograph can draw its style, and tell its release. Train with a"
-      " number of your own"
-    )
-  products = mechanism.products(trained)
-  target = Target(config.mechanism, config, trained, products)
-  target = target._replace(caution=caution, limits=LIMITS)
-  return mechanism.with_controls(target)
-
-
-class _Game:
+class Game:
   """The networks of a config, their losses, and what is made of them."""
 
   def __init__(self, config: ConfigDict):
     self.config, self.model = config, config.model
-    self.names = _domains(config)
+    self.names = settings.domains(config)
     self.target = self.names.index(self.model.target)
     # Domain of a record -> number of a head; -1: not learned.
     order = [self.names.index(d) if d in self.names else -1 for d in DOMAINS]
@@ -306,7 +87,7 @@ class _Game:
     """Styles [R, style] of photographs, read off once, and releases in them."""
 
     def init(key, batch, frozen):
-      arrays = extra_folder.read(_extra(self.config))
+      arrays = extra_folder.read(settings.references(self.config))
       images = jnp.asarray(arrays["image"]).astype(jnp.float32) / 255
       params = builders.variables(frozen[STARGAN])["params"]
       encode = lambda image: self._networks(params)[STYLE](
