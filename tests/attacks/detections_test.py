@@ -35,6 +35,13 @@ def test_faces_are_wanted_by_their_height():
   ((given, kept),) = detections.wanted([Truth(boxes, none, {})], "easy", 12)
   np.testing.assert_array_equal(kept, [1, 2])
   np.testing.assert_array_equal(given[1], [5, 5, 4, 12])
+  # One that is ignored is not wanted, unless a list of the setting has it.
+  last = np.array([False, False, True])
+  ((_, kept),) = detections.wanted([Truth(boxes, last, {})], "easy", 12)
+  np.testing.assert_array_equal(kept, [1])
+  listed = Truth(boxes, last, {"easy": last})
+  ((_, kept),) = detections.wanted([listed], "easy", 12)
+  np.testing.assert_array_equal(kept, [2])
 
 
 def scenes(count=12):

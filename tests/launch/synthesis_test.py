@@ -194,5 +194,6 @@ def test_faces_of_a_source_that_was_trained_are_shown(folder, tmp_path):
   card = json.loads((output / "card.json").read_text())
   assert "those of a folder" in " ".join(card["not_protected"])
   assert str(tmp_path) not in json.dumps(card)
+  assert card["config"]["model"]["folder"] == ""
   refused = run("launch.curate", f"--output={faces}", status=1)
   assert "give either --workdir or --arrays" in refused
