@@ -404,6 +404,7 @@ def _table(faces: Sequence[dict[str, Any]], points: str) -> str:
 def _sheet(shown: dict[curation.Class, list[np.ndarray]]) -> np.ndarray:
   """A row of faces for each class that has some; white where it has none."""
   blank = np.full((_SHOWN_SIDE, _SHOWN_SIDE, 3), 255, np.uint8)
+  longest = max(map(len, shown.values()))
   rows = {}
   for kind, images in shown.items():
     small = [
@@ -411,5 +412,5 @@ def _sheet(shown: dict[curation.Class, list[np.ndarray]]) -> np.ndarray:
       for x in images
     ]
     if small:
-      rows[str(kind)] = np.stack(small + [blank] * (_SHOWN - len(small)))
-  return pictures.grid(rows, _SHOWN) if rows else blank
+      rows[str(kind)] = np.stack(small + [blank] * (longest - len(small)))
+  return pictures.grid(rows, longest)

@@ -85,6 +85,8 @@ def test_as_many_of_each_kind_are_written_as_there_are(tmp_path, monkeypatch):
     rows = list(csv.DictReader(stream))
   assert [row["gender"] for row in rows] == ["M", "M", "F", "F", "F"]
   assert rows[3]["set"] == "female below 41"
+  # Rows of the sheet are as long as the longest: two faces, of three classes.
+  assert Image.open(out / "selection.png").size == (2 * 98, 3 * 98)
   third = np.asarray(Image.open(out / rows[3]["file"]))
   np.testing.assert_array_equal(third, pictures((0, dark, 0))[0])
   assert sorted(p.name for p in out.iterdir()) == [
