@@ -4,10 +4,12 @@
 what they find; `read` gives what was read.
 """
 
+import concurrent.futures
 import functools
 import hashlib
 import json
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -94,7 +96,16 @@ def read(extra: Extra) -> dict[str, np.ndarray]:
 @functools.lru_cache(maxsize=2)
 def _read(described: str) -> dict[str, np.ndarray]:
   data = ConfigDict(json.loads(described))
-  # Whoever asks for the shapes of a state traces this: faces are found now.
-  with jax.ensure_compile_time_eval():
-    source = sources.open_source(data, found=unlabelled.find(data))
+  source = aside(lambda: sources.open_source(data, found=unlabelled.find(data)))
   return memory.in_memory(source).arrays
+
+
+def aside(compute: Callable[[], Any]) -> Any:
+  """compute(), as if nothing was traced and no mesh was set.
+
+  A state is traced to know its shapes, and compiled for machines that are not
+  here; what is read of files is computed at once, and here. Both are known to
+  a thread alone, so that another one knows of neither.
+  """
+  with concurrent.futures.ThreadPoolExecutor(1) as thread:
+    return thread.submit(compute).result()
