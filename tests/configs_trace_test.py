@@ -112,7 +112,7 @@ def opened(folder, scenes):
     if config.data.source == "folder":
       config.data.path = str(scenes if config.data.max_faces else folder)
     if "folder" in config.get("model", {}):
-      config.model.folder = str(folder)
+      config.model.folder = str(scenes)  # fewer faces
     described = config.data.to_json_best_effort()
     if described not in known:
       known[described] = run_lib.open_data(config)

@@ -29,7 +29,7 @@ class Extra(NamedTuple):
     data: config.data of the run.
     setting: which names the folder, for errors.
     folder: its path.
-    most: photographs that it may hold.
+    most: photographs, and faces in them, that it may hold.
     attributes: that are read.
     faces: whether faces are looked for in photographs without labels; those
       are taken as they are otherwise.
@@ -81,16 +81,21 @@ def read(extra: Extra) -> dict[str, np.ndarray]:
       data.face_threshold = 0.0
   try:
     place = folder_lib.existing(extra.folder)
-    count = len(tree.walk(place).photographs)
-    if count > extra.most:
-      raise DataError(
-        f"it has {count:,} photographs, and config.model.most = {extra.most}:"
-        " choose some of them, as launch.curate does, or raise that"
-      )
-    return _read(json.dumps(data.to_dict(), sort_keys=True))
+    _few(extra.most, "photographs", len(tree.walk(place).photographs))
+    arrays = _read(json.dumps(data.to_dict(), sort_keys=True))
+    _few(extra.most, "faces", len(arrays["image"]))
+    return arrays
   except DataError as error:
     text = str(error).replace("data.path", extra.setting)
     raise DataError(f"{extra.setting} = {extra.folder}: {text}") from error
+
+
+def _few(most: int, kind: str, count: int) -> None:
+  if count > most:
+    raise DataError(
+      f"it has {count:,} {kind}, and config.model.most = {most}: choose some of"
+      " them, as launch.curate does, or raise that"
+    )
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,5 +1,8 @@
 """A further folder is read once, even while a state is only traced."""
 
+import pathlib
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +54,18 @@ def test_more_than_are_asked_for_are_refused(folder, monkeypatch):
   monkeypatch.setattr(unlabelled, "find", None)
   with pytest.raises(DataError, match="config.x = .*6 photographs, and conf"):
     read(folder, most=5)
+
+
+def test_more_faces_than_photographs_are_refused_too(folder, tmp_path):
+  """Three rows of one photograph are three faces."""
+  source = pathlib.Path(folder)
+  shutil.copy(source / "person_000/0.png", tmp_path / "0.png")
+  lines = (source / "labels.csv").read_text().splitlines()
+  row = lines[1].replace("person_000/0.png", "0.png")
+  (tmp_path / "labels.csv").write_text("\n".join([lines[0], row, row, row]))
+  assert len(read(str(tmp_path), most=3)["image"]) == 3
+  with pytest.raises(DataError, match="3 faces, and config.model.most = 2"):
+    read(str(tmp_path), most=2)
 
 
 def test_processes_read_the_same_photographs(folder, monkeypatch):
