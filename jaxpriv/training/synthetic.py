@@ -7,6 +7,7 @@ The condition of a face is of float32 numbers, 0 where one is unknown:
 | one for each attribute | 1 has it, -1 has it not |
 | yaw, pitch | radians |
 | skin | individual typology angle of the cheeks, degrees / 90 |
+| x, y of five points | from the template, in tenths of its eyes' distance |
 
 Truncation is towards the mean of w under the same condition, of fixed noise,
 since the mean of all would take the condition away, as Dobler et al., "Art
@@ -22,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jaxpriv.data import safetensors, skin
+from jaxpriv.data import alignment, safetensors, skin
+from jaxpriv.data.records import ARCFACE_LANDMARKS
 from jaxpriv.data.safetensors import Named
 from jaxpriv.models import stylegan2
 from jaxpriv.training import builders
@@ -31,7 +33,10 @@ from jaxpriv.training.method import State
 
 MAPPING, SYNTHESIS = "mapping", "synthesis"
 # Conditions behind those of attributes.
-MEASURED = ("yaw", "pitch", "skin")
+POINTS = tuple(
+  f"{point} {axis}" for point in ARCFACE_LANDMARKS for axis in "xy"
+)
+MEASURED = ("yaw", "pitch", "skin", *POINTS)
 # Noise whose mean w is the centre of a condition.
 _CENTRE = 128
 
@@ -56,38 +61,67 @@ class Generator(NamedTuple):
 
 
 def condition(
-  attributes: jax.Array, yaw: jax.Array, pitch: jax.Array, angle: jax.Array
+  attributes: jax.Array,
+  yaw: jax.Array,
+  pitch: jax.Array,
+  angle: jax.Array,
+  points: jax.Array | None = None,
 ) -> jax.Array:
-  """Conditions float32 [B, A + 3] of faces; see the table of this module.
+  """Conditions float32 [B, A + 13] of faces; see the table of this module.
 
   Args:
     attributes: [B, A], 1 and 0 for yes and no; what is below 0 is unknown.
     yaw: [B] in radians; NaN is unknown, as for the others.
     pitch: likewise.
     angle: individual typology angle [B] of skin, in degrees.
+    points: [B, 5, 2], as `displacements` gives them; None: all are unknown.
   """
   signs = jnp.where(attributes < 0, 0, 2 * attributes - 1).astype(jnp.float32)
-  measured = jnp.stack([yaw, pitch, angle / 90], 1).astype(jnp.float32)
+  if points is None:
+    points = jnp.full((len(signs), len(POINTS)), jnp.nan)
+  measured = jnp.column_stack(
+    [yaw, pitch, angle / 90, points.reshape(len(signs), -1)]
+  ).astype(jnp.float32)
   return jnp.concatenate([signs, jnp.nan_to_num(measured, nan=0.0)], 1)
 
 
+def displacements(landmarks: jax.Array, side: int, align: str) -> jax.Array:
+  """How far the five points [B, 5, 2] of faces lie from the template.
+
+  Args:
+    landmarks: [B, K, 2] in pixels, the five first; NaN is unknown.
+    side: of the images.
+    align: how faces were framed, which says where the template has its points.
+
+  Returns:
+    tenths of the distance of the template's eyes; NaN is unknown.
+  """
+  template = alignment.template(side, align)
+  eyes = np.linalg.norm(template[1] - template[0])
+  return 10 * (landmarks[:, : len(template)] - template) / eyes
+
+
 def condition_of(
-  batch: Mapping[str, Any], align: str = "landmarks"
+  batch: Mapping[str, Any], align: str = "landmarks", points: bool = False
 ) -> jax.Array:
-  """Conditions float32 [B, A + 3] of the photographs of a batch.
+  """Conditions float32 [B, A + 13] of the photographs of a batch.
 
   Args:
     batch: with images, attributes, and poses and landmarks if they are known.
     align: how faces were framed, where landmarks are not known.
+    points: whether their five points are among them.
   """
   images = batch["image"]
   pose = batch.get("pose")
   if pose is None:
     pose = jnp.full((len(images), 3), jnp.nan)
-  colour = skin.cheeks(images, batch.get("landmarks"), align)
-  angle = skin.typology_angle(colour)
+  landmarks = batch.get("landmarks")
+  angle = skin.typology_angle(skin.cheeks(images, landmarks, align))
   attributes = batch["attributes"].astype(jnp.int32)
-  return condition(attributes, pose[:, 0], pose[:, 1], angle)
+  away = None
+  if points and landmarks is not None:
+    away = displacements(landmarks, images.shape[1], align)
+  return condition(attributes, pose[:, 0], pose[:, 1], angle, away)
 
 
 def generate(
@@ -102,7 +136,7 @@ def generate(
   Args:
     generator: its networks.
     state: of the phase that trained it, or as `loaded` gives it.
-    condition: [B, A + 3], as the function `condition` makes them.
+    condition: [B, A + 13], as the function `condition` makes them.
     keys: random keys [B].
     truncation: 1 draws faces as various as those learned from, less draws
       likelier ones, 0 one face for each condition.

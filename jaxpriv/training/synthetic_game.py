@@ -9,14 +9,15 @@ conditions of the batch's photographs:
   generator:     softplus(-D(G(z, c), c))
 
 The condition c of a photograph is what labels and pixels say of attributes,
-pose and skin: see `training.synthetic`, which draws faces of a trained state.
-What is drawn is of keys and conditions alone; what the networks remember of the
-people they learned from is not bounded by that.
+pose, skin and five points: see `training.synthetic`, which draws faces of a
+trained state. What is drawn is of keys and conditions alone; what the networks
+remember of the people they learned from is not bounded by that.
 
-Decided here: the penalty joins the loss of its step, as one update, so that
-rates and betas of Adam are not rescaled, which the paper does for updates of
-the penalty alone. Neither the length of paths is penalised nor are styles
-mixed.
+Decided here: each photograph hides a random share of its points, so that some
+or none may be asked for. The penalty joins the loss of its step, as one update,
+so that rates and betas of Adam are not rescaled, which the paper does for
+updates of the penalty alone. Neither the length of paths is penalised nor are
+styles mixed.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from ml_collections import ConfigDict
 
 from jaxpriv.data import augmentation
 from jaxpriv.data.dataset import Data
-from jaxpriv.data.records import DataError
+from jaxpriv.data.records import ARCFACE_LANDMARKS, DataError
 from jaxpriv.data.sources import words
 from jaxpriv.errors import SettingError
 from jaxpriv.models import stylegan2
@@ -39,6 +40,7 @@ from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.synthetic import MAPPING, MEASURED, SYNTHESIS
 
+_FIVE = len(ARCFACE_LANDMARKS)
 SOURCE = "source"
 DISCRIMINATOR = "discriminator"
 MADE_WITH = {
@@ -47,8 +49,10 @@ MADE_WITH = {
     *("model.mapping", "model.synthesis", "model.discriminator"),
   )
 }
-# Conditions that `sample` shows: yaw in radians, skin in degrees.
+# Conditions that `sample` shows: yaw in radians, skin in degrees, and the
+# corners of the mouth outwards, in tenths of the distance of the eyes.
 _TURN, _SKIN = 0.5, {"light skin": 55.0, "dark skin": -30.0}
+_MOUTHS = {"narrow mouth": -1.0, "wide mouth": 1.0}
 
 
 def phase(config: ConfigDict, model: ConfigDict) -> Phase:
@@ -161,13 +165,14 @@ class Game:
     Returns:
       the batch with condition [B, K], latents [B, latent] and random keys [B].
     """
-    flips, noise, keys = jax.random.split(key, 3)
+    flips, noise, keys, hidden = jax.random.split(key, 4)
     batch = augmentation.random_mirror(flips, batch)
     count = len(batch["image"])
     latents = jax.random.normal(noise, (count, self.model.latent))
+    condition = synthetic.condition_of(batch, self.align, points=True)
     return {
       **batch,
-      "condition": synthetic.condition_of(batch, self.align),
+      "condition": _with_hidden_points(hidden, condition),
       "latents": mesh_lib.constrain(latents),
       "keys": mesh_lib.constrain(jax.random.split(keys, count)),
     }
@@ -258,7 +263,21 @@ class Game:
     }
     for name, angle in _SKIN.items():
       shown[name] = under(skin=angle / 90)
+    for name, out in _MOUTHS.items():
+      shown[name] = under(**{"left_mouth x": -out, "right_mouth x": out})
     for name in names[:2]:
       shown[f"with {name}"] = under(**{name: 1.0})
       shown[f"without {name}"] = under(**{name: -1.0})
     return shown  # in the order of the alphabet
+
+
+def _with_hidden_points(key: jax.Array, condition: jax.Array) -> jax.Array:
+  """Conditions of which each hides a random share of its points."""
+  share, each = jax.random.split(key)
+  count = len(condition)
+  shares = jax.random.uniform(share, (count, 1))
+  seen = jax.random.uniform(each, (count, _FIVE)) >= shares
+  # x and y of a point are hidden together.
+  points = jnp.where(jnp.repeat(seen, 2, axis=1), condition[:, -2 * _FIVE :], 0)
+  rest = condition[:, : -2 * _FIVE]
+  return mesh_lib.constrain(jnp.concatenate([rest, points], 1))

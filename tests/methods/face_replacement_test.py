@@ -187,7 +187,7 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   codes = jnp.array(codes * 40)
   keys = jax.random.split(jax.random.key(0), len(codes))
   got = np.asarray(asked.condition(codes, keys), np.float64)
-  assert got.shape == (120, 2 + 3)
+  assert got.shape == (120, 2 + 13) and not got[:, 5:].any()
   assert set(got[:, 0]) == {-1, 1} and abs(got[:, 0].mean()) < 0.4  # no code
   np.testing.assert_array_equal(got[:2, 1], [-1, 1])
   assert set(got[2::3, 1]) == {-1, 1}  # unknown, and so drawn
@@ -205,6 +205,24 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   wanted = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
   got = np.asarray(smiles.condition(wanted, keys[:2]))
   np.testing.assert_array_equal(got[:, 1], [-1, 1])
+
+
+def test_learned_smiles_are_mouths_as_wide_as_their_cells():
+  config = learned(smile=0.85)
+  config.data.attributes = ("Male",)  # a generator may know no label of smiles
+  keys = jax.random.split(jax.random.key(0), 2)
+  codes = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
+  asked = Learned(config)
+  away = np.asarray(asked.condition(codes, keys))[:, 4:].reshape(2, 5, 2)
+  template = alignment.template(1, config.data.align)
+  eyes = np.linalg.norm(template[1] - template[0])
+  assert not away[:, :3].any()
+  mouths = (template + away * eyes / 10)[:, 3:]
+  width = np.linalg.norm(mouths[:, 1] - mouths[:, 0], axis=-1) / eyes
+  np.testing.assert_allclose(width, [0.75, 0.95], atol=1e-3)
+  np.testing.assert_allclose(
+    mouths.mean(1), template[3:].mean(0)[None].repeat(2, 0), atol=1e-6
+  )
 
 
 def test_learned_skin_is_of_its_class_beyond_the_usual_angles():
@@ -259,14 +277,6 @@ def test_a_target_of_learned_faces_tells_of_their_memory(generator):
 def test_a_generator_comes_with_its_settings():
   with pytest.raises(SettingError, match="face_replacement:demo,learned"):
     face_replacement.phases(config_of(faces="learned"))
-
-
-def test_a_generator_that_knows_no_smiles_is_not_asked_for_them():
-  config = learned(smile=0.8)
-  face_replacement.phases(config)
-  config.data.attributes = ("Male",)
-  with pytest.raises(SettingError, match="add Smiling to config.data.attrib"):
-    face_replacement.phases(config)
 
 
 def test_a_generator_is_trained_or_taken_over():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpriv.data import dataset, safetensors, skin, stylegan2_arrays
+from jaxpriv.data import alignment, dataset, safetensors, skin, stylegan2_arrays
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
@@ -40,30 +40,64 @@ def trained():
 
 
 def test_a_condition_is_signs_radians_and_quarter_turns():
-  got = synthetic.condition(
-    jnp.array([[1, 0], [-1, 1]]),
-    jnp.array([0.3, jnp.nan]),
-    jnp.array([-0.2, 0.1]),
-    jnp.array([45.0, jnp.nan]),
-  )
+  attributes = jnp.array([[1, 0], [-1, 1]])
+  yaw, pitch = jnp.array([0.3, jnp.nan]), jnp.array([-0.2, 0.1])
+  angle = jnp.array([45.0, jnp.nan])
+  got = synthetic.condition(attributes, yaw, pitch, angle)
   expected = [[1, -1, 0.3, -0.2, 0.5], [0, 1, 0, 0.1, 0]]
-  np.testing.assert_allclose(got, expected, rtol=1e-6)
-  assert got.dtype == jnp.float32
+  np.testing.assert_allclose(got[:, :5], expected, rtol=1e-6)
+  assert got.dtype == jnp.float32 and got.shape == (2, 15)
+  assert not np.asarray(got)[:, 5:].any()
+  points = jnp.arange(20.0).reshape(2, 5, 2).at[1, 2].set(jnp.nan)
+  again = synthetic.condition(attributes, yaw, pitch, angle, points)
+  np.testing.assert_array_equal(again[:, :5], got[:, :5])
+  rows = np.arange(20.0).reshape(2, 10)
+  rows[1, 4:6] = 0
+  np.testing.assert_array_equal(again[:, 5:], rows)
+  names = synthetic.MEASURED[3:]
+  assert names[:3] == ("left_eye x", "left_eye y", "right_eye x")
+
+
+@pytest.mark.parametrize("align, share", [("landmarks", 1), ("head", 1 / 1.7)])
+def test_points_are_away_from_the_template_in_tenths_of_its_eyes(align, share):
+  """The eyes of ArcFace's square are 35.24 pixels of 112 apart."""
+  eyes = 64 * np.hypot(73.5318 - 38.2946, 51.5014 - 51.6963) / 112 * share
+  five = jnp.asarray(alignment.template(64, align))[None]
+  moved = five.at[0, 3].add(jnp.array([0.3 * eyes, -0.1 * eyes]))
+  moved = jnp.concatenate([moved.at[0, 1].set(jnp.nan), moved[:, :2]], 1)
+  got = synthetic.displacements(moved, 64, align)
+  expected = np.zeros((1, 5, 2))
+  expected[0, 3], expected[0, 1] = (3, -1), np.nan
+  np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
 def test_conditions_are_read_from_photographs_and_labels():
   batch = photographs()
   batch["attributes"] = batch["attributes"].at[0, 0].set(-1)
   got = np.asarray(synthetic.condition_of(batch))
-  assert got.shape == (8, 4)
+  assert got.shape == (8, 14)
   labels = np.asarray(batch["attributes"])[1:, 0]
   np.testing.assert_array_equal(got[1:, 0], np.where(labels, 1, -1))
   assert got[0, 0] == 0
   np.testing.assert_array_equal(got[:, 1:3], batch["pose"][:, :2])
   angle = skin.typology_angle(skin.cheeks(batch["image"], batch["landmarks"]))
   np.testing.assert_allclose(got[:, 3] * 90, angle, rtol=1e-4)
+  assert not got[:, 4:].any()  # points are told when they are asked for
+  away = synthetic.displacements(batch["landmarks"], 32, "head")
+  told = synthetic.condition_of(batch, "head", points=True)
+  np.testing.assert_allclose(told[:, 4:], away.reshape(8, 10), atol=1e-5)
   bare = {name: batch[name] for name in ("image", "attributes")}
-  assert not np.asarray(synthetic.condition_of(bare))[:, 1:3].any()
+  bare = np.asarray(synthetic.condition_of(bare, points=True))
+  assert not bare[:, 1:3].any() and not bare[:, 4:].any()
+
+
+def test_photographs_hide_some_of_their_points():
+  batch = photographs(64)
+  drawn = np.asarray(game().draw(KEY, batch)["condition"])[:, 4:]
+  seen = (drawn.reshape(64, 5, 2) != 0).sum(2)
+  assert set(seen.ravel()) == {0, 2}  # x and y are hidden together
+  counts = np.bincount((seen > 0).sum(1), minlength=6)
+  assert (counts > 2).all()  # a sixth of photographs each
 
 
 def test_a_mirrored_photograph_has_the_condition_of_its_mirror_image():
@@ -189,7 +223,7 @@ def test_a_face_is_of_its_key_and_its_condition_alone(trained):
   alone = generated(state, conditions[2:3], keys[2:3], 1.0)
   np.testing.assert_allclose(whole[2:3], alone, atol=1e-4)
   assert np.abs(whole - faces(trained, keys[::-1])).max() > 1e-3
-  for column in range(4):
+  for column in range(14):
     assert np.abs(whole - faces(trained, **{f"c{column}": 2.0})).max() > 1e-3
 
 
@@ -264,6 +298,7 @@ def test_samples_show_photographs_and_one_face_under_conditions(trained):
   assert set(shown) == {
     *("original", "drawn, 1", "drawn, 2", "turned, 1", "turned, 2"),
     *("light skin", "dark skin", "with Male", "without Male"),
+    *("narrow mouth", "wide mouth"),
   }
   conditions = synthetic.condition_of(batch)
   keys = jax.vmap(
@@ -277,6 +312,9 @@ def test_samples_show_photographs_and_one_face_under_conditions(trained):
   ):
     expected = draw(conditions.at[:, column].set(value))
     np.testing.assert_allclose(shown[name], expected, atol=1e-5)
+  # Corners of the mouth are the fourth and fifth of points.
+  wide = conditions.at[:, 4 + 6].set(-1).at[:, 4 + 8].set(1)
+  np.testing.assert_allclose(shown["wide mouth"], draw(wide), atol=1e-5)
 
 
 def test_a_generator_goes_through_a_file_of_arrays(trained, tmp_path):
@@ -284,14 +322,14 @@ def test_a_generator_goes_through_a_file_of_arrays(trained, tmp_path):
   path = tmp_path / "generator.safetensors"
   safetensors.write(path, synthetic.arrays_of(state))
   arrays = safetensors.read(path)
-  again = synthetic.loaded(face_source.generator(config), arrays, conditions=4)
+  again = synthetic.loaded(face_source.generator(config), arrays, conditions=14)
   np.testing.assert_array_equal(faces(trained), faces((config, again, batch)))
-  with pytest.raises(DataError, match="mapping/condition/kernel .* not .5, 8"):
-    synthetic.loaded(face_source.generator(config), arrays, conditions=5)
+  with pytest.raises(DataError, match="mapping/condition/kernel .* not .15, 8"):
+    synthetic.loaded(face_source.generator(config), arrays, conditions=15)
   del arrays["synthesis/constant"]
   message = r"1 parameters .* synthesis/constant \(.* is missing"
   with pytest.raises(DataError, match=message):
-    synthetic.loaded(face_source.generator(config), arrays, conditions=4)
+    synthetic.loaded(face_source.generator(config), arrays, conditions=14)
 
 
 def published(side, width, channels, layers):
