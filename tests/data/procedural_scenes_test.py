@@ -62,6 +62,15 @@ def test_faces_lie_apart_and_within_the_picture(drawn):
         assert (high <= low).any()
 
 
+def test_faces_are_from_8_pixels_on_in_scenes_of_the_default_size():
+  source = ProceduralScenes(400, 1, max_faces=8)
+  batch = source.batch(np.arange(40))
+  boxes = batch["boxes"][batch["valid"]]
+  sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1))
+  assert 8 <= sides.min() < 9 and 40 < sides.max() < 56
+  assert (sides < 12).mean() > 0.25
+
+
 def test_eyes_nose_and_mouth_are_in_the_box(drawn):
   _, batch = drawn
   valid = batch["valid"]

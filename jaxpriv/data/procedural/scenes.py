@@ -15,8 +15,8 @@ from jaxpriv.errors import SettingError
 
 MIN_SIZE, MAX_SIZE = 32, 2048
 
-# Half a head, as a share of the picture's side.
-_SCALES = (0.055, 0.24)
+# Half a head, as a share of the side: at 128 px faces are of 8 to 52 px.
+_SCALES = (0.04, 0.24)
 # The extent of a head with hair or hat, in half heads: half its width, and
 # above and below the middle between the eyes.
 _HEAD = (1.15, 1.45, 1.2)
