@@ -64,12 +64,17 @@ _PHASE = flags.DEFINE_list("phase", [], "Names of phases; all when empty.")
 _LARGEST = flags.DEFINE_bool(
   "largest_batch", False, "Look for the largest batch that fits, by compiling."
 )
+_TUNED = flags.DEFINE_bool(
+  "tuned",
+  False,
+  "Let the compiler of TPUs try as hard as for a run: several times slower.",
+)
 _JSON = common.path_flag("json", "", "A JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
   common.no_arguments(argv)
-  topology = topologies.parse(_TOPOLOGY.value or "")
+  topology = topologies.parse(_TOPOLOGY.value or "", _TUNED.value)
   _prepare(topology)
   mesh = topologies.make_mesh(topology)
   config, compiler_of, names = prepare(_CONFIG.value, mesh, topology)
@@ -128,6 +133,7 @@ def _write(
     "config": config.mechanism,
     "arguments": [a for a in sys.argv[1:] if a.startswith("--config")],
     "topology": topology.name,
+    "tuned": topology.tuned,
     "jax": jax.__version__,
     "programs": rows,
     **told._asdict(),

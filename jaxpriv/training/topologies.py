@@ -101,8 +101,12 @@ _HOST = 8
 # For wheels that are missing: extra of this package.
 _EXTRAS = {"cuda": "aot-gpu", "tpu": "aot-tpu"}
 # Without a card nothing is tuned, and XLA's search of tiles for the products
-# that it writes itself fails on some of them.
-_OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}}
+# that it writes itself fails on some of them. XLA for TPUs tries many forms of
+# each convolution: at its least effort it is several times faster.
+_OPTIONS: dict[str, dict[str, bool | float]] = {
+  "cuda": {"xla_gpu_enable_triton_gemm": False},
+  "tpu": {"exec_time_optimization_effort": -1.0},
+}
 
 
 class Topology(NamedTuple):
@@ -112,11 +116,13 @@ class Topology(NamedTuple):
     name: as it was asked for, "h200:8".
     kind: a key of `DEVICES`.
     shape: devices along each axis of a TPU's torus; (number,) of others.
+    tuned: whether the compiler of a TPU tries as hard as for a run.
   """
 
   name: str
   kind: str
   shape: tuple[int, ...]
+  tuned: bool = False
 
   @property
   def device(self) -> Device:
@@ -127,13 +133,20 @@ class Topology(NamedTuple):
     return math.prod(self.shape)
 
   @property
-  def options(self) -> dict[str, bool]:
+  def options(self) -> dict[str, bool | float]:
     """Options of its compiler."""
-    return dict(_OPTIONS.get(self.device.platform, {}))
+    platform = self.device.platform
+    if self.tuned and platform == "tpu":
+      return {}
+    return dict(_OPTIONS.get(platform, {}))
 
 
-def parse(name: str) -> Topology:
+def parse(name: str, tuned: bool = False) -> Topology:
   """Reads "h200:8", "v5e:4x4" or "cpu:8".
+
+  Args:
+    name: what to read.
+    tuned: see `Topology`.
 
   Raises:
     SettingError: the kind is unknown, or that is no number of devices.
@@ -151,7 +164,7 @@ def parse(name: str) -> Topology:
     raise SettingError(
       f"--topology={name}: say how many devices, as in {example}"
     )
-  topology = Topology(name, kind, tuple(map(int, parts)))
+  topology = Topology(name, kind, tuple(map(int, parts)), tuned)
   if DEVICES[kind].platform == "cuda" and topology.size > _HOST:
     raise SettingError(
       f"--topology={name}: cards of one host are reckoned with, {_HOST} at"

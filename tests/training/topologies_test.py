@@ -41,6 +41,15 @@ def test_others_are_refused(name, message):
     topologies.parse(name)
 
 
+def test_compilers_of_tpus_try_little_but_for_tuned_programs():
+  effort = "exec_time_optimization_effort"
+  assert topologies.parse("v5e:4x4").options == {effort: -1.0}
+  assert topologies.parse("v5e:4x4", tuned=True).options == {}
+  assert effort not in topologies.parse("h200:8").options
+  plain, tuned = (topologies.parse("h200:8", tuned=t) for t in (False, True))
+  assert plain.options == tuned.options != {}
+
+
 def test_those_of_a_cpu_are_here():
   mesh = topologies.make_mesh(topologies.parse("cpu:4"))
   assert mesh.size == 4 and mesh.axis_names == ("data",)
