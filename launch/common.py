@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 from etils import epath
+from flax import errors as flax_errors
 from ml_collections import ConfigDict
 
 import launch
@@ -95,6 +96,15 @@ def run(main: Callable[[list[str]], None]) -> None:
     except (UserError, OSError) as error:
       logging.debug("traceback", exc_info=True)
       _end(error)
+    except flax_errors.ScopeParamShapeError as error:
+      logging.debug("traceback", exc_info=True)
+      _end(
+        UserError(
+          "a run that is read here has networks of other shapes than this"
+          " version of jaxpriv makes of its settings: train it again, or use the"
+          f" version that trained it. {str(error).partition('(http')[0].strip()}"
+        )
+      )
 
   signal.signal(signal.SIGINT, launch.AT_FIRST)
   streams.forgiving()

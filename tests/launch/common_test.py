@@ -2,8 +2,12 @@
 
 import errno
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import app, flags
+from flax import errors as flax_errors
 
 from jaxpriv import files
 from jaxpriv.errors import UserError
@@ -42,6 +46,16 @@ def test_errors_of_users_and_systems_are_one_line(
   error, said, monkeypatch, capsys
 ):
   assert end(monkeypatch, capsys, error) == (1, said)
+
+
+def test_networks_of_another_version_are_one_line(monkeypatch, capsys):
+  now, before = jnp.zeros((1, 15)), jnp.zeros((1, 5))
+  params = nn.Dense(4).init(jax.random.key(0), before)
+  with pytest.raises(flax_errors.ScopeParamShapeError) as raised:
+    nn.Dense(4).apply(params, now)
+  code, said = end(monkeypatch, capsys, raised.value)
+  assert code == 1 and said.count("\n") == 1
+  assert "train it again" in said and "(15, 4)" in said and "http" not in said
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
