@@ -98,13 +98,7 @@ def run(main: Callable[[list[str]], None]) -> None:
       _end(error)
     except flax_errors.ScopeParamShapeError as error:
       logging.debug("traceback", exc_info=True)
-      _end(
-        UserError(
-          "a run that is read here has networks of other shapes than this"
-          " version of jaxpriv makes of its settings: train it again, or use the"
-          f" version that trained it. {str(error).partition('(http')[0].strip()}"
-        )
-      )
+      _end(UserError(_of_another_version(error)))
 
   signal.signal(signal.SIGINT, launch.AT_FIRST)
   streams.forgiving()
@@ -126,6 +120,15 @@ def _words(error: Exception) -> str:
   if isinstance(error, OSError) and error.filename and error.strerror:
     return f"{error.filename}: {error.strerror}"
   return str(error)
+
+
+def _of_another_version(error: flax_errors.ScopeParamShapeError) -> str:
+  which = str(error).partition("(http")[0].strip()
+  return (
+    "a run that is read here has networks of other shapes than this version of"
+    " jaxpriv makes of its settings: train it again, or use the version that"
+    f" trained it. {which}"
+  )
 
 
 def _ours_or_a_warning(record: python_logging.LogRecord) -> bool:
