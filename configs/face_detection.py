@@ -85,7 +85,7 @@ def _demo(config: ConfigDict) -> None:
   config.data.images_per_identity = 1
   config.data.splits = dict(train=0.8, attack=0.05, test=0.15)
   # Faces are of 8 to 52 px, and larger in crops.
-  config.model.sizes = (9.0, 14.0, 21.0, 32.0, 48.0, 72.0)
+  config.model.sizes = (10.0, 14.0, 20.0, 30.0, 44.0, 64.0)
   config.model.features = 32
   config.model.crops = (0.6, 0.8, 1.0, 1.0)
   config.model.keep = 32
