@@ -1,4 +1,4 @@
-"""Faces of nobody: StyleGAN2 under attributes, pose and skin, trained here.
+"""Faces of nobody: StyleGAN2 under attributes, pose, skin and points.
 
 --config=configs/face_source.py:demo    64 px, drawn people, 40 min on a CPU
 --config=configs/face_source.py:gpu     128 px, one accelerator
@@ -37,6 +37,7 @@ def _model() -> ConfigDict:
       r1=1.0,  # weight of the penalty of slopes at photographs,
       every=16,  # which is of every k-th step, times k
       truncation=0.7,  # of samples
+      points=True,  # whether networks are told where five points are
     )
   )
 

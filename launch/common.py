@@ -125,9 +125,10 @@ def _words(error: Exception) -> str:
 def _of_another_version(error: flax_errors.ScopeParamShapeError) -> str:
   which = str(error).partition("(http")[0].strip()
   return (
-    "a run that is read here has networks of other shapes than this version of"
-    " jaxpriv makes of its settings: train it again, or use the version that"
-    f" trained it. {which}"
+    "networks that are read here have other shapes than this version of"
+    " jaxpriv makes of their settings: train them again, or use the version"
+    " that trained them (if none did, this is a fault: --verbosity=1 shows"
+    f" where). {which}"
   )
 
 

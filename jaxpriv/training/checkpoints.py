@@ -316,9 +316,15 @@ def _readable(directory: epath.Path, step: int) -> Iterator[None]:
   try:
     yield
   except Exception as error:  # Orbax and TensorStore raise all kinds
+    fault = _first_line(error)
     raise CheckpointError(
-      f"{directory / str(step)} cannot be read ({_first_line(error)}): if it is"
-      " damaged, remove it, and the same training goes on from the step before"
+      f"{directory / str(step)} cannot be read ({fault}): "
+      + (
+        "it was trained with other settings, or by another version of jaxpriv"
+        if "Requested shape" in fault
+        else "if it is damaged, remove it, and the same training goes on from"
+        " the step before"
+      )
     ) from error
 
 

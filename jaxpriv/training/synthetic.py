@@ -8,6 +8,9 @@ The condition of a face is of float32 numbers, 0 where one is unknown:
 | yaw, pitch | radians |
 | skin | individual typology angle of the cheeks, degrees / 90 |
 | x, y of five points | from the template, in tenths of its eyes' distance |
+| one for each point | 1 if it is known |
+
+Those of points are there if the generator is told of them (model.points).
 
 Truncation is towards the mean of w under the same condition, of fixed noise,
 since the mean of all would take the condition away, as Dobler et al., "Art
@@ -23,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jaxpriv.data import alignment, safetensors, skin
+from jaxpriv.data import alignment, landmarks, safetensors, skin
 from jaxpriv.data.records import ARCFACE_LANDMARKS
 from jaxpriv.data.safetensors import Named
 from jaxpriv.models import stylegan2
@@ -33,10 +36,7 @@ from jaxpriv.training.method import State
 
 MAPPING, SYNTHESIS = "mapping", "synthesis"
 # Conditions behind those of attributes.
-POINTS = tuple(
-  f"{point} {axis}" for point in ARCFACE_LANDMARKS for axis in "xy"
-)
-MEASURED = ("yaw", "pitch", "skin", *POINTS)
+MEASURED = ("yaw", "pitch", "skin")
 # Noise whose mean w is the centre of a condition.
 _CENTRE = 128
 
@@ -67,61 +67,79 @@ def condition(
   angle: jax.Array,
   points: jax.Array | None = None,
 ) -> jax.Array:
-  """Conditions float32 [B, A + 13] of faces; see the table of this module.
+  """Conditions float32 [B, C] of faces; see the table of this module.
 
   Args:
     attributes: [B, A], 1 and 0 for yes and no; what is below 0 is unknown.
     yaw: [B] in radians; NaN is unknown, as for the others.
     pitch: likewise.
     angle: individual typology angle [B] of skin, in degrees.
-    points: [B, 5, 2], as `displacements` gives them; None: all are unknown.
-  """
-  signs = jnp.where(attributes < 0, 0, 2 * attributes - 1).astype(jnp.float32)
-  if points is None:
-    points = jnp.full((len(signs), len(POINTS)), jnp.nan)
-  measured = jnp.column_stack(
-    [yaw, pitch, angle / 90, points.reshape(len(signs), -1)]
-  ).astype(jnp.float32)
-  return jnp.concatenate([signs, jnp.nan_to_num(measured, nan=0.0)], 1)
-
-
-def displacements(landmarks: jax.Array, side: int, align: str) -> jax.Array:
-  """How far the five points [B, 5, 2] of faces lie from the template.
-
-  Args:
-    landmarks: [B, K, 2] in pixels, the five first; NaN is unknown.
-    side: of the images.
-    align: how faces were framed, which says where the template has its points.
+    points: [B, 5, 2], as `displacements` gives them; None for generators that
+      are not told of points.
 
   Returns:
-    tenths of the distance of the template's eyes; NaN is unknown.
+    of C = A + 3 numbers, or A + 18 with points.
   """
+  signs = jnp.where(attributes < 0, 0, 2 * attributes - 1)
+  columns = [signs, jnp.stack([yaw, pitch, angle / 90], 1)]
+  if points is not None:
+    known = jnp.isfinite(points).all(-1)
+    away = jnp.where(known[..., None], points, 0)
+    columns += [away.reshape(len(away), -1), known]
+  made = jnp.concatenate([x.astype(jnp.float32) for x in columns], 1)
+  return jnp.nan_to_num(made, nan=0.0)
+
+
+def displacements(five: jax.Array, side: int, align: str) -> jax.Array:
+  """How far points [B, 5, 2] of faces lie from the template.
+
+  The template is the mean of ArcFace's and of its mirror image, so that points
+  of a mirrored photograph lie as far away on the other side.
+
+  Args:
+    five: in pixels, in the order of `records.ARCFACE_LANDMARKS`; unknown ones
+      are NaN.
+    side: of the images.
+    align: how faces were framed; by none but `alignment.BY_POINTS` do points
+      come near a template, and all are unknown.
+
+  Returns:
+    tenths of the distance of the template's eyes, [B, 5, 2]; NaN is unknown.
+  """
+  if align not in alignment.BY_POINTS:
+    return unknown_points(len(five))
   template = alignment.template(side, align)
+  other = template[landmarks.mirrored(ARCFACE_LANDMARKS)]
+  template = (template + other * [-1, 1] + [side - 1, 0]) / 2
   eyes = np.linalg.norm(template[1] - template[0])
-  return 10 * (landmarks[:, : len(template)] - template) / eyes
+  return (10 / eyes) * (five - template)
+
+
+def unknown_points(count: int) -> jax.Array:
+  """Points [count, 5, 2] for `condition`, none of which is asked for."""
+  return jnp.full((count, len(ARCFACE_LANDMARKS), 2), jnp.nan)
 
 
 def condition_of(
-  batch: Mapping[str, Any], align: str = "landmarks", points: bool = False
+  batch: Mapping[str, Any],
+  align: str = "landmarks",
+  points: jax.Array | None = None,
 ) -> jax.Array:
-  """Conditions float32 [B, A + 13] of the photographs of a batch.
+  """Conditions float32 [B, C] of the photographs of a batch.
 
   Args:
     batch: with images, attributes, and poses and landmarks if they are known.
     align: how faces were framed, where landmarks are not known.
-    points: whether their five points are among them.
+    points: see `condition`.
   """
   images = batch["image"]
   pose = batch.get("pose")
   if pose is None:
     pose = jnp.full((len(images), 3), jnp.nan)
-  landmarks = batch.get("landmarks")
-  angle = skin.typology_angle(skin.cheeks(images, landmarks, align))
+  colour = skin.cheeks(images, batch.get("landmarks"), align)
+  angle = skin.typology_angle(colour)
   attributes = batch["attributes"].astype(jnp.int32)
-  away = None
-  if points and landmarks is not None:
-    away = displacements(landmarks, images.shape[1], align)
-  return condition(attributes, pose[:, 0], pose[:, 1], angle, away)
+  return condition(attributes, pose[:, 0], pose[:, 1], angle, points)
 
 
 def generate(
@@ -136,7 +154,7 @@ def generate(
   Args:
     generator: its networks.
     state: of the phase that trained it, or as `loaded` gives it.
-    condition: [B, A + 13], as the function `condition` makes them.
+    condition: [B, C], as the function `condition` makes them.
     keys: random keys [B].
     truncation: 1 draws faces as various as those learned from, less draws
       likelier ones, 0 one face for each condition.

@@ -14,10 +14,10 @@ trained state. What is drawn is of keys and conditions alone; what the networks
 remember of the people they learned from is not bounded by that.
 
 Decided here: each photograph hides a random share of its points, so that some
-or none may be asked for. The penalty joins the loss of its step, as one update,
-so that rates and betas of Adam are not rescaled, which the paper does for
-updates of the penalty alone. Neither the length of paths is penalised nor are
-styles mixed.
+of them may be asked for, or none. The penalty joins the loss of its step, as
+one update, so that rates and betas of Adam are not rescaled, which the paper
+does for updates of the penalty alone. Neither the length of paths is penalised
+nor are styles mixed.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,17 +40,17 @@ from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.synthetic import MAPPING, MEASURED, SYNTHESIS
 
-_FIVE = len(ARCFACE_LANDMARKS)
 SOURCE = "source"
 DISCRIMINATOR = "discriminator"
 MADE_WITH = {
   SOURCE: (
     *("data.image_size", "data.align", "data.attributes", "model.latent"),
     *("model.mapping", "model.synthesis", "model.discriminator"),
+    "model.points",
   )
 }
-# Conditions that `sample` shows: yaw in radians, skin in degrees, and the
-# corners of the mouth outwards, in tenths of the distance of the eyes.
+# Conditions that `sample` shows: yaw in radians, skin in degrees, and corners
+# of the mouth so far outwards, in tenths of the distance of the eyes.
 _TURN, _SKIN = 0.5, {"light skin": 55.0, "dark skin": -30.0}
 _MOUTHS = {"narrow mouth": -1.0, "wide mouth": 1.0}
 
@@ -62,7 +62,8 @@ def phase(config: ConfigDict, model: ConfigDict) -> Phase:
     config: of the run, with the options of the phase.
     model: its latent, numbers of noise; mapping, synthesis and discriminator,
       fields of the networks of `stylegan2`; r1 and every, the weight of the
-      penalty and its k; truncation, of samples.
+      penalty and its k; truncation, of samples; points, whether the networks
+      are told of five points.
 
   Raises:
     SettingError: something is not as it can be; the message names it.
@@ -116,6 +117,7 @@ class Game:
   def __init__(self, config: ConfigDict, model: ConfigDict):
     self.config, self.model = config, model
     self.align = config.data.align
+    self.points = told_of_points(model)
     # Its gradient is trained, which wants float32.
     judge = stylegan2.Discriminator(**self.model.discriminator)
     self.networks = {
@@ -148,7 +150,7 @@ class Game:
 
   def _inputs(self, name: str) -> Callable:
     def made(batch, frozen, key):
-      conditions = synthetic.condition_of(batch, self.align)
+      conditions = self._condition(batch)
       zeros = lambda size: jnp.zeros((len(conditions), size))
       if name == SYNTHESIS:
         return zeros(self.model.mapping.width)
@@ -163,19 +165,31 @@ class Game:
     """Mirrors half of a batch, and adds what its fakes are drawn of.
 
     Returns:
-      the batch with condition [B, K], latents [B, latent] and random keys [B].
+      the batch with condition [B, C], latents [B, latent] and random keys [B].
     """
     flips, noise, keys, hidden = jax.random.split(key, 4)
     batch = augmentation.random_mirror(flips, batch)
     count = len(batch["image"])
     latents = jax.random.normal(noise, (count, self.model.latent))
-    condition = synthetic.condition_of(batch, self.align, points=True)
+    points = None
+    if self.points:
+      side = batch["image"].shape[1]
+      five = batch["landmarks"][:, : len(ARCFACE_LANDMARKS)]
+      points = synthetic.displacements(five, side, self.align)
+      points = _some_hidden(hidden, points)
     return {
       **batch,
-      "condition": _with_hidden_points(hidden, condition),
+      "condition": synthetic.condition_of(batch, self.align, points),
       "latents": mesh_lib.constrain(latents),
       "keys": mesh_lib.constrain(jax.random.split(keys, count)),
     }
+
+  def _condition(self, batch) -> jax.Array:
+    """That of photographs, without their points."""
+    points = None
+    if self.points:
+      points = synthetic.unknown_points(len(batch["image"]))
+    return synthetic.condition_of(batch, self.align, points)
 
   def _fake(self, applies, batch) -> jax.Array:
     w = applies[MAPPING](batch["latents"], batch["condition"])
@@ -225,24 +239,26 @@ class Game:
     return synthetic.drawn(
       applies,
       self.model.latent,
-      synthetic.condition_of(batch, self.align),
+      self._condition(batch),
       mesh_lib.constrain(keys),
       self.model.truncation,
     )
 
   def _sample(self, applies, batch, frozen):
     """Two faces as photographs are, and the first under other conditions."""
-    conditions = synthetic.condition_of(batch, self.align)
+    conditions = self._condition(batch)
+    attributes = batch["attributes"].shape[1]
     names = words(self.config.data.attributes)
-    names = names if len(names) == conditions.shape[1] - len(MEASURED) else ()
-    columns = (*names, *MEASURED)
+    names = names if len(names) == attributes else ()
+    first = {name: attributes + i for i, name in enumerate(MEASURED)}
+    columns = {**{name: i for i, name in enumerate(names)}, **first}
 
-    def under(number=0, **numbers):
+    def under(number=0, points=None, **numbers):
       asked = conditions
+      if points is not None:
+        asked = synthetic.condition_of(batch, self.align, points)
       for name, value in numbers.items():
-        # From the end: before it are attributes that have no name here.
-        column = columns.index(name) - len(columns)
-        asked = asked.at[:, column].set(value)
+        asked = asked.at[:, columns[name]].set(value)
       rows = jnp.arange(len(conditions))
       root = jax.random.fold_in(jax.random.key(0), number)
       keys = jax.vmap(lambda row: jax.random.fold_in(root, row))(rows)
@@ -263,21 +279,38 @@ class Game:
     }
     for name, angle in _SKIN.items():
       shown[name] = under(skin=angle / 90)
-    for name, out in _MOUTHS.items():
-      shown[name] = under(**{"left_mouth x": -out, "right_mouth x": out})
+    for name, out in _MOUTHS.items() if self.points else ():
+      shown[name] = under(points=mouths(jnp.full(len(conditions), out)))
     for name in names[:2]:
       shown[f"with {name}"] = under(**{name: 1.0})
       shown[f"without {name}"] = under(**{name: -1.0})
     return shown  # in the order of the alphabet
 
 
-def _with_hidden_points(key: jax.Array, condition: jax.Array) -> jax.Array:
-  """Conditions of which each hides a random share of its points."""
+def told_of_points(model: ConfigDict) -> bool:
+  """Whether networks are told of points: not those of earlier versions."""
+  return bool(model.get("points", False))
+
+
+def mouths(out: jax.Array) -> jax.Array:
+  """Points [B, 5, 2] to ask for: eyes on the template, mouths of any width.
+
+  Args:
+    out: [B], how far outwards each corner of the mouth is to lie, in tenths of
+      the distance of the eyes.
+  """
+  points = synthetic.unknown_points(len(out))
+  directions = dict(left_eye=0, right_eye=0, left_mouth=-1, right_mouth=1)
+  for name, direction in directions.items():
+    there = jnp.stack([direction * out, jnp.zeros_like(out)], 1)
+    points = points.at[:, ARCFACE_LANDMARKS.index(name)].set(there)
+  return points
+
+
+def _some_hidden(key: jax.Array, points: jax.Array) -> jax.Array:
+  """Points [B, 5, 2] of which each row hides a random share."""
   share, each = jax.random.split(key)
-  count = len(condition)
+  count, number, _ = points.shape
   shares = jax.random.uniform(share, (count, 1))
-  seen = jax.random.uniform(each, (count, _FIVE)) >= shares
-  # x and y of a point are hidden together.
-  points = jnp.where(jnp.repeat(seen, 2, axis=1), condition[:, -2 * _FIVE :], 0)
-  rest = condition[:, : -2 * _FIVE]
-  return mesh_lib.constrain(jnp.concatenate([rest, points], 1))
+  seen = jax.random.uniform(each, (count, number)) >= shares
+  return mesh_lib.constrain(jnp.where(seen[..., None], points, jnp.nan))

@@ -55,7 +55,7 @@ def test_networks_of_another_version_are_one_line(monkeypatch, capsys):
     nn.Dense(4).apply(params, now)
   code, said = end(monkeypatch, capsys, raised.value)
   assert code == 1 and said.count("\n") == 1
-  assert "train it again" in said and "(15, 4)" in said and "http" not in said
+  assert "train them again" in said and "(15, 4)" in said and "http" not in said
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

@@ -187,7 +187,7 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
   codes = jnp.array(codes * 40)
   keys = jax.random.split(jax.random.key(0), len(codes))
   got = np.asarray(asked.condition(codes, keys), np.float64)
-  assert got.shape == (120, 2 + 13) and not got[:, 5:].any()
+  assert got.shape == (120, 2 + 18) and not got[:, 5:].any()
   assert set(got[:, 0]) == {-1, 1} and abs(got[:, 0].mean()) < 0.4  # no code
   np.testing.assert_array_equal(got[:2, 1], [-1, 1])
   assert set(got[2::3, 1]) == {-1, 1}  # unknown, and so drawn
@@ -208,20 +208,22 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
 
 
 def test_learned_smiles_are_mouths_as_wide_as_their_cells():
+  """Read as the codes of photographs are, of points where they are asked for."""
   config = learned(smile=0.85)
   config.data.attributes = ("Male",)  # a generator may know no label of smiles
   keys = jax.random.split(jax.random.key(0), 2)
   codes = jnp.array([[1, 0, 1, 0], [1, 0, 1, 1]])
   asked = Learned(config)
-  away = np.asarray(asked.condition(codes, keys))[:, 4:].reshape(2, 5, 2)
+  told = np.asarray(asked.condition(codes, keys))
+  np.testing.assert_array_equal(told[:, 14:], [[1, 1, 0, 1, 1]] * 2)
   template = alignment.template(1, config.data.align)
   eyes = np.linalg.norm(template[1] - template[0])
-  assert not away[:, :3].any()
-  mouths = (template + away * eyes / 10)[:, 3:]
-  width = np.linalg.norm(mouths[:, 1] - mouths[:, 0], axis=-1) / eyes
-  np.testing.assert_allclose(width, [0.75, 0.95], atol=1e-3)
+  places = template + told[:, 4:14].reshape(2, 5, 2) * eyes / 10
+  apart = lambda a, b: np.linalg.norm(places[:, b] - places[:, a], axis=-1)
+  np.testing.assert_allclose(apart(3, 4) / apart(0, 1), [0.75, 0.95], atol=1e-3)
+  middle = places[:, 3:].mean(1)
   np.testing.assert_allclose(
-    mouths.mean(1), template[3:].mean(0)[None].repeat(2, 0), atol=1e-6
+    middle, template[3:].mean(0) + 0 * middle, atol=1e-6
   )
 
 
@@ -237,7 +239,7 @@ def test_learned_skin_is_of_its_class_beyond_the_usual_angles():
 @pytest.fixture(scope="module")
 def generator():
   """Phases of learned faces, a state of their generator, and a batch."""
-  phases = face_replacement.phases(learned(yaw=2, skin=(30.0,)))
+  phases = face_replacement.phases(learned(yaw=2, skin=(30.0,), smile=0.85))
   batch = batch_of(8)
   return phases, phases[0].method.init(jax.random.key(1), batch, {}), batch
 
@@ -250,6 +252,9 @@ def test_of_learned_faces_there_are_no_more_than_codes(generator):
     batch["image"]
     * np.linspace(0.1, 1, 8, dtype=np.float32)[:, None, None, None]
   )
+  five = np.repeat(alignment.template(tiny.SIDE, "head")[None], 8, axis=0)
+  five[::2, 3:] += [[-1, 0], [1, 0]]  # wide mouths
+  batch["landmarks"] = five.astype(np.float32)
   outputs = last.method.outputs
   read = np.asarray(outputs.code({}, {}, batch))
   faces = np.asarray(outputs.image({}, {"source": state}, batch))
@@ -257,7 +262,7 @@ def test_of_learned_faces_there_are_no_more_than_codes(generator):
   assert faces.min() >= 0 and faces.max() <= 1
   shown = np.unique(faces.round(5).reshape(8, -1), axis=0)
   kinds = len(np.unique(read, axis=0))
-  assert kinds > 1 and len(shown) == kinds
+  assert len(set(read[:, 3])) == 2 and len(shown) == kinds
   apart = np.asarray(
     outputs.image({}, {"source": state}, {**batch, "track": np.arange(8)})
   )
@@ -267,16 +272,26 @@ def test_of_learned_faces_there_are_no_more_than_codes(generator):
 def test_a_target_of_learned_faces_tells_of_their_memory(generator):
   phases, state, _ = generator
   (target,) = face_replacement.targets(
-    learned(yaw=2, skin=(30.0,)),
+    learned(yaw=2, skin=(30.0,), smile=0.85),
     Trained(tuple(phases), {"source": state, "replacement": {}}),
   )
-  assert "at most 4/N" in target.proven[0]
+  assert "at most 8/N" in target.proven[0]
   assert "learned from photographs of people" in target.limits[-1]
 
 
 def test_a_generator_comes_with_its_settings():
   with pytest.raises(SettingError, match="face_replacement:demo,learned"):
     face_replacement.phases(config_of(faces="learned"))
+
+
+def test_a_generator_that_knows_no_smiles_is_not_asked_for_them():
+  config = learned(smile=0.8, points=False)
+  face_replacement.phases(config)
+  config.data.attributes = ("Male",)
+  with pytest.raises(SettingError, match="with Smiling among config.data.attr"):
+    face_replacement.phases(config)
+  config.model.points = True
+  face_replacement.phases(config)
 
 
 def test_a_generator_is_trained_or_taken_over():

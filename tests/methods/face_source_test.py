@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpriv.data import alignment, dataset, safetensors, skin, stylegan2_arrays
+from jaxpriv.data import (
+  alignment,
+  augmentation,
+  dataset,
+  safetensors,
+  skin,
+  stylegan2_arrays,
+)
 from jaxpriv.data.procedural import ProceduralFaces
 from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
@@ -39,23 +46,25 @@ def trained():
   return config, state, batch, metrics, step
 
 
-def test_a_condition_is_signs_radians_and_quarter_turns():
+def test_a_condition_is_signs_radians_quarter_turns_and_points():
   attributes = jnp.array([[1, 0], [-1, 1]])
   yaw, pitch = jnp.array([0.3, jnp.nan]), jnp.array([-0.2, 0.1])
   angle = jnp.array([45.0, jnp.nan])
   got = synthetic.condition(attributes, yaw, pitch, angle)
   expected = [[1, -1, 0.3, -0.2, 0.5], [0, 1, 0, 0.1, 0]]
-  np.testing.assert_allclose(got[:, :5], expected, rtol=1e-6)
-  assert got.dtype == jnp.float32 and got.shape == (2, 15)
-  assert not np.asarray(got)[:, 5:].any()
-  points = jnp.arange(20.0).reshape(2, 5, 2).at[1, 2].set(jnp.nan)
-  again = synthetic.condition(attributes, yaw, pitch, angle, points)
-  np.testing.assert_array_equal(again[:, :5], got[:, :5])
-  rows = np.arange(20.0).reshape(2, 10)
-  rows[1, 4:6] = 0
-  np.testing.assert_array_equal(again[:, 5:], rows)
-  names = synthetic.MEASURED[3:]
-  assert names[:3] == ("left_eye x", "left_eye y", "right_eye x")
+  np.testing.assert_allclose(got, expected, rtol=1e-6)
+  assert got.dtype == jnp.float32
+  points = np.arange(20.0).reshape(2, 5, 2)
+  points[1, 2, 1] = np.nan
+  told = np.asarray(synthetic.condition(attributes, yaw, pitch, angle, points))
+  np.testing.assert_array_equal(told[:, :5], got)
+  points[1, 2] = 0  # both numbers of a point are known, or neither
+  np.testing.assert_array_equal(told[:, 5:15], points.reshape(2, 10))
+  known = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
+  np.testing.assert_array_equal(told[:, 15:], known)
+  asked = synthetic.unknown_points(2)
+  none = np.asarray(synthetic.condition(attributes, yaw, pitch, angle, asked))
+  assert none.shape == (2, 20) and not none[:, 5:].any()
 
 
 @pytest.mark.parametrize("align, share", [("landmarks", 1), ("head", 1 / 1.7)])
@@ -64,40 +73,75 @@ def test_points_are_away_from_the_template_in_tenths_of_its_eyes(align, share):
   eyes = 64 * np.hypot(73.5318 - 38.2946, 51.5014 - 51.6963) / 112 * share
   five = jnp.asarray(alignment.template(64, align))[None]
   moved = five.at[0, 3].add(jnp.array([0.3 * eyes, -0.1 * eyes]))
-  moved = jnp.concatenate([moved.at[0, 1].set(jnp.nan), moved[:, :2]], 1)
-  got = synthetic.displacements(moved, 64, align)
+  got = np.asarray(synthetic.displacements(moved, 64, align))
+  home = np.asarray(synthetic.displacements(five, 64, align))
   expected = np.zeros((1, 5, 2))
-  expected[0, 3], expected[0, 1] = (3, -1), np.nan
-  np.testing.assert_allclose(got, expected, atol=1e-3)
+  expected[0, 3] = 3, -1
+  np.testing.assert_allclose(got - home, expected, atol=1e-3)
+  # The template of a mirror image is no other: half a pixel is between them.
+  assert np.abs(home).max() < 0.65 * 10 / eyes
+  lost = synthetic.displacements(moved.at[0, 1, 0].set(jnp.nan), 64, align)
+  assert np.isnan(lost[0, 1, 0]) and np.isfinite(lost[0, [0, 2, 3, 4]]).all()
+
+
+def test_points_of_a_mirror_image_lie_on_the_other_side():
+  batch = photographs(16)
+  turned = augmentation.mirror(batch, jnp.ones(16, bool))
+  before, after = (
+    np.asarray(synthetic.displacements(b["landmarks"][:, :5], 32, "head"))
+    for b in (batch, turned)
+  )
+  np.testing.assert_allclose(
+    after, before[:, [1, 0, 2, 4, 3]] * [-1, 1], atol=1e-4
+  )
+  assert np.abs(before).max() > 1
+  # In other frames there is no template.
+  away = synthetic.displacements(batch["landmarks"][:, :5], 32, "centre")
+  assert np.isnan(away).all()
 
 
 def test_conditions_are_read_from_photographs_and_labels():
   batch = photographs()
   batch["attributes"] = batch["attributes"].at[0, 0].set(-1)
   got = np.asarray(synthetic.condition_of(batch))
-  assert got.shape == (8, 14)
+  assert got.shape == (8, 4)
   labels = np.asarray(batch["attributes"])[1:, 0]
   np.testing.assert_array_equal(got[1:, 0], np.where(labels, 1, -1))
   assert got[0, 0] == 0
   np.testing.assert_array_equal(got[:, 1:3], batch["pose"][:, :2])
   angle = skin.typology_angle(skin.cheeks(batch["image"], batch["landmarks"]))
   np.testing.assert_allclose(got[:, 3] * 90, angle, rtol=1e-4)
-  assert not got[:, 4:].any()  # points are told when they are asked for
-  away = synthetic.displacements(batch["landmarks"], 32, "head")
-  told = synthetic.condition_of(batch, "head", points=True)
-  np.testing.assert_allclose(told[:, 4:], away.reshape(8, 10), atol=1e-5)
   bare = {name: batch[name] for name in ("image", "attributes")}
-  bare = np.asarray(synthetic.condition_of(bare, points=True))
-  assert not bare[:, 1:3].any() and not bare[:, 4:].any()
+  assert not np.asarray(synthetic.condition_of(bare))[:, 1:3].any()
 
 
 def test_photographs_hide_some_of_their_points():
+  config = tiny.face_source()
+  config.data.align = "head"
+  whole = synthetic_game.Game(config, config.model)
   batch = photographs(64)
-  drawn = np.asarray(game().draw(KEY, batch)["condition"])[:, 4:]
-  seen = (drawn.reshape(64, 5, 2) != 0).sum(2)
-  assert set(seen.ravel()) == {0, 2}  # x and y are hidden together
-  counts = np.bincount((seen > 0).sum(1), minlength=6)
+  flips = jax.random.split(KEY, 4)[0]
+  mirrored = augmentation.random_mirror(flips, batch)
+  five = mirrored["landmarks"][:, :5]
+  told = synthetic.displacements(five, tiny.SIDE, "head")
+  told = np.asarray(synthetic.condition_of(mirrored, "head", told))
+  drawn = np.asarray(whole.draw(KEY, batch)["condition"])
+  np.testing.assert_array_equal(drawn[:, :4], told[:, :4])
+  seen = drawn[:, 14:]
+  counts = np.bincount(seen.sum(1).astype(int), minlength=6)
   assert (counts > 2).all()  # a sixth of photographs each
+  np.testing.assert_array_equal(
+    drawn[:, 4:14], told[:, 4:14] * seen.repeat(2, axis=1)
+  )
+  other = np.asarray(whole.draw(jax.random.key(1), batch)["condition"])
+  assert (other[:, 14:] != seen).any()
+
+
+def test_networks_of_earlier_versions_are_told_of_no_points():
+  config = tiny.face_source()
+  del config.model["points"]
+  whole = synthetic_game.Game(config, config.model)
+  assert whole.draw(KEY, photographs())["condition"].shape == (8, 4)
 
 
 def test_a_mirrored_photograph_has_the_condition_of_its_mirror_image():
@@ -204,9 +248,15 @@ generated = jax.jit(
 )
 
 
+def conditions_of(batch):
+  """Those that are drawn for photographs: no points are asked for."""
+  nothing = synthetic.unknown_points(len(batch["image"]))
+  return synthetic.condition_of(batch, points=nothing)
+
+
 def faces(trained, keys=None, truncation=1.0, **changes):
   _, state, batch, *_ = trained
-  conditions = synthetic.condition_of(batch)
+  conditions = conditions_of(batch)
   for column, value in changes.items():
     conditions = conditions.at[:, int(column[1:])].set(value)
   keys = jax.random.split(KEY, 8) if keys is None else keys
@@ -218,12 +268,12 @@ def test_a_face_is_of_its_key_and_its_condition_alone(trained):
   whole = faces(trained)
   assert whole.shape == (8, 32, 32, 3)
   assert whole.min() >= 0 and whole.max() <= 1
-  conditions = synthetic.condition_of(batch)
+  conditions = conditions_of(batch)
   keys = jax.random.split(KEY, 8)
   alone = generated(state, conditions[2:3], keys[2:3], 1.0)
   np.testing.assert_allclose(whole[2:3], alone, atol=1e-4)
   assert np.abs(whole - faces(trained, keys[::-1])).max() > 1e-3
-  for column in range(14):
+  for column in range(19):
     assert np.abs(whole - faces(trained, **{f"c{column}": 2.0})).max() > 1e-3
 
 
@@ -279,7 +329,7 @@ def test_faces_are_of_the_number_of_a_row_and_of_its_condition(trained):
   expected = synthetic.generate(
     face_source.generator(config),
     state,
-    synthetic.condition_of(batch),
+    conditions_of(batch),
     keys,
     config.model.truncation,
   )
@@ -300,7 +350,7 @@ def test_samples_show_photographs_and_one_face_under_conditions(trained):
     *("light skin", "dark skin", "with Male", "without Male"),
     *("narrow mouth", "wide mouth"),
   }
-  conditions = synthetic.condition_of(batch)
+  conditions = conditions_of(batch)
   keys = jax.vmap(
     lambda row: jax.random.fold_in(jax.random.fold_in(KEY, 0), row)
   )(jnp.arange(8))
@@ -312,8 +362,9 @@ def test_samples_show_photographs_and_one_face_under_conditions(trained):
   ):
     expected = draw(conditions.at[:, column].set(value))
     np.testing.assert_allclose(shown[name], expected, atol=1e-5)
-  # Corners of the mouth are the fourth and fifth of points.
-  wide = conditions.at[:, 4 + 6].set(-1).at[:, 4 + 8].set(1)
+  # Eyes are asked for on the template, and corners of the mouth further out.
+  known = conditions.at[:, jnp.array([14, 15, 17, 18])].set(1)
+  wide = known.at[:, 4 + 6].set(-1).at[:, 4 + 8].set(1)
   np.testing.assert_allclose(shown["wide mouth"], draw(wide), atol=1e-5)
 
 
@@ -322,14 +373,14 @@ def test_a_generator_goes_through_a_file_of_arrays(trained, tmp_path):
   path = tmp_path / "generator.safetensors"
   safetensors.write(path, synthetic.arrays_of(state))
   arrays = safetensors.read(path)
-  again = synthetic.loaded(face_source.generator(config), arrays, conditions=14)
+  again = synthetic.loaded(face_source.generator(config), arrays, conditions=19)
   np.testing.assert_array_equal(faces(trained), faces((config, again, batch)))
-  with pytest.raises(DataError, match="mapping/condition/kernel .* not .15, 8"):
-    synthetic.loaded(face_source.generator(config), arrays, conditions=15)
+  with pytest.raises(DataError, match="mapping/condition/kernel .* not .20, 8"):
+    synthetic.loaded(face_source.generator(config), arrays, conditions=20)
   del arrays["synthesis/constant"]
   message = r"1 parameters .* synthesis/constant \(.* is missing"
   with pytest.raises(DataError, match=message):
-    synthetic.loaded(face_source.generator(config), arrays, conditions=14)
+    synthetic.loaded(face_source.generator(config), arrays, conditions=19)
 
 
 def published(side, width, channels, layers):

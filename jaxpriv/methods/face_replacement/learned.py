@@ -15,9 +15,9 @@ from jaxpriv.training.method import Outputs, Phase, untrained
 # The individual typology angles that faces are asked to have, in degrees; a
 # class beyond these is as wide as _WIDE.
 _LIGHTEST, _DARKEST, _WIDE = 65.0, -50.0, 10.0
-# Corners of the mouth among the five points; in distances of the eyes, mouths
-# that smile are so much wider than the edge, and others narrower.
-_MOUTH, _WIDER = [3, 4], 0.1
+# In distances of the eyes: mouths that smile are asked to be so much wider than
+# the edge of the code, and others narrower.
+_WIDER = 0.1
 
 
 class Learned(Codes):
@@ -31,6 +31,13 @@ class Learned(Codes):
         " the option, as in --config=face_replacement:demo,learned"
       )
     there = words(config.data.attributes)
+    self.points = synthetic_game.told_of_points(config.model)
+    if self.smile and not self.points and SMILING not in there:
+      raise SettingError(
+        f"config.model.smile = {self.smile} asks for smiles, and the generator"
+        " is told neither of points nor of them: train one with"
+        f" config.model.points, or with {SMILING} among config.data.attributes"
+      )
     self.generator = synthetic_game.generator(config, config.model)
     self.truncation = config.model.truncation
     self.width = len(there)
@@ -45,7 +52,7 @@ class Learned(Codes):
     ]
 
   def condition(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
-    """Conditions of faces [B, A + 13], of codes int32 [B, C] and noise alone.
+    """Conditions of faces [B, C], of codes int32 [B, C] and noise alone.
 
     Skin is drawn evenly from its class, and so is each attribute of which no
     code tells.
@@ -67,11 +74,8 @@ class Learned(Codes):
     )
     share, noise = jnp.split(jax.vmap(draw)(keys), [1], axis=1)
     attributes = (noise < 0.5).astype(jnp.int32)
-    points = None
-    if self.smile:
-      points = self._mouths(code["smile"])
-      if self.smiling is not None:
-        attributes = attributes.at[:, self.smiling].set(code["smile"])
+    if self.smile and self.smiling is not None:
+      attributes = attributes.at[:, self.smiling].set(code["smile"])
     for name, column in zip(self.attributes, self.columns, strict=True):
       value = jnp.where(code[name] < 2, code[name], attributes[:, column])
       attributes = attributes.at[:, column].set(value)
@@ -80,24 +84,21 @@ class Learned(Codes):
       self.turned("yaw", code["yaw"]),
       self.turned("pitch", code["pitch"]),
       low + (high - low) * share[:, 0],
-      points,
+      self._points(code["smile"]),
     )
 
-  def _mouths(self, smiles: jax.Array) -> jax.Array:
-    """Points [B, 5, 2] that are asked for: corners of mouths, as displacements.
-
-    All others are unknown.
-    """
-    template = alignment.template(1, self.align)
-    distance = lambda a, b: np.linalg.norm(template[b] - template[a])
-    width = self.smile + _WIDER * (2 * smiles - 1)
-    # Half of what is wider, in tenths.
-    out = 5 * (width - distance(*_MOUTH) / distance(0, 1))
-    points = jnp.full((len(smiles), *template.shape), jnp.nan)
-    for corner, away in zip(_MOUTH, (-out, out), strict=True):
-      level = jnp.zeros_like(away)
-      points = points.at[:, corner].set(jnp.stack([away, level], 1))
-    return points
+  def _points(self, smiles: jax.Array) -> jax.Array | None:
+    """Points that are asked for: mouths of smiles, if these are a code."""
+    if not self.points:
+      return None
+    if not self.smile:
+      return synthetic.unknown_points(len(smiles))
+    eyes, _, corners = np.split(alignment.template(1, self.align), [2, 3])
+    usual = np.linalg.norm(np.diff(corners, axis=0)) / np.linalg.norm(
+      np.diff(eyes, axis=0)
+    )
+    wider = self.smile + _WIDER * (2 * smiles - 1) - usual
+    return synthetic_game.mouths(10 * wider / 2)  # tenths, half of it each side
 
   def image(self, state, frozen, batch) -> jax.Array:
     """Learned faces [B, S, S, 3] in [0, 1]."""
