@@ -133,7 +133,8 @@ def _write(
     "config": config.mechanism,
     "arguments": [a for a in sys.argv[1:] if a.startswith("--config")],
     "topology": topology.name,
-    "tuned": topology.tuned,
+    # Compilers but those of TPUs do not know of it.
+    "tuned": topology.tuned or topology.device.platform != "tpu",
     "jax": jax.__version__,
     "programs": rows,
     **told._asdict(),

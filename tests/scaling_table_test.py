@@ -30,11 +30,19 @@ def test_each_topology_has_its_table():
     {
       "arguments": [f"--config={name}:gpu", "--config.dp.epsilon=8"],
       "topology": topology,
+      "tuned": name != "d",
       "programs": [PROGRAM],
     }
-    for name, topology in (("a", "h200:8"), ("b", "h200:8"), ("c", "v5e"))
+    for name, topology in (
+      ("a", "h200:8"),
+      ("b", "h200:8"),
+      ("c", "v5e"),
+      ("d", "v5e"),
+    )
   ]
-  first, second = tables(contents)
+  first, second, third = tables(contents)
   assert first.startswith("h200:8:\n") and second.startswith("v5e:\n")
   assert first.index("| `a:gpu`, ") < first.index("| `b:gpu`, ")
   assert "| `c:gpu`, `dp.epsilon=8` | poisoning |" in second
+  assert third.startswith("v5e, by a compiler that tries little:\n")
+  assert "`d:gpu`" in third and "`d:gpu`" not in second

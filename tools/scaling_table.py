@@ -30,7 +30,10 @@ def tables(contents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
   """
   by_topology: dict[str, list[str]] = {}
   for content in contents:
-    lines = by_topology.setdefault(content["topology"], [])
+    topology = content["topology"]
+    if not content["tuned"]:
+      topology += ", by a compiler that tries little"
+    lines = by_topology.setdefault(topology, [])
     name = ", ".join(
       f"`{argument.removeprefix('--config').removeprefix('=').lstrip('.')}`"
       for argument in content["arguments"]

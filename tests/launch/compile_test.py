@@ -53,6 +53,28 @@ def test_steps_are_compiled_and_told(private, mesh):
   }  # fmt: skip
 
 
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_compiler_tries_as_hard_as_it_is_told(tuned, tmp_path, monkeypatch):
+  asked = []
+
+  def stop(topology):
+    asked.append(topology)
+    raise SettingError("no further")
+
+  monkeypatch.setattr(program, "_prepare", lambda topology: None)
+  monkeypatch.setattr(topologies, "make_mesh", stop)
+  flags = flagsaver.flagsaver(topology="v5e:4x4", tuned=tuned)
+  with flags, pytest.raises(SettingError, match="no further"):
+    program.main(["compile"])
+  (topology,) = asked
+  assert bool(topology.options) != tuned
+  config = tiny.dp_multitask()
+  for devices, said in (topology, tuned), (H200, True):
+    path = tmp_path / devices.kind
+    program._write(path, config, [], program.Told([], {}), devices)
+    assert json.loads(path.read_text())["tuned"] == said
+
+
 def test_the_batch_whose_communication_is_a_tenth():
   """Nine times as much is computed as communicated, at that many rows."""
   bounds = {"compute": 0.02, "communication": 0.03, "memory": 1.0}

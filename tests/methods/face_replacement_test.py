@@ -208,7 +208,7 @@ def test_learned_faces_are_asked_for_by_codes_and_noise_alone():
 
 
 def test_learned_smiles_are_mouths_as_wide_as_their_cells():
-  """Read as the codes of photographs are, of points where they are asked for."""
+  """As codes of photographs are read, of points where they are asked for."""
   config = learned(smile=0.85)
   config.data.attributes = ("Male",)  # a generator may know no label of smiles
   keys = jax.random.split(jax.random.key(0), 2)
