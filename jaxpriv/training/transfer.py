@@ -179,6 +179,8 @@ def check_copied(
       for setting in made_with[name]
       if (mine := _setting(config, setting))
       != (theirs := _setting(there, setting))
+      # Earlier versions had no such setting, which is off: None and False.
+      and (mine or theirs)
     ]
     changes += further(name, there)
     if changes:

@@ -12,7 +12,15 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxpriv.data.records import DataError
-from jaxpriv.training import builders, loop, mechanism, run, transfer, workdir
+from jaxpriv.training import (
+  builders,
+  loop,
+  mechanism,
+  run,
+  synthetic_game,
+  transfer,
+  workdir,
+)
 from jaxpriv.training.method import Phase
 from tests import tiny
 from tests.people import PEOPLE, named
@@ -160,6 +168,22 @@ def test_the_average_of_another_state_is_adopted(mesh):
   for part in ("params", "ema"):
     np.testing.assert_array_equal(state[part]["a"], [5, 5])
     np.testing.assert_array_equal(state[part]["b"], [0, 0, 0])
+
+
+def test_a_setting_that_is_off_is_none_that_is_missing(tmp_path):
+  """Runs of earlier versions do without: what they made may be copied."""
+  made = tiny.face_source(points=False)
+  made.phases.source.steps = 0
+  made.update(pretrained=str(tmp_path), pretrained_phases=())
+  earlier = made.copy_and_resolve_references()
+  del earlier.model["points"]
+  workdir.save_config(tmp_path, earlier)
+  load = lambda name: {"params": {}}
+  taken = transfer.check_copied(made, synthetic_game.MADE_WITH, load)
+  assert taken == ["source"]
+  made.model.points = True
+  with pytest.raises(DataError, match="model.points: None, here True"):
+    transfer.check_copied(made, synthetic_game.MADE_WITH, load)
 
 
 # Module with MADE_WITH -> a config of its mechanism.
