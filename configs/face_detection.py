@@ -1,6 +1,6 @@
 """Face detection: RetinaFace, trained on scenes of many faces.
 
---config=configs/face_detection.py:demo    128 px, half an hour on a CPU
+--config=configs/face_detection.py:demo    128 px, a quarter of an hour on a CPU
 --config=configs/face_detection.py:gpu     640 px, MobileNet, one accelerator
 --config=configs/face_detection.py:paper   840 px, ResNet-50, as published
 
