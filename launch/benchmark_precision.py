@@ -25,6 +25,7 @@ from launch import config as config_lib
 
 SEEDS = (0, 1, 2)
 PEOPLE, PHOTOGRAPHS, BATCH = 48, 6, 16
+MOST = 128  # of a batch, where a mechanism refuses one so small
 # After the name of a config: it is trained with differential privacy.
 PRIVATE, EPSILON = ":private", 8.0
 
@@ -119,6 +120,7 @@ def _config(name: str, steps: int, dtype: str, seed: int) -> ConfigDict:
     config.data.num_identities = faces * PEOPLE * PHOTOGRAPHS
     config.data.images_per_identity = 1
   config.train.update(log_every=1, save_every=0, validation_images=0)
+  own = {name: phase.batch_size for name, phase in config.phases.items()}
   for phase in config.phases.values():
     phase.steps = min(phase.steps, steps)
     phase.batch_size = min(phase.batch_size, BATCH)
@@ -126,6 +128,11 @@ def _config(name: str, steps: int, dtype: str, seed: int) -> ConfigDict:
   if name.endswith(PRIVATE):
     config.dp.epsilon = EPSILON
   settings.check(config)
+  try:
+    mechanism.phases(config)
+  except SettingError:  # a search of masks wants more photographs at once
+    for phase, batch_size in own.items():
+      config.phases[phase].batch_size = min(batch_size, MOST)
   return config
 
 

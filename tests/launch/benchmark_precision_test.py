@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxpriv.errors import SettingError
-from jaxpriv.training import budget
+from jaxpriv.training import budget, mechanism
 from launch import benchmark_precision
+from launch import config as config_lib
 
 
 def judged(rounded, *curves):
@@ -56,3 +57,12 @@ def test_a_config_that_is_not_there_is_named_before_work_starts():
 def test_there_are_as_many_scenes_as_photographs():
   config = benchmark_precision._config("face_detection", 8, "float32", 0)
   assert config.data.num_identities // config.data.max_faces == 48 * 6
+
+
+@pytest.mark.parametrize("name", sorted({*config_lib.names()} - {"baseline"}))
+def test_no_mechanism_refuses_what_is_left_of_its_demo(name):
+  config = benchmark_precision._config(name, 8, "float32", 0)
+  assert mechanism.phases(config)
+  largest = max(phase.batch_size for phase in config.phases.values())
+  many = name == "mask_desensitization"
+  assert (largest == benchmark_precision.MOST) == many
