@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpriv.data.records import DataError
 from jaxpriv.errors import SettingError
 from jaxpriv.training import budget, mechanism, settings, writers
 from jaxpriv.training import mesh as mesh_lib
@@ -130,6 +131,8 @@ def _config(name: str, steps: int, dtype: str, seed: int) -> ConfigDict:
   settings.check(config)
   try:
     mechanism.phases(config)
+  except DataError:
+    pass  # for want of data, which have not been read
   except SettingError:  # a search of masks wants more photographs at once
     for phase, batch_size in own.items():
       config.phases[phase].batch_size = min(batch_size, MOST)
