@@ -40,6 +40,15 @@ def saved(tmp_path_factory):
   return path
 
 
+def test_a_state_of_other_shapes_is_not_called_damaged(saved, mesh):
+  """Its advice would be to remove what can be read."""
+  other = {**SHAPES, "opt": jax.ShapeDtypeStruct((5,), jnp.float32)}
+  with pytest.raises(checkpoints.CheckpointError) as error:
+    checkpoints.restore(saved, 4, other, mesh)
+  assert "by another version of jaxpriv" in str(error.value)
+  assert "remove it" not in str(error.value)
+
+
 @pytest.fixture
 def directory(saved, tmp_path):
   return pathlib.Path(shutil.copytree(saved, tmp_path / "toy"))
