@@ -28,7 +28,7 @@ from rich.table import Table
 
 from jaxpriv import files
 from jaxpriv.data import sources
-from jaxpriv.data.procedural import factors
+from jaxpriv.data.procedural import factors, rendering
 from jaxpriv.errors import SettingError, UserError
 from jaxpriv.training import (
   ahead,
@@ -52,7 +52,7 @@ _COLUMNS = (
 # The share of a step's time that is to be left for products.
 _EFFICIENCY = 0.9
 # Drawn people, and photographs of each, where the config's own are elsewhere.
-_PEOPLE, _PHOTOGRAPHS, _SIDE = 10_177, 20, 64
+_PEOPLE, _PHOTOGRAPHS = 10_177, 20
 
 CompilerOf = Callable[[ConfigDict], ahead.Compiler]
 
@@ -171,7 +171,11 @@ def prepare(
   with stand_in.unlocked():
     drawn = config.data.source == "procedural"
     stand_in.data.update(
-      source="procedural", cache=False, copies="keep", image_size=_SIDE
+      source="procedural",
+      cache=False,
+      copies="keep",
+      # The networks of private configs are built on paper for its images.
+      image_size=min(config.data.image_size, rendering.MAX_SIZE),
     )
     if not drawn:
       stand_in.data.update(

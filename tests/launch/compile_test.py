@@ -178,3 +178,14 @@ def test_a_round_of_clients_is_a_step(private, mesh):
     assert step.batch % (8 * 2) == 0 and step.batch > 8 * 2 * rows
   else:
     assert step.batch == 8 * 2 * rows
+
+
+def test_private_networks_are_built_for_images_of_the_config(mesh):
+  """Of 32 pixels: a reconstructor enlarges features to that side alone."""
+  config = tiny.deep_poisoning()
+  config.data.update(num_identities=40, images_per_identity=4)
+  config.dp.noise_multiplier = 1.0
+  for part in ("dpm", "reconstructor", "resnet", "vgg"):
+    config.model[part].norm = "group"
+  config, compiler_of, names = program.prepare(config, mesh, CPU)
+  assert compiler_of(config) and "reconstructor" in names
