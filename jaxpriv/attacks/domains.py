@@ -61,7 +61,7 @@ def attack(target: Target, people: People, domain: str) -> Iterator[Finding]:
         f" {who} show none: leave {READER} out of config.evaluation.attacks, or"
         " give them some"
       )
-  read = people.once("domains read", lambda: _reader(people, known))
+  read = people.once("domains read", lambda: reader(people, known))
   of_domain = np.flatnonzero(tested.arrays["domain"] == number)
   released = people.image(target, people.test)
   named = lambda photographs: read(photographs)[0] == number
@@ -173,7 +173,7 @@ def phase(people: People) -> Phase:
   )
 
 
-def _reader(people: People, known: InMemory) -> Any:
+def reader(people: People, known: InMemory) -> Any:
   """A function from photographs to their domains [N] and points [N, 5, 2]."""
   made = phase(people)
   state = people.train(
