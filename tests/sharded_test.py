@@ -302,8 +302,10 @@ def run(phases, devices, batches, finished):
       metrics = {}
       for i, batch in enumerate(batches):
         on_device = mesh_lib.put_batch(batch, mesh)
-        state, metrics = step(
-          state, frozen, on_device, jax.random.fold_in(key, i)
+        # One at a time: with JAX 0.12, two steps of eight devices in flight have
+        # hung on two busy cores until XLA ended the process.
+        state, metrics = jax.block_until_ready(
+          step(state, frozen, on_device, jax.random.fold_in(key, i))
         )
       finished[phase.name] = state
 
