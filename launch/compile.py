@@ -175,7 +175,9 @@ def prepare(
       cache=False,
       copies="keep",
       # The networks of private configs are built on paper for its images.
-      image_size=min(config.data.image_size, rendering.MAX_SIZE),
+      image_size=sorted(
+        (rendering.MIN_SIZE, config.data.image_size, rendering.MAX_SIZE)
+      )[1],
     )
     if not drawn:
       stand_in.data.update(

@@ -30,7 +30,7 @@ def test_each_topology_has_its_table():
     {
       "arguments": [f"--config={name}:gpu", "--config.dp.epsilon=8"],
       "topology": topology,
-      "tuned": name != "d",
+      **({"tuned": name != "d"} if name != "a" else {}),
       "programs": [PROGRAM],
     }
     for name, topology in (

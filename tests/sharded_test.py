@@ -302,10 +302,8 @@ def run(phases, devices, batches, finished):
       metrics = {}
       for i, batch in enumerate(batches):
         on_device = mesh_lib.put_batch(batch, mesh)
-        # One at a time: with JAX 0.12 two steps in flight, of eight devices on
-        # two busy cores, have hung until XLA ended the process.
-        state, metrics = jax.block_until_ready(
-          step(state, frozen, on_device, jax.random.fold_in(key, i))
+        state, metrics = step(
+          state, frozen, on_device, jax.random.fold_in(key, i)
         )
       finished[phase.name] = state
 

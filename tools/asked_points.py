@@ -18,13 +18,12 @@ from etils import epath
 from configs import common as configs_common
 from jaxpriv import files
 from jaxpriv.attacks import domains, gathering
-from jaxpriv.training import mechanism, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import synthetic_game as game
 from jaxpriv.training import workdir as workdir_lib
-from jaxpriv.training.mechanism import Trained
 from launch import common
 from tools import asked_points_figures as figures
+from tools import finished_run
 
 _BASE = flags.DEFINE_string("base", None, "A finished run of face_source.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results are kept.")
@@ -43,13 +42,7 @@ def main(argv: list[str]) -> None:
     config.evaluation.phases.domains = configs_common.phase(
       _STEPS.value, 64, learning_rate=1e-2, warmup_steps=50, augment=False
     )
-  phases = tuple(mechanism.phases(config))
-  trained = Trained(phases, run.load_phases(phases, config, base, mesh))
-  data = run.open_data(config)
-  people = gathering.gather(
-    config, workdir / "attackers", mesh, data, trained,
-    mechanism.products(trained), tuple(config.data.attributes),
-  )  # fmt: skip
+  trained, data, people = finished_run.opened(config, base, workdir, mesh)
   known = gathering.of_attackers(people.options, data)
   read = domains.reader(people, known)
   test = people.test.take(slice(0, _FACES.value))

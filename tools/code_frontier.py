@@ -15,14 +15,14 @@ from absl import flags
 from etils import epath
 
 from jaxpriv import files
-from jaxpriv.attacks import evaluation, gathering
+from jaxpriv.attacks import evaluation
 from jaxpriv.metrics.finding import Finding
 from jaxpriv.training import mechanism, run
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
 from jaxpriv.training.mechanism import Trained
 from launch import common
-from tools import frontier_chart
+from tools import finished_run, frontier_chart
 from tools.frontier_chart import Code
 
 CODES = ("4x4x4@0", "4@0", "1@0", "1@0.25", "1@0.5", "1@1")
@@ -46,14 +46,7 @@ def main(argv: list[str]) -> None:
   with base.unlocked():
     base.evaluation.controls = ()
     base.evaluation.attacks = ATTACKS
-  data = run.open_data(base)
-  phases = mechanism.phases(base)
-  states = run.load_phases(phases, base, trained_run, mesh)
-  trained = Trained(tuple(phases), states)
-  people = gathering.gather(
-    base, workdir / "attackers", mesh, data, trained,
-    mechanism.products(trained), tuple(base.data.attributes),
-  )  # fmt: skip
+  _, data, people = finished_run.opened(base, trained_run, workdir, mesh)
   findings: dict[str, list[Finding]] = {}
   for code in map(Code.parse, _CODES.value):
     config = _config(base, code)

@@ -18,15 +18,16 @@ from absl import flags, logging
 from etils import epath
 
 from jaxpriv import files
-from jaxpriv.attacks import gathering, reidentification, repair, verification
+from jaxpriv.attacks import reidentification, repair, verification
 from jaxpriv.attacks.threat import People
 from jaxpriv.errors import SettingError
 from jaxpriv.metrics.finding import Finding, Interval
-from jaxpriv.training import mechanism, run
+from jaxpriv.training import mechanism
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training import workdir as workdir_lib
-from jaxpriv.training.mechanism import Target, Trained
+from jaxpriv.training.mechanism import Target
 from launch import common
+from tools import finished_run
 from tools import mask_frontier_rows as rows_lib
 from tools.mask_frontier_rows import Row
 
@@ -53,13 +54,8 @@ def main(argv: list[str]) -> None:
       f"--base={base}: it is to have searched for a mask by {rows_lib.JUDGE},"
       " as mask_desensitization:demo does"
     )
-  data = run.open_data(config)
-  trained = Trained(tuple(phases), run.load_phases(phases, config, base, mesh))
+  trained, _, people = finished_run.opened(config, base, workdir, mesh)
   target = mechanism.targets(config, trained)[0]
-  people = gathering.gather(
-    config, workdir / "attackers", mesh, data, trained,
-    mechanism.products(trained), tuple(config.data.attributes),
-  )  # fmt: skip
   if not people.witnesses():
     raise SettingError(
       "no recogniser of others is at hand: run python -m launch.fetch, and name"

@@ -31,7 +31,7 @@ def tables(contents: Iterable[Mapping[str, Any]]) -> Iterator[str]:
   by_topology: dict[str, list[str]] = {}
   for content in contents:
     topology = content["topology"]
-    if not content["tuned"]:
+    if not content.get("tuned", True):  # earlier files do not say so
       topology += ", by a compiler that tries little"
     lines = by_topology.setdefault(topology, [])
     name = ", ".join(

@@ -52,7 +52,7 @@ class Learned(Codes):
     ]
 
   def condition(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
-    """Conditions of faces [B, C], of codes int32 [B, C] and noise alone.
+    """Conditions [B, C] of faces, of codes int32 [B, K] and noise alone.
 
     Skin is drawn evenly from its class, and so is each attribute of which no
     code tells.

@@ -1,4 +1,4 @@
-"""What of a config says which domains are learned, and which styles shown."""
+"""Settings that several modules read: domains, and the folder of styles."""
 
 from ml_collections import ConfigDict
 
