@@ -81,11 +81,11 @@ OTHERS = {
   "stargan/stargan": {
     "all-gather": (4, 197_712), "all-reduce": (5, 273_008),
   },
-  # A mean image; photographs for one fit; in a search those of the first batch,
-  # and candidates with three numbers of each.
+  # A mean image; photographs for one fit; candidates of a search, with three
+  # numbers of each.
   "masks/template": {"all-reduce": (2, 4_100)},
   "masks/eigenfaces": {"all-gather": (3, 196_688)},
-  "masks/search": {"all-gather": (7, 204_976)},
+  "masks/search": {"all-gather": (4, 8_288)},
 }  # fmt: skip
 
 

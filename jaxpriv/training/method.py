@@ -110,7 +110,7 @@ class Method(NamedTuple):
 
   Attributes:
     init: (key, batch, frozen) -> state, any dict pytree. All of it is
-      checkpointed.
+      checkpointed. The batch is that of the first step.
     step: (state, frozen, batch, key) -> (state, metrics); pure and jittable.
     outputs: what it can do once it is trained.
     cross_example: (state, frozen, batch) -> [B], how much one example moves the

@@ -72,11 +72,12 @@ def phase(
 
   def init(key, batch, frozen):
     del key, frozen
+    batch = mesh_lib.gather(batch)
     side = batch["image"].shape[1:3]
     zeros = lambda: jnp.zeros(total)
     return {
       "step": jnp.zeros((), jnp.int32),
-      "photographs": chosen(jax.tree.map(jnp.zeros_like, batch)),
+      "photographs": chosen(batch),
       "keep": jnp.zeros(side, bool),
       "number": jnp.zeros((), jnp.int32),
       "score": jnp.full((), WORST, jnp.float32),
@@ -87,14 +88,8 @@ def phase(
     }
 
   def step(state, frozen, batch, key):
-    del key
-    # Only the first batch is gathered, and nowhere but in its branch.
-    batch = jax.tree.map(mesh_lib.constrain, batch)
-    photographs = jax.lax.cond(
-      state["step"] == 0,
-      lambda: chosen(mesh_lib.gather(batch)),
-      lambda: state["photographs"],
-    )
+    del batch, key
+    photographs = state["photographs"]
     everywhere = mesh_lib.gather(photographs)
     critical = template(frozen)
     numbers = state["step"] * at_once + jnp.arange(at_once)
