@@ -90,7 +90,7 @@ class Plan:
       clip_norm.
     allocation: "uniform" noise, the same on every parameter, or "dimension":
       groups get more or less, for the least noise at the same privacy.
-    microbatch_size: units that a device works on at once.
+    microbatch_size: units that a device works on at once, at most.
     augmentation_multiplicity: random views of each row of a unit whose
       gradients are averaged before the clip. It changes no sensitivity, and so
       stands in no account.
@@ -163,9 +163,9 @@ class Plan:
 
     All clients have as many rows, whatever their number of units.
     """
-    multiple = devices * (self.microbatch_size or 1)
+    size = self.microbatch_size
     rows = max(
-      sampling.rows_for(units, self.batch_size / units, multiple)
+      sampling.rows_for(units, self.batch_size / units, devices, size)
       for units in (self.units, *self.clients)
     )
     return sampling.PoissonSampling(

@@ -101,7 +101,12 @@ class RecordDraw:
     return rows.reshape(-1, self._devices, self._rows).swapaxes(0, 1).ravel()
 
 
-def rows_for(units: int, probability: float, multiple: int = 1) -> int:
+def rows_for(
+  units: int,
+  probability: float,
+  devices: int = 1,
+  microbatch_size: int | None = None,
+) -> int:
   """Rows that suffice for every batch, but with probability below 1e-9 a step.
 
   They are eight standard deviations and eight units above the mean, at any n
@@ -110,9 +115,13 @@ def rows_for(units: int, probability: float, multiple: int = 1) -> int:
   Args:
     units: n.
     probability: q.
-    multiple: the number of devices and microbatches that rows divide among.
+    devices: rows divide among them,
+    microbatch_size: and those of a device into equal microbatches of so many at
+      most, of which there are no more than it takes.
   """
   mean = units * probability
   enough = mean + 8 * math.sqrt(mean * (1 - probability)) + 8
   rows = min(math.ceil(enough), units)
-  return -(-rows // multiple) * multiple
+  each = -(-rows // devices)
+  parts = -(-each // (microbatch_size or each))
+  return devices * parts * -(-each // parts)

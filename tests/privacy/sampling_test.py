@@ -1,5 +1,7 @@
 """Draws have the distribution that the accountant assumes."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -80,6 +82,20 @@ def test_rows_are_enough(units, q):
   rows = rows_for(units, q, 8)
   assert rows % 8 == 0
   assert stats.binom.sf(rows, units, q) < 1e-9
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+@pytest.mark.parametrize("size", [1, 4, 7, 64, 1000])
+def test_microbatches_are_equal_and_few_and_rows_are_not_many_more(
+  devices, size
+):
+  for units, q in ((10, 0.1), (468, 24 / 468), (20000, 64 / 20000), (5000, 1)):
+    plain = rows_for(units, q, devices)
+    rows = rows_for(units, q, devices, size)
+    each, least = rows // devices, plain // devices
+    parts = math.ceil(least / size)
+    assert rows % (devices * parts) == 0 and each // parts <= size
+    assert plain <= rows < plain + devices * parts
 
 
 def rows_of(draw, step, rows_per_unit):
