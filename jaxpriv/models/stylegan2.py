@@ -216,23 +216,27 @@ def group_deviation(x: jax.Array, keep: jax.Array, size: int) -> jax.Array:
 
 
 class Discriminator(nn.Module):
-  """Images [B, S, S, 3] and conditions [B, K] -> logits [B, 1], float32.
+  """Images [B, S, S, 3] and conditions [B, K] -> [B, 1 or 1 + K], float32.
 
-  The logit is one of the image alone, and the product of its features with an
-  embedding of the condition: Miyato and Koyama, "cGANs with Projection
-  Discriminator", ICLR 2018.
+  The first is a logit, one of the image alone, and the product of its features
+  with an embedding of the condition: Miyato and Koyama, "cGANs with Projection
+  Discriminator", ICLR 2018. What follows is the condition as it is read in the
+  image: Odena et al., "Conditional Image Synthesis with Auxiliary Classifier
+  GANs", ICML 2017.
 
   Attributes:
     base: channels at side s are base / s,
     most: and this at most.
     group: images of a group, whose deviation is a feature; 0: it is left out,
       and images do not see each other.
+    reads: whether the condition is read in images.
     dtype: compute precision; the last two layers are float32.
   """
 
   base: int = 2**14
   most: int = 512
   group: int = 4
+  reads: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -244,7 +248,7 @@ class Discriminator(nn.Module):
     *,
     train: bool = False,
   ) -> jax.Array:
-    """Returns logits of being a photograph.
+    """Returns logits of being a photograph, and conditions if they are read.
 
     Args:
       images: [B, S, S, 3], S a power of 2.
@@ -275,4 +279,7 @@ class Discriminator(nn.Module):
       embedded = modulated.Dense(width(4), name="condition")(condition)
       fit = (embedded * x).sum(1, keepdims=True)
       logits += fit / math.sqrt(width(4))
+    if self.reads:
+      read = modulated.Dense(condition.shape[-1], name="read")(x)
+      logits = jnp.concatenate([logits, read], -1)
     return logits

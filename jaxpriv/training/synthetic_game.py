@@ -6,7 +6,12 @@ conditions of the batch's photographs:
 
   discriminator: softplus(-D(x, c)) + softplus(D(G(z, c), c))
                  + every k-th step k r1 / 2 |grad_x D(x, c)|^2
-  generator:     softplus(-D(G(z, c), c))
+                 + a |R(x) - c|^2
+  generator:     softplus(-D(G(z, c), c)) + a |R(G(z, c)) - c|^2
+
+where R is what the discriminator reads of the condition in an image, of whose
+numbers those count that are known: Odena et al., "Conditional Image Synthesis
+with Auxiliary Classifier GANs", ICML 2017, with squares for numbers.
 
 The condition c of a photograph is what labels and pixels say of attributes,
 pose, skin and five points: see `training.synthetic`, which draws faces of a
@@ -46,7 +51,7 @@ MADE_WITH = {
   SOURCE: (
     *("data.image_size", "data.align", "data.attributes", "model.latent"),
     *("model.mapping", "model.synthesis", "model.discriminator"),
-    "model.points",
+    *("model.points", "model.auxiliary"),
   )
 }
 # Conditions that `sample` shows: yaw in radians, skin in degrees, and corners
@@ -63,7 +68,7 @@ def phase(config: ConfigDict, model: ConfigDict) -> Phase:
     model: its latent, numbers of noise; mapping, synthesis and discriminator,
       fields of the networks of `stylegan2`; r1 and every, the weight of the
       penalty and its k; truncation, of samples; points, whether the networks
-      are told of five points.
+      are told of five points; auxiliary, the a of what is read.
 
   Raises:
     SettingError: something is not as it can be; the message names it.
@@ -73,6 +78,10 @@ def phase(config: ConfigDict, model: ConfigDict) -> Phase:
     raise SettingError(
       f"config.data.image_size = {side}: sides of drawn faces are doubled from"
       " 4 pixels on; take a power of 2, 8 or more"
+    )
+  if auxiliary(model) < 0:
+    raise SettingError(
+      f"config.model.auxiliary = {model.auxiliary}: it is a weight, 0 or more"
     )
   if model.every < 1:
     raise SettingError(
@@ -118,8 +127,11 @@ class Game:
     self.config, self.model = config, model
     self.align = config.data.align
     self.points = told_of_points(model)
+    self.auxiliary = auxiliary(model)
     # Its gradient is trained, which wants float32.
-    judge = stylegan2.Discriminator(**self.model.discriminator)
+    judge = stylegan2.Discriminator(
+      reads=self.auxiliary > 0, **self.model.discriminator
+    )
     self.networks = {
       **generator(config, model).networks,
       DISCRIMINATOR: judge,
@@ -198,15 +210,18 @@ class Game:
   def judged(self, applies, batch, frozen, key):
     """The loss of the discriminator."""
     keep = jnp.logical_not(batch["padding"])
-    judge = lambda x: applies[DISCRIMINATOR](x, batch["condition"], keep)[:, 0]
+    judge = lambda x: applies[DISCRIMINATOR](x, batch["condition"], keep)
     x = 2 * batch["image"] - 1
     fake = jax.lax.stop_gradient(self._fake(applies, batch))
-    real, false = judge(x), judge(fake)
+    seen, false = judge(x), judge(fake)[:, 0]
+    real = seen[:, 0]
     losses = jax.nn.softplus(-real) + jax.nn.softplus(false)
+    misread = self._misread(seen, batch["condition"])
+    losses += self.auxiliary * misread
 
     def squares() -> jax.Array:
       with jax.default_matmul_precision("highest"):
-        _, pull = jax.vjp(judge, x)
+        _, pull = jax.vjp(lambda x: judge(x)[:, 0], x)
         # The rows of a group see each other, but none that is no example.
         (slope,) = pull(keep.astype(jnp.float32))
       return jnp.square(slope).sum((1, 2, 3))
@@ -223,14 +238,28 @@ class Game:
       "real": mean(jax.nn.sigmoid(real)),
       "fake": mean(jax.nn.sigmoid(false)),
       "penalty": mean(penalty),
+      "misread": mean(misread),
     }
 
   def drawn(self, applies, batch, frozen, key):
     """The loss of the generator."""
     keep = jnp.logical_not(batch["padding"])
     fake = self._fake(applies, batch)
-    logits = applies[DISCRIMINATOR](fake, batch["condition"], keep)[:, 0]
-    return masked_mean(jax.nn.softplus(-logits), batch), {}
+    seen = applies[DISCRIMINATOR](fake, batch["condition"], keep)
+    misread = self._misread(seen, batch["condition"])
+    losses = jax.nn.softplus(-seen[:, 0]) + self.auxiliary * misread
+    mean = lambda values: masked_mean(values, batch)
+    return mean(losses), {"misread": mean(misread)}
+
+  def _misread(self, seen, condition) -> jax.Array:
+    """Squares [B] of what is read in images less what is known, summed."""
+    if not self.auxiliary:
+      return jnp.zeros(len(seen))
+    numbers = condition.shape[-1]
+    if self.points:
+      numbers -= len(ARCFACE_LANDMARKS)  # which are known is not to be seen
+    known, read = condition[:, :numbers], seen[:, 1 : 1 + numbers]
+    return jnp.where(known != 0, jnp.square(read - known), 0).sum(1)
 
   def _faces(self, applies, batch, frozen):
     """A face under the condition of each photograph, of its number's key."""
@@ -290,6 +319,11 @@ class Game:
 def told_of_points(model: ConfigDict) -> bool:
   """Whether networks are told of points: not those of earlier versions."""
   return bool(model.get("points", False))
+
+
+def auxiliary(model: ConfigDict) -> float:
+  """The weight of what is read of conditions: none in earlier versions."""
+  return model.get("auxiliary", 0.0)
 
 
 def mouths(out: jax.Array) -> jax.Array:

@@ -137,11 +137,17 @@ def test_photographs_hide_some_of_their_points():
   assert (other[:, 14:] != seen).any()
 
 
-def test_networks_of_earlier_versions_are_told_of_no_points():
+def test_networks_of_earlier_versions_are_told_of_no_points_and_read_nothing():
   config = tiny.face_source()
-  del config.model["points"]
+  del config.model["points"], config.model["auxiliary"]
   whole = synthetic_game.Game(config, config.model)
   assert whole.draw(KEY, photographs())["condition"].shape == (8, 4)
+  assert not whole.networks["discriminator"].reads
+
+
+def test_the_weight_of_what_is_read_is_no_less_than_0():
+  with pytest.raises(SettingError, match="auxiliary = -0.1: it is a weight"):
+    face_source.phases(tiny.face_source(auxiliary=-0.1))
 
 
 def test_a_mirrored_photograph_has_the_condition_of_its_mirror_image():
@@ -159,26 +165,31 @@ def test_a_mirrored_photograph_has_the_condition_of_its_mirror_image():
 
 def simple(weights):
   """Networks whose losses can be written down."""
-  logits = lambda x, c, keep: (
-    weights["d"] * jnp.square(x).sum((1, 2, 3)) + c[:, 0]
-  )
+
+  def discriminator(x, c, keep):
+    logit = weights["d"] * jnp.square(x).sum((1, 2, 3)) + c[:, 0]
+    read = x.mean((1, 2, 3))[:, None] * weights["r"] * jnp.arange(c.shape[1])
+    return jnp.concatenate([logit[:, None], read], 1)
+
   return {
     "mapping": lambda z, c: z * weights["m"] + c[:, :1],
     "synthesis": lambda w, keys: (
       weights["s"] * jnp.ones((len(w), 4, 4, 3)) * w[:, :1, None, None]
     ),
-    "discriminator": lambda x, c, keep: logits(x, c, keep)[:, None],
+    "discriminator": discriminator,
   }
 
 
-WEIGHTS = dict(d=0.03, m=0.5, s=0.7)
+WEIGHTS = dict(d=0.03, m=0.5, s=0.7, r=0.2)
 
 
 def rows(due):
   rng = np.random.default_rng(0)
+  condition = rng.normal(size=(5, 8)).astype(np.float32)
+  condition[0, 1] = condition[4, 2] = 0  # unknown
   return {
     "image": rng.random((5, 4, 4, 3)).astype(np.float32),
-    "condition": rng.normal(size=(5, 3)).astype(np.float32),
+    "condition": condition,  # the last five say which points are known
     "latents": rng.normal(size=(5, 2)).astype(np.float32),
     "keys": None,
     "padding": np.arange(5) == 3,
@@ -186,7 +197,7 @@ def rows(due):
   }
 
 
-def by_numpy(made, every, r1):
+def by_numpy(made, every, r1, auxiliary):
   x, c = 2 * made["image"].astype(np.float64) - 1, made["condition"]
   level = 0.7 * (made["latents"][:, 0] * 0.5 + c[:, 0])
   real = 0.03 * (x**2).sum((1, 2, 3)) + c[:, 0]
@@ -195,17 +206,29 @@ def by_numpy(made, every, r1):
   slopes = ((2 * 0.03 * x) ** 2).sum((1, 2, 3))
   due = every == 1 or made["due"][0] > 0
   judged = minus_log(real) + minus_log(-fake) + due * every * r1 / 2 * slopes
+  missed = lambda mean: (
+    ((mean[:, None] * 0.2 * np.arange(3) - c[:, :3]) ** 2 * (c[:, :3] != 0))
+  ).sum(1)
   mean = lambda values: values[~made["padding"]].mean()
-  return mean(judged), mean(minus_log(fake))
+  return (
+    mean(judged + auxiliary * missed(x.mean((1, 2, 3)))),
+    mean(minus_log(fake) + auxiliary * missed(level)),
+  )
 
 
-@pytest.mark.parametrize("every, due", [(1, 0), (4, 0), (4, 1)])
-def test_losses_are_logistic_and_the_penalty_is_every_kth_times_k(every, due):
-  made, whole = rows(due), game(every=every, r1=0.9)
+@pytest.mark.parametrize(
+  "every, due, auxiliary", [(1, 0, 0.4), (4, 0, 0.0), (4, 1, 0.4)]
+)
+def test_losses_are_logistic_and_the_penalty_is_every_kth_times_k(
+  every, due, auxiliary
+):
+  """And what is read of conditions counts where they are known."""
+  made, whole = rows(due), game(every=every, r1=0.9, auxiliary=auxiliary)
   batch = {k: v if v is None else jnp.asarray(v) for k, v in made.items()}
   judged, said = whole.judged(simple(WEIGHTS), batch, NOTHING, None)
   drawn, _ = whole.drawn(simple(WEIGHTS), batch, NOTHING, None)
-  np.testing.assert_allclose((judged, drawn), by_numpy(made, every, 0.9), 1e-5)
+  expected = by_numpy(made, every, 0.9, auxiliary)
+  np.testing.assert_allclose((judged, drawn), expected, 1e-5)
   assert (said["penalty"] > 0) == (every == 1 or due == 1)
 
 

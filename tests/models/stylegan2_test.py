@@ -207,6 +207,17 @@ def test_a_logit_is_linear_in_the_condition():
   np.testing.assert_allclose(zero, alone, atol=1e-5)
 
 
+def test_conditions_are_read_in_images_alone():
+  network = stylegan2.Discriminator(reads=True, **SMALL)
+  images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+  one, other = jnp.ones((4, 3)), jnp.zeros((4, 3))
+  variables = network.init(jax.random.key(1), images, one)
+  seen, again = (network.apply(variables, images, c) for c in (one, other))
+  assert seen.shape == (4, 4) and (seen[:, 0] != again[:, 0]).all()
+  np.testing.assert_array_equal(seen[:, 1:], again[:, 1:])
+  assert np.ptp(np.asarray(seen), axis=0).min() > 1e-3
+
+
 @pytest.mark.parametrize("side", [4, 24])
 def test_sides_that_cannot_be_are_refused(side):
   with pytest.raises(ValueError, match=f"side {side}: .* power of 2"):

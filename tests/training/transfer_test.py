@@ -172,11 +172,11 @@ def test_the_average_of_another_state_is_adopted(mesh):
 
 def test_a_setting_that_is_off_is_none_that_is_missing(tmp_path):
   """Runs of earlier versions do without: what they made may be copied."""
-  made = tiny.face_source(points=False)
+  made = tiny.face_source(points=False, auxiliary=0.0)
   made.phases.source.steps = 0
   made.update(pretrained=str(tmp_path), pretrained_phases=())
   earlier = made.copy_and_resolve_references()
-  del earlier.model["points"]
+  del earlier.model["points"], earlier.model["auxiliary"]
   workdir.save_config(tmp_path, earlier)
   load = lambda name: {"params": {}}
   taken = transfer.check_copied(made, synthetic_game.MADE_WITH, load)
