@@ -207,7 +207,7 @@ def by_numpy(made, every, r1, auxiliary):
   due = every == 1 or made["due"][0] > 0
   judged = minus_log(real) + minus_log(-fake) + due * every * r1 / 2 * slopes
   missed = lambda mean: (
-    ((mean[:, None] * 0.2 * np.arange(3) - c[:, :3]) ** 2 * (c[:, :3] != 0))
+    (mean[:, None] * 0.2 * np.arange(3) - c[:, :3]) ** 2 * (c[:, :3] != 0)
   ).sum(1)
   mean = lambda values: values[~made["padding"]].mean()
   return (
