@@ -38,7 +38,7 @@ def _model() -> ConfigDict:
       every=16,  # which is of every k-th step, times k
       truncation=0.7,  # of samples
       points=True,  # whether networks are told where five points are
-      auxiliary=1.0,  # weight of what is misread of conditions
+      auxiliary=0.3,  # weight of what is misread of conditions
     )
   )
 
