@@ -181,7 +181,7 @@ def dp() -> ConfigDict:
       allocation="uniform",  # of noise to groups, or "dimension"
       # Random views of an image whose gradients are averaged before the clip.
       augmentation_multiplicity=1,
-      microbatch_size=0,  # units a device works on at once at most; 0: fastest
+      microbatch_size=0,  # the most units a device works on at once; 0: fastest
     )
   )
 

@@ -20,7 +20,7 @@ Channels are `base` / side, and `most` at most:
 | conv 1x1 | 256, 256, 64 |
 | residual, down | 128, 128, 128; 64, 64, 256; 32, 32, 512; 16, 16, 512; 8, 8, 512; 4, 4, 512 |
 | deviation within groups, conv 3x3 | 4, 4, 513; 4, 4, 512 |
-| fc; fc and projection of the condition | 512; 1 |
+| fc; fc and projection of the condition; fc that reads it | 512; 1; its numbers |
 
 All activations are leaky ReLUs, times the root of 2. Parameters are standard
 normal and scaled when used, by the root of the fan-in (equalised learning rate,
@@ -230,7 +230,7 @@ class Discriminator(nn.Module):
     group: images of a group, whose deviation is a feature; 0: it is left out,
       and images do not see each other.
     reads: whether the condition is read in images.
-    dtype: compute precision; the last two layers are float32.
+    dtype: compute precision; layers after the last convolution are float32.
   """
 
   base: int = 2**14

@@ -110,7 +110,9 @@ class Method(NamedTuple):
 
   Attributes:
     init: (key, batch, frozen) -> state, any dict pytree. All of it is
-      checkpointed. The batch is that of the first step.
+      checkpointed. In a fresh run the batch is that of the first step, before
+      any random change; elsewhere only its shapes may be right. The state of a
+      private phase does not depend on what is in it.
     step: (state, frozen, batch, key) -> (state, metrics); pure and jittable.
     outputs: what it can do once it is trained.
     cross_example: (state, frozen, batch) -> [B], how much one example moves the

@@ -10,8 +10,9 @@ conditions of the batch's photographs:
   generator:     softplus(-D(G(z, c), c)) + a |R(G(z, c)) - c|^2
 
 where R is what the discriminator reads of the condition in an image, of whose
-numbers those count that are known: Odena et al., "Conditional Image Synthesis
-with Auxiliary Classifier GANs", ICML 2017, with squares for numbers.
+numbers those count that are known, which is not 0: Odena et al., "Conditional
+Image Synthesis with Auxiliary Classifier GANs", ICML 2017, with squares for
+numbers, and no reading of drawn images by the discriminator's own loss.
 
 The condition c of a photograph is what labels and pixels say of attributes,
 pose, skin and five points: see `training.synthetic`, which draws faces of a
@@ -25,6 +26,7 @@ does for updates of the penalty alone. Neither the length of paths is penalised
 nor are styles mixed.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,7 +81,7 @@ def phase(config: ConfigDict, model: ConfigDict) -> Phase:
       f"config.data.image_size = {side}: sides of drawn faces are doubled from"
       " 4 pixels on; take a power of 2, 8 or more"
     )
-  if auxiliary(model) < 0:
+  if not 0 <= auxiliary(model) < math.inf:
     raise SettingError(
       f"config.model.auxiliary = {model.auxiliary}: it is a weight, 0 or more"
     )
@@ -216,8 +218,7 @@ class Game:
     seen, false = judge(x), judge(fake)[:, 0]
     real = seen[:, 0]
     losses = jax.nn.softplus(-real) + jax.nn.softplus(false)
-    misread = self._misread(seen, batch["condition"])
-    losses += self.auxiliary * misread
+    losses += self.auxiliary * self._misread(seen, batch["condition"])
 
     def squares() -> jax.Array:
       with jax.default_matmul_precision("highest"):
@@ -238,7 +239,6 @@ class Game:
       "real": mean(jax.nn.sigmoid(real)),
       "fake": mean(jax.nn.sigmoid(false)),
       "penalty": mean(penalty),
-      "misread": mean(misread),
     }
 
   def drawn(self, applies, batch, frozen, key):
@@ -246,13 +246,17 @@ class Game:
     keep = jnp.logical_not(batch["padding"])
     fake = self._fake(applies, batch)
     seen = applies[DISCRIMINATOR](fake, batch["condition"], keep)
-    misread = self._misread(seen, batch["condition"])
-    losses = jax.nn.softplus(-seen[:, 0]) + self.auxiliary * misread
-    mean = lambda values: masked_mean(values, batch)
-    return mean(losses), {"misread": mean(misread)}
+    losses = jax.nn.softplus(-seen[:, 0])
+    losses += self.auxiliary * self._misread(seen, batch["condition"])
+    return masked_mean(losses, batch), {}
 
   def _misread(self, seen, condition) -> jax.Array:
-    """Squares [B] of what is read in images less what is known, summed."""
+    """Squares [B] of what is read in images less what is known, summed.
+
+    Args:
+      seen: [B, 1 + C], what the discriminator says of images.
+      condition: [B, C].
+    """
     if not self.auxiliary:
       return jnp.zeros(len(seen))
     numbers = condition.shape[-1]

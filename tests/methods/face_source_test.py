@@ -145,9 +145,10 @@ def test_networks_of_earlier_versions_are_told_of_no_points_and_read_nothing():
   assert not whole.networks["discriminator"].reads
 
 
-def test_the_weight_of_what_is_read_is_no_less_than_0():
-  with pytest.raises(SettingError, match="auxiliary = -0.1: it is a weight"):
-    face_source.phases(tiny.face_source(auxiliary=-0.1))
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_the_weight_of_what_is_read_is_a_number_no_less_than_0(weight):
+  with pytest.raises(SettingError, match=f"auxiliary = {weight}: it is a w"):
+    face_source.phases(tiny.face_source(auxiliary=weight))
 
 
 def test_a_mirrored_photograph_has_the_condition_of_its_mirror_image():
@@ -197,7 +198,7 @@ def rows(due):
   }
 
 
-def by_numpy(made, every, r1, auxiliary):
+def by_numpy(made, every, r1, auxiliary, points):
   x, c = 2 * made["image"].astype(np.float64) - 1, made["condition"]
   level = 0.7 * (made["latents"][:, 0] * 0.5 + c[:, 0])
   real = 0.03 * (x**2).sum((1, 2, 3)) + c[:, 0]
@@ -206,8 +207,9 @@ def by_numpy(made, every, r1, auxiliary):
   slopes = ((2 * 0.03 * x) ** 2).sum((1, 2, 3))
   due = every == 1 or made["due"][0] > 0
   judged = minus_log(real) + minus_log(-fake) + due * every * r1 / 2 * slopes
+  c = c[:, :3] if points else c
   missed = lambda mean: (
-    (mean[:, None] * 0.2 * np.arange(3) - c[:, :3]) ** 2 * (c[:, :3] != 0)
+    (mean[:, None] * 0.2 * np.arange(c.shape[1]) - c) ** 2 * (c != 0)
   ).sum(1)
   mean = lambda values: values[~made["padding"]].mean()
   return (
@@ -217,17 +219,19 @@ def by_numpy(made, every, r1, auxiliary):
 
 
 @pytest.mark.parametrize(
-  "every, due, auxiliary", [(1, 0, 0.4), (4, 0, 0.0), (4, 1, 0.4)]
+  "every, due, auxiliary, points",
+  [(1, 0, 0.4, True), (4, 0, 0.0, True), (4, 1, 0.4, False)],
 )
 def test_losses_are_logistic_and_the_penalty_is_every_kth_times_k(
-  every, due, auxiliary
+  every, due, auxiliary, points
 ):
   """And what is read of conditions counts where they are known."""
-  made, whole = rows(due), game(every=every, r1=0.9, auxiliary=auxiliary)
+  made = rows(due)
+  whole = game(every=every, r1=0.9, auxiliary=auxiliary, points=points)
   batch = {k: v if v is None else jnp.asarray(v) for k, v in made.items()}
   judged, said = whole.judged(simple(WEIGHTS), batch, NOTHING, None)
   drawn, _ = whole.drawn(simple(WEIGHTS), batch, NOTHING, None)
-  expected = by_numpy(made, every, 0.9, auxiliary)
+  expected = by_numpy(made, every, 0.9, auxiliary, points)
   np.testing.assert_allclose((judged, drawn), expected, 1e-5)
   assert (said["penalty"] > 0) == (every == 1 or due == 1)
 

@@ -41,7 +41,7 @@ def options(**changes):
 
 
 def searched(steps=3, loss=None, critical=None, **changes):
-  """(phase's final state, all candidates): three batches, only one is used."""
+  """(phase's final state, all candidates), of the batch of `init` alone."""
   chosen = options(**changes)
   if critical is None:
     critical = jnp.zeros((SIDE, SIDE), bool).at[4:9, 5:9].set(True)
@@ -55,7 +55,7 @@ def searched(steps=3, loss=None, critical=None, **changes):
   state = phase.method.init(jax.random.key(0), batch(), {})
   step = jax.jit(phase.method.step)
   for i in range(steps):
-    state, metrics = step(state, {}, batch(i), jax.random.key(i))
+    state, metrics = step(state, {}, batch(1 + i), jax.random.key(i))
   draw = lambda number: search.candidate(7, number, critical, chosen)
   keep = jax.vmap(draw)(jnp.arange(steps * chosen.at_once))
   return state, np.asarray(keep), np.asarray(critical), metrics

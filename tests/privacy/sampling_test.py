@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxpriv.privacy import clipping
 from jaxpriv.privacy.sampling import PoissonSampling, RecordDraw, rows_for
 
 UNITS, Q, STEPS = 200, 0.1, 4000
@@ -96,6 +97,8 @@ def test_microbatches_are_equal_and_few_and_rows_are_not_many_more(
     parts = math.ceil(least / size)
     assert rows % (devices * parts) == 0 and each // parts <= size
     assert plain <= rows < plain + devices * parts
+    clipped = clipping.clipped_grad(sum, 1.0, microbatch_size=size)
+    assert clipped._microbatches(each, convolves=False) == parts
 
 
 def rows_of(draw, step, rows_per_unit):
