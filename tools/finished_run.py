@@ -13,7 +13,7 @@ from jaxpriv.training.mechanism import Trained
 
 
 class FinishedRun(NamedTuple):
-  """What was trained, its data, and the people whom attackers see."""
+  """The trained phases of a run, its data, and what its attackers work on."""
 
   trained: Trained
   data: Data

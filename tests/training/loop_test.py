@@ -96,6 +96,29 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_for_bit(tmp_path, mesh):
   assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
+def test_a_state_is_born_of_the_batch_of_the_first_step(tmp_path, mesh):
+  """And a resumed run has what was read then."""
+  phase = toys.phase(norm="group")
+  method = phase.method
+
+  def init(key, batch, frozen):
+    first = batch["image"].mean((1, 2, 3))
+    return {**method.init(key, batch, frozen), "first": first}
+
+  def step(state, frozen, batch, key):
+    new, metrics = method.step(state, frozen, batch, key)
+    return {**new, "first": state["first"]}, metrics
+
+  phase = phase._replace(method=method._replace(init=init, step=step))
+  expected, later = (
+    toys.float_batch(seed=step)["image"].mean((1, 2, 3)) for step in (0, 4)
+  )
+  assert np.abs(expected - later).max() > 1e-3
+  for steps in (4, 6):
+    state = train(tmp_path, steps, mesh, phase)
+    np.testing.assert_allclose(state["first"], expected, rtol=1e-5)
+
+
 def test_the_key_is_a_function_of_seed_and_step(tmp_path, mesh):
   phase = toys.phase()
 
