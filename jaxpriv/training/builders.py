@@ -28,10 +28,22 @@ def variables(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
   """Mean of [B] values over the rows that are examples; 0 if none is."""
-  keep = jnp.logical_not(batch["padding"]).astype(values.dtype)
+  total, count = masked_sum(values, batch)
+  return mean(total, count)
+
+
+def masked_sum(
+  values: jax.Array, batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  """Sum of [B] values over the rows that are examples, and their number."""
+  keep = jnp.logical_not(batch["padding"])
   # where, not a product: a padding row may hold inf or nan.
-  total = jnp.sum(jnp.where(keep > 0, values, 0))
-  return total / jnp.maximum(keep.sum(), 1)
+  return jnp.where(keep, values, 0).sum(), keep.sum(dtype=jnp.float32)
+
+
+def mean(total: Any, count: jax.Array) -> Any:
+  """Each leaf of a sum over `count` examples, divided by it; 0 if it is 0."""
+  return jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
 
 
 # objective -> gradient, as `value_and_grad` is one; see `supervised`.
@@ -39,35 +51,49 @@ Gradient = Callable[[Callable], Callable]
 
 
 def value_and_grad(objective: Callable) -> Callable:
-  """The plain gradient: (params, batch, key) -> ((value, aux), grads)."""
-  return jax.value_and_grad(objective, has_aux=True)
+  """The plain gradient: (params, batch, key) -> ((value, aux), grads).
+
+  Sums are divided by the number of examples after they were reduced. Losses
+  that are divided before have the backward pass wait for that number, a
+  reduction of its own, in which devices wait for the last of them.
+  """
+  total_and_grad = jax.value_and_grad(objective, has_aux=True)
+
+  def grad(params, batch, key):
+    (total, (count, aux)), grads = total_and_grad(params, batch, key)
+    return (mean(total, count), aux), mean(grads, count)
+
+  return grad
 
 
 def accumulated_grad(count: int) -> Gradient:
   """The gradient over `count` microbatches, one after the other.
 
-  Equals `value_and_grad` where rows do not see each other (no BatchNorm), no
-  key is used and no row is padding; memory falls by about `count`.
+  Equals `value_and_grad` where rows do not see each other (no BatchNorm) and no
+  key is used; memory falls by about `count`. Other metrics than the value are
+  means over microbatches, whatever they hold.
 
   Args:
     count: number of microbatches; must divide the batch of every device.
   """
 
   def grad(objective):
-    one = value_and_grad(objective)
+    one = jax.value_and_grad(objective, has_aux=True)
 
     def accumulated(params, batch, key):
       # Strided microbatches: a device's rows stay on that device.
       parts = jax.tree.map(
         lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
       )
-      total = None
+      sums = None
       # Unrolled: convolution gradients inside a scan crawl on CPU.
       for i in range(count):
         own = jax.random.fold_in(key, i)
         part = one(params, jax.tree.map(lambda x, i=i: x[:, i], parts), own)
-        total = part if total is None else jax.tree.map(jnp.add, total, part)
-      return jax.tree.map(lambda x: x / count, total)
+        sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
+      (total, (examples, aux)), grads = sums
+      aux = jax.tree.map(lambda x: x / count, aux)
+      return (mean(total, examples), aux), mean(grads, examples)
 
     return accumulated
 
@@ -98,8 +124,8 @@ def supervised(
     inputs: (batch, frozen) -> the model's input, or a tuple of them, to
       initialise it.
     grad: objective -> ((params, batch, key) -> ((value, aux), grads)), an
-      objective being (params, batch, key) -> (value, aux), and aux (metrics,
-      batch_stats).
+      objective being (params, batch, key) -> (total, (count, aux)), where value
+      is total / count, grads are of it, and aux is (metrics, batch_stats).
     clip_norm: of the whole gradient; 0 is off.
     outputs: functions (apply, batch, frozen) -> pytree. losses, the loss and
       metrics of each example in evaluation mode, is always there.
@@ -150,7 +176,8 @@ def supervised(
         name: masked_mean(value, batch) if value.ndim else value
         for name, value in metrics.items()
       }
-      return masked_mean(losses, batch), (metrics, stats)
+      total, count = masked_sum(losses, batch)
+      return total, (count, (metrics, stats))
 
     (value, (metrics, stats)), grads = grad(objective)(chosen, batch, key)
     norm = optax.tree.norm(grads)
@@ -344,7 +371,8 @@ def adversarial(
 
       def objective(mine, batch, key, move=move):
         applies = applies_of({**params, **mine}, key)
-        return move.loss(applies, batch, frozen, key)
+        value, metrics = move.loss(applies, batch, frozen, key)
+        return value, (jnp.ones(()), metrics)
 
       mine = {player: params[player] for player in move.updates}
       own = jax.random.fold_in(key, i)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpriv.errors import UserError
 from jaxpriv.privacy.plan import Plan
-from jaxpriv.training import inference
+from jaxpriv.training import builders, inference
 from jaxpriv.training import mesh as mesh_lib
 from jaxpriv.training.method import Method, Phase, need
 
@@ -94,7 +94,8 @@ def _clipped(plan, view, objective, params, batch, key):
     if view:
       drawn, key = jax.random.split(key)
       rows = _views(view, drawn, rows, plan.augmentation_multiplicity)
-    value, (metrics, _) = objective(params, rows, key)
+    total, (count, (metrics, _)) = objective(params, rows, key)
+    value = builders.mean(total, count)
     return value, {"loss": value, **metrics}
 
   units = len(batch["padding"]) // plan.rows_per_unit

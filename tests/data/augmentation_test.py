@@ -1,5 +1,6 @@
 """Augmentation is bounded, a function of the row, and not the identity."""
 
+import dm_pix as pix
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +44,18 @@ def test_each_part_varies_images_one_by_one(images, field, value):
   assert distinct == 2 if field == "flip" else distinct == 16
   assert result.shape == images.shape and result.dtype == jnp.float32
   assert result.min() >= 0 and result.max() <= 1
+
+
+def test_saturation_is_that_of_dm_pix():
+  """Grey, black, white and pure colours among them, up to the largest there is."""
+  rng = np.random.default_rng(1)
+  image = rng.uniform(size=(8, 9, 3)).astype(np.float32)
+  image[0] = rng.integers(0, 2, (9, 3))
+  image[1] = image[1, :, :1]
+  for factor in (0.0, 0.4, 1.0, 1.6, 50.0):
+    ours = augmentation._saturate(jnp.asarray(image), factor)
+    peer = pix.adjust_saturation(jnp.asarray(image), factor)
+    np.testing.assert_allclose(ours, peer, atol=2e-6, err_msg=str(factor))
 
 
 def test_a_flip_mirrors(images):
