@@ -67,7 +67,9 @@ def cut(image: jax.Array, regions: jax.Array, side: int) -> jax.Array:
   """
   rows = _weights(image.shape[0], regions[:, 1], regions[:, 2], side)
   columns = _weights(image.shape[1], regions[:, 0], regions[:, 2], side)
-  return jnp.einsum("ryh,hwc,rxw->ryxc", rows, image, columns)
+  # Rows first: whole lines of pixels are then multiplied, as they lie.
+  lines = jnp.einsum("ryh,hwc->rywc", rows, image)
+  return jnp.einsum("rxw,rywc->ryxc", columns, lines)
 
 
 def _weights(size, centre, length, side):
@@ -80,7 +82,10 @@ def _weights(size, centre, length, side):
   # The tent is as wide as the distance between outputs, where that is above 1.
   width = jnp.maximum(step, 1)
   weights = jnp.maximum(0, 1 - jnp.abs(position - pixel) / width)
-  return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
+  # A product: for a sum, XLA on CPUs writes all that weights are made of to
+  # memory first, a fifth of the time of a cut.
+  total = jnp.matmul(weights, jnp.ones((size, 1)), precision="highest")
+  return weights / jnp.maximum(total, 1e-6)
 
 
 # AFLW's points as they are numbered in a mirror image.

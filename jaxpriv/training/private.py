@@ -58,7 +58,13 @@ def private_grad(
       metrics = {**metrics, "unclipped_norm": norms}
       if not (plan.per_layer or plan.group_clip_norms):
         metrics["clipped"] = norms > plan.clip_norm
-      means = {k: _mean(v, drawn) for k, v in metrics.items()}
+      # Numbers of one type are reduced together with the sum of gradients.
+      count = drawn.sum(dtype=jnp.float32)
+      sums = {
+        name: jnp.where(drawn, x, 0).sum(dtype=jnp.float32)
+        for name, x in metrics.items()
+      }
+      means = builders.mean(sums, count)
       return (means.pop("loss"), (means, {})), grads
 
     return private
@@ -115,11 +121,6 @@ def _views(view, key, rows, count):
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
   drawn = jax.vmap(view, (0, None))(keys, rows)
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), drawn)
-
-
-def _mean(values, keep):
-  """Mean of [B] values over rows to keep, 0 if there are none."""
-  return jnp.where(keep, values, 0).sum() / jnp.maximum(keep.sum(), 1)
 
 
 def with_ledger(method: Method, plan: Plan) -> Method:

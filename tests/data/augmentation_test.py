@@ -47,7 +47,7 @@ def test_each_part_varies_images_one_by_one(images, field, value):
 
 
 def test_saturation_is_that_of_dm_pix():
-  """Grey, black, white and pure colours among them, up to the largest there is."""
+  """Also of grey, black, white and pure colours, and up to the largest."""
   rng = np.random.default_rng(1)
   image = rng.uniform(size=(8, 9, 3)).astype(np.float32)
   image[0] = rng.integers(0, 2, (9, 3))
