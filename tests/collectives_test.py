@@ -34,27 +34,33 @@ SLOW = sharded_test.SLOW | {
   "retinaface",
 }  # fmt: skip
 
-# Numbers that a step sums beside gradients and statistics: of rows, and
-# metrics. Phases that are not here learn nothing.
-NUMBERS = {
-  "eeae": {"fsn": 4, "pen": 4, "external": 2, "internal": 10},
-  "sprn": {"sprn": 10},
-  "poisoned": {"classifier": 4, "reconstructor": 2, "poisoning": 8},
-  "poisoned_shredder": {"poisoning": 6},
-  "poisoned_obfuscator": {"reconstructor": 2},
-  "multi_task": {"multi_task": 17},
-  "private_multi_task": {"multi_task": 8},
-  "private_people": {"multi_task": 8},
-  "private_views_of_people": {"multi_task": 9},
-  "private_eeae": {"fsn": 5, "pen": 5},
-  "private_internal": {"fsn": 4, "pen": 4, "external": 2, "internal": 8},
-  "k_same_net": {"generator": 2},
-  "lowkey": {"iresnet": 4, "vgg": 4},
-  "masks": {"recogniser": 4, "aware": 4, "masknet": 4},
-  "own_masks": {"recogniser": 4, "masknet": 4},
-  "repair": {"recogniser": 4},
-  "retinaface": {"retinaface": 10},
-}
+# All-reduces of a step, at most, and the numbers that it sums beside gradients
+# and statistics: of rows, and metrics. Phases that are not here learn nothing.
+REDUCED = {
+  "eeae": {
+    "fsn": (9, 4), "pen": (19, 4), "external": (19, 2), "internal": (23, 10),
+  },
+  "sprn": {"sprn": (19, 10)},
+  "poisoned": {
+    "classifier": (21, 4), "reconstructor": (1, 2), "poisoning": (1, 8),
+  },
+  "poisoned_shredder": {"poisoning": (1, 6)},
+  "poisoned_obfuscator": {"reconstructor": (1, 2)},
+  "multi_task": {"multi_task": (1, 17)},
+  "private_multi_task": {"multi_task": (1, 8)},
+  "private_people": {"multi_task": (1, 8)},
+  "private_views_of_people": {"multi_task": (1, 9)},
+  "private_eeae": {"fsn": (1, 5), "pen": (1, 5)},
+  "private_internal": {
+    "fsn": (9, 4), "pen": (19, 4), "external": (19, 2), "internal": (1, 8),
+  },
+  "k_same_net": {"generator": (1, 2)},
+  "lowkey": {"iresnet": (19, 4), "vgg": (5, 4)},
+  "masks": {"recogniser": (11, 4), "aware": (11, 4), "masknet": (16, 4)},
+  "own_masks": {"recogniser": (11, 4), "masknet": (16, 4)},
+  "repair": {"recogniser": (3, 4)},
+  "retinaface": {"retinaface": (82, 10)},
+}  # fmt: skip
 
 # Kinds of a step, how many of each and their bytes, where it does more or less.
 OTHERS = {
@@ -202,11 +208,12 @@ def test_gradients_are_reduced_once_and_statistics_once_a_way(name):
       assert not found, phase
       continue
     assert list(found) == ["all-reduce"], phase
-    # Mean and variance of a layer go together, forwards and backwards, and all
-    # gradients and metrics once.
+    # Mean and variance of a layer go together, forwards and backwards, of some
+    # layers with those of others; and gradients and metrics once.
+    most, numbers = REDUCED[name][phase]
     layers = len(jax.tree.leaves(step.state.get("batch_stats", {}))) // 2
-    assert found["all-reduce"].number <= 2 * layers + 1, phase
-    numbers = NUMBERS[name][phase]
+    assert most <= 2 * layers + 1
+    assert found["all-reduce"].number <= most, phase
     assert found["all-reduce"].bytes == derived(step) + 4 * numbers, phase
 
 

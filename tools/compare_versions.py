@@ -8,12 +8,13 @@ Check the other version out beside this one, and name what to run:
     --config.data.num_identities=400
 
 What follows `--` goes to `launch.train` of both; phases before the one that is
-timed are trained, and want few steps. Each version trains in a
-process of its own up to the phase that is asked for, and stops at its first
-step. Then they make steps on that batch by turns, a second or so each, while
-the other one waits: a machine that is slower now than a minute ago is so for
-both. Told are medians of all turns, and how many times as fast this version is,
-turn by turn.
+timed are trained, and want few steps. Each version trains in a process of its
+own up to the phase that is asked for, and stops at its first step. Then they
+make steps on that batch by turns, a second or so each, while the other one
+waits: so a machine whose pace changes is as slow for one as for the other. What
+is printed are medians of all turns, and how many times as fast this version is.
+
+Both hold the devices at once, which CPUs and GPUs allow, and TPUs do not.
 """
 
 import argparse
@@ -71,27 +72,39 @@ class Version:
   """A checkout at work in a process of its own."""
 
   def __init__(self, root: pathlib.Path, options: Any, workdir: str):
-    """Starts it, and waits until it is at the step.
+    """Starts it; `ready` waits until it is at the step.
 
     Raises:
-      SystemExit: it ended before.
+      SystemExit: there is no checkout.
     """
     if not (root / "jaxpriv/training/loop.py").exists():
       raise SystemExit(f"{root} is not a checkout of jaxpriv.")
     self._root, self._log = root, pathlib.Path(workdir) / "log.txt"
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    others = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, (str(root), others)))
+    environment = {**os.environ, "PYTHONPATH": path}
+    # JAX takes most of the memory of a GPU at the start otherwise.
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if options.devices:
       environment["JAX_NUM_CPU_DEVICES"] = str(options.devices)
     name, _, scale = options.config.partition(":")
-    self._process = subprocess.Popen(
-      [
-        sys.executable, str(HERE / "tools/compare_versions.py"), "--serve",
-        options.phase, f"--config=configs/{name}.py:{scale}",
-        f"--workdir={workdir}/run", *options.arguments,
-      ],
-      cwd=root, env=environment, text=True, stderr=self._log.open("w"),
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+    with self._log.open("w") as log:
+      self._process = subprocess.Popen(
+        [
+          sys.executable, str(HERE / "tools/compare_versions.py"), "--serve",
+          options.phase, f"--config=configs/{name}.py:{scale}",
+          f"--workdir={workdir}/run", *options.arguments,
+        ],
+        cwd=root, env=environment, text=True, stderr=log,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+      )  # fmt: skip
+
+  def ready(self) -> None:
+    """Waits for the step.
+
+    Raises:
+      SystemExit: the process ended before.
+    """
     self._answer()
 
   def steps(self, count: int) -> tuple[float, float]:
@@ -133,7 +146,7 @@ def told(found) -> str:
     wall, cores = (1e3 * statistics.median(x) for x in zip(*rounds))
     lines.append(f"{name}: {wall:.1f} ms a step, {cores:.1f} ms of cores")
   ratios = [b[0] / a[0] for a, b in zip(*found, strict=True)]
-  low, middle, high = statistics.quantiles(ratios, n=4)
+  low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
   lines.append(
     f"this is {middle:.2f} times as fast (quartiles {low:.2f} to {high:.2f})"
   )
@@ -147,7 +160,11 @@ def parsed(argv: list[str]) -> Any:
   parser.add_argument("--other", type=pathlib.Path, required=True)
   parser.add_argument("--config", required=True, help="NAME:SCALE")
   parser.add_argument("--phase", required=True)
-  parser.add_argument("--devices", type=int, help="of a CPU; as many as cores")
+  parser.add_argument(
+    "--devices",
+    type=int,
+    help="of a CPU; without, what launch.train makes of its cores",
+  )
   parser.add_argument("--rounds", type=int, default=12)
   parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
   parser.add_argument("arguments", nargs="*", help="of launch.train")
@@ -167,6 +184,7 @@ def main(argv: list[str]) -> None:
         workdir.mkdir()
         print(f"{name}: compiling {options.phase} of {root}", flush=True)
         versions.append(Version(root, options, str(workdir)))
+        versions[-1].ready()
       print(told(compare(versions, options.seconds, options.rounds)))
     finally:
       for version in versions:
@@ -175,8 +193,9 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   if sys.argv[1:2] == ["--serve"]:
-    # The folder of this file would hide packages of the version that runs.
-    sys.path.pop(0)
+    # The folder of this file, in which the other version has nothing to find.
+    here = str(HERE / "tools")
+    sys.path[:] = [path for path in sys.path if path != here]
     serve(sys.argv[2], sys.argv[3:])
   else:
     main(sys.argv[1:])

@@ -126,23 +126,26 @@ def _augment_one(key, image, options):
   if options.saturation:
     low, high = 1 - options.saturation, 1 + options.saturation
     factor = jax.random.uniform(keys[4], (), minval=low, maxval=high)
-    image = _saturate(jnp.clip(image, 0, 1), factor)
+    image = _saturate(image, factor)
   return jnp.clip(image, 0, 1)
 
 
 def _saturate(image, factor):
-  """Multiplies the saturation of HSV, to 1 at most, at the same hue and value.
+  """Multiplies the saturation of HSV, to 1 at most; hue and value stay.
 
-  Saturation is the share of the largest channel by which the least is smaller;
-  the distances of all channels from the largest grow as it does. So there is no
-  need to know the hue, which takes a CPU several times as long.
+  It is `dm_pix.adjust_saturation`, but for rounding. Saturation is the range of
+  the three channels as a share of the largest, the value; so the distances of
+  channels from the value are what it multiplies. The hue, which takes a CPU
+  most of the time of that function, is not needed.
   """
-  # Not `max` and `min` over channels: reductions end a fusion on CPUs.
+  # Not `max` and `min` over channels: XLA on CPUs fuses nothing with these.
   red, green, blue = (image[..., i : i + 1] for i in range(3))
   value = jnp.maximum(jnp.maximum(red, green), blue)
   chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
-  tiny = jnp.finfo(image.dtype).tiny
-  factor = jnp.minimum(factor, value / jnp.maximum(chroma, tiny))
+  # Grey has no saturation to limit. The division is safe for the gradient, too.
+  grey = chroma <= 0
+  most = jnp.maximum(value, 0) / jnp.where(grey, 1, chroma)
+  factor = jnp.minimum(factor, jnp.where(grey, jnp.inf, most))
   return value - (value - image) * factor
 
 

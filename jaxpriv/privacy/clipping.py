@@ -57,17 +57,20 @@ class ClippedGrad:
 
     def local(params, batch):
       total, *rows = self._local(params, batch)
-      return jax.lax.psum(total, self.axis), *rows
+      return jax.tree.map(lambda x: x[None], total), *rows
 
     rows = P(self.axis)
     # Unchecked: otherwise AD would add up the devices' gradients before they
     # are clipped, and a loss with a scan would have to know of the mesh.
-    return jax.shard_map(
+    totals, *rest = jax.shard_map(
       local,
       in_specs=(P(), rows),
-      out_specs=(P(), rows, rows) if self.has_aux else (P(), rows),
+      out_specs=(rows, rows, rows) if self.has_aux else (rows, rows),
       check_vma=False,
     )(params, batch)
+    # Not a psum, whose result every device has: of a parameter that is sharded
+    # a device needs its own part alone, which a reduce-scatter gives.
+    return jax.tree.map(lambda x: x.sum(0), totals), *rest
 
   def _local(self, params, batch):
     """The sum over the rows of one device, microbatch after microbatch."""

@@ -28,22 +28,31 @@ def variables(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
   """Mean of [B] values over the rows that are examples; 0 if none is."""
-  total, count = masked_sum(values, batch)
-  return mean(total, count)
+  return mean(*over_rows(values, batch))
 
 
-def masked_sum(
+def over_rows(
   values: jax.Array, batch: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  """Sum of [B] values over the rows that are examples, and their number."""
+  """What `mean` makes the mean over examples of.
+
+  Returns:
+    the mean of [B] values over all rows, those that are no examples counting 0,
+    and the share of rows that are examples, float32. Neither needs the other.
+  """
   keep = jnp.logical_not(batch["padding"])
   # where, not a product: a padding row may hold inf or nan.
-  return jnp.where(keep, values, 0).sum(), keep.sum(dtype=jnp.float32)
+  total = jnp.where(keep, values, 0).sum() / len(values)
+  return total, keep.sum(dtype=jnp.float32) / len(values)
 
 
-def mean(total: Any, count: jax.Array) -> Any:
-  """Each leaf of a sum over `count` examples, divided by it; 0 if it is 0."""
-  return jax.tree.map(lambda x: x / jnp.maximum(count, 1), total)
+def mean(total: Any, share: jax.Array) -> Any:
+  """Divides means over rows by the share of examples, unless that is 0.
+
+  The types of the tree's leaves stay as they are.
+  """
+  share = jnp.where(share > 0, share, 1)
+  return jax.tree.map(lambda x: (x / share).astype(x.dtype), total)
 
 
 # objective -> gradient, as `value_and_grad` is one; see `supervised`.
@@ -53,15 +62,15 @@ Gradient = Callable[[Callable], Callable]
 def value_and_grad(objective: Callable) -> Callable:
   """The plain gradient: (params, batch, key) -> ((value, aux), grads).
 
-  Sums are divided by the number of examples after they were reduced. Losses
-  that are divided before have the backward pass wait for that number, a
-  reduction of its own, in which devices wait for the last of them.
+  It is divided by the share of examples once it is summed over devices. To
+  divide the loss would have the backward pass wait for that number, and devices
+  for each other.
   """
   total_and_grad = jax.value_and_grad(objective, has_aux=True)
 
   def grad(params, batch, key):
-    (total, (count, aux)), grads = total_and_grad(params, batch, key)
-    return (mean(total, count), aux), mean(grads, count)
+    (total, (share, aux)), grads = total_and_grad(params, batch, key)
+    return (mean(total, share), aux), mean(grads, share)
 
   return grad
 
@@ -70,8 +79,9 @@ def accumulated_grad(count: int) -> Gradient:
   """The gradient over `count` microbatches, one after the other.
 
   Equals `value_and_grad` where rows do not see each other (no BatchNorm) and no
-  key is used; memory falls by about `count`. Other metrics than the value are
-  means over microbatches, whatever they hold.
+  key is used; memory falls by about `count`. Metrics are means over
+  microbatches, and so are losses of `adversarial`: with padding, which may be
+  more of one microbatch than of another, they are not means over examples.
 
   Args:
     count: number of microbatches; must divide the batch of every device.
@@ -91,9 +101,9 @@ def accumulated_grad(count: int) -> Gradient:
         own = jax.random.fold_in(key, i)
         part = one(params, jax.tree.map(lambda x, i=i: x[:, i], parts), own)
         sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
-      (total, (examples, aux)), grads = sums
+      (total, (share, aux)), grads = sums
       aux = jax.tree.map(lambda x: x / count, aux)
-      return (mean(total, examples), aux), mean(grads, examples)
+      return (mean(total, share), aux), mean(grads, share)
 
     return accumulated
 
@@ -124,8 +134,8 @@ def supervised(
     inputs: (batch, frozen) -> the model's input, or a tuple of them, to
       initialise it.
     grad: objective -> ((params, batch, key) -> ((value, aux), grads)), an
-      objective being (params, batch, key) -> (total, (count, aux)), where value
-      is total / count, grads are of it, and aux is (metrics, batch_stats).
+      objective being (params, batch, key) -> (total, (share, aux)), of which
+      `mean(total, share)` is the value; aux is (metrics, batch_stats).
     clip_norm: of the whole gradient; 0 is off.
     outputs: functions (apply, batch, frozen) -> pytree. losses, the loss and
       metrics of each example in evaluation mode, is always there.
@@ -176,8 +186,8 @@ def supervised(
         name: masked_mean(value, batch) if value.ndim else value
         for name, value in metrics.items()
       }
-      total, count = masked_sum(losses, batch)
-      return total, (count, (metrics, stats))
+      total, share = over_rows(losses, batch)
+      return total, (share, (metrics, stats))
 
     (value, (metrics, stats)), grads = grad(objective)(chosen, batch, key)
     norm = optax.tree.norm(grads)

@@ -58,13 +58,13 @@ def private_grad(
       metrics = {**metrics, "unclipped_norm": norms}
       if not (plan.per_layer or plan.group_clip_norms):
         metrics["clipped"] = norms > plan.clip_norm
-      # Numbers of one type are reduced together with the sum of gradients.
-      count = drawn.sum(dtype=jnp.float32)
-      sums = {
-        name: jnp.where(drawn, x, 0).sum(dtype=jnp.float32)
+      # Of the same type as gradients, with whose sum they are then reduced.
+      share = drawn.mean(dtype=jnp.float32)
+      totals = {
+        name: jnp.where(drawn, x, 0).mean(dtype=jnp.float32)
         for name, x in metrics.items()
       }
-      means = builders.mean(sums, count)
+      means = builders.mean(totals, share)
       return (means.pop("loss"), (means, {})), grads
 
     return private
@@ -100,8 +100,8 @@ def _clipped(plan, view, objective, params, batch, key):
     if view:
       drawn, key = jax.random.split(key)
       rows = _views(view, drawn, rows, plan.augmentation_multiplicity)
-    total, (count, (metrics, _)) = objective(params, rows, key)
-    value = builders.mean(total, count)
+    total, (share, (metrics, _)) = objective(params, rows, key)
+    value = builders.mean(total, share)
     return value, {"loss": value, **metrics}
 
   units = len(batch["padding"]) // plan.rows_per_unit

@@ -46,16 +46,31 @@ def test_each_part_varies_images_one_by_one(images, field, value):
   assert result.min() >= 0 and result.max() <= 1
 
 
-def test_saturation_is_that_of_dm_pix():
-  """Also of grey, black, white and pure colours, and up to the largest."""
+def colours():
+  """Random ones, some out of range; black, white, pure colours and greys."""
   rng = np.random.default_rng(1)
-  image = rng.uniform(size=(8, 9, 3)).astype(np.float32)
+  image = rng.uniform(-0.3, 1.3, (8, 9, 3)).astype(np.float32)
   image[0] = rng.integers(0, 2, (9, 3))
   image[1] = image[1, :, :1]
-  for factor in (0.0, 0.4, 1.0, 1.6, 50.0):
-    ours = augmentation._saturate(jnp.asarray(image), factor)
-    peer = pix.adjust_saturation(jnp.asarray(image), factor)
-    np.testing.assert_allclose(ours, peer, atol=2e-6, err_msg=str(factor))
+  image[2] = -np.abs(image[2])
+  return jnp.asarray(image)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.4, 1.0, 1.6, 50.0])
+def test_saturation_is_that_of_dm_pix(factor):
+  ours = augmentation._saturate(colours(), factor)
+  peer = pix.adjust_saturation(colours(), factor)
+  np.testing.assert_allclose(ours, peer, atol=2e-5)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.6])
+def test_saturation_has_a_gradient_everywhere(factor):
+  """The search for units that a clip lets through climbs by it."""
+  slope = jax.grad(lambda x: augmentation._saturate(x, factor).sum())(colours())
+  assert np.isfinite(slope).all()
+  grey = slope[1]
+  # Of three channels that are one, whose sum is thrice their value.
+  np.testing.assert_allclose(grey.sum(-1), 3, atol=1e-5)
 
 
 def test_a_flip_mirrors(images):

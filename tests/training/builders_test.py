@@ -1,6 +1,7 @@
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +63,54 @@ def test_padding_rows_change_nothing():
     )
     == 1.0
   )
+
+
+def test_a_batch_of_no_examples_has_no_gradient():
+  method = toys.regression(norm="group")
+  batch = toys.float_batch()
+  batch["padding"] = np.ones(len(batch["padding"]), bool)
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  new, metrics = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
+  assert metrics["loss"] == metrics["absolute"] == 0
+  for a, b in zip(
+    toys.leaves(state["params"]), toys.leaves(new["params"]), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_gradients_are_of_their_types_and_within_them(dtype):
+  """Sums over rows are larger than what float16 holds; means are not."""
+
+  class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+      return nn.Dense(2, use_bias=False, dtype=dtype, param_dtype=dtype)(x)
+
+  def loss(apply, batch, frozen):
+    return apply(batch["image"].mean((1, 2)).astype(dtype)).sum(-1), {}
+
+  method = builders.supervised(
+    Layer(),
+    loss,
+    optax.sgd(2.0**-6),
+    inputs=lambda batch, frozen: batch["image"].mean((1, 2)).astype(dtype),
+  )
+  rows, brightness = 4096, 40.0
+  batch = {
+    "image": np.full((rows, 1, 1, 3), brightness, np.float32),
+    "padding": np.arange(rows) >= rows // 4,
+  }
+  state = jax.jit(method.init)(jax.random.key(0), batch, {})
+  new, _ = jax.jit(method.step)(state, {}, batch, jax.random.key(0))
+  types = lambda tree: jax.tree.map(lambda x: x.dtype, tree)
+  assert types(new) == types(state)
+  moved = jax.tree.map(
+    lambda a, b: np.asarray(a, np.float64) - np.asarray(b, np.float64),
+    state["params"], new["params"],
+  )  # fmt: skip
+  for x in toys.leaves(moved):
+    np.testing.assert_allclose(x, brightness / 64, rtol=0.02)
 
 
 def test_batch_statistics_are_updated_and_used():
