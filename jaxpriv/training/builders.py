@@ -55,6 +55,14 @@ def mean(total: Any, share: jax.Array) -> Any:
   return jax.tree.map(lambda x: (x / share).astype(x.dtype), total)
 
 
+def _means(metrics, batch) -> dict[str, jax.Array]:
+  """Means over examples of metrics [B], and scalars as they are."""
+  return {
+    name: masked_mean(value, batch) if value.ndim else value
+    for name, value in metrics.items()
+  }
+
+
 # objective -> gradient, as `value_and_grad` is one; see `supervised`.
 Gradient = Callable[[Callable], Callable]
 
@@ -80,8 +88,7 @@ def accumulated_grad(count: int) -> Gradient:
 
   Equals `value_and_grad` where rows do not see each other (no BatchNorm) and no
   key is used; memory falls by about `count`. Metrics are means over
-  microbatches, and so are losses of `adversarial`: with padding, which may be
-  more of one microbatch than of another, they are not means over examples.
+  microbatches, whatever share of a microbatch is padding.
 
   Args:
     count: number of microbatches; must divide the batch of every device.
@@ -182,12 +189,8 @@ def supervised(
         return output
 
       losses, metrics = loss(apply, batch, frozen)
-      metrics = {
-        name: masked_mean(value, batch) if value.ndim else value
-        for name, value in metrics.items()
-      }
       total, share = over_rows(losses, batch)
-      return total, (share, (metrics, stats))
+      return total, (share, (_means(metrics, batch), stats))
 
     (value, (metrics, stats)), grads = grad(objective)(chosen, batch, key)
     norm = optax.tree.norm(grads)
@@ -300,8 +303,8 @@ class Move(NamedTuple):
   Attributes:
     updates: names of the players that it updates. Gradients flow to their
       parameters only.
-    loss: (applies, batch, frozen, key) -> (scalar, metrics), where `applies`
-      maps every player's name to its apply function and metrics are scalars.
+    loss: (applies, batch, frozen, key) -> (losses [B], metrics), as that of
+      `supervised`; `applies` maps every player's name to its apply function.
   """
 
   updates: tuple[str, ...]
@@ -381,8 +384,9 @@ def adversarial(
 
       def objective(mine, batch, key, move=move):
         applies = applies_of({**params, **mine}, key)
-        value, metrics = move.loss(applies, batch, frozen, key)
-        return value, (jnp.ones(()), metrics)
+        losses, metrics = move.loss(applies, batch, frozen, key)
+        total, share = over_rows(losses, batch)
+        return total, (share, _means(metrics, batch))
 
       mine = {player: params[player] for player in move.updates}
       own = jax.random.fold_in(key, i)

@@ -42,7 +42,7 @@ from jaxpriv.errors import SettingError
 from jaxpriv.models import stylegan2
 from jaxpriv.training import combinators, recipes, synthetic
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training.builders import Move, Player, masked_mean
+from jaxpriv.training.builders import Move, Player
 from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 from jaxpriv.training.synthetic import MAPPING, MEASURED, SYNTHESIS
@@ -234,11 +234,10 @@ class Game:
     else:
       penalty = squares()
     losses += every * self.model.r1 / 2 * penalty
-    mean = lambda values: masked_mean(values, batch)
-    return mean(losses), {
-      "real": mean(jax.nn.sigmoid(real)),
-      "fake": mean(jax.nn.sigmoid(false)),
-      "penalty": mean(penalty),
+    return losses, {
+      "real": jax.nn.sigmoid(real),
+      "fake": jax.nn.sigmoid(false),
+      "penalty": penalty,
     }
 
   def drawn(self, applies, batch, frozen, key):
@@ -248,7 +247,7 @@ class Game:
     seen = applies[DISCRIMINATOR](fake, batch["condition"], keep)
     losses = jax.nn.softplus(-seen[:, 0])
     losses += self.auxiliary * self._misread(seen, batch["condition"])
-    return masked_mean(losses, batch), {}
+    return losses, {}
 
   def _misread(self, seen, condition) -> jax.Array:
     """Squares [B] of what is read in images less what is known, summed.

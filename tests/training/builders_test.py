@@ -212,11 +212,11 @@ def game():
     fake = jax.lax.stop_gradient(applies["g"](noise))
     real_logits, fake_logits = applies["d"](batch["image"]), applies["d"](fake)
     loss = jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)
-    return loss.mean(), {"margin": (real_logits - fake_logits).mean()}
+    return loss, {"margin": real_logits - fake_logits}
 
   def generate(applies, batch, frozen, key):
     noise = jax.random.normal(key, (batch["image"].shape[0], 4))
-    return jax.nn.softplus(-applies["d"](applies["g"](noise))).mean(), {}
+    return jax.nn.softplus(-applies["d"](applies["g"](noise))), {}
 
   return builders.adversarial(
     {

@@ -21,7 +21,7 @@ from jaxpriv.metrics import association
 from jaxpriv.models import poisoning, splitting
 from jaxpriv.models.heads import AttributePredictor
 from jaxpriv.training import recipes
-from jaxpriv.training.builders import Move, Player, masked_mean, variables
+from jaxpriv.training.builders import Move, Player, variables
 from jaxpriv.training.method import Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -124,10 +124,7 @@ def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
     limit = len(split.hidden) * jnp.log(2.0)
     unread = jnp.minimum(privacy(applies, z, batch), limit)
     losses = losses + model.obfuscation * (seen - unread)
-    return masked_mean(losses, batch), {
-      "accuracy": masked_mean(accuracy, batch),
-      "ssim": masked_mean(seen, batch),
-    }
+    return losses, {"accuracy": accuracy, "ssim": seen}
 
   def features_of(applies, batch):
     return jax.lax.stop_gradient(
@@ -136,13 +133,10 @@ def obfuscator(split: SplitClassifier, options: ConfigDict) -> Phase:
 
   def invert(applies, batch, frozen, key):
     images = applies["rival"](features_of(applies, batch))
-    error = jnp.mean(jnp.abs(batch["image"] - images), axis=(1, 2, 3))
-    return masked_mean(error, batch), {}
+    return jnp.abs(batch["image"] - images).mean((1, 2, 3)), {}
 
   def read(applies, batch, frozen, key):
-    return masked_mean(
-      privacy(applies, features_of(applies, batch), batch), batch
-    ), {}
+    return privacy(applies, features_of(applies, batch), batch), {}
 
   def shaped(batch, frozen, key):
     z = jax.eval_shape(

@@ -18,7 +18,7 @@ from jaxpriv.methods.deep_poisoning.split import (
   reconstructor,
 )
 from jaxpriv.training import recipes
-from jaxpriv.training.builders import Move, Player, masked_mean, variables
+from jaxpriv.training.builders import Move, Player, variables
 from jaxpriv.training.method import Outputs, Phase, untrained
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -82,16 +82,14 @@ class _Poisoner(NamedTuple):
         "ssim": self.reconstructor(frozen),
         "rival_ssim": applies["rival"],
       }
-      losses, metrics = self.losses(applies["dpm"], batch, frozen, inverters)
-      means = {name: masked_mean(v, batch) for name, v in metrics.items()}
-      return masked_mean(losses, batch), means
+      return self.losses(applies["dpm"], batch, frozen, inverters)
 
     def invert(applies, batch, frozen, key):
       images = batch["image"]
       z = self.release(applies["dpm"], self.clean(batch, frozen), images)
       z = jax.lax.stop_gradient(z)
-      error = jnp.mean(jnp.abs(images - applies["rival"](z)), axis=(1, 2, 3))
-      return masked_mean(error, batch), {}
+      error = jnp.abs(images - applies["rival"](z))
+      return error.mean((1, 2, 3)), {}
 
     player = lambda model: Player(
       model,

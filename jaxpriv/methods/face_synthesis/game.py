@@ -16,7 +16,7 @@ from jaxpriv.models import stargan
 from jaxpriv.models.poisoning import content_keys
 from jaxpriv.training import builders, combinators, extra_folder, recipes
 from jaxpriv.training import mesh as mesh_lib
-from jaxpriv.training.builders import Move, Player, masked_mean
+from jaxpriv.training.builders import Move, Player
 from jaxpriv.training.method import Method, Outputs, Phase
 from jaxpriv.training.optimizers import make_optimizer
 
@@ -212,11 +212,10 @@ class Game:
       penalty = 0.5 * jnp.square(slope).sum((1, 2, 3))
       losses = jax.nn.softplus(-real) + jax.nn.softplus(false)
       losses += self.model.weights.reg * penalty
-      mean = lambda values: masked_mean(values, batch)
-      return mean(losses), {
-        "real": mean(jax.nn.sigmoid(real)),
-        "fake": mean(jax.nn.sigmoid(false)),
-        "penalty": mean(penalty),
+      return losses, {
+        "real": jax.nn.sigmoid(real),
+        "fake": jax.nn.sigmoid(false),
+        "penalty": penalty,
       }
 
     return loss
@@ -242,12 +241,7 @@ class Game:
         - batch["ds"] * diversity
         + weights.cyc * cycle
       )
-      mean = lambda values: masked_mean(values, batch)
-      return mean(losses), {
-        "style": mean(style),
-        "diversity": mean(diversity),
-        "cycle": mean(cycle),
-      }
+      return losses, {"style": style, "diversity": diversity, "cycle": cycle}
 
     return loss
 
