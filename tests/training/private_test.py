@@ -132,6 +132,23 @@ def test_an_example_that_is_not_finite_stops_nothing():
   )
 
 
+def test_metrics_are_means_over_units_that_were_drawn():
+  """Neither padding counts nor an example whose gradient is not finite."""
+  made = method()
+  batch = padded(toys.float_batch(), 5)
+  batch["image"][2] = np.nan
+  few = {k: v[[0, 1, 3, 4]] for k, v in batch.items()}
+  metrics, expected = (stepped(made, x)[2] for x in (batch, few))
+  told = {"loss", "absolute", "unclipped_norm", "clipped"}
+  assert {f"not_private/{name}" for name in told} < metrics.keys()
+  for name in told:
+    name = f"not_private/{name}"
+    np.testing.assert_allclose(
+      metrics[name], expected[name], rtol=1e-5, err_msg=name
+    )
+    assert expected[name] > 0
+
+
 def test_metrics_say_what_is_not_private():
   _, _, metrics = stepped(method(), toys.float_batch())
   assert set(metrics) == {
