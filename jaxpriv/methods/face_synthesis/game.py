@@ -151,10 +151,11 @@ class Game:
     head = jnp.asarray(self.heads)[batch["domain"]]
     padding = batch["padding"] | (head < 0)
     head = jnp.maximum(head, 0)
+    count, shape = len(head), batch["image"].shape[1:]
+    # Flat: TPUs would pad the three channels of all of these pictures to 128.
     every, usable, pictures = mesh_lib.gather(
-      (head, jnp.logical_not(padding), batch["image"])
+      (head, jnp.logical_not(padding), batch["image"].reshape(count, -1))
     )
-    count = len(every)
     there = (every[:, None] == jnp.arange(len(self.names))) & usable[:, None]
     # No row is usable: the loss is of none, but must stay finite.
     odds = jnp.where(there.any(0), 0.0, -1e9)
@@ -165,13 +166,14 @@ class Game:
     # A domain with one row: it is both references.
     enough = jnp.take_along_axis(fits, chosen[:, 1:], 1)
     chosen = jnp.where(enough, chosen, chosen[:, :1])
+    references = mesh_lib.constrain(pictures[chosen])
     latents = jax.random.normal(noise, (count, 2, self.model.latent))
     return {
       **batch,
       "padding": padding,
       "domain": head,
       "target": mesh_lib.constrain(target),
-      _REFERENCES: mesh_lib.constrain(pictures[chosen]),
+      _REFERENCES: references.reshape(count, 2, *shape),
       _LATENTS: mesh_lib.constrain(latents),
     }
 
