@@ -102,7 +102,7 @@ def accumulated_grad(count: int) -> Gradient:
       parts = jax.tree.map(
         lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]), batch
       )
-      sums = None
+      sums: Any = None
       # Unrolled: convolution gradients inside a scan crawl on CPU.
       for i in range(count):
         own = jax.random.fold_in(key, i)
