@@ -152,7 +152,7 @@ class Game:
     padding = batch["padding"] | (head < 0)
     head = jnp.maximum(head, 0)
     count, shape = len(head), batch["image"].shape[1:]
-    # Flat: TPUs would pad the three channels of all of these pictures to 128.
+    # Flat: as images of three channels, of all rows, they take a TPU far more.
     every, usable, pictures = mesh_lib.gather(
       (head, jnp.logical_not(padding), batch["image"].reshape(count, -1))
     )
