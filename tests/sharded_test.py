@@ -340,7 +340,9 @@ def results(name):
   ):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name == "retinaface":
-    batches = [tiny.scenes(16, seed) for seed in range(2)]
+    # Of scenes 0 and 1 a unit is at the kink of its activation, to rounding, and
+    # its gradient differs from device to device. Of six others none is.
+    batches = [tiny.scenes(16, seed) for seed in (2, 3)]
   if name.startswith("poisoned"):
     batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
   if name == "repair":
