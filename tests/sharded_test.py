@@ -340,8 +340,8 @@ def results(name):
   ):
     batches = [tiny.faces(16, seed) for seed in range(2)]
   if name == "retinaface":
-    # Of scenes 0 and 1 a unit is at the kink of its activation, to rounding, and
-    # its gradient differs from device to device. Of six others none is.
+    # Of scenes 0 and 1 a unit is at the kink of its activation, to rounding, on
+    # one side of which is what one device says. Of six others none is.
     batches = [tiny.scenes(16, seed) for seed in (2, 3)]
   if name.startswith("poisoned"):
     batches = [tiny.feature_batch((16, 16, 32), 16, seed) for seed in range(2)]
