@@ -59,7 +59,7 @@ def test_a_version_beside_itself(phase, rc):
     [
       sys.executable, "-m", "tools.compare_versions", f"--other={ROOT}",
       "--config=dp_multitask:demo", f"--phase={phase}", "--rounds=2",
-      "--seconds=0.5", "--devices=2", "--", "--config.data.num_identities=20",
+      "--seconds=0.5", "--devices=2", "--", "--config.data.num_identities=100",
       "--config.phases.multi_task.steps=2",
       "--config.phases.multi_task.batch_size=16",
     ],
