@@ -29,7 +29,7 @@ import time
 from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
-# Of the lines that a version writes, those for this program.
+# The other process begins its answers with this; the rest is what a run prints.
 MARK = "compare_versions:"
 
 
@@ -193,7 +193,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   if sys.argv[1:2] == ["--serve"]:
-    # The folder of this file, in which the other version has nothing to find.
+    # Without the folder of this file: the other version imports its own tools.
     here = str(HERE / "tools")
     sys.path[:] = [path for path in sys.path if path != here]
     serve(sys.argv[2], sys.argv[3:])

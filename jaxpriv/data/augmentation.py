@@ -133,10 +133,10 @@ def _augment_one(key, image, options):
 def _saturate(image, factor):
   """Multiplies the saturation of HSV, to 1 at most; hue and value stay.
 
-  It is `dm_pix.adjust_saturation`, but for rounding. Saturation is the range of
-  the three channels as a share of the largest, the value; so the distances of
-  channels from the value are what it multiplies. The hue, which takes a CPU
-  most of the time of that function, is not needed.
+  The result is that of `dm_pix.adjust_saturation`, up to rounding. Value is the
+  largest channel; saturation is how far the least is below it, divided by it.
+  So scaling the distances of channels from the value scales saturation, and the
+  hue, on which dm-pix spends most of its time on a CPU, is not needed.
   """
   # Not `max` and `min` over channels: XLA on CPUs fuses nothing with these.
   red, green, blue = (image[..., i : i + 1] for i in range(3))

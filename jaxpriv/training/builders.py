@@ -34,11 +34,11 @@ def masked_mean(values: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
 def over_rows(
   values: jax.Array, batch: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  """What `mean` makes the mean over examples of.
+  """Two numbers that can be reduced together, from which `mean` takes a mean.
 
   Returns:
-    the mean of [B] values over all rows, those that are no examples counting 0,
-    and the share of rows that are examples, float32. Neither needs the other.
+    the mean of [B] values over all rows, where padding counts as 0; and the
+    share of rows that are examples, float32.
   """
   keep = jnp.logical_not(batch["padding"])
   # where, not a product: a padding row may hold inf or nan.
@@ -70,9 +70,9 @@ Gradient = Callable[[Callable], Callable]
 def value_and_grad(objective: Callable) -> Callable:
   """The plain gradient: (params, batch, key) -> ((value, aux), grads).
 
-  It is divided by the share of examples once it is summed over devices. To
-  divide the loss would have the backward pass wait for that number, and devices
-  for each other.
+  The gradient is divided by the share of examples after it is summed over
+  devices. If the loss were divided, no device could begin its backward pass
+  before all of them had counted their examples.
   """
   total_and_grad = jax.value_and_grad(objective, has_aux=True)
 

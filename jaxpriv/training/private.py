@@ -58,7 +58,7 @@ def private_grad(
       metrics = {**metrics, "unclipped_norm": norms}
       if not (plan.per_layer or plan.group_clip_norms):
         metrics["clipped"] = norms > plan.clip_norm
-      # Of the same type as gradients, with whose sum they are then reduced.
+      # float32, as gradients are: the compiler reduces both in one operation.
       share = drawn.mean(dtype=jnp.float32)
       totals = {
         name: jnp.where(drawn, x, 0).mean(dtype=jnp.float32)

@@ -152,7 +152,7 @@ class Game:
     padding = batch["padding"] | (head < 0)
     head = jnp.maximum(head, 0)
     count, shape = len(head), batch["image"].shape[1:]
-    # Flat: as images of three channels, of all rows, they take a TPU far more.
+    # Flat: gathered as images of three channels, they took 17 GB of a TPU.
     every, usable, pictures = mesh_lib.gather(
       (head, jnp.logical_not(padding), batch["image"].reshape(count, -1))
     )
